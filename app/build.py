@@ -1,0 +1,67 @@
+"""The whole page: header, notices, tabs, and how it is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.components.header import TRAINING, header_html
+from app.handlers import FindHandlers
+from app.services import Services
+from app.tabs import find
+
+STATIC = Path(__file__).resolve().parent / "static"
+MAX_UPLOAD = "40mb"
+SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "sans-serif")
+
+
+def build_app(services: Services) -> gr.Blocks:
+    """Build the page over the given services. The only place that knows all tabs."""
+    handlers = FindHandlers(services)
+    with gr.Blocks(title="SciceVPR Studio", analytics_enabled=False, elem_id="studio") as page:
+        gr.HTML(header_html(), elem_id="masthead")
+        notice = gr.HTML(handlers.notice(), elem_id="notice")
+        with gr.Tabs(elem_id="tabs"), gr.Tab("Find", id="find", elem_id="tab-find"):
+            find.build(services, notice)
+        page.load(
+            handlers.watch_warm_up,
+            None,
+            notice,
+            show_progress="hidden",
+            api_visibility="private",
+            concurrency_limit=None,
+        )
+    page.queue(max_size=64)
+    return page
+
+
+def launch_options(services: Services) -> dict[str, Any]:
+    """What launch() needs besides address and port: looks, and the folders whose photos may be served."""
+    folders = {str(place.path.resolve().parent) for data in services.datasets.values() for place in data.queries}
+    return {
+        "theme": theme(),
+        "css_paths": [STATIC / "style.css"],
+        "head": f"<script>{(STATIC / 'lightbox.js').read_text(encoding='utf-8')}</script>",
+        "favicon_path": STATIC / "logo.svg",
+        "allowed_paths": sorted(folders | ({str(TRAINING)} if TRAINING.is_file() else set())),
+        "max_file_size": MAX_UPLOAD,
+        "footer_links": ["api", "settings"],
+        "show_error": True,
+    }
+
+
+def theme() -> gr.themes.Base:
+    """The looks: blue for the visitor's own photo (orange is kept for "one batch"), fonts shipped with gradio.
+
+    Of Source Sans Pro gradio ships regular and bold whole; its semi-bold file holds a few letters only.
+    """
+    return gr.themes.Default(
+        primary_hue=gr.themes.colors.blue,
+        secondary_hue=gr.themes.colors.slate,
+        neutral_hue=gr.themes.colors.slate,
+        radius_size=gr.themes.sizes.radius_lg,
+        font=[gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)), *SYSTEM_FONTS],
+        font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400,)), "ui-monospace", "Consolas", "monospace"],
+    )

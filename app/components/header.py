@@ -1,0 +1,88 @@
+"""The head of the page and its notices."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.components.pictures import escape
+from app.records import ModelState
+
+PAPER = "https://arxiv.org/abs/2502.20676"
+BASELINE_PAPER = "https://arxiv.org/abs/2402.19231"
+TRAINING = Path(__file__).resolve().parents[2] / "training" / "README.md"
+LOGO = Path(__file__).resolve().parents[1] / "static" / "logo.svg"
+
+
+def training_link() -> str | None:
+    """Where the training package can be read: on a Space its folder, elsewhere its README served by the app."""
+    space = os.environ.get("SPACE_ID")
+    if space:
+        return f"https://huggingface.co/spaces/{space}/tree/main/training"
+    return f"gradio_api/file={TRAINING.as_posix()}" if TRAINING.is_file() else None
+
+
+def header_html() -> str:
+    """Name, one sentence, links."""
+    logo = LOGO.read_text(encoding="utf-8")
+    links = [("Paper", PAPER), ("Baseline paper", BASELINE_PAPER), ("Training package", training_link())]
+    items = "".join(
+        f'<a href="{escape(target)}" target="_blank" rel="noopener">{escape(text)}</a>'
+        for text, target in links
+        if target
+    )
+    return (
+        f'<header class="masthead"><div class="masthead__logo" aria-hidden="true">{logo}</div>'
+        '<div class="masthead__text"><h1>SciceVPR Studio</h1><p>Where was this photo taken? '
+        "Two models search a city for the same place, and you see who is right.</p></div>"
+        f'<nav class="masthead__links" aria-label="Links">{items}</nav></header>'
+    )
+
+
+def notice_html(states: Sequence[ModelState], problems: Sequence[str] = (), warm: bool = True) -> str:
+    """Banners for the state of the models: warming up, missing or untrained; empty when all is well."""
+    banners = []
+    for state in states:
+        if state.state == "missing":
+            banners.append(_banner("alarm", f"{state.title} cannot be used.", state.message))
+    untrained = [state.title for state in states if state.state == "ready" and not state.trained]
+    if untrained:
+        names = " and ".join(untrained)
+        verb = "runs" if len(untrained) == 1 else "run"
+        banners.append(
+            _banner(
+                "alarm",
+                "Untrained weights.",
+                f"{names} {verb} with random numbers: the page works, its answers mean nothing.",
+            )
+        )
+    banners += [_banner("alarm", "A database is missing.", problem) for problem in problems]
+    if not warm and any(state.state == "waiting" for state in states):
+        banners.append(_banner("quiet", "Warming up.", "The models are being loaded; you can pick a photo already."))
+    return "".join(banners)
+
+
+def _banner(mood: str, title: str, text: str) -> str:
+    return f'<div class="banner banner--{mood}" role="status"><strong>{escape(title)}</strong> {escape(text)}</div>'
+
+
+def step_html(number: int | None, text: str) -> str:
+    """A heading inside a tab, with or without a step number."""
+    sign = f'<span class="step__number">{number}</span>' if number else ""
+    return f'<h2 class="step__title">{sign}{escape(text)}</h2>'
+
+
+def legend_html(radius: float) -> str:
+    """What the frames mean."""
+    entries = (
+        ("right", "✓", f"right: at most {radius:.0f} m from your photo"),
+        ("wrong", "✕", "wrong: farther away"),
+        ("neutral", "", "no verdict: your photo's position is unknown"),
+        ("batch", "", "one batch: photos described together"),
+    )
+    items = "".join(
+        f'<li><span class="legend__frame legend__frame--{kind}" aria-hidden="true">{sign}</span>{escape(text)}</li>'
+        for kind, sign, text in entries
+    )
+    return f'<ul class="legend" aria-label="What the frames mean">{items}</ul>'

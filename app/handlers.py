@@ -1,0 +1,256 @@
+"""Between the page and the services: raw component values in, ready component values out, errors as toasts.
+
+Events run with preprocess=False, so values arrive as the browser or an API client sent them and every check is ours:
+gradio has already made sure that a file lies in its upload folder.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import html
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import plotly.graph_objects as go
+
+from app.components.batch_strip import strip_html, waiting_strip_html
+from app.components.cards import answer_html, hit_words, protocol_html, waiting_html
+from app.components.header import notice_html
+from app.components.pictures import escape
+from app.records import Found
+from app.services import BASELINE, STABLE, Services
+from scicevpr.errors import ImageError, SciceVPRError, UsageError
+from scicevpr.figures import MapSeries, match_map
+from scicevpr.places import Dataset
+
+logger = logging.getLogger(__name__)
+
+PARTS = ("notice", "strip", "stable", "baseline", "map", "protocol")
+"""What a search fills in, in the order in which the handlers return it."""
+
+SYMBOLS = {STABLE: "circle-open", BASELINE: "square-open"}
+WARM_UP_LIMIT_S = 180.0
+
+
+def toasts(work: Callable) -> Callable:
+    """Turn errors into toasts: ours as they are, unexpected ones logged and put kindly."""
+
+    @functools.wraps(work)
+    def guarded(*values: Any, **named: Any) -> Any:
+        try:
+            return work(*values, **named)
+        except gr.Error:
+            raise
+        except SciceVPRError as error:
+            raise toast(str(error), title_of(error)) from error
+        except Exception as error:
+            logger.exception("unexpected error in %s", work.__name__)
+            raise toast(
+                "Something went wrong on our side, and the server's log says what. Try another photo, or again later.",
+                "Unexpected error",
+            ) from error
+
+    return guarded
+
+
+def toast(message: str, title: str) -> gr.Error:
+    """A toast with plain text (gradio would read HTML in it)."""
+    return gr.Error(html.escape(message), title=title, duration=12, print_exception=False)
+
+
+def title_of(error: SciceVPRError) -> str:
+    """The headline of a toast."""
+    if isinstance(error, ImageError):
+        return "This photo cannot be used"
+    if isinstance(error, UsageError):
+        return "Please check the input"
+    return "Not possible right now"
+
+
+def uploaded_photo(payload: Any) -> tuple[Path | bytes, str]:
+    """A photo as gradio sends it: its file (or bytes) and its original name. ImageError when there is none."""
+    if payload in (None, "", {}):
+        raise ImageError("There is no photo yet. Pick an example, or upload, paste or take a photo first.")
+    if not isinstance(payload, dict):
+        raise ImageError(f"A photo must be sent as a file, not as {type(payload).__name__}.")
+    name = Path(payload.get("orig_name") or payload.get("path") or "").name
+    if payload.get("path"):
+        return Path(payload["path"]), name
+    head, comma, body = str(payload.get("url") or "").partition(",")
+    if not (head.startswith("data:") and head.endswith(";base64") and comma):
+        raise ImageError("The photo arrived without any content. Choose it again.")
+    try:
+        return base64.b64decode(body, validate=True), name
+    except binascii.Error as error:
+        raise ImageError("The photo's data URI is damaged. Choose it again.") from error
+
+
+class FindHandlers:
+    """The events of the Find tab and its API endpoints over one Services."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.search_view = toasts(self._search_view)
+        self.refreshed_view = toasts(self._refreshed_view)
+        self.example = toasts(self._example)
+        self.other_database = toasts(self._other_database)
+        self.api_find = toasts(self._api_find)
+        self.api_databases = toasts(self._api_databases)
+
+    # ---- events of the page -------------------------------------------------------------------------------------
+
+    def _search_view(
+        self,
+        photo: Any,
+        database: Any,
+        k: Any,
+        company: Any,
+        east: Any,
+        north: Any,
+        progress: Any = gr.Progress(),  # noqa: B008
+    ) -> tuple:
+        """Search with what the form holds; values for PARTS."""
+        found = self._find(photo, database, k, company, east, north, progress)
+        return (
+            self.notice(),
+            strip_html(found),
+            answer_html(found.stable),
+            answer_html(found.baseline),
+            found_map(found),
+            protocol_html(found.answers),
+        )
+
+    def _refreshed_view(self, photo: Any, *rest: Any, progress: Any = gr.Progress()) -> tuple:  # noqa: B008
+        """Search again after a setting changed; without a photo nothing happens."""
+        if not photo:
+            return tuple(gr.skip() for _ in PARTS)
+        return self._search_view(photo, *rest, progress=progress)
+
+    def waiting_view(self, database: Any = None) -> tuple:
+        """Values for PARTS before the first search."""
+        titles = {state.role: state.title for state in self.services.model_states()}
+        return (
+            self.notice(),
+            waiting_strip_html(),
+            waiting_html(STABLE, titles[STABLE]),
+            waiting_html(BASELINE, titles[BASELINE]),
+            self.empty_map(database),
+            protocol_html(()),
+        )
+
+    def _example(self, database: Any, event: gr.SelectData) -> str:
+        """The file of the example that was clicked."""
+        examples = self.services.examples(database)
+        if not isinstance(event.index, int) or not 0 <= event.index < len(examples):
+            raise UsageError("That example does not exist any more. Reload the page.")
+        return str(examples[event.index].path)
+
+    def _other_database(self, database: Any) -> tuple:
+        """After another database was chosen: no photo, its examples, an empty page."""
+        return (None, gr.Gallery(value=self.example_items(database), selected_index=None), *self.waiting_view(database))
+
+    def example_items(self, database: Any = None) -> list[tuple[str, str]]:
+        """Examples for the gallery: (file, caption); empty when there is no database."""
+        try:
+            places = self.services.examples(database)
+        except SciceVPRError:
+            return []
+        return [(str(place.path), place.condition or f"example {number}") for number, place in enumerate(places, 1)]
+
+    def notice(self) -> str:
+        """The banners of this moment."""
+        return notice_html(self.services.model_states(), self.services.notes, self.services.warm)
+
+    def watch_warm_up(self) -> Iterator[str]:
+        """The banners, renewed until the models are loaded."""
+        started = time.monotonic()
+        yield self.notice()
+        while not self.services.warm and time.monotonic() - started < WARM_UP_LIMIT_S:
+            time.sleep(0.5)
+            yield self.notice()
+        yield self.notice()
+
+    def empty_map(self, database: Any = None) -> go.Figure | None:
+        """The database alone on the map; None when its positions are unknown."""
+        try:
+            _, dataset = self.services.dataset(database)
+        except SciceVPRError:
+            return None
+        positions = drawable_positions(dataset)
+        return None if positions is None else match_map(positions)
+
+    # ---- endpoints ----------------------------------------------------------------------------------------------
+
+    def _api_find(self, image: Any, database: Any, k: Any, company: Any, east: Any, north: Any) -> dict:
+        """Find the place of a photo with SciceVPR and the CricaVPR baseline.
+
+        image: the query photo (a file; a name of the form @utm_east@utm_north@...@.jpg gives its position).
+        database: display name of the database (see /databases). k: matches per model, 1..20. company: photos of the
+        query list that share the baseline's batch with the query, 0..31. east, north: UTM position in metres, or null.
+        Returns both models' matches (photo, similarity, metres, right), verdict, times and protocol.
+        """
+        return self._find(image, database, k, company, east, north).to_json()
+
+    def _api_databases(self) -> list[dict]:
+        """List the databases that can be searched: name, split, photos, queries, conditions, whether labelled."""
+        return [
+            {
+                "name": key,
+                "split": dataset.split,
+                "database_photos": len(dataset.database),
+                "queries": len(dataset.queries),
+                "conditions": dataset.conditions,
+                "labelled": dataset.labelled,
+                "examples": [place.name for place in self.services.examples(key)],
+            }
+            for key, dataset in self.services.datasets.items()
+        ]
+
+    def api_models(self) -> list[dict]:
+        """List both models: role, name, whether their weights are trained, and the weights' hash."""
+        return [state.to_json() for state in self.services.model_states()]
+
+    def _find(
+        self, photo: Any, database: Any, k: Any, company: Any, east: Any, north: Any, progress: Any = None
+    ) -> Found:
+        source, name = uploaded_photo(photo)
+
+        def advance(done: int, total: int) -> None:
+            progress((done, total), desc="Describing the database, once", unit="photos")
+
+        return self.services.find(
+            source, name, database, k, company, east, north, advance if progress is not None else None
+        )
+
+
+def drawable_positions(dataset: Dataset) -> np.ndarray | None:
+    """Positions of the database [D, 2], or None when some are unknown or stand-ins."""
+    places = dataset.database
+    if not dataset.use_labels or any(place.utm is None or place.mock_position for place in places):
+        return None
+    return np.array([place.utm for place in places])
+
+
+def found_map(found: Found) -> go.Figure | None:
+    """Query and matches on the map; None when the database's positions cannot be drawn."""
+    if not found.drawable:
+        return None
+    series = [
+        MapSeries(
+            title=answer.title,
+            utm=np.array([hit.place.utm for hit in answer.hits]),
+            right=[hit.right for hit in answer.hits],
+            symbol=SYMBOLS[answer.role],
+            notes=[escape(hit_words(hit, answer.title)) for hit in answer.hits],
+        )
+        for answer in found.answers
+    ]
+    query = None if found.position is None else (found.position.east, found.position.north)
+    return match_map(found.database_utm, series, query, found.radius)

@@ -1,0 +1,99 @@
+"""The parts of a search that need no models: which query it is, where it lies, who keeps it company, what is right."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from app.records import Position
+from scicevpr.errors import UsageError
+from scicevpr.places import Dataset, Place, parse_name, positives
+
+
+def whole_number(value: Any, what: str, low: int, high: int) -> int:
+    """A whole number between low and high from whatever a form sent. UsageError says what is allowed."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number) or number != int(number) or not low <= number <= high:
+        raise UsageError(f"{what} must be a whole number from {low} to {high}, not {value!r}.")
+    return int(number)
+
+
+def query_place(dataset: Dataset, name: str) -> tuple[Place, int | None]:
+    """The query as a Place, and its row in the query list when its file name stands there."""
+    for row, place in enumerate(dataset.queries):
+        if name and place.name == name:
+            return place, row
+    return parse_name(name or "photo"), None
+
+
+def known_position(place: Place, dataset: Dataset, east: Any, north: Any) -> Position | None:
+    """The query's position: entered by hand, else from its file name, else None. UsageError for half or bad numbers."""
+    entered = [value if value not in (None, "") else None for value in (east, north)]
+    if entered != [None, None]:
+        if None in entered:
+            raise UsageError("A position needs both easting and northing. Fill in both fields, or empty both.")
+        try:
+            numbers = [float(value) for value in entered]
+        except (TypeError, ValueError):
+            numbers = [math.nan]
+        if not all(math.isfinite(number) and abs(number) < 1e8 for number in numbers):
+            raise UsageError(
+                f"Easting {entered[0]!r} and northing {entered[1]!r} are not a UTM position. Enter metres, for example "
+                "584309.15 and 4477012.40."
+            )
+        return Position(numbers[0], numbers[1], "entered")
+    if place.utm is None or not dataset.use_labels:
+        return None
+    return Position(place.utm[0], place.utm[1], "file name")
+
+
+def company_of(dataset: Dataset, row: int | None, count: int) -> list[Place]:
+    """The count queries after a row of the query list, around its end; from the top for a photo not in it."""
+    others = len(dataset.queries) - (row is not None)
+    if count > others:
+        raise UsageError(f"The query list has only {others} other photos, so the company cannot be {count}.")
+    start = 0 if row is None else row + 1
+    return [dataset.queries[(start + step) % len(dataset.queries)] for step in range(count)]
+
+
+def judged(dataset: Dataset, position: Position | None, radius: float) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Metres to the query [D] and whether each database photo is right [D]; (None, None) when positions are unknown."""
+    if position is None or not dataset.use_labels or any(place.utm is None for place in dataset.database):
+        return None, None
+    database = np.array([place.utm for place in dataset.database])
+    query = np.array([[position.east, position.north]])
+    right = np.zeros(len(database), dtype=bool)
+    right[positives(database, query, radius)[0]] = True
+    return np.hypot(*(database - query).T), right
+
+
+def spread_over_conditions(queries: Sequence[Place], count: int) -> list[Place]:
+    """Some queries in turn from every condition, each from another stretch of the list."""
+    by_condition: dict[str | None, list[Place]] = {}
+    for place in queries:
+        by_condition.setdefault(place.condition, []).append(place)
+    picked: list[Place] = []
+    while len(picked) < min(count, len(queries)):
+        for group in list(by_condition.values()):
+            if group and len(picked) < count:
+                picked.append(group.pop(len(picked) * len(group) // count))
+    return picked
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What work returns, and how long it took in milliseconds."""
+    started = time.perf_counter()
+    result = work()
+    return result, (time.perf_counter() - started) * 1000.0
+
+
+def grouping_words(label: str) -> str:
+    """A grouping label in words for the page: "1 explicit groups" becomes "together in one batch"."""
+    return "all in one batch" if label.endswith("explicit groups") else label

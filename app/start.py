@@ -1,0 +1,110 @@
+"""Start-up: from the command line and the environment to running services and a served page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from app.build import build_app, launch_options
+from app.services import BASELINE, STABLE, Services
+from app.store import DescriptorStore, user_cache_folder
+from scicevpr.config import assets_folder
+from scicevpr.errors import SciceVPRError
+from scicevpr.models.weights import load_model
+from scicevpr.places import Dataset, bundled_city, read_dataset
+
+CITY_NAME = "ProCity test city"
+MODELS = {STABLE: "scicevpr-t", BASELINE: "cricavpr-t"}
+
+
+def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line: --dataset (repeatable), --split, --host, --port, --device, --allow-untrained, --no-cache."""
+    parser = argparse.ArgumentParser(prog="python app.py", description="Serve SciceVPR Studio.")
+    parser.add_argument(
+        "--dataset",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="a data set folder to offer beside the bundled city; repeat for more (also: SCICEVPR_DATASETS, "
+        f"separated by {os.pathsep!r})",
+    )
+    parser.add_argument("--split", default="test", help="split of those data sets (default: test)")
+    parser.add_argument("--host", default=None, help="address to listen on (default: 127.0.0.1, on a Space all)")
+    parser.add_argument("--port", type=int, default=None, help="port (default: the first free one from 7860)")
+    parser.add_argument("--device", default="cpu", help="where the models run, for example cpu or cuda (default: cpu)")
+    parser.add_argument(
+        "--allow-untrained",
+        action="store_true",
+        help="use random weights where trained ones are missing, to look at the page (answers mean nothing)",
+    )
+    parser.add_argument("--no-cache", action="store_true", help="keep no descriptors between runs")
+    return parser.parse_args(arguments)
+
+
+def open_datasets(folders: Sequence[str], split: str) -> tuple[dict[str, Dataset], list[str]]:
+    """The bundled city and the given folders by display name, and a sentence for each one that could not be read."""
+    found: dict[str, Dataset] = {}
+    problems = []
+    try:
+        found[CITY_NAME] = bundled_city()
+    except SciceVPRError as error:
+        problems.append(str(error))
+    for folder in folders:
+        try:
+            dataset = read_dataset(Path(folder).expanduser(), split)
+        except SciceVPRError as error:
+            problems.append(str(error))
+            continue
+        name = dataset.name if dataset.name not in found else f"{dataset.name} ({dataset.root})"
+        found[name] = dataset
+    return found, problems
+
+
+def example_names() -> list[str]:
+    """File names of the bundled example queries (assets/examples.json: a list, or an object with a list)."""
+    for path in (assets_folder() / "examples.json", assets_folder() / "examples" / "examples.json"):
+        if path.is_file():
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:
+                logging.getLogger(__name__).warning("%s is not JSON; examples are picked instead", path)
+                return []
+            entries = (
+                next((v for v in content.values() if isinstance(v, list)), []) if isinstance(content, dict) else content
+            )
+            return [Path(entry["name"] if isinstance(entry, dict) else entry).name for entry in entries]
+    return []
+
+
+def make_services(options: argparse.Namespace) -> Services:
+    """Services over the bundled city, the given data sets and the bundled weights."""
+    named = [folder for folder in os.environ.get("SCICEVPR_DATASETS", "").split(os.pathsep) if folder]
+    datasets, problems = open_datasets([*options.dataset, *named], options.split)
+    untrained = options.allow_untrained or os.environ.get("SCICEVPR_ALLOW_UNTRAINED") == "1"
+    store = DescriptorStore(assets_folder() / "descriptors", None if options.no_cache else user_cache_folder())
+    return Services(
+        datasets,
+        {
+            role: (name, partial(load_model, name, device=options.device, allow_untrained=untrained))
+            for role, name in MODELS.items()
+        },
+        store,
+        {CITY_NAME: example_names()},
+        problems,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Build and serve the page; models warm up meanwhile."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    options = read_arguments(arguments)
+    services = make_services(options)
+    services.warm_up()
+    host = options.host or ("0.0.0.0" if "SPACE_ID" in os.environ else None)
+    build_app(services).launch(server_name=host, server_port=options.port, **launch_options(services))

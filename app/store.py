@@ -1,0 +1,151 @@
+"""Descriptors of whole databases: from memory, from a bundled pack, from this user's cache, or computed now.
+
+A pack or cached file is taken only when its architecture, weights and photo names agree with what is asked for;
+otherwise it is passed over and the descriptors are computed. Two callers that want
+the same database wait for one computation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from scicevpr.describe import DEFAULT_SEQUENTIAL, Descriptors, Grouping, describe
+from scicevpr.errors import IndexMismatchError
+from scicevpr.models.model import VPRModel
+from scicevpr.places import Dataset, load_descriptors, save_descriptors
+from scicevpr.retrieval import ExactIndex
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+"""Called with (photos done, photos in all)."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """A database ready to be searched. source: "bundled pack", "cache" or "computed here"."""
+
+    descriptors: Descriptors
+    index: ExactIndex
+    source: str
+
+
+@dataclass
+class _Job:
+    finished: threading.Event = field(default_factory=threading.Event)
+    done: int = 0
+    total: int = 0
+    result: Described | None = None
+    error: BaseException | None = None
+
+    def advance(self, done: int, total: int) -> None:
+        self.done, self.total = done, total
+
+
+def database_grouping(model: VPRModel) -> Grouping | None:
+    """How the database is batched: file order, 16 a batch (as published) where it matters; freely where it does not."""
+    return Grouping.sequential(DEFAULT_SEQUENTIAL) if model.variant.cross_image else None
+
+
+def user_cache_folder() -> Path:
+    """Where descriptors are kept between runs: $SCICEVPR_CACHE, or scicevpr in the user's cache folder."""
+    named = os.environ.get("SCICEVPR_CACHE")
+    if named:
+        return Path(named).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "scicevpr"
+
+
+class DescriptorStore:
+    """Database descriptors by (database, model). packs: folder of bundled packs; cache: folder of own ones, or None."""
+
+    def __init__(self, packs: Path | None = None, cache: Path | None = None) -> None:
+        self.packs = packs
+        self.cache = cache
+        self._jobs: dict[tuple[str, str, str], _Job] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: str, dataset: Dataset, model: VPRModel, progress: Progress | None = None) -> Described:
+        """Return the described database; the first caller computes, later ones wait and see its progress.
+
+        key names the database within this store. Raises what describe() raises (ImageError for an unreadable photo).
+        """
+        identity = (key, model.variant.name, model.weights.sha256 if model.weights else "random")
+        with self._lock:
+            job = self._jobs.get(identity)
+            mine = job is None
+            if mine:
+                job = self._jobs[identity] = _Job()
+        if mine:
+            self._run(identity, job, dataset, model, progress)
+        while not job.finished.wait(0.2):
+            if progress is not None and job.total:
+                progress(job.done, job.total)
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    def _run(self, identity: tuple, job: _Job, dataset: Dataset, model: VPRModel, progress: Progress | None) -> None:
+        def advance(done: int, total: int) -> None:
+            job.advance(done, total)
+            if progress is not None:
+                progress(done, total)
+
+        try:
+            descriptors, source = self._stored(dataset, model) or (None, "")
+            if descriptors is None:
+                photos = [place.path for place in dataset.database]
+                descriptors = describe(model, photos, grouping=database_grouping(model), progress=advance)
+                source = "computed here"
+                self._keep(dataset, model, descriptors)
+            job.result = Described(descriptors, ExactIndex(descriptors.values), source)
+        except BaseException as error:
+            job.error = error
+            with self._lock:  # the next caller may try again: the cause may have been mended
+                self._jobs.pop(identity, None)
+        finally:
+            job.finished.set()
+
+    def _stored(self, dataset: Dataset, model: VPRModel) -> tuple[Descriptors, str] | None:
+        if model.weights is None:
+            return None
+        names = [place.name for place in dataset.database]
+        bundled = sorted(self.packs.glob("*.safetensors")) if self.packs and self.packs.is_dir() else []
+        own = [self._cache_file(dataset, model)] if self.cache else []
+        wanted = database_grouping(model)
+        for path, source in [*((pack, "bundled pack") for pack in bundled), *((file, "cache") for file in own)]:
+            if not path.is_file():
+                continue
+            try:
+                descriptors, _ = load_descriptors(path, model, names)
+            except IndexMismatchError as error:
+                logger.debug("passed over: %s", error)
+                continue
+            same_resize = descriptors.preprocessing == asdict(model.variant.preprocessing)
+            if same_resize and (wanted is None or descriptors.grouping == wanted.label):
+                return descriptors, source
+        return None
+
+    def _cache_file(self, dataset: Dataset, model: VPRModel) -> Path:
+        facts = [model.variant.fingerprint, model.weights.sha256, str(dataset.root.resolve())]
+        for place in dataset.database:
+            state = place.path.stat() if place.path.exists() else None
+            facts.append(f"{place.name} {state.st_size if state else 0} {state.st_mtime_ns if state else 0}")
+        digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+        return self.cache / "descriptors" / f"{model.variant.name}-{digest}.safetensors"
+
+    def _keep(self, dataset: Dataset, model: VPRModel, descriptors: Descriptors) -> None:
+        if self.cache is None or model.weights is None:
+            return
+        try:
+            path = self._cache_file(dataset, model)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_descriptors(path, descriptors, [place.name for place in dataset.database])
+        except OSError as error:  # a full or read-only disk must not spoil the answer
+            logger.warning("descriptors could not be cached: %s", error)

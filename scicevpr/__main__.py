@@ -1,0 +1,10 @@
+"""`python -m scicevpr` is the `scicevpr` command."""
+
+from __future__ import annotations
+
+import sys
+
+from scicevpr.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

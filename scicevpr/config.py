@@ -1,0 +1,175 @@
+"""What a model variant is: one table of frozen dataclasses from which everything else is derived."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from scicevpr.errors import UsageError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+REGION_COUNT = 14
+"""1 whole image (or class token) + 4 cells of the 2x2 split + 9 cells of the 3x3 split."""
+
+ENCODER_HEADS = 16
+ENCODER_FEEDFORWARD = 2048
+ENCODER_DROPOUT = 0.1
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a photo becomes a tensor: normalise, then resize (the published order).
+
+    ``size`` is (rows, columns) in pixels; ``antialias`` is explicit because it changes the published numbers:
+    the released checkpoints were measured without it.
+    """
+
+    size: tuple[int, int] = (224, 224)
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    antialias: bool = False
+    interpolation: str = "bilinear"
+    max_pixels: int = 64_000_000
+
+    def label(self) -> str:
+        """Return the protocol words, e.g. ``"224x224 bilinear, no antialias"``."""
+        smoothing = "antialias" if self.antialias else "no antialias"
+        return f"{self.size[0]}x{self.size[1]} {self.interpolation}, {smoothing}"
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """A DINOv2 ViT/14. ``position_grid`` is the side of the stored position embedding (37 for 518-pixel DINOv2)."""
+
+    dim: int
+    depth: int
+    heads: int
+    patch: int = 14
+    position_grid: int = 37
+    stem: str = "patch"
+    adapters: bool = False
+    mlp_ratio: int = 4
+    norm_eps: float = 1e-6
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model variant: everything that must agree between weights, preprocessing, descriptors and indexes."""
+
+    name: str
+    title: str
+    family: str
+    size: str
+    backbone: BackboneConfig
+    taps: tuple[int, ...]
+    mixers: int
+    encoder_layers: int
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    weights_note: str = ""
+
+    @property
+    def channels(self) -> int:
+        """Channels C after fusion; a region vector has C values."""
+        return self.backbone.dim
+
+    @property
+    def descriptor_dim(self) -> int:
+        """Length of a descriptor, 14 * C."""
+        return REGION_COUNT * self.channels
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Token grid (rows, columns) of the default input size."""
+        rows, columns = self.preprocessing.size
+        return rows // self.backbone.patch, columns // self.backbone.patch
+
+    @property
+    def cross_image(self) -> bool:
+        """True if a descriptor depends on the photos that share its batch (CricaVPR, Super-CricaVPR)."""
+        return self.family != "scicevpr"
+
+    @property
+    def class_token(self) -> bool:
+        """True if region 0 is the class token (CricaVPR) and not the whole fused map."""
+        return self.family == "cricavpr"
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits over the architecture. Weights, descriptors and indexes carry it; a mismatch is refused."""
+        facts = {
+            "family": self.family,
+            "backbone": asdict(self.backbone),
+            "taps": self.taps,
+            "mixers": self.mixers,
+            "mixer_tokens": self.grid[0] * self.grid[1] if self.mixers else None,
+            "encoder_layers": self.encoder_layers,
+            "encoder": [ENCODER_HEADS, ENCODER_FEEDFORWARD],
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+_SIZES = {
+    # this project's own small backbone: convolutional stem, position grid stored at 16x16
+    "T": BackboneConfig(dim=192, depth=12, heads=3, position_grid=16, stem="conv"),
+    "S": BackboneConfig(dim=384, depth=12, heads=6),
+    "B": BackboneConfig(dim=768, depth=12, heads=12),
+    "L": BackboneConfig(dim=1024, depth=24, heads=16),
+}
+_OWN = "trained from scratch by this project on ProCity; not official"
+_NONE_PUBLISHED = "no official weights are published; train with the bundled package or load a checkpoint by path"
+
+
+def _variants() -> dict[str, Variant]:
+    table: dict[str, Variant] = {}
+    families = (
+        ("scicevpr", "SciceVPR", 4, 2, 1, "TSBL"),
+        ("super-cricavpr", "Super-CricaVPR", 4, 2, 2, "TSBL"),
+        ("cricavpr", "CricaVPR", 0, 0, 2, "TB"),
+    )
+    for family, title, tap_count, mixers, layers, sizes in families:
+        for size in sizes:
+            base = _SIZES[size]
+            adapters = family == "cricavpr"
+            note = _OWN if size == "T" else _NONE_PUBLISHED
+            if family == "cricavpr" and size == "B":
+                note = "CricaVPR.pth, release v1.0 of github.com/Lu-Feng/CricaVPR (MIT); load it by path"
+            name = f"{family}-{size.lower()}"
+            table[name] = Variant(
+                name=name,
+                title=f"{title}-{size}",
+                family=family,
+                size=size,
+                backbone=BackboneConfig(**{**asdict(base), "adapters": adapters}),
+                taps=tuple(range(base.depth - tap_count, base.depth)),
+                mixers=mixers,
+                encoder_layers=layers,
+                preprocessing=Preprocessing(antialias=size == "T"),
+                weights_note=note,
+            )
+    return table
+
+
+VARIANTS: dict[str, Variant] = _variants()
+"""Every registered variant by name, e.g. ``"scicevpr-t"``."""
+
+
+def get_variant(name: str) -> Variant:
+    """Return the variant called ``name``.
+
+    Raises:
+        UsageError: no such variant; the message lists the names.
+    """
+    try:
+        return VARIANTS[name.lower()]
+    except KeyError:
+        raise UsageError(f"There is no model variant {name!r}. Choose one of: {', '.join(VARIANTS)}.") from None
+
+
+def assets_folder() -> Path:
+    """Folder with the bundled weights and the bundled city: ``$SCICEVPR_ASSETS`` or ``assets/`` of this checkout."""
+    override = os.environ.get("SCICEVPR_ASSETS")
+    return Path(override).expanduser() if override else Path(__file__).resolve().parent.parent / "assets"

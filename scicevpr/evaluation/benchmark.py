@@ -1,0 +1,210 @@
+"""The benchmark: describe database and queries, search exactly, score, and say under which protocol.
+
+Every result carries its protocol, because resize, grouping, radius and rounding all move the numbers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from scicevpr.config import Preprocessing
+from scicevpr.describe import Descriptors, Grouping, describe
+from scicevpr.errors import IndexMismatchError, UsageError
+from scicevpr.evaluation.baselines import BASELINES
+from scicevpr.evaluation.metrics import f1_at_n, mean_reciprocal_rank, recall_at_n
+from scicevpr.evaluation.results import Evaluation, Scores
+from scicevpr.models.model import VPRModel
+from scicevpr.places import Dataset, positives, utm_array
+from scicevpr.retrieval import PCA, ExactIndex
+
+DEFAULT_NS = (1, 5, 10, 100)
+Progress = Callable[[str, int, int], None]  # ("database" or "queries", photos done, photos in all)
+
+
+def evaluate(
+    model: VPRModel,
+    dataset: Dataset,
+    *,
+    ns: Sequence[int] = DEFAULT_NS,
+    radius: float = 25.0,
+    rounding: str = "float64",
+    database_grouping: Grouping | None = None,
+    query_grouping: Grouping | None = None,
+    batch_size: int = 16,
+    preprocessing: Preprocessing | None = None,
+    antialias: bool | None = None,
+    pca: PCA | None = None,
+    database: Descriptors | None = None,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate a model on a data set.
+
+    ns: the values of N; the largest is the length of each prediction list, and MRR looks no further. radius: metres.
+    rounding: "float64", or "float32" as published. database_grouping, query_grouping: which photos share a batch
+    (queries follow the database unless given; None is the default of `describe`). preprocessing replaces the
+    variant's; antialias overrides that one option. database: database descriptors made before, with the same model.
+    progress is called with ("database" or "queries", photos done, photos in all).
+
+    Without labels only predictions are made. Raises the errors of `describe`, and IndexMismatchError when `database`
+    or `pca` belong to another model.
+    """
+    started = time.perf_counter()
+    ns = _checked(ns)
+    preprocessing = preprocessing or model.variant.preprocessing
+    if antialias is not None:
+        preprocessing = replace(preprocessing, antialias=antialias)
+    weights = model.weights.sha256 if model.weights is not None else "random"
+    if pca is not None:
+        pca.check_model(model.variant.fingerprint, weights)
+    options = {"batch_size": batch_size, "preprocessing": preprocessing, "device": device, "dtype": dtype}
+    if database is None:
+        paths = [place.path for place in dataset.database]
+        database = describe(model, paths, grouping=database_grouping, progress=_step(progress, "database"), **options)
+    elif (database.fingerprint, database.weights) != (model.variant.fingerprint, weights):
+        raise IndexMismatchError(
+            f"The database descriptors come from {database.variant} (weights {database.weights}), not from "
+            f"{model.variant.name} (weights {weights}). Describe the database with the model in use."
+        )
+    paths = [place.path for place in dataset.queries]
+    grouping = query_grouping or database_grouping
+    queries = describe(model, paths, grouping=grouping, progress=_step(progress, "queries"), **options)
+    words = queries.protocol()
+    words.pop("grouping")
+    groupings = {"database grouping": database.grouping, "query grouping": queries.grouping}
+    protocol = _insert_after(words, "resize", groupings)
+    protocol["PCA"] = pca.label if pca else "none"
+    values = [pca.transform(part.values) if pca else part.values for part in (database, queries)]
+    result = score(model.variant.title, dataset, *values, ns=ns, radius=radius, rounding=rounding, protocol=protocol)
+    notes = result.notes if database.trained and queries.trained else (*result.notes, "The weights are not trained.")
+    return replace(result, notes=notes, database=database, seconds=time.perf_counter() - started)
+
+
+def evaluate_baseline(
+    name: str,
+    dataset: Dataset,
+    *,
+    ns: Sequence[int] = DEFAULT_NS,
+    radius: float = 25.0,
+    rounding: str = "float64",
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate a baseline without learning ("hog" or "colour") by the same code. UsageError for another name."""
+    if name not in BASELINES:
+        raise UsageError(f"There is no baseline {name!r}; choose one of {', '.join(BASELINES)}.")
+    started = time.perf_counter()
+    baseline = BASELINES[name]
+    values = [
+        baseline.describe([place.path for place in places], progress=_step(progress, stage))
+        for stage, places in (("database", dataset.database), ("queries", dataset.queries))
+    ]
+    protocol = {
+        "variant": f"{baseline.title} (baseline)",
+        "weights": "none (nothing is learned)",
+        "resize": baseline.resize,
+        "database grouping": "independent of the batch",
+        "query grouping": "independent of the batch",
+    }
+    result = score(baseline.title, dataset, *values, ns=ns, radius=radius, rounding=rounding, protocol=protocol)
+    return replace(result, seconds=time.perf_counter() - started)
+
+
+def score(
+    title: str,
+    dataset: Dataset,
+    database_values: np.ndarray,
+    query_values: np.ndarray,
+    *,
+    ns: Sequence[int] = DEFAULT_NS,
+    radius: float = 25.0,
+    rounding: str = "float64",
+    protocol: dict[str, str] | None = None,
+) -> Evaluation:
+    """Search and score descriptors [D, C] and [Q, C] that were made elsewhere.
+
+    Raises UsageError when the rows do not belong to the data set's photos.
+    """
+    ns = _checked(ns)
+    counts, wanted = (len(database_values), len(query_values)), (len(dataset.database), len(dataset.queries))
+    if counts != wanted:
+        raise UsageError(
+            f"Descriptors of {counts[0]} database photos and {counts[1]} queries do not fit a data set of {wanted[0]} "
+            f"and {wanted[1]}."
+        )
+    matches = ExactIndex(database_values).search(query_values, max(ns))
+    right = None
+    if dataset.labelled:
+        right = positives(utm_array(dataset.database), utm_array(dataset.queries), radius, rounding)
+    full = dict(protocol or {})
+    full["dataset"] = f"{dataset.name} / {dataset.split}"
+    full["database"] = f"{wanted[0]} photos"
+    full["queries"] = f"{wanted[1]} photos"
+    full["query order"] = dataset.query_order
+    if right is not None:
+        full["queries without positives"] = str(sum(len(rows) == 0 for rows in right))
+        full["radius"] = f"{radius:g} m"
+        full["UTM rounding"] = "float32 (as published)" if rounding == "float32" else rounding
+    full["search"] = f"exact L2, best {max(ns)}"
+    full["torch"] = torch.__version__
+    return Evaluation(
+        title=title,
+        dataset=dataset,
+        ns=ns,
+        radius=radius,
+        overall=_scores(matches.indices, right, ns) if right is not None else None,
+        conditions=_by_condition(dataset, matches.indices, right, ns) if right is not None else {},
+        matches=matches,
+        positives=tuple(right) if right is not None else None,
+        protocol=full,
+        notes=dataset.notes,
+    )
+
+
+def _checked(ns: Sequence[int]) -> tuple[int, ...]:
+    values = tuple(sorted({int(n) for n in ns}))
+    if not values or values[0] < 1:
+        raise UsageError(f"The values of N must be at least 1, not {', '.join(map(str, ns)) or 'an empty list'}.")
+    return values
+
+
+def _step(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(stage, done, total)
+
+
+def _insert_after(words: dict[str, str], key: str, more: dict[str, str]) -> dict[str, str]:
+    result: dict[str, str] = {}
+    for name, value in words.items():
+        result[name] = value
+        if name == key:
+            result.update(more)
+    return {**result, **more}
+
+
+def _scores(predictions: np.ndarray, right: Sequence[np.ndarray], ns: tuple[int, ...]) -> Scores:
+    return Scores(
+        queries=len(predictions),
+        without_positives=sum(len(rows) == 0 for rows in right),
+        recalls=recall_at_n(predictions, right, ns),
+        mrr=mean_reciprocal_rank(predictions, right, ns),
+        f1=f1_at_n(predictions, right, ns),
+    )
+
+
+def _by_condition(
+    dataset: Dataset, predictions: np.ndarray, right: Sequence[np.ndarray], ns: tuple[int, ...]
+) -> dict[str, Scores]:
+    """Scores per condition of the queries, in order of first appearance; those without one come last as "unnamed"."""
+    if not dataset.conditions:
+        return {}
+    result = {}
+    for condition in (*dataset.conditions, None):
+        rows = [row for row, place in enumerate(dataset.queries) if place.condition == condition]
+        if rows:
+            result[condition or "unnamed"] = _scores(predictions[rows], [right[row] for row in rows], ns)
+    return result

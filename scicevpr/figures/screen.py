@@ -1,0 +1,188 @@
+"""Figures for the screen (plotly): readable on light and dark pages, drawn on plain UTM axes, nothing fetched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+TEXT = "#808080"
+GRID = "rgba(128, 128, 128, 0.22)"
+DATABASE = "rgba(128, 128, 128, 0.45)"
+RIGHT = "#2a9d61"
+WRONG = "#dc4a4a"
+NEUTRAL = "#7d8590"
+QUERY = "#3b82c4"
+LABEL_PLACES = ("top left", "bottom right", "top right", "bottom left")
+LABEL_SPACE = 0.035
+"""Matches closer than this share of the drawing get one label together."""
+
+MAX_DOTS = 4000
+"""Larger databases are drawn thinned out to at most this many dots."""
+
+
+@dataclass(frozen=True)
+class MapSeries:
+    """The matches of one model. utm [K, 2] metres, best first; right: True, False or None (unknown) per match.
+
+    symbol: a plotly marker name, so that models differ by shape and not by colour alone. notes: hover text per match.
+    """
+
+    title: str
+    utm: np.ndarray
+    right: Sequence[bool | None]
+    symbol: str
+    notes: Sequence[str]
+
+
+def match_map(
+    database_utm: np.ndarray,
+    series: Sequence[MapSeries] = (),
+    query_utm: tuple[float, float] | None = None,
+    radius: float = 25.0,
+) -> go.Figure:
+    """Draw where the query and its matches lie: metres east and north of a printed origin, equal aspect.
+
+    Args:
+        database_utm: positions of all database photos [D, 2] (east, north in metres).
+        series: one per model. query_utm: the query's position, or None. radius: metres of the circle around it.
+
+    Returns:
+        A figure with transparent background. A query far outside the database is named in the title instead of drawn.
+    """
+    origin = np.floor(database_utm.min(axis=0) / 10.0) * 10.0
+    extent = float(np.ptp(database_utm, axis=0).max()) + 4 * radius
+    outside = query_utm is not None and distance_to_box(query_utm, database_utm) > 2 * extent
+    figure = go.Figure(layout=_layout(origin))
+    _add_database(figure, database_utm - origin)
+    if query_utm is not None and not outside:
+        _add_query(figure, np.asarray(query_utm) - origin, radius)
+    for place, one in zip(LABEL_PLACES, series, strict=False):
+        _add_matches(figure, one, origin, place, LABEL_SPACE * extent)
+    if outside:
+        kilometres = distance_to_box(query_utm, database_utm) / 1000.0
+        figure.add_annotation(
+            text=f"The query lies {kilometres:,.1f} km from this database: outside the drawing",
+            x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 14, "color": WRONG},
+        )  # fmt: skip
+    return figure
+
+
+def distance_to_box(point: tuple[float, float], positions: np.ndarray) -> float:
+    """Metres from a point to the axis-parallel box around positions [N, 2]; 0 inside."""
+    low, high = positions.min(axis=0), positions.max(axis=0)
+    gap = np.maximum(np.maximum(low - point, np.asarray(point) - high), 0.0)
+    return float(math.hypot(*gap))
+
+
+def rank_labels(positions: np.ndarray, ranks: Sequence[int], closeness: float) -> list[str]:
+    """One label per position [K, 2]; those within `closeness` metres of an earlier one are named there: "1, 4"."""
+    groups: list[list[int]] = []
+    for row in range(len(ranks)):
+        near = (g for g in groups if math.dist(positions[g[0]], positions[row]) < closeness)
+        group = next(near, None)
+        if group is None:
+            groups.append([row])
+        else:
+            group.append(row)
+    labels = [""] * len(ranks)
+    for group in groups:
+        labels[group[0]] = ", ".join(str(ranks[row]) for row in group)
+    return labels
+
+
+def _layout(origin: np.ndarray) -> dict:
+    axis = {
+        "gridcolor": GRID,
+        "zeroline": False,
+        "ticks": "outside",
+        "tickcolor": GRID,
+        "linecolor": GRID,
+        "automargin": True,
+    }
+    return {
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"color": TEXT, "size": 12, "family": "Source Sans Pro, system-ui, sans-serif"},
+        "margin": {"t": 64, "r": 12, "b": 8, "l": 8},
+        "height": 460,
+        "autosize": True,
+        "dragmode": "pan",
+        "hoverlabel": {"font": {"size": 12}},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemsizing": "constant"},
+        "xaxis": {**axis, "title": {"text": f"metres east of {origin[0]:,.0f}"}},
+        "yaxis": {**axis, "title": {"text": f"metres north of {origin[1]:,.0f}"}, "scaleanchor": "x", "scaleratio": 1},
+    }
+
+
+def _add_database(figure: go.Figure, local: np.ndarray) -> None:
+    step = max(1, math.ceil(len(local) / MAX_DOTS))
+    shown = local[::step]
+    note = "" if step == 1 else f" (1 in {step} drawn)"
+    figure.add_scatter(
+        x=shown[:, 0].round(2).tolist(),
+        y=shown[:, 1].round(2).tolist(),
+        mode="markers",
+        marker={"size": 4, "color": DATABASE},
+        name=f"database{note}",
+        hoverinfo="skip",
+    )
+
+
+def _add_query(figure: go.Figure, local: np.ndarray, radius: float) -> None:
+    angle = np.linspace(0, 2 * np.pi, 73)
+    figure.add_scatter(
+        x=(local[0] + radius * np.cos(angle)).round(2).tolist(),
+        y=(local[1] + radius * np.sin(angle)).round(2).tolist(),
+        mode="lines",
+        line={"color": QUERY, "width": 1.5, "dash": "dot"},
+        fill="toself",
+        fillcolor="rgba(59, 130, 196, 0.12)",
+        name=f"within {radius:.0f} m",
+        hoverinfo="skip",
+    )
+    figure.add_scatter(
+        x=[round(float(local[0]), 2)],
+        y=[round(float(local[1]), 2)],
+        mode="markers",
+        marker={"symbol": "star", "size": 17, "color": QUERY, "line": {"color": "white", "width": 1}},
+        name="query",
+        hovertemplate="the query<extra></extra>",
+    )
+
+
+def _add_matches(figure: go.Figure, series: MapSeries, origin: np.ndarray, label_place: str, closeness: float) -> None:
+    """One trace per verdict (for its colour) and an empty grey one for the legend, where only the shape counts."""
+    if len(series.utm) == 0:
+        return
+    local = np.asarray(series.utm) - origin
+    marker = {"symbol": series.symbol, "size": 13, "line": {"width": 2.5}}
+    figure.add_scatter(
+        x=[None],
+        y=[None],
+        mode="markers",
+        marker={**marker, "color": NEUTRAL},
+        name=series.title,
+        legendgroup=series.title,
+    )
+    for verdict, colour in ((True, RIGHT), (False, WRONG), (None, NEUTRAL)):
+        rows = [row for row, value in enumerate(series.right) if value is verdict]
+        if not rows:
+            continue
+        figure.add_scatter(
+            x=local[rows, 0].round(2).tolist(),
+            y=local[rows, 1].round(2).tolist(),
+            mode="markers+text",
+            marker={**marker, "color": colour},
+            text=rank_labels(local[rows], [row + 1 for row in rows], closeness),
+            textposition=label_place,
+            textfont={"color": colour, "size": 13},
+            name=series.title,
+            legendgroup=series.title,
+            showlegend=False,
+            hovertemplate="%{customdata}<extra></extra>",
+            customdata=[series.notes[row] for row in rows],
+        )

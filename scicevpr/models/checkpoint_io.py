@@ -1,0 +1,197 @@
+"""Read a weights file without running anything that is in it.
+
+Two kinds of file are understood: safetensors, and what `torch.save` writes (`.pth`, `.pt`, `.ckpt`, `.bin`). The second
+kind is a pickle, and a pickle can name any function of Python and ask for it to be called. So it is read with
+`torch.load(weights_only=True)`, which knows tensors and plain containers only. Training checkpoints also carry NumPy
+values (a `recalls` array, a `best_r5` scalar); for those few names small records of our own stand in below, so that
+NumPy's unpickling code is not run on foreign bytes either. Everything else that a file asks for is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+from scicevpr.errors import WeightsError
+
+SAFETENSORS_HEADER_LIMIT = 100_000_000  # bytes; the safetensors library refuses longer headers too
+_NUMERIC_DTYPE = re.compile(r"[<>|=]?[biuf](1|2|4|8)")
+
+
+class _PickledDtype:
+    """Stands in for `numpy.dtype` inside a checkpoint: the code ("f8") and byte order of a plain number type."""
+
+    def __init__(self, code: str, *_: object) -> None:
+        if not isinstance(code, str) or not _NUMERIC_DTYPE.fullmatch(code):
+            raise ValueError(f"holds a NumPy value of type {code!r}; only plain numbers are read")
+        self.code = code.lstrip("<>|=")
+        self.order = "<"
+
+    def __setstate__(self, state: tuple) -> None:
+        self.order = ">" if state[1] == ">" else "<"
+
+    def plain(self) -> np.dtype:
+        return np.dtype(self.order + self.code)
+
+
+class _PickledArray:
+    """Stands in for `numpy.ndarray` inside a checkpoint; `values` holds the numbers once they are read."""
+
+    values: np.ndarray | None = None
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, by_columns, data = state
+        if not isinstance(dtype, _PickledDtype) or not isinstance(data, bytes):
+            raise ValueError("holds a NumPy array of something other than plain numbers")
+        values = np.frombuffer(data, dtype.plain())
+        if values.size != math.prod(shape):
+            raise ValueError(f"holds a NumPy array of shape {tuple(shape)} with {values.size} numbers")
+        self.values = values.reshape(shape, order="F" if by_columns else "C")
+
+
+def _array_record(*_: object) -> _PickledArray:
+    return _PickledArray()
+
+
+def _scalar_record(dtype: _PickledDtype, data: bytes) -> float | int | bool:
+    if not isinstance(dtype, _PickledDtype) or not isinstance(data, bytes):
+        raise ValueError("holds a NumPy scalar that is not a plain number")
+    return np.frombuffer(data, dtype.plain(), count=1)[0].item()
+
+
+# The names under which NumPy 1 and NumPy 2 pickle arrays and scalars, and what answers to them here.
+_NUMPY_NAMES: list[tuple[Any, str]] = [
+    (_PickledArray, "numpy.ndarray"),
+    (_PickledDtype, "numpy.dtype"),
+    *((_array_record, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    *((_scalar_record, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read a weights file into (its content, its metadata), on the CPU.
+
+    The content is the file's own dictionary: name -> tensor for safetensors and bare state dicts, or the outer
+    dictionary of a training checkpoint (see `layouts.unwrap`). The metadata is the text header of a safetensors file,
+    else empty. The kind of file is told from its first bytes, not from its name.
+
+    Raises WeightsError when the file is missing, empty, cut short, not a weights file, or asks for code to be run.
+    """
+    path = Path(path)
+    kind = _kind_of(path)
+    return _read_safetensors(path) if kind == "safetensors" else (_read_pickle(path), {})
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The text header of a safetensors file, without reading its tensors. WeightsError as `read_checkpoint`."""
+    path = Path(path)
+    if _kind_of(path) != "safetensors":
+        raise WeightsError(f"{path} is not a safetensors file, so it has no metadata.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _kind_of(path: Path) -> str:
+    """"safetensors" or "pickle", from the first bytes; WeightsError says what the file is instead."""
+    if path.is_dir():
+        raise WeightsError(f"{path} is a folder. Give the path of a weights file (.safetensors, .pth, .ckpt).")
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except FileNotFoundError as error:
+        raise WeightsError(f"There is no weights file at {path}. Check the path.") from error
+    except OSError as error:
+        raise WeightsError(f"{path} could not be opened: {error.strerror or error}.") from error
+    if not head:
+        raise WeightsError(f"{path} is empty (0 bytes). Download or copy the file again.")
+    text = head.lstrip().lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
+        raise WeightsError(
+            f"{path} is a web page, not a weights file: the download saved the page around the link. "
+            "Download the file itself and try again."
+        )
+    if text.startswith(b"version https://git-lfs"):
+        raise WeightsError(f"{path} is a Git LFS pointer, not the weights. Run `git lfs pull` to fetch them.")
+    if head.startswith(b"PK\x03\x04") or head[0] == 0x80:
+        return "pickle"
+    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < SAFETENSORS_HEADER_LIMIT:
+        return "safetensors"
+    raise WeightsError(
+        f"{path} is not a weights file: it begins with {head[:12]!r}. "
+        "Expected a .safetensors file or a PyTorch checkpoint (.pth, .pt, .ckpt)."
+    )
+
+
+def _damaged(path: Path, error: Exception) -> WeightsError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return WeightsError(
+        f"{path} is damaged or cut short ({path.stat().st_size} bytes) and cannot be read: {reason}. "
+        "Download or copy the file again."
+    )
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_pickle(path: Path) -> dict[str, Any]:
+    try:
+        with torch.serialization.safe_globals(_NUMPY_NAMES):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _plain(content)
+    except Exception as error:  # foreign bytes can make the reader fail in any way
+        refused = _refused_name(error)
+        if refused:
+            raise WeightsError(
+                f"{path} asks Python to run `{refused}`, which a weights file never needs. "
+                "The file was refused and nothing in it was run; do not use it unless you trust where it comes from."
+            ) from error
+        raise _damaged(path, error) from error
+    if not isinstance(content, Mapping):
+        raise WeightsError(
+            f"{path} holds a {type(content).__name__}, not a dictionary of named tensors: no checkpoint of a model."
+        )
+    return content
+
+
+def _refused_name(error: Exception) -> str | None:
+    """The function or class that a pickle asked for and was not given, or None if the failure was another one."""
+    text = str(error)
+    for pattern in (
+        r"GLOBAL ([\w.]+) was not an allowed global",
+        r"unsupported GLOBAL ([\w.]+)",
+        r"unrecognized function (.+?)(?:\.\s|$|\n)",
+        r"allowlisted\s+via `add_safe_globals`,? but got (.+?)(?:\.\s|$|\n)",
+        r"Unsupported operand (\d+)",
+    ):
+        match = re.search(pattern, text)
+        if match:
+            found = match.group(1).strip()
+            return f"pickle instruction {found}" if found.isdigit() else found
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """Replace the array records by NumPy arrays, all through the containers of a checkpoint."""
+    if isinstance(value, _PickledArray):
+        return value.values
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(item) for item in value) if type(value) in (list, tuple) else value
+    return value

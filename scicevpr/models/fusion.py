@@ -1,0 +1,55 @@
+"""Multi-layer feature fusion (SciceVPR paper, Figure 5): 1x1 convolution over channels, token mixers over positions."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scicevpr.errors import UsageError
+
+
+class TokenMixer(nn.Module):
+    """``x + W2 ReLU(W1 LN(x))``: LN over channels, W1 and W2 over the token positions. [B, C, h, w] -> the same."""
+
+    def __init__(self, channels: int, tokens: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.mix = nn.Sequential(nn.Linear(tokens, tokens), nn.ReLU(), nn.Linear(tokens, tokens))
+        for layer in (self.mix[0], self.mix[2]):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = self.norm(x.flatten(2).transpose(1, 2)).transpose(1, 2)
+        return x + self.mix(normed).reshape(x.shape)
+
+
+class LayerFusion(nn.Module):
+    """Fuse the maps of M tapped layers: [B, M*C, h, w] -> [B, C, h, w].
+
+    The token mixers hold matrices over the token positions, so they fix the grid they were built for.
+    """
+
+    def __init__(self, channels: int, layers: int, mixers: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.grid = grid
+        self.conv = nn.Conv2d(layers * channels, channels, 1)
+        self.mixers = nn.ModuleList(TokenMixer(channels, grid[0] * grid[1]) for _ in range(mixers))
+
+    def fuse_channels(self, maps: Tensor) -> Tensor:
+        """The 1x1 convolution and ReLU: [B, M*C, h, w] -> [B, C, h, w]."""
+        if tuple(maps.shape[-2:]) != self.grid:
+            rows, columns = self.grid
+            raise UsageError(
+                f"This model's token mixers are built for a {rows}x{columns} token grid ({rows * 14}x{columns * 14} "
+                f"pixels); the input gives {maps.shape[-2]}x{maps.shape[-1]} tokens. Resize photos to "
+                f"{rows * 14}x{columns * 14}, or use CricaVPR, which has no token mixers."
+            )
+        return F.relu(self.conv(maps))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Fuse channels, then mix positions."""
+        x = self.fuse_channels(maps)
+        for mixer in self.mixers:
+            x = mixer(x)
+        return x

@@ -1,0 +1,226 @@
+"""The key layouts in which weights of this family circulate, and the way between each of them and our own.
+
+A layout is how a file names its tensors. Values never change on the way; only transformers' split query, key and value
+are joined or split. Files read: this project's own names, the released SciceVPR / Super-CricaVPR and CricaVPR code, and
+DINOv2 backbones in the original, timm and transformers layouts. Writing them back serves users of those libraries.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, cat, nn
+
+from scicevpr.errors import UsageError, WeightsError
+from scicevpr.models.backbone import resize_position_grid
+from scicevpr.models.model import VPRModel
+
+OWN = "own"
+SCICEVPR = "scicevpr"
+"""Published by the SciceVPR code; Super-CricaVPR checkpoints have it too."""
+CRICAVPR = "cricavpr"
+DINOV2 = "dinov2"
+"""The original DINOv2 release; timm's files use the same names, without `mask_token`."""
+TIMM = "timm"
+TRANSFORMERS = "transformers"
+BACKBONE_ONLY = (DINOV2, TIMM, TRANSFORMERS)
+
+MASK_TOKEN = "backbone.mask_token"
+"""Carried by some files and never used when describing: it may be missing."""
+POSITION = "backbone.pos_embed"
+
+_WRAPPERS = ("model_state_dict", "state_dict", "model")
+_DATAPARALLEL = "module."
+
+# (published prefix, own prefix); the first match renames.
+_PREFIXES = {
+    SCICEVPR: (
+        ("backbone.dino_model.", "backbone."),
+        ("conv.", "fusion.conv."),
+        ("tokenmix.", "fusion.mixers."),
+    ),
+    CRICAVPR: (("aggregation.1.p", "gem.p"),),
+    DINOV2: (("", "backbone."),),
+}
+_PREFIXES[TIMM] = _PREFIXES[DINOV2]
+
+# (transformers, DINOv2) names outside the blocks and inside block N.
+_TRANSFORMERS_STEM = (
+    ("embeddings.cls_token", "cls_token"),
+    ("embeddings.mask_token", "mask_token"),
+    ("embeddings.position_embeddings", "pos_embed"),
+    ("embeddings.patch_embeddings.projection.", "patch_embed.proj."),
+    ("layernorm.", "norm."),
+)
+_TRANSFORMERS_BLOCK = (
+    ("norm1.", "norm1."),
+    ("norm2.", "norm2."),
+    ("attention.output.dense.", "attn.proj."),
+    ("layer_scale1.lambda1", "ls1.gamma"),
+    ("layer_scale2.lambda1", "ls2.gamma"),
+    ("mlp.fc1.", "mlp.fc1."),
+    ("mlp.fc2.", "mlp.fc2."),
+)
+_QKV = ("query", "key", "value")
+
+
+def unwrap(content: Mapping[str, Any], source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Split a checkpoint into (its named tensors, everything else that it records).
+
+    Takes a bare state dict or a dictionary that holds one as `model_state_dict`, `state_dict` or `model`; removes the
+    `module.` that DataParallel puts in front of every name. `source` is named in the errors.
+
+    Raises WeightsError when no named tensors are found.
+    """
+    state: Mapping[str, Any] = content
+    facts: dict[str, Any] = {}
+    for wrapper in _WRAPPERS:
+        if isinstance(content.get(wrapper), Mapping):
+            state = content[wrapper]
+            facts = {key: value for key, value in content.items() if key != wrapper}
+            break
+    if not state:
+        raise WeightsError(f"{source} holds no tensors at all.")
+    odd = [str(name) for name, value in state.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
+    if odd:
+        raise WeightsError(
+            f"{source} is not a model checkpoint: {_some(odd)} {'is' if len(odd) == 1 else 'are'} not named tensors. "
+            f"Expected a state dict, alone or under one of: {', '.join(_WRAPPERS)}."
+        )
+    if all(name.startswith(_DATAPARALLEL) for name in state):
+        return {name.removeprefix(_DATAPARALLEL): tensor for name, tensor in state.items()}, facts
+    return dict(state), facts
+
+
+def detect(names: Iterable[str], source: str) -> str:
+    """Tell the layout from the names: OWN, SCICEVPR, CRICAVPR, DINOV2 (timm included) or TRANSFORMERS.
+
+    Raises WeightsError for names of no known layout, and for DINOv2 with registers, which is another architecture.
+    """
+    names = list(names)
+    if any(name.rpartition(".")[2] in ("register_tokens", "reg_token") for name in names):
+        raise WeightsError(f"{source} is a DINOv2 with registers. Load the one without registers.")
+    rules = (
+        (SCICEVPR, ("backbone.dino_model.", "tokenmix.")),
+        (CRICAVPR, ("aggregation.",)),
+        (OWN, ("backbone.", "fusion.", "gem.p")),
+        (TRANSFORMERS, ("embeddings.", "encoder.layer.")),
+        (DINOV2, ("cls_token", "pos_embed", "patch_embed.", "blocks.")),
+    )
+    for layout, marks in rules:
+        if any(name.startswith(marks) for name in names):
+            return layout
+    raise WeightsError(
+        f"{source} holds weights of no model known here: its tensors are called {_some(names)}. Expected SciceVPR, "
+        "Super-CricaVPR, CricaVPR or DINOv2 ViT/14 (original, timm or transformers names)."
+    )
+
+
+def to_own(state: Mapping[str, Tensor], layout: str, source: str = "the file") -> dict[str, Tensor]:
+    """Rename the tensors of any layout to this project's names (a backbone's become `backbone.*`).
+
+    Names that the layout does not know are kept, so that strict loading can report them.
+    Raises WeightsError when a transformers file lacks a part of a query, key, value triple.
+    """
+    if layout == OWN:
+        return dict(state)
+    if layout == TRANSFORMERS:
+        return _from_transformers(state, source)
+    return {_swap_prefix(name, _PREFIXES[layout]): tensor for name, tensor in state.items()}
+
+
+def name_in(layout: str, own_name: str) -> str:
+    """How a tensor with this project's name is called in another layout (for messages and for writing)."""
+    if layout == OWN:
+        return own_name
+    if layout != TRANSFORMERS:
+        return _swap_prefix(own_name, [(own, published) for published, own in _PREFIXES[layout]])
+    name = own_name.removeprefix("backbone.")
+    block = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
+    if not block:
+        return _swap_prefix(name, [(dinov2, theirs) for theirs, dinov2 in _TRANSFORMERS_STEM])
+    number, rest = block.groups()
+    if rest.startswith("attn.qkv."):
+        rest = "attention.attention.{query,key,value}." + rest.removeprefix("attn.qkv.")
+    else:
+        rest = _swap_prefix(rest, [(dinov2, theirs) for theirs, dinov2 in _TRANSFORMERS_BLOCK])
+    return f"encoder.layer.{number}.{rest}"
+
+
+def state_to_published(model: VPRModel) -> dict[str, Tensor]:
+    """The model's tensors under the names of its family's released code, ready for `torch.save`.
+
+    SciceVPR and Super-CricaVPR: `backbone.dino_model.*`, `conv.*`, `tokenmix.*`; CricaVPR: `backbone.*`,
+    `aggregation.1.p`. The released training code adds `module.` in front and stores it as `model_state_dict`.
+    """
+    layout = CRICAVPR if model.variant.family == "cricavpr" else SCICEVPR
+    return {name_in(layout, name): tensor.detach() for name, tensor in model.state_dict().items()}
+
+
+def export_backbone(model: nn.Module, layout: str, grid: tuple[int, int] | None = None) -> dict[str, Tensor]:
+    """The DINOv2 part of a model, under the names of the original release, timm or transformers.
+
+    Adapters are not part of DINOv2 and are left out. With `grid` (rows, columns) the position embedding is resampled
+    once by the rule of the released models (`resize_position_grid`): timm and transformers resample by another rule, so
+    their users get the same tokens only from a file that already has the grid they feed (16x16 for 224x224 pixels).
+
+    Raises UsageError for another layout and for a backbone that is no DINOv2 (the T size has a convolutional stem).
+    """
+    if layout not in BACKBONE_ONLY:
+        raise UsageError(f"A backbone can be written as {', '.join(BACKBONE_ONLY)}; not as {layout!r}.")
+    backbone = model.backbone
+    if backbone.config.stem != "patch":
+        raise UsageError("This backbone has a convolutional stem of this project's own; no other library can hold it.")
+    written: dict[str, Tensor] = {}
+    for name, tensor in backbone.state_dict(prefix="backbone.").items():
+        tensor = tensor.detach()
+        if ".adapter." in name or (layout == TIMM and name == MASK_TOKEN):
+            continue
+        if name == POSITION and grid is not None:
+            tensor = resize_position_grid(tensor, grid)
+        theirs = name_in(layout, name)
+        if "{query,key,value}" in theirs:
+            for part, piece in zip(_QKV, tensor.chunk(3), strict=True):
+                written[theirs.replace("{query,key,value}", part)] = piece.clone()
+        else:
+            written[theirs] = tensor
+    return written
+
+
+def _from_transformers(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    own: dict[str, Tensor] = {}
+    triples: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in state.items():
+        block = re.fullmatch(r"encoder\.layer\.(\d+)\.(.+)", name)
+        if not block:
+            own["backbone." + _swap_prefix(name, _TRANSFORMERS_STEM)] = tensor
+            continue
+        number, rest = block.groups()
+        part = re.fullmatch(r"attention\.attention\.(query|key|value)\.(weight|bias)", rest)
+        if part:
+            joined = f"backbone.blocks.{number}.attn.qkv.{part.group(2)}"
+            triples.setdefault(joined, {})[part.group(1)] = tensor
+        else:
+            own[f"backbone.blocks.{number}." + _swap_prefix(rest, _TRANSFORMERS_BLOCK)] = tensor
+    for joined, parts in triples.items():
+        missing = [part for part in _QKV if part not in parts]
+        if missing or len({part.shape for part in parts.values()}) > 1:
+            where = name_in(TRANSFORMERS, joined)
+            what = f"lacks {', '.join(missing)}" if missing else "has parts of different shapes"
+            raise WeightsError(f"{source} is incomplete: {where} {what}.")
+        own[joined] = cat([parts[part] for part in _QKV])
+    return own
+
+
+def _swap_prefix(name: str, pairs: Iterable[tuple[str, str]]) -> str:
+    for old, new in pairs:
+        if name.startswith(old):
+            return new + name[len(old) :]
+    return name
+
+
+def _some(names: list[str], limit: int = 5) -> str:
+    shown = ", ".join(names[:limit])
+    return shown + (f" … ({len(names)} in all)" if len(names) > limit else "")

@@ -1,0 +1,218 @@
+"""Load weights: bundled ones by name, this project's files and published checkpoints by path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scicevpr.config import VARIANTS, Variant, assets_folder, get_variant
+from scicevpr.errors import UsageError, WeightsError
+from scicevpr.models import layouts
+from scicevpr.models.checkpoint_io import read_checkpoint
+from scicevpr.models.key_check import (
+    KeyReport,
+    compare,
+    nearest_variant,
+    shapes_of,
+)
+from scicevpr.models.model import VPRModel, build_model
+from scicevpr.models.own_files import (
+    NOT_RECORDED,
+    backbone_fingerprint,
+    backbone_part,
+    check_fingerprint,
+    hash_tensors,
+    own_metadata,
+    save_backbone,
+    save_weights,
+    variant_of,
+    weights_info,
+    with_backbone,
+)
+
+__all__ = [
+    "bundled_path",
+    "bundled_weights",
+    "fill_model",
+    "hash_tensors",
+    "load_backbone",
+    "load_model",
+    "save_backbone",
+    "save_weights",
+]
+
+
+def load_model(
+    name_or_path: str | Path,
+    *,
+    variant: str | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    allow_untrained: bool = False,
+) -> VPRModel:
+    """Load a model, in evaluation mode, with its `weights` filled in.
+
+    Args:
+        name_or_path: a variant with bundled weights ("scicevpr-t"), or the path of a weights file: this project's
+            safetensors, or a published SciceVPR, Super-CricaVPR or CricaVPR checkpoint, of which nothing is run.
+        variant: which variant the file is for; told from names and shapes if not given. A DINOv2 backbone needs it.
+        device, dtype: where the model goes and in which precision.
+        allow_untrained: also return a model whose weights are random: all of them (no bundled weights for that name),
+            or all but a DINOv2 backbone. Its `weights` stays None and its `allow_untrained` is set.
+
+    Raises:
+        UsageError: no variant has that name.
+        WeightsError: no such file, an unsafe or damaged one, or one for another architecture (names what differs).
+    """
+    name = str(name_or_path)
+    if name.lower() in VARIANTS:
+        named = get_variant(name)
+        if variant is not None and get_variant(variant) is not named:
+            raise UsageError(f"{name} and variant={variant!r} contradict each other. Give one of them.")
+        path = bundled_path(named)
+        if not path.is_file():
+            return _untrained(named, allow_untrained).to(device=device, dtype=dtype)
+    else:
+        path = Path(name_or_path).expanduser()
+        named = get_variant(variant) if variant is not None else None
+        if not path.exists() and path.name == name and not path.suffix:
+            raise WeightsError(
+                f"{name!r} is neither a variant nor a file. Variants: {', '.join(VARIANTS)}. "
+                f"Bundled weights: {', '.join(bundled_weights()) or 'none'}."
+            )
+    return _load_file(path, named, allow_untrained).to(device=device, dtype=dtype)
+
+
+def bundled_path(variant: Variant) -> Path:
+    """Where the bundled weights of a variant lie, if there are any."""
+    return assets_folder() / "weights" / f"{variant.name}.safetensors"
+
+
+def bundled_weights() -> dict[str, Path]:
+    """Name -> file of every variant whose weights come with the project."""
+    return {name: bundled_path(variant) for name, variant in VARIANTS.items() if bundled_path(variant).is_file()}
+
+
+def load_backbone(model: VPRModel, path: str | Path) -> str:
+    """Fill a model's backbone from a file: DINOv2 (original, timm, transformers), or any model of this family.
+
+    Strict over all backbone tensors but the adapters, which keep their values. A position embedding on another square
+    grid than the variant's is taken as it is: the backbone resamples it, or uses it unchanged at the right size. The
+    rest of the model stays as it was, and so does `model.weights`.
+
+    Returns the hash of the loaded backbone (12 hex digits). Raises WeightsError like `load_model`.
+    """
+    path, variant = Path(path).expanduser(), model.variant
+    what = f"the backbone of {variant.name}"
+    own, layout, metadata, _ = _read(path)
+    if metadata.get("kind") == "backbone":
+        check_fingerprint(path, metadata, backbone_fingerprint(variant.backbone), what)
+    if metadata.get("backbone_file"):
+        own = with_backbone(path, metadata, own, variant)
+    if layout not in layouts.BACKBONE_ONLY:
+        own = backbone_part(own)
+    report = compare(shapes_of(backbone_part(model.state_dict())), shapes_of(own), grids=None)
+    if report.count:
+        raise _mismatch(path, what, report, layout)
+    _check_values(path, own, layout)
+    _take_position_grid(model, own[layouts.POSITION])
+    model.load_state_dict(own, strict=False)
+    return hash_tensors(backbone_part(model.state_dict()))
+
+
+def fill_model(
+    variant: Variant, state: Mapping[str, Tensor], source: str | Path, layout: str = layouts.OWN
+) -> VPRModel:
+    """Build a variant and fill it strictly from tensors under this project's names; `weights` stays None.
+
+    `source` and `layout` (how the file called its tensors) are for the message. Raises WeightsError, which names the
+    missing, unexpected and mis-shaped tensors, and the variant that fits better if there is one.
+    """
+    with torch.random.fork_rng(devices=[]):  # loading must not move anybody's random numbers
+        model = build_model(variant)
+    found = shapes_of(state)
+    report = compare(shapes_of(model.state_dict()), found, grids=(variant.grid[0],))
+    if report.count:
+        nearest, rest = nearest_variant(found)
+        hint = ""
+        if rest.count < report.count:
+            hint = f" It fits {nearest.name} {'better' if rest.count else 'exactly'}; load it with that variant."
+        raise _mismatch(source, variant.name, report, layout, hint)
+    _check_values(source, state, layout)
+    _take_position_grid(model, state[layouts.POSITION])
+    model.load_state_dict(dict(state), strict=layouts.MASK_TOKEN in state)
+    return model
+
+
+def _load_file(path: Path, named: Variant | None, allow_untrained: bool) -> VPRModel:
+    own, layout, metadata, facts = _read(path)
+    if metadata.get("kind") == "backbone" or layout in layouts.BACKBONE_ONLY:
+        if named is None or not allow_untrained:
+            raise WeightsError(
+                f"{path} holds a backbone only, without a SciceVPR or CricaVPR head, so it cannot describe places. "
+                "Load a whole checkpoint. To start training from this file, use load_backbone."
+            )
+        model = _untrained(named, allow_untrained)
+        load_backbone(model, path)
+        return model
+    if metadata:
+        named = variant_of(path, metadata, named)
+    if metadata.get("backbone_file"):
+        own = with_backbone(path, metadata, own, named)
+    model = fill_model(named or nearest_variant(shapes_of(own))[0], own, path, layout)
+    sha = hash_tensors(model.state_dict())
+    if metadata.get("sha256", sha) != sha:
+        raise WeightsError(
+            f"{path} is damaged: its tensors have hash {sha}, but it was written with {metadata['sha256']}. "
+            "Download or copy it again."
+        )
+    if not metadata and isinstance(facts.get("epoch_num"), int):
+        metadata = {"trained_on": f"{NOT_RECORDED} (epoch {facts['epoch_num']})"}
+    model.weights = weights_info(path, metadata, sha)
+    return model
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], str, dict[str, str], dict[str, Any]]:
+    """(Tensors under our names, the file's layout, metadata if it is one of ours, what else a checkpoint records.)"""
+    content, metadata = read_checkpoint(path)
+    metadata = own_metadata(path, metadata)
+    state, facts = layouts.unwrap(content, str(path))
+    layout = layouts.OWN if metadata else layouts.detect(state, str(path))
+    return layouts.to_own(state, layout, str(path)), layout, metadata, facts
+
+
+def _untrained(variant: Variant, allowed: bool) -> VPRModel:
+    if not allowed:
+        raise WeightsError(
+            f"No weights for {variant.name} come with the project ({variant.weights_note}). Bundled: "
+            f"{', '.join(bundled_weights()) or 'none'}. To use your own, give the path of a checkpoint."
+        )
+    model = build_model(variant)
+    model.allow_untrained = True
+    return model
+
+
+def _check_values(source: str | Path, state: Mapping[str, Tensor], layout: str) -> None:
+    for name, tensor in state.items():
+        theirs = layouts.name_in(layout, name)
+        counter = name.endswith("num_batches_tracked")
+        if tensor.is_meta or tensor.layout != torch.strided or not (tensor.is_floating_point() or counter):
+            raise WeightsError(f"{source}: {theirs} is stored as {tensor.dtype}, {tensor.layout}, not as numbers.")
+        if not counter and not bool(torch.isfinite(tensor).all()):
+            raise WeightsError(f"{source}: {theirs} holds values that are not finite: a failed training or damage.")
+
+
+def _mismatch(source: str | Path, needed_by: str, report: KeyReport, layout: str, hint: str = "") -> WeightsError:
+    differences = report.sentence(lambda name: layouts.name_in(layout, name))
+    return WeightsError(f"{source} does not fit {needed_by}: {differences}.{hint}")
+
+
+def _take_position_grid(model: VPRModel, position: Tensor) -> None:
+    """Make room for a position embedding on another grid than the variant stores."""
+    old = model.backbone.pos_embed
+    if old.shape != position.shape:
+        model.backbone.pos_embed = nn.Parameter(old.new_empty(position.shape), requires_grad=old.requires_grad)

@@ -1,0 +1,24 @@
+"""Photos on disk as Place records: file names, folder layouts, positives, and packs of descriptors."""
+
+from __future__ import annotations
+
+from scicevpr.places.layouts import Dataset, bundled_city, list_photos, read_dataset, read_folders
+from scicevpr.places.names import Place, format_name, parse_name
+from scicevpr.places.packs import load_descriptors, save_descriptors
+from scicevpr.places.positives import distances, positives, utm_array
+
+__all__ = [
+    "Dataset",
+    "Place",
+    "bundled_city",
+    "distances",
+    "format_name",
+    "list_photos",
+    "load_descriptors",
+    "parse_name",
+    "positives",
+    "read_dataset",
+    "read_folders",
+    "save_descriptors",
+    "utm_array",
+]

@@ -1,0 +1,225 @@
+"""From any photo to the tensor a model takes, and back to something one can look at.
+
+The published protocol: RGB in [0, 1], normalise, and only then resize the tensor (bilinear, align_corners=False,
+without antialiasing, aspect ratio not kept). Antialiasing is a named option because it changes the descriptors.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+
+from scicevpr.config import Preprocessing
+from scicevpr.errors import ImageError, UsageError
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")  # no format that starts another program
+READABLE = "JPEG, PNG, WebP, TIFF, BMP, GIF or PPM"
+MAX_PIXELS = Preprocessing().max_pixels
+ORIENTATION = 0x0112  # the EXIF tag
+ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
+SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
+
+Source = str | Path | Image.Image | np.ndarray | bytes | BinaryIO
+_header_lock = threading.Lock()  # silencing warnings is process-wide, so one thread at a time reads a header
+
+
+def open_photo(source: Source, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open a photo as an upright 8-bit RGB image.
+
+    source: path, PIL image, array ([H, W] or [H, W, 1|2|3|4]: uint8, bool, uint16, or float in [0, 1]), encoded bytes
+    or a binary file. The EXIF orientation is applied; transparency is laid on white; 16-bit values are scaled, not
+    clipped; of an animation the first picture is taken. The pixel limit is checked before anything is decoded.
+
+    Raises ImageError, naming the photo and what to do, for everything that cannot be read.
+    """
+    if isinstance(source, np.ndarray):
+        return _flatten(_from_array(source, max_pixels), "the array")
+    name = _name(source)
+    image = source if isinstance(source, Image.Image) else _open(source, name)
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ImageError(f"{name} is empty ({width}x{height} pixels); choose another photo.")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name} has {width}x{height} pixels, {width * height / 1e6:.1f} million; at most {max_pixels / 1e6:g} "
+            "million are accepted. Make it smaller first."
+        )
+    try:
+        image.load()
+        return _flatten(_upright(image), name)
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError, Image.DecompressionBombError) as error:
+        raise ImageError(
+            f"{name} could not be decoded ({error}). The file is probably damaged or cut short; copy it again or "
+            "choose another photo."
+        ) from error
+
+
+def to_tensor(photo: Source, preprocessing: Preprocessing) -> torch.Tensor:
+    """Turn one photo into a model input [3, H, W] float32: scale to [0, 1], normalise, then resize the tensor.
+
+    Raises ImageError as open_photo does, UsageError for an interpolation other than bilinear or bicubic.
+    """
+    if preprocessing.interpolation not in ("bilinear", "bicubic"):
+        raise UsageError(f"Interpolation {preprocessing.interpolation!r} is unknown; choose bilinear or bicubic.")
+    if not (isinstance(photo, Image.Image) and photo.mode == "RGB" and not photo.getexif().get(ORIENTATION)):
+        photo = open_photo(photo, preprocessing.max_pixels)
+    pixels = np.asarray(photo)
+    channels = []
+    for index, (mean, std) in enumerate(zip(preprocessing.mean, preprocessing.std, strict=True)):
+        # one channel at a time: a large photo needs a third of the memory, with the same result
+        channel = torch.from_numpy(pixels[:, :, index].astype(np.float32)).div_(255).sub_(mean).div_(std)
+        channels.append(
+            F.interpolate(
+                channel[None, None],
+                size=tuple(preprocessing.size),
+                mode=preprocessing.interpolation,
+                align_corners=False,
+                antialias=preprocessing.antialias,
+            )[0, 0]
+        )
+    return torch.stack(channels)
+
+
+def prepare(sources: Sequence[Source], preprocessing: Preprocessing) -> torch.Tensor:
+    """Turn photos into a batch [N, 3, H, W] float32. UsageError when there are none, ImageError for a bad one."""
+    if len(sources) == 0:
+        raise UsageError("No photos were given; at least one is needed.")
+    return torch.stack([to_tensor(source, preprocessing) for source in sources])
+
+
+def to_display(tensor: torch.Tensor, preprocessing: Preprocessing) -> np.ndarray:
+    """Undo the normalisation of a model input [3, H, W]: a uint8 array [H, W, 3] to look at."""
+    mean = torch.tensor(preprocessing.mean)[:, None, None]
+    std = torch.tensor(preprocessing.std)[:, None, None]
+    values = tensor.detach().float().cpu() * std + mean
+    return (values.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+
+def _name(source: Any) -> str:
+    if isinstance(source, (str, Path)):
+        return str(source)
+    if isinstance(source, Image.Image):
+        return str(getattr(source, "filename", "") or "the photo")
+    return str(getattr(source, "name", "") or "the photo")
+
+
+def _open(source: Any, name: str) -> Image.Image:
+    """Read the header only. Every failure becomes an ImageError."""
+    if isinstance(source, (str, Path)):
+        _check_file(Path(source), name)
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        if not len(source):
+            raise ImageError(f"{name} is empty (0 bytes); choose another photo.")
+        source = io.BytesIO(source)
+    elif not hasattr(source, "read"):
+        raise ImageError(
+            f"A photo cannot be read from {type(source).__name__}; give a path, a PIL image, an array, bytes or a file."
+        )
+    Image.init()
+    formats = [form for form in FORMATS if form in Image.OPEN]
+    try:
+        with _header_lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # our own pixel limit follows; odd metadata is no reason to complain
+            image = Image.open(source, formats=formats)
+            image.getexif()
+            return image
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name} has far too many pixels to be opened safely. Make it smaller first.") from error
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError) as error:
+        raise ImageError(f"{name} is not a photo that can be read; {READABLE} files are accepted.") from error
+
+
+def _check_file(path: Path, name: str) -> None:
+    try:
+        if path.is_dir():
+            raise ImageError(f"{name} is a folder; a photo was expected.")
+        if not path.exists():
+            raise ImageError(f"There is no photo at {name}. Check the path.")
+        if path.stat().st_size == 0:
+            raise ImageError(f"{name} is empty (0 bytes); copy it again or choose another photo.")
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{name[:200]} cannot be opened ({error}). Check the path and its permissions.") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation; unreadable EXIF data counts as upright."""
+    try:
+        turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
+    except (OSError, ValueError, SyntaxError, KeyError, TypeError):
+        turned = False
+    return ImageOps.exif_transpose(image) if turned else image
+
+
+def _flatten(image: Image.Image, name: str) -> Image.Image:
+    """Any mode to RGB: transparency on white, high bit depths scaled."""
+    if image.mode in SIXTEEN_BIT_MODES:
+        return _grey(np.asarray(image).astype(np.float64) / 65535)
+    if image.mode == "I":
+        values = np.asarray(image).astype(np.float64)
+        return _grey(values / (65535 if values.max() <= 65535 else 2**31 - 1))
+    if image.mode == "F":
+        return _grey(_float_range(np.asarray(image), name))
+    if image.mode in ALPHA_MODES or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, layer).convert("RGB")
+    if image.mode == "RGB":
+        return image.copy() if image.info else image
+    return image.convert("RGB")
+
+
+def _grey(values: np.ndarray) -> Image.Image:
+    """Grey values in [0, 1] to an RGB image."""
+    return Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8)).convert("RGB")
+
+
+def _float_range(values: np.ndarray, name: str) -> np.ndarray:
+    """Check that float values are finite and lie in [0, 1] (rounding errors of 0.001 are forgiven)."""
+    if not np.isfinite(values).all():
+        raise ImageError(f"{name} contains NaN or infinite values.")
+    low, high = float(values.min()), float(values.max())
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise ImageError(
+            f"{name} holds floating-point values from {low:g} to {high:g}; they must lie in [0, 1]. "
+            "Divide by 255 first, or give 8-bit integers."
+        )
+    return values.clip(0, 1)
+
+
+def _from_array(array: np.ndarray, max_pixels: int) -> Image.Image:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 2, 3, 4)) or array.size == 0:
+        hint = " Put the channels last." if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
+        raise ImageError(
+            f"An array of the shape {list(array.shape)} is not a photo; [H, W] or [H, W, 1 to 4] was expected.{hint}"
+        )
+    if array.shape[0] * array.shape[1] > max_pixels:
+        raise ImageError(
+            f"The array has {array.shape[1]}x{array.shape[0]} pixels; at most {max_pixels / 1e6:g} million are "
+            "accepted. Make it smaller first."
+        )
+    if array.dtype == bool:
+        pixels = array.astype(np.uint8) * 255
+    elif array.dtype == np.uint8:
+        pixels = array
+    elif array.dtype == np.uint16:
+        pixels = (array.astype(np.float32) / 65535 * 255).round().astype(np.uint8)
+    elif np.issubdtype(array.dtype, np.floating):
+        pixels = (_float_range(array, "the array") * 255).round().astype(np.uint8)
+    elif np.issubdtype(array.dtype, np.integer) and array.min() >= 0 and array.max() <= 255:
+        pixels = array.astype(np.uint8)
+    else:
+        raise ImageError(
+            f"An array of {array.dtype} values is not a photo; give uint8 (0 to 255), uint16 or floats in [0, 1]."
+        )
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    return Image.fromarray(np.ascontiguousarray(pixels))

@@ -1,0 +1,103 @@
+"""A tiny city and untrained models, so that the app's tests need neither the bundled city nor trained weights."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+
+from app.services import BASELINE, STABLE, Services
+from app.store import DescriptorStore
+from scicevpr.models.model import VPRModel, build_model
+from scicevpr.places import Dataset, format_name, read_dataset
+
+CONDITIONS = ("day", "overcast", "rain", "fog", "dusk", "night")
+ORIGIN = (584_300.0, 4_477_000.0)
+PLACES = 24
+
+
+def facade(place: int, shift: int) -> Image.Image:
+    """One made-up street front, 320x240, seen `shift` pixels further to the right."""
+    dice = random.Random(place)
+    image = Image.new("RGB", (420, 240), tuple(dice.randint(120, 235) for _ in range(3)))
+    draw = ImageDraw.Draw(image)
+    x = 0
+    while x < 420:
+        width, top = dice.randint(40, 110), dice.randint(20, 110)
+        wall = tuple(dice.randint(40, 220) for _ in range(3))
+        draw.rectangle([x, top, x + width, 190], fill=wall)
+        for column in range(x + 8, x + width - 14, 22):
+            for row in range(top + 10, 170, 30):
+                draw.rectangle([column, row, column + 10, row + 16], fill=tuple(value // 3 for value in wall))
+        x += width
+    draw.rectangle([0, 190, 420, 240], fill=(88, 88, 92))
+    return image.crop((50 + shift, 0, 370 + shift, 240))
+
+
+def weathered(image: Image.Image, condition: str) -> Image.Image:
+    """The same view under another condition."""
+    if condition == "night":
+        return ImageEnhance.Brightness(image).enhance(0.35)
+    if condition == "dusk":
+        return ImageEnhance.Color(ImageEnhance.Brightness(image).enhance(0.7)).enhance(0.6)
+    if condition == "fog":
+        return Image.blend(image.filter(ImageFilter.GaussianBlur(2)), Image.new("RGB", image.size, "#c9ccd0"), 0.55)
+    if condition == "rain":
+        return ImageEnhance.Contrast(image.filter(ImageFilter.GaussianBlur(1))).enhance(0.8)
+    return ImageEnhance.Color(image).enhance(0.7) if condition == "overcast" else image
+
+
+def write_city(root: Path, places: int = PLACES) -> Path:
+    """Write the standard layout below root: two database photos and one query per place, 40 m between places."""
+    for folder in ("database", "queries"):
+        (root / "images" / "test" / folder).mkdir(parents=True, exist_ok=True)
+    for place in range(places):
+        east, north = ORIGIN[0] + 40.0 * (place % 6), ORIGIN[1] + 40.0 * (place // 6)
+        shots = [("database", "day", -12, 0.0), ("database", "day", 12, 3.0)]
+        shots.append(("queries", CONDITIONS[place % len(CONDITIONS)], 4, 6.0))
+        for folder, condition, shift, offset in shots:
+            name = format_name(
+                east=east + offset,
+                north=north,
+                zone_number=32,
+                zone_letter="U",
+                pano_id=f"{place:03d}{folder[0]}{shift}",
+                heading=(place * 37) % 360,
+                timestamp="20260501_120000",
+                note=condition,
+            )
+            image = weathered(facade(place, shift), condition)
+            image.save(root / "images" / "test" / folder / name, quality=88)
+    return root
+
+
+@cache
+def untrained(name: str) -> VPRModel:
+    """A T model with random weights (always the same), allowed to describe."""
+    torch.manual_seed(7)
+    model = build_model(name)
+    model.allow_untrained = True
+    return model
+
+
+def models() -> dict:
+    """The two roles over untrained T models."""
+    return {
+        STABLE: ("scicevpr-t", lambda: untrained("scicevpr-t")),
+        BASELINE: ("cricavpr-t", lambda: untrained("cricavpr-t")),
+    }
+
+
+def city_services(root: Path, **more: Dataset) -> Services:
+    """Services over the tiny city in root."""
+    dataset = read_dataset(root)
+    return Services({"Tiny city": dataset, **more}, models(), DescriptorStore())
+
+
+def noise_photo(seed: int = 0) -> Image.Image:
+    """A photo of nowhere."""
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (90, 120, 3), dtype=np.uint8))

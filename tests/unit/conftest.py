@@ -1,0 +1,40 @@
+"""A tiny city of random patterns: twelve places in the database, eight queries of them, two conditions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from scicevpr.places import format_name
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Opens a file of reference arrays by name."""
+    return lambda name: np.load(GOLDEN / f"{name}.npz")
+
+
+@pytest.fixture(scope="session")
+def tiny_city(tmp_path_factory) -> Path:
+    """Data set folder; the place of the last query is not in the database. The folder's name holds an "@"."""
+    root = tmp_path_factory.mktemp("tiny@city")
+    database, queries = root / "images" / "test" / "database", root / "images" / "test" / "queries"
+    database.mkdir(parents=True)
+    queries.mkdir()
+    rng = np.random.default_rng(0)
+    for place in range(12):
+        pattern = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((80, 60), Image.BICUBIC)
+        name = {"north": 4e6, "zone_number": 32, "zone_letter": "U", "pano_id": place}
+        pattern.save(database / format_name(east=500_000 + 100 * place, **name))
+        if place < 8:
+            photo = pattern.filter(ImageFilter.GaussianBlur(1))
+            if place % 2:
+                photo = photo.point(lambda value: value * 0.5)
+            east = 500_000 + 100 * place + (50 if place == 7 else 10)
+            photo.save(queries / format_name(east=east, note="night" if place % 2 else "day", **name))
+    return root

@@ -1,0 +1,110 @@
+"""Stage 2: SciceVPR distilled from a trained Super-CricaVPR (paper, Figure 3).
+
+Backbone and 1x1 convolution are the teacher's, frozen; token mixers, GeM exponent and self-enhanced encoder start
+fresh and learn ``L_T = gamma * L_MS + eta * L_D``. The teacher is in evaluation mode and sees the same batch, so its
+descriptors carry what the images of the batch tell each other.
+
+    python -m training.distill --data data/procity --teacher runs/super-cricavpr-t/best.safetensors \\
+        --out runs/scicevpr-t
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from scicevpr.losses import distillation_loss, mine_pairs, multi_similarity_loss
+from scicevpr.models.model import VPRModel, build_model
+from scicevpr.places import read_dataset
+from training.augment import PublishedAugmentation
+from training.cross_image import head_descriptors
+from training.data import list_training_photos, load_bank, place_batches
+from training.features import layer_map_views
+from training.recipes import DistillRecipe, override
+from training.trainer import RunLog, freeze, halving, seed_everything, trainable, validation_recall
+
+
+def build_pair(recipe: DistillRecipe, teacher_path: Path) -> tuple[VPRModel, VPRModel]:
+    """Return (student, teacher): the student takes the teacher's backbone and convolution, both frozen."""
+    student = build_model(recipe.variant)
+    teacher = build_model(student.variant.name.replace("scicevpr", "super-cricavpr"))
+    teacher.load_state_dict(load_file(teacher_path))
+    freeze(teacher)
+    student.backbone.load_state_dict(teacher.backbone.state_dict())
+    student.fusion.conv.load_state_dict(teacher.fusion.conv.state_dict())
+    freeze(student.backbone)
+    freeze(student.fusion.conv)
+    return student, teacher
+
+
+def distillation_step(
+    student: VPRModel, teacher: VPRModel, maps: Tensor, labels: Tensor, recipe: DistillRecipe
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One batch of kept maps [B, M*C, rows, columns] -> (L_T, L_MS, L_D)."""
+    with torch.no_grad():
+        target = head_descriptors(teacher, maps)
+    descriptors = head_descriptors(student, maps)
+    similarity = multi_similarity_loss(descriptors, labels, mine_pairs(descriptors, labels, recipe.miner_epsilon))
+    distance = distillation_loss(descriptors, target)
+    return recipe.gamma * similarity + recipe.eta * distance, similarity, distance
+
+
+def distill(data: Path, teacher_path: Path, out: Path, recipe: DistillRecipe, limit_cities: int | None = None) -> None:
+    """Train and write the best student by validation Recall@5 to ``out/best.safetensors``."""
+    generator = seed_everything(recipe.seed)
+    student, teacher = build_pair(recipe, teacher_path)
+    log = RunLog(out, recipe)
+    bank = load_bank(list_training_photos(data, limit_cities), 240, 320)
+    augmentation = PublishedAugmentation(student.variant.preprocessing.size[0])
+    dataset = read_dataset(data, "val")
+    views = layer_map_views(student, bank, augmentation, max(1, recipe.views))
+    optimiser = torch.optim.Adam(trainable(student), lr=recipe.lr)
+    steps_per_epoch = len(np.unique(bank.places)) // recipe.places
+    schedule = halving(optimiser, steps_per_epoch, recipe.decay_epochs, recipe.decay)
+    best, step = -1.0, 0
+    for epoch in range(recipe.epochs):
+        student.train()
+        student.backbone.eval()
+        for batch in place_batches(bank, recipe.places, recipe.photos, cities=recipe.cities, generator=generator):
+            chosen = torch.from_numpy(generator.integers(len(views), size=len(batch.rows)))
+            maps = views[chosen, torch.from_numpy(batch.rows)]
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                total, similarity, distance = distillation_step(
+                    student, teacher, maps, torch.from_numpy(batch.labels), recipe
+                )
+            optimiser.zero_grad(set_to_none=True)
+            total.backward()
+            optimiser.step()
+            schedule.step()
+            step += 1
+            log.write(step, loss=total.item(), l_ms=similarity.item(), l_d=distance.item())
+        recalls = validation_recall(student, dataset)
+        log.write(step, epoch=epoch, **{f"val_recall_{n}": value for n, value in recalls.items()})
+        if recalls[5] + recalls[1] / 1000 > best:
+            best = recalls[5] + recalls[1] / 1000
+            save_file({k: v.contiguous() for k, v in student.state_dict().items()}, out / "best.safetensors")
+    log.close()
+
+
+def main() -> None:
+    """Command line of the stage."""
+    parser = argparse.ArgumentParser(prog="python -m training.distill", description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--teacher", type=Path, required=True, help="best.safetensors of training.cross_image")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--limit-cities", type=int)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    recipe = override(DistillRecipe(), options.set)
+    distill(options.data, options.teacher, options.out, recipe, options.limit_cities)
+
+
+if __name__ == "__main__":
+    main()

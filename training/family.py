@@ -1,0 +1,63 @@
+"""The whole shipped T family from nothing: backbone, teacher, student, baseline, then the files in ``assets/``.
+
+    python -m training.procity --out data/procity --preset train      (and val, test)
+    python -m training.family --data data/procity --runs runs
+
+A stage whose result is already in the runs folder is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+import torch
+
+from scicevpr.config import assets_folder
+from training import recipes
+from training.cross_image import train
+from training.distill import distill
+from training.pretrain import pretrain
+from training.publish import publish
+
+log = logging.getLogger("training.family")
+
+
+def run_family(data: Path, runs: Path, assets: Path, limit_cities: int | None = None) -> None:
+    """Run every stage that has no result yet, then write weights, descriptors and the card."""
+    backbone = runs / "backbone-t" / "backbone.safetensors"
+    teacher = runs / "super-cricavpr-t" / "best.safetensors"
+    student = runs / "scicevpr-t" / "best.safetensors"
+    baseline = runs / "cricavpr-t" / "best.safetensors"
+    stages = (
+        (backbone, lambda: pretrain(data, backbone.parent, recipes.SHIPPED_PRETRAIN, data, limit_cities)),
+        (teacher, lambda: train(data, backbone, teacher.parent, recipes.SHIPPED_SUPER, limit_cities)),
+        (student, lambda: distill(data, teacher, student.parent, recipes.SHIPPED_DISTILL, limit_cities)),
+        (baseline, lambda: train(data, backbone, baseline.parent, recipes.SHIPPED_CRICA, limit_cities)),
+    )
+    for result, stage in stages:
+        if result.exists():
+            log.info("%s is there already", result)
+            continue
+        log.info("making %s", result)
+        stage()
+    publish(runs, assets)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.family", description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, default=Path("data/procity"))
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--assets", type=Path, default=assets_folder())
+    parser.add_argument("--limit-cities", type=int)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(options.threads)
+    run_family(options.data, options.runs, options.assets, options.limit_cities)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The camera: projection, the sun's direction, and what a real camera adds (exposure, white balance, noise, JPEG)."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+NEAR_PLANE = 0.15  # metres
+FAR_PLANE = 900.0
+
+
+def perspective(field_of_view: float, aspect: float, near: float = NEAR_PLANE, far: float = FAR_PLANE) -> np.ndarray:
+    """OpenGL projection [4,4] for a vertical field of view in degrees and width / height."""
+    scale = 1 / np.tan(np.radians(field_of_view) / 2)
+    depth = far - near
+    return np.array(
+        [[scale / aspect, 0, 0, 0], [0, scale, 0, 0], [0, 0, -(far + near) / depth, -2 * far * near / depth], [0, 0, -1, 0]]
+    )
+
+
+def look_at(eye: np.ndarray, forward: np.ndarray, up: tuple[float, float, float] = (0, 0, 1)) -> np.ndarray:
+    """View matrix [4,4]: world -> camera, which looks along its own -z."""
+    forward = forward / np.linalg.norm(forward)
+    right = np.cross(forward, up)
+    right /= np.linalg.norm(right)
+    matrix = np.eye(4)
+    matrix[0, :3], matrix[1, :3], matrix[2, :3] = right, np.cross(right, forward), -forward
+    matrix[:3, 3] = -matrix[:3, :3] @ np.asarray(eye, float)
+    return matrix
+
+
+def direction(azimuth: float, elevation: float) -> np.ndarray:
+    """Unit vector [3] (east, north, up) from degrees clockwise from north and degrees above the horizon."""
+    a, e = np.radians(azimuth), np.radians(elevation)
+    return np.array([np.cos(e) * np.sin(a), np.cos(e) * np.cos(a), np.sin(e)])
+
+
+@dataclass(frozen=True)
+class Development:
+    """What differs from photo to photo with the same camera in the same place."""
+
+    exposure: float  # factor
+    white_balance: tuple[float, float, float]
+    vignette: float
+    blur: float  # pixels, added to the reconstruction filter
+    weather_seed: float  # where in the rain and snow picture
+    noise_seed: int
+    quality: int  # JPEG
+
+    @classmethod
+    def draw(cls, seed: int) -> Development:
+        """Exposure +-13 %, white balance +-3.5 %, JPEG quality 72 to 92."""
+        random = np.random.default_rng([seed, 77])
+        return cls(
+            exposure=float(np.exp(random.normal(0, 0.13))),
+            white_balance=tuple(float(w) for w in np.exp(random.normal(0, 0.035, 3))),
+            vignette=float(random.uniform(0.25, 0.6)),
+            blur=float(random.uniform(0, 0.5)),
+            weather_seed=float(random.random() * 10),
+            noise_seed=int(random.integers(1 << 31)),
+            quality=int(random.integers(72, 93)),
+        )
+
+
+def add_noise(photo: np.ndarray, amount: float, seed: int) -> np.ndarray:
+    """Sensor noise that grows with the signal. photo uint8 [H,W,3] -> uint8 [H,W,3]; amount is a share of full scale."""
+    values = photo.astype(np.float32)
+    noise = np.random.default_rng(seed).standard_normal(values.shape, dtype=np.float32)
+    values += noise * (255 * amount) * (0.4 + 0.6 * np.sqrt(np.maximum(values, 1) / 255))
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def encode_jpeg(photo: np.ndarray, quality: int) -> bytes:
+    """uint8 [H,W,3] -> the bytes of a JPEG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(photo).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()

@@ -1,0 +1,230 @@
+"""Photograph cities into a dataset folder: photos named by their place, and one CSV a split.
+
+    <out>/images/<split>/{database,queries}/@east@north@...@.jpg
+    <out>/images/<split>/procity.csv
+
+Photos of training places all lie in `database`; their place id is the pano id of the name and a column of the CSV.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scicevpr.errors import DatasetError
+from scicevpr.places import format_name
+from training.procity.atlas import build_atlas
+from training.procity.conditions import get_condition
+from training.procity.plan import City, build_city
+from training.procity.presets import UTM_ZONE, Preset, city_origin
+from training.procity.sampler import Sampler, Shot
+from training.procity.utm import latitude_letter, to_latitude_longitude
+
+LOG = logging.getLogger(__name__)
+WIDTH, HEIGHT = 320, 240
+COLUMNS = (
+    "file", "split", "role", "city", "place_id", "east", "north", "heading", "fov", "condition", "season", "timestamp", "visit",
+    "width", "height",
+)  # fmt: skip
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A share of one city for one worker."""
+
+    preset: Preset
+    city: int
+    seed: int
+    part: int
+    parts: int
+    out: Path
+
+
+def preset_shots(preset: Preset, city: City, number: int, seed: int) -> list[Shot]:
+    """All shots of one city of a preset: training places, then database, then queries."""
+    sampler = Sampler(city, f"c{number}", seed * 1000 + number)
+    shots = sampler.training(preset.places, preset.visits) if preset.places else []
+    if preset.database:
+        database = sampler.database(preset.database, preset.database_step)
+        shots += database + sampler.queries(database, preset.queries_per_condition)
+    return shots
+
+
+def photo_path(shot: Shot, split: str, city: int) -> Path:
+    """Where a photo goes, relative to the dataset folder. The name holds UTM metres, degrees, place, moment and condition."""
+    east, north = photo_position(shot, city)
+    latitude, longitude = to_latitude_longitude(east, north, UTM_ZONE)
+    name = format_name(
+        east=east, north=north, zone_number=UTM_ZONE, zone_letter=latitude_letter(latitude), latitude=latitude,
+        longitude=longitude, pano_id=shot.place_id, tile=shot.number, heading=shot.yaw, pitch=shot.pitch, timestamp=shot.timestamp,
+        note=shot.condition,
+    )  # fmt: skip
+    return Path("images", split, shot.role, name)
+
+
+def photo_position(shot: Shot, city: int) -> tuple[float, float]:
+    """UTM metres (east, north) of a shot, to the centimetre like the file name."""
+    east, north = city_origin(city)
+    return round(east + shot.x, 2), round(north + shot.y, 2)
+
+
+def csv_row(shot: Shot, split: str, city: int) -> dict[str, Any]:
+    """One row of procity.csv."""
+    east, north = photo_position(shot, city)
+    return {
+        "file": photo_path(shot, split, city).as_posix(), "split": split, "role": shot.role, "city": f"c{city}",
+        "place_id": shot.place_id, "east": f"{east:.2f}", "north": f"{north:.2f}", "heading": f"{shot.yaw:.1f}",
+        "fov": f"{shot.fov:.1f}", "condition": shot.condition, "season": get_condition(shot.condition).season_name,
+        "timestamp": shot.timestamp, "visit": shot.visit, "width": WIDTH, "height": HEIGHT,
+    }  # fmt: skip
+
+
+def write_photo(path: Path, jpeg: bytes) -> None:
+    """Write a whole file or none: an interrupted run leaves no half photos."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_bytes(jpeg)
+    part.replace(path)
+
+
+_counter: Any = None  # photos done by all workers, shared with the parent
+
+
+def _start_worker(counter: Any) -> None:
+    global _counter
+    _counter = counter
+
+
+def _work(task: Task) -> list[dict[str, Any]]:
+    """Render one task in a worker; returns the CSV rows of the task's share."""
+    from training.procity.renderer import Renderer
+
+    preset = task.preset
+    atlas = build_atlas(task.city)
+    city = build_city(atlas, task.city, *preset.blocks)
+    shots = preset_shots(preset, city, task.city, task.seed)
+    paths = [photo_path(shot, preset.split, task.city) for shot in shots]
+    if len(set(paths)) != len(paths):
+        raise DatasetError(f"two photos of city {task.city} have the same name; choose another --seed")
+    renderer: Renderer | None = None
+    rows = []
+    for shot, path in list(zip(shots, paths, strict=True))[task.part :: task.parts]:
+        if not (task.out / path).exists():
+            renderer = renderer or Renderer(atlas, city, WIDTH, HEIGHT)
+            write_photo(task.out / path, renderer.jpeg(shot))
+        rows.append(csv_row(shot, preset.split, task.city))
+        if _counter is not None:
+            with _counter.get_lock():
+                _counter.value += 1
+    return rows
+
+
+def photos_of(preset: Preset) -> int:
+    """How many photos a preset gives."""
+    from training.procity.conditions import QUERY_CONDITIONS
+
+    queries = preset.queries_per_condition * len(QUERY_CONDITIONS) if preset.database else 0
+    return len(preset.cities) * (preset.places * preset.visits + preset.database + queries)
+
+
+def render_dataset(
+    out: Path, preset: Preset, *, seed: int = 0, workers: int = 2, progress: Progress | None = None, log_seconds: float = 60.0
+) -> Path:
+    """Render a preset into a folder and return its CSV. Photos that exist are kept, so an interrupted run can be resumed.
+
+    Args:
+        out: the dataset folder.
+        preset: which cities, how many photos.
+        seed: of the places and visits; the cities' own seeds are part of the preset.
+        workers: processes. More than one get a single software-rendering thread each, which is faster than sharing threads.
+        progress: called with (photos done, photos in all) about once a second.
+        log_seconds: time between two log lines with the rate.
+    """
+    total = photos_of(preset)
+    parts = 1 if len(preset.cities) >= workers else workers
+    tasks = [Task(preset, city, seed, part, parts, out) for city in preset.cities for part in range(parts)]
+    rows: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    started = logged = time.monotonic()
+
+    def report(done: int, last: bool = False) -> None:
+        nonlocal logged
+        now = time.monotonic()
+        if progress:
+            progress(done, total)
+        if last or now - logged >= log_seconds:
+            logged = now
+            LOG.info("%s: %d of %d photos, %.2f photos/s", preset.name, done, total, done / max(now - started, 1e-3))
+
+    if workers <= 1:
+        for task in tasks:
+            rows[task.city, task.part] = _work(task)
+            report(sum(len(r) for r in rows.values()))
+    else:
+        spawn = multiprocessing.get_context("spawn")
+        counter = spawn.Value("q", 0)
+        with _environment(LP_NUM_THREADS="1", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"):
+            with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=(counter,)) as pool:
+                waiting = {pool.submit(_work, task): task for task in tasks}
+                try:
+                    while waiting:
+                        finished, _ = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
+                        for future in finished:
+                            task = waiting.pop(future)
+                            rows[task.city, task.part] = future.result()
+                        report(counter.value)
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+    every = [row for key in sorted(rows) for row in rows[key]]
+    report(len(every), last=True)
+    return write_csv(out / "images" / preset.split / "procity.csv", every)
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    """Write the table of a split, sorted by file; rows of other cities that it holds already are kept."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    every = {row["file"]: row for row in read_csv(path)} if path.exists() else {}
+    every.update({row["file"]: row for row in rows})
+    part = path.with_suffix(".csv.part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(every[name] for name in sorted(every))
+    part.replace(path)
+    return path
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a procity.csv."""
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise DatasetError(f"{path} has the columns {reader.fieldnames}, not {list(COLUMNS)}; delete it and render again")
+        return list(reader)
+
+
+class _environment:
+    """Environment variables for the processes started inside a `with`."""
+
+    def __init__(self, **values: str) -> None:
+        self.values = values
+
+    def __enter__(self) -> None:
+        self.before = {name: os.environ.get(name) for name in self.values}
+        os.environ.update(self.values)
+
+    def __exit__(self, *_: object) -> None:
+        for name, value in self.before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

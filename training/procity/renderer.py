@@ -1,0 +1,321 @@
+"""Draw a city: one call, one photo, which depends on the city and the shot and on nothing drawn before."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from training.procity.camera import (
+    FAR_PLANE, NEAR_PLANE, Development, add_noise, direction, encode_jpeg, look_at, perspective,
+)  # fmt: skip
+from training.procity.conditions import Condition, get_condition
+from training.procity.gpu import (
+    MAX_INSTANCES, VARIANTS, GpuMesh, create_context, set_uniforms, shader_source, upload_tiles, weather_picture,
+)  # fmt: skip
+from training.procity.visit import View, Visit, plan_visit
+
+if TYPE_CHECKING:
+    from training.procity.atlas import Atlas
+    from training.procity.plan import City
+    from training.procity.sampler import Shot
+
+SHADOW_SIZE = 1280  # texels
+SHADOW_REACH = 68.0  # metres from the middle of the shadow map to its edge
+SHADOW_DEPTH = 440.0
+SKY_SIZE = (640, 320)
+LAMPS = 24  # the nearest ones light the street
+MOVABLE = ("trees", "cars", "people")
+
+
+class Renderer:
+    """Photographs a city from OpenGL, on a graphics card or in software.
+
+    Args:
+        atlas: the texture tiles.
+        city: the geometry built with that atlas.
+        width, height: of the photo in pixels.
+        supersampling: samples along each side of a pixel.
+    """
+
+    def __init__(self, atlas: Atlas, city: City, width: int = 320, height: int = 240, supersampling: float = 2) -> None:
+        import moderngl
+
+        self.gl = moderngl
+        self.context = create_context()
+        self.city, self.width, self.height = city, width, height
+        self.device: str = self.context.info["GL_RENDERER"]
+        self._upload_textures(atlas)
+        self._create_targets(int(width * supersampling), int(height * supersampling))
+        self._create_programs()
+        single = self.context.buffer(np.array([0, 0, 0, 0, 1, 1, 1, 1], "f4").tobytes())
+        self.blocks = [(GpuMesh.upload(self.context, block.mesh, single), np.array(block.bounds)) for block in city.blocks]
+        self.far = GpuMesh.upload(self.context, city.far, single)
+        self.movable: dict[tuple[str, int], GpuMesh] = {}
+        for group in MOVABLE:
+            for shape, mesh in enumerate(getattr(city, group)):
+                rows = self.context.buffer(reserve=32 * MAX_INSTANCES, dynamic=True)
+                self.movable[group, shape] = GpuMesh.upload(self.context, mesh, rows)
+        self.trees = np.concatenate([np.asarray(block.trees, float).reshape(-1, 7) for block in city.blocks])
+        self.lights = np.concatenate([np.asarray(block.lights, float).reshape(-1, 9) for block in city.blocks])
+        self._sky_of: Any = None
+        self._visits: dict[int, Visit] = {}
+
+    # ---- set-up -----------------------------------------------------------------------------------------------------
+    def _upload_textures(self, atlas: Atlas) -> None:
+        gl = self.gl
+        self.albedo, self.material, self.relief = (upload_tiles(self.context, t) for t in (atlas.albedo, atlas.material, atlas.height))
+        self.albedo.filter = (gl.LINEAR_MIPMAP_LINEAR, gl.LINEAR)
+        self.albedo.anisotropy = 4.0
+        self.material.filter = self.relief.filter = (gl.LINEAR_MIPMAP_NEAREST, gl.LINEAR)
+        picture = weather_picture()
+        self.weather = self.context.texture(picture.shape[:2], 3, picture.tobytes())
+        self.weather.build_mipmaps()
+        self.weather.filter = (gl.LINEAR_MIPMAP_NEAREST, gl.LINEAR)
+
+    def _create_targets(self, wide: int, high: int) -> None:
+        gl, context = self.gl, self.context
+
+        def floats(width: int, height: int) -> Any:
+            texture = context.texture((width, height), 4, dtype="f2")
+            texture.repeat_x = texture.repeat_y = False
+            return texture
+
+        self.light = floats(wide, high)
+        self.depth = context.depth_texture((wide, high))
+        self.depth.compare_func = ""
+        self.depth.filter = (gl.NEAREST, gl.NEAREST)
+        self.depth.repeat_x = self.depth.repeat_y = False
+        self.scene_target = context.framebuffer([self.light], self.depth)
+        self.mirror = floats(self.width, self.height)
+        self.mirror_target = context.framebuffer([self.mirror], context.depth_renderbuffer((self.width, self.height)))
+        self.shadow = context.depth_texture((SHADOW_SIZE, SHADOW_SIZE))
+        self.shadow.compare_func = "<="
+        self.shadow.filter = (gl.LINEAR, gl.LINEAR)
+        self.shadow.repeat_x = self.shadow.repeat_y = False
+        self.shadow_target = context.framebuffer([], self.shadow)
+        self.sky = floats(*SKY_SIZE)
+        self.sky.repeat_x = True
+        self.sky.filter = (gl.LINEAR_MIPMAP_LINEAR, gl.LINEAR)
+        self.sky_target = context.framebuffer([self.sky])
+        self.bloom = [floats(self.width // k, self.height // k) for k in (2, 4, 8)]
+        self.bloom_targets = [context.framebuffer([level]) for level in self.bloom]
+        self.photo_target = context.framebuffer([context.texture((self.width, self.height), 3)])
+
+    def _create_programs(self) -> None:
+        def program(vertex: str, fragment: str) -> Any:
+            return self.context.program(shader_source(vertex), shader_source(fragment))
+
+        self.solid_depth = program("depth.vert.glsl", "depth.frag.glsl")
+        self.cutout_depth = program("surface.vert.glsl", "depth_cutout.frag.glsl")
+        self.surface_programs: dict[tuple[str, ...], Any] = {}
+        triangle = self.context.buffer(np.array([-1, -1, 3, -1, -1, 3], "f4").tobytes())
+        self.screen = {}
+        for name in ("sky_paint", "sky_draw", "shrink", "develop"):
+            pass_ = program("screen.vert.glsl", f"{name}.frag.glsl")
+            self.screen[name] = (pass_, self.context.vertex_array(pass_, [(triangle, "2f", "corner")]))
+
+    def _surface_program(self, defines: tuple[str, ...]) -> Any:
+        if defines not in self.surface_programs:
+            self.surface_programs[defines] = self.context.program(
+                shader_source("surface.vert.glsl"), shader_source("surface.frag.glsl", defines)
+            )
+        return self.surface_programs[defines]
+
+    def _screen_pass(self, name: str, uniforms: dict[str, Any]) -> None:
+        program, triangle = self.screen[name]
+        set_uniforms(program, uniforms)
+        triangle.render()
+
+    # ---- what stands where --------------------------------------------------------------------------------------------
+    def _visit(self, seed: int) -> Visit:
+        if seed not in self._visits:
+            if len(self._visits) > 256:
+                self._visits.clear()
+            self._visits[seed] = plan_visit(self.city, seed)
+        return self._visits[seed]
+
+    def _place_movables(self, view: View, visit: Visit) -> list[tuple[GpuMesh, int]]:
+        """Write the instances near the view; returns (mesh, copies) of those that are there."""
+        trees = self.trees[view.sees(self.trees[:, 0], self.trees[:, 1], 140, 12)]
+        random = trees[:, 6:7]  # x, y, z, turn, scale, variant, random number
+        rows = {
+            "trees": (trees[:, 5], np.hstack([trees[:, :4], random, random, random, trees[:, 4:5]])),
+            "cars": _rows(view.cars(visit)),
+            "people": _rows(view.people(visit)),
+        }
+        placed = []
+        for (group, shape), mesh in self.movable.items():
+            shapes, values = rows[group]
+            chosen = values[shapes.astype(int) == shape][:MAX_INSTANCES]
+            if len(chosen):
+                mesh.instances.write(np.ascontiguousarray(chosen, dtype="f4").tobytes())
+                placed.append((mesh, len(chosen)))
+        return placed
+
+    def _lamps(self, view: View, condition: Condition) -> dict[str, Any]:
+        """The nearest lamps and lit shop windows ahead, as uniforms."""
+        lights = self.lights
+        ahead, aside = view.ahead_and_aside(lights[:, 0], lights[:, 1])
+        near = (ahead > -12) & (np.abs(aside) < np.maximum(ahead, 0) * 0.8 + 12)
+        shop_open = (np.floor(lights[:, 8] * 7.3) % 10) / 10 < min(1.0, condition.lit_windows * 2.2)
+        lights = lights[near & ((lights[:, 7] < 0.5) | shop_open)]
+        ahead, aside = view.ahead_and_aside(lights[:, 0], lights[:, 1])
+        lights = lights[np.argsort(np.hypot(ahead - 14, aside), kind="stable")[:LAMPS]]
+        places, colours = np.zeros((LAMPS, 4)), np.zeros((LAMPS, 4))
+        places[: len(lights), :3], places[: len(lights), 3] = lights[:, :3], lights[:, 7]
+        colours[: len(lights), :3] = lights[:, 3:6] * lights[:, 6:7]
+        return {"lamp_count": len(lights), "lamp_place": places, "lamp_colour": colours}
+
+    # ---- passes ---------------------------------------------------------------------------------------------------------
+    def _paint_sky(self, condition: Condition, cloud_seed: float) -> None:
+        if (condition, cloud_seed) == self._sky_of:
+            return
+        self.sky_target.use()
+        self.context.disable(self.gl.DEPTH_TEST)
+        sun = direction(condition.sun_azimuth, condition.sun_elevation)
+        self._screen_pass("sky_paint", {**asdict(condition), "sun_direction": sun, "cloud_seed": cloud_seed})
+        self.sky.build_mipmaps()
+        self._sky_of = (condition, cloud_seed)
+
+    def _draw_shadows(self, shot: Shot, condition: Condition, placed: list[tuple[GpuMesh, int]]) -> np.ndarray:
+        """Fill the shadow map; returns its matrix [4,4]. Its texels are fixed to the ground, so that edges do not crawl."""
+        sun = direction(condition.sun_azimuth, condition.sun_elevation)
+        heading = np.radians(round(shot.yaw / 40) * 40)
+        centre = np.round(np.array([shot.x, shot.y]) / 6) * 6 + np.array([np.sin(heading), np.cos(heading)]) * 40
+        view = look_at(np.array([*centre, 0]) + sun * SHADOW_DEPTH / 2, -sun, (0, 1, 0) if sun[2] > 0.97 else (0, 0, 1))
+        texel = 2 * SHADOW_REACH / SHADOW_SIZE
+        view[:2, 3] = np.round(view[:2, 3] / texel) * texel
+        box = np.diag([1 / SHADOW_REACH, 1 / SHADOW_REACH, -2 / SHADOW_DEPTH, 1.0])
+        box[2, 3] = -1.0
+        matrix = box @ view
+        reach = SHADOW_REACH + 12
+        low, high = centre - reach, centre + reach
+        near = [(mesh, 1) for mesh, b in self.blocks if b[0] < high[0] and b[2] > low[0] and b[1] < high[1] and b[3] > low[1]]
+        self.shadow_target.use()
+        self.shadow_target.clear(depth=1.0)
+        self.context.enable(self.gl.DEPTH_TEST)
+        self.albedo.use(0)
+        set_uniforms(self.solid_depth, {"view_projection": matrix})
+        set_uniforms(self.cutout_depth, {"view_projection": matrix, "leaf_amount": condition.leaf_amount, "albedo_tiles": 0})
+        for mesh, copies in placed + near:
+            mesh.draw(self.context, "SOLID", self.solid_depth, "solid shadow", copies)
+            mesh.draw(self.context, "CUTOUTS", self.cutout_depth, "cut-out shadow", copies)
+        return matrix
+
+    def _draw_surfaces(self, things: list[tuple[GpuMesh, int]], condition: Condition, uniforms: dict[str, Any], mirrored: bool) -> None:
+        needs = {
+            "SUN": sum(condition.sun_colour) > 0, "LAMPS": condition.lamp_power > 0, "SNOW": condition.snow > 0,
+            "WET": condition.wetness > 0 and not mirrored,
+        }  # fmt: skip
+        wanted = tuple(name for name, needed in needs.items() if needed)
+        for variant in VARIANTS:
+            if mirrored and variant in ("GROUND", "CUTOUTS"):
+                continue
+            defines = (variant, *wanted)
+            program = self._surface_program(defines)
+            set_uniforms(program, uniforms)
+            for mesh, copies in things:
+                mesh.draw(self.context, variant, program, defines, copies)
+
+    def _draw_sky(self, uniforms: dict[str, Any], view_projection: np.ndarray, camera: np.ndarray) -> None:
+        self.context.depth_func = "<="
+        self._screen_pass(
+            "sky_draw", {**uniforms, "inverse_view_projection": np.linalg.inv(view_projection), "camera": camera}
+        )  # fmt: skip
+        self.context.depth_func = "<"
+
+    # ---- the photo ------------------------------------------------------------------------------------------------------
+    def photo(self, shot: Shot, condition: Condition | None = None) -> np.ndarray:
+        """Take a photo: uint8 [height, width, 3].
+
+        Args:
+            shot: where, when and with which seeds.
+            condition: instead of the one that the shot names (for contact sheets and trials).
+        """
+        condition = condition or get_condition(shot.condition)
+        visit = self._visit(shot.visit)
+        eye = np.array([shot.x, shot.y, shot.z], float)
+        forward = direction(shot.yaw, shot.pitch)
+        view = View(shot.x, shot.y, forward[:2] / np.linalg.norm(forward[:2]))
+        view_projection = perspective(shot.fov, self.width / self.height) @ look_at(eye, forward)
+
+        placed = self._place_movables(view, visit)
+        self._paint_sky(condition, visit.cloud_seed)
+        shadow_matrix = self._draw_shadows(shot, condition, placed)
+        seen = [(_gap(bounds, eye), number, mesh) for number, (mesh, bounds) in enumerate(self.blocks) if view.sees_box(bounds)]
+        things = placed + [(mesh, 1) for _, _, mesh in sorted(seen, key=lambda s: s[:2])] + [(self.far, 1)]
+
+        lamps = self._lamps(view, condition)
+        textures = {
+            "albedo_tiles": self.albedo, "material_tiles": self.material, "height_tiles": self.relief, "sky": self.sky,
+            "mirror": self.mirror, "shadow_map": self.shadow,
+        }  # fmt: skip
+        for unit, texture in enumerate(textures.values()):
+            texture.use(unit)
+        uniforms = {
+            **asdict(condition), **{name: unit for unit, name in enumerate(textures)}, **lamps,
+            "shadow_matrix": shadow_matrix, "camera": eye, "window_seed": visit.window_seed,
+            "sun_direction": direction(condition.sun_azimuth, condition.sun_elevation),
+            "resolution": (float(self.light.width), float(self.light.height)),
+        }  # fmt: skip
+        self.context.enable(self.gl.DEPTH_TEST)
+        if condition.wetness > 0:
+            flipped = view_projection @ np.diag([1.0, 1, -1, 1])
+            self.mirror_target.use()
+            self.mirror_target.clear(depth=1.0)
+            self._draw_surfaces(things, condition, {**uniforms, "view_projection": flipped, "mirrored": 1.0}, mirrored=True)
+            self._draw_sky(uniforms, flipped, eye * (1, 1, -1))
+        self.scene_target.use()
+        self.scene_target.clear(depth=1.0)
+        self._draw_surfaces(things, condition, {**uniforms, "view_projection": view_projection, "mirrored": 0.0}, mirrored=False)
+        self._draw_sky(uniforms, view_projection, eye)
+        development = Development.draw(shot.seed)
+        picture = self._develop(condition, development, lamps, eye, forward, view_projection)
+        return add_noise(picture, condition.noise, development.noise_seed)
+
+    def jpeg(self, shot: Shot) -> bytes:
+        """Take a photo and encode it with the shot's own JPEG quality."""
+        return encode_jpeg(self.photo(shot), Development.draw(shot.seed).quality)
+
+    def _develop(
+        self, condition: Condition, development: Development, lamps: dict[str, Any], eye: np.ndarray, forward: np.ndarray,
+        view_projection: np.ndarray,
+    ) -> np.ndarray:  # fmt: skip
+        """Bloom chain and camera: linear light -> uint8 [height, width, 3]."""
+        self.context.disable(self.gl.DEPTH_TEST)
+        source = self.light
+        for level, target in zip(self.bloom, self.bloom_targets, strict=True):
+            target.use()
+            source.use(0)
+            self._screen_pass("shrink", {"source": 0, "pixel": (1 / source.width, 1 / source.height)})
+            source = level
+        self.bloom[0].build_mipmaps()
+        self.photo_target.use()
+        names = ("light", "depth", "bloom_half", "bloom_quarter", "bloom_eighth", "weather")
+        for unit, texture in enumerate((self.light, self.depth, *self.bloom, self.weather)):
+            texture.use(unit)
+        self._screen_pass(
+            "develop",
+            {
+                **asdict(condition), **{name: unit for unit, name in enumerate(names)}, **lamps,
+                "exposure": condition.exposure * development.exposure, "white_balance": development.white_balance,
+                "vignette": development.vignette, "blur": development.blur, "weather_seed": development.weather_seed,
+                "pixel": (1 / self.light.width, 1 / self.light.height), "near_plane": NEAR_PLANE, "far_plane": FAR_PLANE,
+                "camera": eye, "forward": forward, "inverse_view_projection": np.linalg.inv(view_projection),
+            },
+        )  # fmt: skip
+        pixels = np.frombuffer(self.photo_target.read(components=3), np.uint8)
+        return pixels.reshape(self.height, self.width, 3)[::-1]
+
+
+def _rows(movables: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Visit rows -> shapes [n] and instance rows [n,8]."""
+    return movables[:, 0], movables[:, 1:]
+
+
+def _gap(bounds: np.ndarray, eye: np.ndarray) -> float:
+    """Squared metres between a rectangle and the camera, for drawing front to back."""
+    x0, y0, x1, y1 = bounds
+    return max(x0 - eye[0], eye[0] - x1, 0) ** 2 + max(y0 - eye[1], eye[1] - y1, 0) ** 2

@@ -1,0 +1,116 @@
+"""Recipes: every number of every training stage as frozen dataclasses, with overrides from the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+from scicevpr.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of pretraining at one input size."""
+
+    pixels: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class PretrainRecipe:
+    """A T backbone from scratch on ProCity: supervised InfoNCE over places."""
+
+    seed: int = 0
+    phases: tuple[Phase, ...] = (Phase(112, 1000), Phase(168, 160), Phase(224, 90))
+    places: int = 32
+    photos: int = 4
+    cities: int | None = 2
+    temperature: float = 0.07
+    class_token_weight: float = 0.5
+    mirror: float = 0.5
+    lr: float = 6e-4
+    last_lr: float = 1e-5
+    warmup: int = 80
+    weight_decay: float = 0.05
+    validate_every: int = 250
+
+
+@dataclass(frozen=True)
+class CrossImageRecipe:
+    """The published recipe of CricaVPR and Super-CricaVPR: multi-similarity loss on mined pairs, Adam, step decay.
+
+    Published: 72 places x 4 photos, Adam 1e-4 halved every 3 epochs, RandAugment with 3 operations, 10 epochs, best
+    Recall@5 on validation. ``views`` is 0 for fresh augmentation every step; with a frozen backbone a fixed number of
+    augmented views can be passed through it once and kept.
+    """
+
+    variant: str = "super-cricavpr-t"
+    seed: int = 0
+    pixels: int = 224
+    places: int = 72
+    photos: int = 4
+    cities: int | None = None
+    epochs: int = 10
+    lr: float = 1e-4
+    decay: float = 0.5
+    decay_epochs: int = 3
+    operations: int = 3
+    miner_epsilon: float = 0.1
+    views: int = 0
+
+
+@dataclass(frozen=True)
+class DistillRecipe:
+    """SciceVPR from a trained Super-CricaVPR: L_T = gamma * L_MS + eta * L_D; published: 1 epoch, gamma = eta = 1."""
+
+    variant: str = "scicevpr-t"
+    seed: int = 0
+    places: int = 72
+    photos: int = 4
+    cities: int | None = None
+    epochs: int = 1
+    lr: float = 1e-4
+    decay: float = 0.5
+    decay_epochs: int = 3
+    gamma: float = 1.0
+    eta: float = 1.0
+    miner_epsilon: float = 0.1
+    views: int = 0
+
+
+R = TypeVar("R", PretrainRecipe, CrossImageRecipe, DistillRecipe)
+
+
+def _parse(field_name: str, text: str, current: Any) -> Any:
+    if field_name == "phases":
+        return tuple(Phase(*(int(n) for n in part.split("x"))) for part in text.split(","))
+    if text == "none":
+        return None
+    kind = int if current is None else type(current)
+    return kind(text)
+
+
+def override(recipe: R, assignments: list[str]) -> R:
+    """Apply ``name=value`` overrides, e.g. ``["lr=2e-4", "phases=112x500,224x50"]``.
+
+    Raises:
+        UsageError: an unknown name or a value of the wrong kind.
+    """
+    names = [f.name for f in fields(recipe)]
+    changes: dict[str, Any] = {}
+    for assignment in assignments:
+        name, _, text = assignment.partition("=")
+        if name not in names:
+            raise UsageError(f"{type(recipe).__name__} has no {name!r}. It has: {', '.join(names)}.")
+        try:
+            changes[name] = _parse(name, text, getattr(recipe, name))
+        except (TypeError, ValueError):
+            raise UsageError(f"{name}={text!r} is no valid value; the recipe has {getattr(recipe, name)!r}.") from None
+    return replace(recipe, **changes)
+
+
+SHIPPED_PRETRAIN = PretrainRecipe()
+SHIPPED_SUPER = CrossImageRecipe(variant="super-cricavpr-t", views=2)
+SHIPPED_CRICA = CrossImageRecipe(variant="cricavpr-t", places=36)
+SHIPPED_DISTILL = DistillRecipe(views=2)
+"""The recipes of the weights in ``assets/weights``; ``python -m training.family`` runs them."""

@@ -1,0 +1,97 @@
+"""What the stages share: seeding, run folders, CSV and TensorBoard logs, checkpoints, validation."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from scicevpr.describe import Grouping, describe
+from scicevpr.evaluation.metrics import recall_at_n
+from scicevpr.models.model import VPRModel
+from scicevpr.places import Dataset, positives
+from scicevpr.retrieval import ExactIndex
+
+
+def seed_everything(seed: int) -> np.random.Generator:
+    """Seed Python, NumPy and torch; return the generator from which batches are drawn."""
+    random.seed(seed)
+    torch.manual_seed(seed)
+    return np.random.default_rng(seed)
+
+
+class RunLog:
+    """A run folder: ``recipe.json``, ``log.csv`` (one row a step or validation) and TensorBoard events if installed."""
+
+    def __init__(self, folder: str | Path, recipe: Any) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+        self._csv = (self.folder / "log.csv").open("a", newline="")
+        self._rows = csv.writer(self._csv)
+        self._started = time.perf_counter()
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self.folder))
+        except ImportError:
+            self._board = None
+
+    def seconds(self) -> float:
+        """Seconds since the run began."""
+        return time.perf_counter() - self._started
+
+    def write(self, step: int, **values: float) -> None:
+        """Log named numbers at a step."""
+        for name, value in values.items():
+            self._rows.writerow([f"{self.seconds():.1f}", step, name, f"{value:.6g}"])
+            if self._board is not None:
+                self._board.add_scalar(name, value, step)
+        self._csv.flush()
+
+    def close(self) -> None:
+        """Close the files."""
+        self._csv.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def validation_recall(model: VPRModel, dataset: Dataset, ns: tuple[int, ...] = (1, 5, 10)) -> dict[int, float]:
+    """Recall@N in percent on a labelled dataset; cross-image models in file order, 16 photos a batch."""
+    allowed, model.allow_untrained = model.allow_untrained, True
+    grouping = Grouping.sequential(16) if model.variant.cross_image else None
+    try:
+        database = describe(model, [p.path for p in dataset.database], grouping=grouping)
+        queries = describe(model, [p.path for p in dataset.queries], grouping=grouping)
+    finally:
+        model.allow_untrained = allowed
+    matches = ExactIndex(database.values).search(queries.values, max(ns))
+    truth = positives(
+        np.array([p.utm for p in dataset.database]), np.array([p.utm for p in dataset.queries]), radius=25.0
+    )
+    return recall_at_n(matches.indices, truth, ns)
+
+
+def halving(optimiser: torch.optim.Optimizer, steps_per_epoch: int, epochs: int, factor: float) -> Any:
+    """The published schedule: the rate times ``factor`` every ``epochs`` epochs' worth of steps."""
+    return torch.optim.lr_scheduler.StepLR(optimiser, step_size=max(1, steps_per_epoch * epochs), gamma=factor)
+
+
+def trainable(module: nn.Module) -> list[nn.Parameter]:
+    """Parameters that are not frozen."""
+    return [p for p in module.parameters() if p.requires_grad]
+
+
+def freeze(module: nn.Module) -> None:
+    """Stop gradients into a module and keep it in evaluation mode."""
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    module.eval()
