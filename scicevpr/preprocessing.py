@@ -7,6 +7,7 @@ without antialiasing, aspect ratio not kept). Antialiasing is a named option bec
 from __future__ import annotations
 
 import io
+import struct
 import threading
 import warnings
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 
 from scicevpr.config import Preprocessing
 from scicevpr.errors import ImageError, UsageError
@@ -25,6 +26,15 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")  #
 READABLE = "JPEG, PNG, WebP, TIFF, BMP, GIF or PPM"
 MAX_PIXELS = Preprocessing().max_pixels
 ORIENTATION = 0x0112  # the EXIF tag
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # stored -> upright
 ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 
@@ -44,23 +54,10 @@ def open_photo(source: Source, max_pixels: int = MAX_PIXELS) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _flatten(_from_array(source, max_pixels), "the array")
     name = _name(source)
-    image = source if isinstance(source, Image.Image) else _open(source, name)
-    width, height = image.size
-    if width < 1 or height < 1:
-        raise ImageError(f"{name} is empty ({width}x{height} pixels); choose another photo.")
-    if width * height > max_pixels:
-        raise ImageError(
-            f"{name} has {width}x{height} pixels, {width * height / 1e6:.1f} million; at most {max_pixels / 1e6:g} "
-            "million are accepted. Make it smaller first."
-        )
-    try:
-        image.load()
-        return _flatten(_upright(image), name)
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError, Image.DecompressionBombError) as error:
-        raise ImageError(
-            f"{name} could not be decoded ({error}). The file is probably damaged or cut short; copy it again or "
-            "choose another photo."
-        ) from error
+    if isinstance(source, Image.Image):
+        return _decode(source, name, max_pixels)
+    with _open(source, name) as image:  # closes the file, whatever happens
+        return _decode(image, name, max_pixels)
 
 
 def to_tensor(photo: Source, preprocessing: Preprocessing) -> torch.Tensor:
@@ -70,9 +67,7 @@ def to_tensor(photo: Source, preprocessing: Preprocessing) -> torch.Tensor:
     """
     if preprocessing.interpolation not in ("bilinear", "bicubic"):
         raise UsageError(f"Interpolation {preprocessing.interpolation!r} is unknown; choose bilinear or bicubic.")
-    if not (isinstance(photo, Image.Image) and photo.mode == "RGB" and not photo.getexif().get(ORIENTATION)):
-        photo = open_photo(photo, preprocessing.max_pixels)
-    pixels = np.asarray(photo)
+    pixels = np.asarray(open_photo(photo, preprocessing.max_pixels))
     channels = []
     for index, (mean, std) in enumerate(zip(preprocessing.mean, preprocessing.std, strict=True)):
         # one channel at a time: a large photo needs a third of the memory, with the same result
@@ -129,9 +124,7 @@ def _open(source: Any, name: str) -> Image.Image:
     try:
         with _header_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # our own pixel limit follows; odd metadata is no reason to complain
-            image = Image.open(source, formats=formats)
-            image.getexif()
-            return image
+            return Image.open(source, formats=formats)
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} has far too many pixels to be opened safely. Make it smaller first.") from error
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError) as error:
@@ -150,13 +143,38 @@ def _check_file(path: Path, name: str) -> None:
         raise ImageError(f"{name[:200]} cannot be opened ({error}). Check the path and its permissions.") from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; unreadable EXIF data counts as upright."""
+def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ImageError(f"{name} is empty ({width}x{height} pixels); choose another photo.")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name} has {width}x{height} pixels, {width * height / 1e6:.1f} million; at most {max_pixels / 1e6:g} "
+            "million are accepted. Make it smaller first."
+        )
     try:
-        turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError):
-        turned = False
-    return ImageOps.exif_transpose(image) if turned else image
+        image.load()
+        turn = TURNS.get(_orientation(image))
+        if turn is None:
+            return _flatten(image, name)
+        upright = _flatten(image.transpose(turn), name)
+        upright.info = {}  # it still told the old orientation, so the photo would be turned again next time
+        return upright
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError, Image.DecompressionBombError) as error:
+        raise ImageError(
+            f"{name} could not be decoded ({error}). The file is probably damaged or cut short; copy it again or "
+            "choose another photo."
+        ) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; unreadable EXIF data counts as upright."""
+    try:
+        with _header_lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return image.getexif().get(ORIENTATION, 1)
+    except (OSError, ValueError, SyntaxError, LookupError, TypeError, struct.error):
+        return 1
 
 
 def _flatten(image: Image.Image, name: str) -> Image.Image:
@@ -172,9 +190,7 @@ def _flatten(image: Image.Image, name: str) -> Image.Image:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, layer).convert("RGB")
-    if image.mode == "RGB":
-        return image.copy() if image.info else image
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _grey(values: np.ndarray) -> Image.Image:

@@ -1,8 +1,8 @@
 """Folders of reference vectors: what they hold, and the formulas that make their weights and their images.
 
-A folder has a `manifest.json` and one npz file a model (see tests/golden/README.md). No weights are stored: every tensor
-follows from its published name and its shape, every image from a seed, so a folder of a few megabytes can check models of
-any size. The checksums of the manifest say whether the formulas gave the same bits here.
+A folder has a `manifest.json` and one npz file a model (see tests/golden/README.md). No weights are stored: every
+tensor follows from its published name and its shape, every image from a seed, so a folder of a few megabytes can check
+models of any size. The checksums of the manifest say whether the formulas gave the same bits here.
 """
 
 from __future__ import annotations
@@ -29,6 +29,18 @@ BLOCKS_SEED_OFFSET = 1000
 _FAMILIES = {"crica": "cricavpr", "super": "super-cricavpr", "scice": "scicevpr"}
 
 Keys = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison: how far a computed array is from the stored one, and how far it may be."""
+
+    file: str
+    array: str
+    error: float
+    tolerance: float
+    passed: bool
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,8 +77,8 @@ def read_reference(folder: str | Path) -> ReferenceFolder:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DatasetError(
-            f"{root} is not a folder of reference vectors: there is no {path.name} in it. Give the folder that holds the "
-            "manifest and its npz files, for instance tests/golden."
+            f"{root} is not a folder of reference vectors: there is no {path.name} in it. Give the folder that holds "
+            "the manifest and its npz files, for instance tests/golden."
         ) from error
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read as JSON: {error}.") from error
@@ -88,7 +100,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except FileNotFoundError as error:
-        raise DatasetError(f"{path} is missing, although the manifest lists it. Copy the whole folder again.") from error
+        raise DatasetError(f"{path} is missing, but the manifest lists it. Copy the whole folder again.") from error
     except Exception as error:  # damaged zip archives fail in many ways
         raise DatasetError(f"{path} cannot be read as an npz file of plain arrays: {error}. Copy it again.") from error
 
@@ -151,7 +163,8 @@ def _model(root: Path, name: str, config: Mapping[str, Any]) -> ReferenceModel:
     checksums = {str(kind): int(value) for kind, value in config.get("input_crc32", {}).items()}
     crc = config.get("fill_crc32")
     path = root / Path(config.get("file", f"{name}.npz")).name
-    return ReferenceModel(name, path, _variant(root, name, config["hyper"]), keys, None if crc is None else int(crc), checksums)
+    variant = _variant(root, name, config["hyper"])
+    return ReferenceModel(name, path, variant, keys, None if crc is None else int(crc), checksums)
 
 
 def _variant(root: Path, name: str, hyper: Mapping[str, Any]) -> Variant:

@@ -11,10 +11,9 @@ from scicevpr.errors import DatasetError
 from scicevpr.evaluation.metrics import f1_at_n, mean_reciprocal_rank, recall_at_n
 from scicevpr.losses import distillation_loss, mine_pairs, multi_similarity_loss
 from scicevpr.places.positives import positives
-from scicevpr.reference import read_arrays
+from scicevpr.reference import Check, read_arrays
 from scicevpr.retrieval.index import ExactIndex
 from scicevpr.retrieval.pca import PCA
-from scicevpr.verify import Check
 
 LOSS_RELATIVE = 1e-5
 DISTANCE_RELATIVE = 1e-5
@@ -61,7 +60,8 @@ def _check_losses(file: str, stored: Arrays, device: torch.device, dtype: torch.
             checks.append(_close(file, array, value.detach().double().cpu().numpy(), stored[array], LOSS_RELATIVE))
         mined = kept[0].to(torch.uint8) + 2 * kept[1].to(torch.uint8)
         counts = {"mined": mined, "n_pos_pairs": kept[0].sum(), "n_neg_pairs": kept[1].sum()}
-        checks += [_same(file, f"{name}_{key}", value.cpu().numpy(), stored[f"{name}_{key}"]) for key, value in counts.items()]
+        for key, value in counts.items():
+            checks.append(_same(file, f"{name}_{key}", value.cpu().numpy(), stored[f"{name}_{key}"]))
     return checks
 
 
@@ -86,11 +86,11 @@ def _check_evaluation(file: str, stored: Arrays) -> list[Check]:
                 "mrr": np.array(mean_reciprocal_rank(matches.indices, near, ns)),
                 "f1": np.array(list(f1_at_n(matches.indices, near, ns).values())),
             }
-            array = f"{name}_predictions{suffix}"
-            checks.append(_same(file, array, matches.indices, stored[array]))
+            rows = f"{name}_predictions{suffix}"
+            checks.append(_same(file, rows, matches.indices, stored[rows]))
             if not suffix:
-                distances = stored[f"{name}_distances"]
-                checks.append(_close(file, f"{name}_distances", matches.distances, distances, DISTANCE_RELATIVE, each=True))
+                array = f"{name}_distances"
+                checks.append(_close(file, array, matches.distances, stored[array], DISTANCE_RELATIVE, each=True))
             for key, value in scores.items():
                 array = f"{name}_{key}{suffix}"
                 tolerance = 0.0 if key == "recalls" else SCORE_ABSOLUTE
@@ -127,7 +127,7 @@ def _cases(stored: Arrays, ending: str) -> list[str]:
 def _close(
     file: str, array: str, computed: np.ndarray, expected: np.ndarray, tolerance: float, each: bool = False
 ) -> Check:
-    """Relative L2 over the array, or the largest relative error of one element; exactly equal where zero is expected."""
+    """Relative L2 over the array, or the largest relative error of an element; exact where zeros are expected."""
     difference, expected = np.abs(computed - expected.astype(np.float64)), expected.astype(np.float64)
     size = np.linalg.norm(expected)
     if size == 0:

@@ -14,11 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from scicevpr.describe import Grouping, describe
-from scicevpr.evaluation.metrics import recall_at_n
+from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.models.model import VPRModel
-from scicevpr.places import Dataset, positives
-from scicevpr.retrieval import ExactIndex
+from scicevpr.places import Dataset
 
 
 def seed_everything(seed: int) -> np.random.Generator:
@@ -67,17 +65,10 @@ class RunLog:
 def validation_recall(model: VPRModel, dataset: Dataset, ns: tuple[int, ...] = (1, 5, 10)) -> dict[int, float]:
     """Recall@N in percent on a labelled dataset; cross-image models in file order, 16 photos a batch."""
     allowed, model.allow_untrained = model.allow_untrained, True
-    grouping = Grouping.sequential(16) if model.variant.cross_image else None
     try:
-        database = describe(model, [p.path for p in dataset.database], grouping=grouping)
-        queries = describe(model, [p.path for p in dataset.queries], grouping=grouping)
+        return evaluate(model, dataset, ns=ns).overall.recalls
     finally:
         model.allow_untrained = allowed
-    matches = ExactIndex(database.values).search(queries.values, max(ns))
-    truth = positives(
-        np.array([p.utm for p in dataset.database]), np.array([p.utm for p in dataset.queries]), radius=25.0
-    )
-    return recall_at_n(matches.indices, truth, ns)
 
 
 def halving(optimiser: torch.optim.Optimizer, steps_per_epoch: int, epochs: int, factor: float) -> Any:

@@ -83,20 +83,22 @@ def test_two_folders_without_labels(tiny_city, tmp_path, capsys):
 
 
 def test_search_finds_the_place(tiny_city, photos, tmp_path, capsys):
+    json_file = tmp_path / "s.json"
     code = _run(
-        "search", photos[0], photos[2], "--dataset", tiny_city, "--allow-untrained", "-k", 2, "--json", tmp_path / "s.json"
+        "search", photos[0], photos[2], "--dataset", tiny_city, "--allow-untrained", "-k", 2, "--json", json_file
     )
     assert code == 0
     assert "right" in capsys.readouterr().out
-    answers = json.loads((tmp_path / "s.json").read_text())["results"][0]["queries"]
+    answers = json.loads(json_file.read_text())["results"][0]["queries"]
     assert [len(answer["matches"]) for answer in answers] == [2, 2]
     assert answers[0]["matches"][0]["correct"] is True
     assert answers[0]["matches"][0]["metres"] == 10.0
 
 
 def test_describe_writes_both_kinds(tiny_city, photos, tmp_path, capsys):
+    folder = tiny_city / "images/test/queries"
     for output in ("d.npy", "d.safetensors"):
-        assert _run("describe", tiny_city / "images/test/queries", "--output", tmp_path / output, "--allow-untrained") == 0
+        assert _run("describe", folder, "--output", tmp_path / output, "--allow-untrained") == 0
     assert "8 descriptors of 2688 values" in capsys.readouterr().out
     values = np.load(tmp_path / "d.npy")
     packed, names = load_descriptors(tmp_path / "d.safetensors")
@@ -113,17 +115,18 @@ def test_models_lists_all_variants(capsys):
 
 
 def test_verify_passes_its_options_on_and_tells_misses(monkeypatch, tmp_path, capsys):
-    asked = {}
+    asked, verdicts = {}, []
 
     def verify_folder(folder, **options):
         asked.update(options, folder=folder)
         return [
             SimpleNamespace(file="a", array="x", error=1e-7, tolerance=5e-6, passed=True, note=""),
-            SimpleNamespace(file="a", array="y", error=1e-2, tolerance=5e-6, passed=miss, note="far off"),
+            SimpleNamespace(file="a", array="y", error=1e-2, tolerance=5e-6, passed=verdicts[-1], note="far off"),
         ]
 
     monkeypatch.setitem(sys.modules, "scicevpr.verify", SimpleNamespace(verify_folder=verify_folder))
-    for miss, code in ((True, 0), (False, 1)):
+    for passed, code in ((True, 0), (False, 1)):
+        verdicts.append(passed)
         assert _run("verify", tmp_path, "--only", "losses", "pca", "--dtype", "float64") == code
     assert asked == {"folder": tmp_path, "device": "cpu", "dtype": "float64", "only": ["losses", "pca"]}
     shown = capsys.readouterr().out
@@ -180,7 +183,9 @@ def test_ctrl_c_is_quiet(monkeypatch, capsys):
     assert capsys.readouterr().err == "scicevpr: stopped.\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["evaluate", "--batch-size", "0"], ["evaluate", "--dtype", "int8"], ["paint"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["evaluate", "--batch-size", "0"], ["evaluate", "--dtype", "int8"], ["paint"]]
+)
 def test_bad_options_end_with_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)

@@ -20,7 +20,8 @@ def test_the_whole_protocol_equals_the_reference(golden, case, suffix):
     if not suffix:
         np.testing.assert_allclose(matches.distances, data[f"{case}_distances"], rtol=1e-5)
     assert list(recall_at_n(matches.indices, right, ns).values()) == data[f"{case}_recalls{suffix}"].tolist()
-    assert mean_reciprocal_rank(matches.indices, right, ns) == pytest.approx(float(data[f"{case}_mrr{suffix}"]), abs=1e-9)
+    expected = float(data[f"{case}_mrr{suffix}"])
+    assert mean_reciprocal_rank(matches.indices, right, ns) == pytest.approx(expected, abs=1e-9)
     np.testing.assert_allclose(
         list(f1_at_n(matches.indices, right, ns).values()), data[f"{case}_f1{suffix}"], rtol=0, atol=1e-9
     )

@@ -65,7 +65,9 @@ def test_heading_wraps_at_360():
     assert parse_name(format_name(east=1, north=2, heading=-90)).heading == 270
 
 
-@pytest.mark.parametrize("wrong", [{"note": "a@b"}, {"pano_id": "a/b"}, {"timestamp": "yesterday"}, {"heading": np.inf}])
+@pytest.mark.parametrize(
+    "wrong", [{"note": "a@b"}, {"pano_id": "a/b"}, {"timestamp": "yesterday"}, {"heading": np.inf}]
+)
 def test_format_name_refuses_what_cannot_be_read_back(wrong):
     with pytest.raises(UsageError):
         format_name(**{**FULL, **wrong})

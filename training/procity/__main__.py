@@ -16,7 +16,9 @@ from training.procity.conditions import CONDITIONS, get_condition
 from training.procity.presets import PRESETS, get_preset
 
 
-def contact_sheet(out: Path, city_seed: int, blocks: tuple[int, int], conditions: list[str], places: int, columns: int) -> None:
+def contact_sheet(
+    out: Path, city_seed: int, blocks: tuple[int, int], conditions: list[str], places: int, columns: int
+) -> None:
     """Write a picture of some database places (rows of photos), each in every condition."""
     from training.procity.atlas import build_atlas
     from training.procity.plan import build_city
@@ -49,7 +51,9 @@ def _whole_numbers(text: str) -> tuple[int, ...]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training.procity", description="Photograph procedural cities.")
-    parser.add_argument("what", nargs="?", choices=("render", "contact"), default="render", help="a dataset, or a contact sheet")
+    parser.add_argument(
+        "what", nargs="?", choices=("render", "contact"), default="render", help="a dataset, or a contact sheet"
+    )
     parser.add_argument("--out", type=Path, required=True, help="dataset folder, or the contact sheet's .png or .jpg")
     parser.add_argument("--preset", default="test", help=f"one of: {', '.join(PRESETS)}")
     parser.add_argument("--cities", type=_whole_numbers, help="city seeds instead of the preset's, like 1,2,3")

@@ -17,7 +17,12 @@ def perspective(field_of_view: float, aspect: float, near: float = NEAR_PLANE, f
     scale = 1 / np.tan(np.radians(field_of_view) / 2)
     depth = far - near
     return np.array(
-        [[scale / aspect, 0, 0, 0], [0, scale, 0, 0], [0, 0, -(far + near) / depth, -2 * far * near / depth], [0, 0, -1, 0]]
+        [
+            [scale / aspect, 0, 0, 0],
+            [0, scale, 0, 0],
+            [0, 0, -(far + near) / depth, -2 * far * near / depth],
+            [0, 0, -1, 0],
+        ]
     )
 
 

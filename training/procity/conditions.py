@@ -78,7 +78,13 @@ class Condition:
 def _table() -> dict[str, Condition]:
     day = Condition("day")
     day_am = replace(
-        day, name="day_am", sun_azimuth=105, sun_elevation=30, sun_colour=_colour(1.0, 0.88, 0.70, 3.2), cloud_cover=0.3, hour=9
+        day,
+        name="day_am",
+        sun_azimuth=105,
+        sun_elevation=30,
+        sun_colour=_colour(1.0, 0.88, 0.70, 3.2),
+        cloud_cover=0.3,
+        hour=9,
     )
     spring = replace(
         day, name="spring", season=0.0, sun_azimuth=130, sun_elevation=38, sun_colour=_colour(1.0, 0.93, 0.80, 3.1),

@@ -137,7 +137,13 @@ def photos_of(preset: Preset) -> int:
 
 
 def render_dataset(
-    out: Path, preset: Preset, *, seed: int = 0, workers: int = 2, progress: Progress | None = None, log_seconds: float = 60.0
+    out: Path,
+    preset: Preset,
+    *,
+    seed: int = 0,
+    workers: int = 2,
+    progress: Progress | None = None,
+    log_seconds: float = 60.0,
 ) -> Path:
     """Render a preset into a folder and return its CSV. Photos that exist are kept, so an interrupted run can be resumed.
 
@@ -208,7 +214,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise DatasetError(f"{path} has the columns {reader.fieldnames}, not {list(COLUMNS)}; delete it and render again")
+            raise DatasetError(
+                f"{path} has the columns {reader.fieldnames}, not {list(COLUMNS)}; delete it and render again"
+            )
         return list(reader)
 
 

@@ -12,9 +12,7 @@ import numpy as np
 from scicevpr.errors import UsageError
 
 SHADERS = Path(__file__).parent / "shaders"
-HOW_TO_INSTALL = (
-    "run `apt-get install libegl1 libgl1-mesa-dri libglx-mesa0` and `pip install moderngl` (Mesa's software renderer is enough)"
-)
+HOW_TO_INSTALL = "run `apt-get install libegl1 libgl1-mesa-dri libglx-mesa0` and `pip install moderngl` (Mesa's software renderer is enough)"
 
 # Which surfaces (integers of mesh.Surface) a compiled variant of the surface shader serves; in drawing order.
 VARIANTS: dict[str, tuple[int, ...]] = {
@@ -25,7 +23,15 @@ VARIANTS: dict[str, tuple[int, ...]] = {
     "CUTOUTS": (3, 12),
 }
 NO_SOLID_SHADOW = (2, 3, 12, 14, 15)  # flat on the ground, or drawn into the shadow map with their cut-out shape
-VERTEX_FORMAT = (("3f", "position"), ("3f", "normal"), ("2f", "uv"), ("1f", "layer"), ("3f", "tint"), ("1f", "seed"), ("1f", "surface"))
+VERTEX_FORMAT = (
+    ("3f", "position"),
+    ("3f", "normal"),
+    ("2f", "uv"),
+    ("1f", "layer"),
+    ("3f", "tint"),
+    ("1f", "seed"),
+    ("1f", "surface"),
+)
 INSTANCE_FORMAT = (("4f", "place"), ("4f", "look"))
 SURFACE_COLUMN = 13
 MAX_INSTANCES = 512

@@ -32,7 +32,17 @@ PRESETS: dict[str, Preset] = {
         Preset("test", "test", (201,), database=480, queries_per_condition=50),
         Preset("val", "val", (101,), database=250, queries_per_condition=25),
         Preset("train", "train", tuple(range(1, 13)), places=128, visits=6),
-        Preset("tiny", "test", (301,), blocks=(2, 2), places=12, visits=4, database=24, database_step=12.0, queries_per_condition=1),
+        Preset(
+            "tiny",
+            "test",
+            (301,),
+            blocks=(2, 2),
+            places=12,
+            visits=4,
+            database=24,
+            database_step=12.0,
+            queries_per_condition=1,
+        ),
     )
 }
 

@@ -50,7 +50,9 @@ class Renderer:
         self._create_targets(int(width * supersampling), int(height * supersampling))
         self._create_programs()
         single = self.context.buffer(np.array([0, 0, 0, 0, 1, 1, 1, 1], "f4").tobytes())
-        self.blocks = [(GpuMesh.upload(self.context, block.mesh, single), np.array(block.bounds)) for block in city.blocks]
+        self.blocks = [
+            (GpuMesh.upload(self.context, block.mesh, single), np.array(block.bounds)) for block in city.blocks
+        ]
         self.far = GpuMesh.upload(self.context, city.far, single)
         self.movable: dict[tuple[str, int], GpuMesh] = {}
         for group in MOVABLE:
@@ -65,7 +67,9 @@ class Renderer:
     # ---- set-up -----------------------------------------------------------------------------------------------------
     def _upload_textures(self, atlas: Atlas) -> None:
         gl = self.gl
-        self.albedo, self.material, self.relief = (upload_tiles(self.context, t) for t in (atlas.albedo, atlas.material, atlas.height))
+        self.albedo, self.material, self.relief = (
+            upload_tiles(self.context, t) for t in (atlas.albedo, atlas.material, atlas.height)
+        )
         self.albedo.filter = (gl.LINEAR_MIPMAP_LINEAR, gl.LINEAR)
         self.albedo.anisotropy = 4.0
         self.material.filter = self.relief.filter = (gl.LINEAR_MIPMAP_NEAREST, gl.LINEAR)
@@ -192,19 +196,27 @@ class Renderer:
         matrix = box @ view
         reach = SHADOW_REACH + 12
         low, high = centre - reach, centre + reach
-        near = [(mesh, 1) for mesh, b in self.blocks if b[0] < high[0] and b[2] > low[0] and b[1] < high[1] and b[3] > low[1]]
+        near = [
+            (mesh, 1)
+            for mesh, b in self.blocks
+            if b[0] < high[0] and b[2] > low[0] and b[1] < high[1] and b[3] > low[1]
+        ]
         self.shadow_target.use()
         self.shadow_target.clear(depth=1.0)
         self.context.enable(self.gl.DEPTH_TEST)
         self.albedo.use(0)
         set_uniforms(self.solid_depth, {"view_projection": matrix})
-        set_uniforms(self.cutout_depth, {"view_projection": matrix, "leaf_amount": condition.leaf_amount, "albedo_tiles": 0})
+        set_uniforms(
+            self.cutout_depth, {"view_projection": matrix, "leaf_amount": condition.leaf_amount, "albedo_tiles": 0}
+        )
         for mesh, copies in placed + near:
             mesh.draw(self.context, "SOLID", self.solid_depth, "solid shadow", copies)
             mesh.draw(self.context, "CUTOUTS", self.cutout_depth, "cut-out shadow", copies)
         return matrix
 
-    def _draw_surfaces(self, things: list[tuple[GpuMesh, int]], condition: Condition, uniforms: dict[str, Any], mirrored: bool) -> None:
+    def _draw_surfaces(
+        self, things: list[tuple[GpuMesh, int]], condition: Condition, uniforms: dict[str, Any], mirrored: bool
+    ) -> None:
         needs = {
             "SUN": sum(condition.sun_colour) > 0, "LAMPS": condition.lamp_power > 0, "SNOW": condition.snow > 0,
             "WET": condition.wetness > 0 and not mirrored,
@@ -244,7 +256,11 @@ class Renderer:
         placed = self._place_movables(view, visit)
         self._paint_sky(condition, visit.cloud_seed)
         shadow_matrix = self._draw_shadows(shot, condition, placed)
-        seen = [(_gap(bounds, eye), number, mesh) for number, (mesh, bounds) in enumerate(self.blocks) if view.sees_box(bounds)]
+        seen = [
+            (_gap(bounds, eye), number, mesh)
+            for number, (mesh, bounds) in enumerate(self.blocks)
+            if view.sees_box(bounds)
+        ]
         things = placed + [(mesh, 1) for _, _, mesh in sorted(seen, key=lambda s: s[:2])] + [(self.far, 1)]
 
         lamps = self._lamps(view, condition)
@@ -265,11 +281,15 @@ class Renderer:
             flipped = view_projection @ np.diag([1.0, 1, -1, 1])
             self.mirror_target.use()
             self.mirror_target.clear(depth=1.0)
-            self._draw_surfaces(things, condition, {**uniforms, "view_projection": flipped, "mirrored": 1.0}, mirrored=True)
+            self._draw_surfaces(
+                things, condition, {**uniforms, "view_projection": flipped, "mirrored": 1.0}, mirrored=True
+            )
             self._draw_sky(uniforms, flipped, eye * (1, 1, -1))
         self.scene_target.use()
         self.scene_target.clear(depth=1.0)
-        self._draw_surfaces(things, condition, {**uniforms, "view_projection": view_projection, "mirrored": 0.0}, mirrored=False)
+        self._draw_surfaces(
+            things, condition, {**uniforms, "view_projection": view_projection, "mirrored": 0.0}, mirrored=False
+        )
         self._draw_sky(uniforms, view_projection, eye)
         development = Development.draw(shot.seed)
         picture = self._develop(condition, development, lamps, eye, forward, view_projection)

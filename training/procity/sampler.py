@@ -59,7 +59,9 @@ class Street:
     def point(self, along: float, aside: float) -> tuple[float, float]:
         """Metres along the street and to the right of its centre line -> x, y."""
         a = np.radians(self.heading)
-        return float(self.x + along * np.sin(a) + aside * np.cos(a)), float(self.y + along * np.cos(a) - aside * np.sin(a))
+        return float(self.x + along * np.sin(a) + aside * np.cos(a)), float(
+            self.y + along * np.cos(a) - aside * np.sin(a)
+        )
 
     @property
     def lane(self) -> float:
@@ -153,10 +155,17 @@ class Sampler:
         """
         candidates = []
         for street in self.streets:
-            phase = np.random.default_rng([self.seed, 1, int(street.x), int(street.y), int(street.heading)]).uniform(0, PLACE_DISTANCE)
-            candidates += [(street, along) for along in np.arange(STREET_END + phase / 2, street.length - STREET_END, PLACE_DISTANCE)]
+            phase = np.random.default_rng([self.seed, 1, int(street.x), int(street.y), int(street.heading)]).uniform(
+                0, PLACE_DISTANCE
+            )
+            candidates += [
+                (street, along)
+                for along in np.arange(STREET_END + phase / 2, street.length - STREET_END, PLACE_DISTANCE)
+            ]
         if len(candidates) < places:
-            raise UsageError(f"the city has room for {len(candidates)} training places, not {places}; ask for fewer or more blocks")
+            raise UsageError(
+                f"the city has room for {len(candidates)} training places, not {places}; ask for fewer or more blocks"
+            )
         names, shares = list(TRAINING_MIX), np.array(list(TRAINING_MIX.values()))
         shots = []
         for place, chosen in enumerate(_spread(len(candidates), places)):
@@ -182,7 +191,9 @@ class Sampler:
             for along in np.arange(STREET_END, street.length - STREET_END, step)
         ]
         if len(candidates) < count:
-            raise UsageError(f"a photo every {step:g} m gives {len(candidates)} database photos, not {count}; use a smaller step")
+            raise UsageError(
+                f"a photo every {step:g} m gives {len(candidates)} database photos, not {count}; use a smaller step"
+            )
         shots = []
         for number, chosen in enumerate(_spread(len(candidates), count)):
             drive, along = candidates[chosen]
@@ -195,7 +206,9 @@ class Sampler:
             )  # fmt: skip
         return shots
 
-    def queries(self, database: Sequence[Shot], per_condition: int, conditions: Sequence[str] = QUERY_CONDITIONS) -> list[Shot]:
+    def queries(
+        self, database: Sequence[Shot], per_condition: int, conditions: Sequence[str] = QUERY_CONDITIONS
+    ) -> list[Shot]:
         """`per_condition` photos of each condition from shifted viewpoints on other visits.
 
         Each has a database photo of its heading (30 degrees) within 15 m, so that it can be answered.
@@ -209,7 +222,10 @@ class Sampler:
             random = np.random.default_rng([self.seed, 4, number])
             for _ in range(500):
                 street = self.streets[int(random.choice(len(lengths), p=lengths / lengths.sum()))]
-                along, aside = random.uniform(STREET_END, street.length - STREET_END), street.lane + _within(random, 1.2, 3)
+                along, aside = (
+                    random.uniform(STREET_END, street.length - STREET_END),
+                    street.lane + _within(random, 1.2, 3),
+                )
                 shot = self._shot(
                     random, street, along, aside, f"{self.name}q{number}", condition, 20_000 + number, yaw_spread=6.0,
                     free_lens=True, role="queries",
@@ -219,7 +235,9 @@ class Sampler:
                     shots.append(shot)
                     break
             else:
-                raise UsageError(f"no place for query {number} within {QUERY_REACH:g} m of one of {len(database)} database photos")
+                raise UsageError(
+                    f"no place for query {number} within {QUERY_REACH:g} m of one of {len(database)} database photos"
+                )
         return shots
 
 

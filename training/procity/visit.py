@@ -46,7 +46,9 @@ def plan_visit(city: City, seed: int) -> Visit:
         shape = int(random.choice(len(CAR_SHARES), p=CAR_SHARES))
         turned_round = np.pi if random.random() < 0.12 else 0.0
         shift = random.normal(0, 0.12, 2)
-        cars.append(_car(random, shape, x + shift[0], y + shift[1], turn + np.pi + random.normal(0, 0.02) + turned_round))
+        cars.append(
+            _car(random, shape, x + shift[0], y + shift[1], turn + np.pi + random.normal(0, 0.02) + turned_round)
+        )
     width, height = city.blocks_x * BLOCK_PITCH_X, city.blocks_y * BLOCK_PITCH_Y
     for street in range(city.blocks_x + 1):  # along y; a car's mesh has its headlamps at -x
         for _ in range(int(random.poisson(TRAFFIC_PER_STREET))):
@@ -65,7 +67,9 @@ def plan_visit(city: City, seed: int) -> Visit:
         shift = random.normal(0, 0.8, 2)
         turned_round = np.pi if random.random() < 0.5 else 0.0
         shape = int(random.integers(len(city.people)))
-        people.append((shape, x + shift[0], y + shift[1], 0.14, turn + turned_round + random.normal(0, 0.2), 1, 1, 1, 1.0))
+        people.append(
+            (shape, x + shift[0], y + shift[1], 0.14, turn + turned_round + random.normal(0, 0.2), 1, 1, 1, 1.0)
+        )
     return Visit(
         cars=np.array(cars, float).reshape(-1, 9),
         people=np.array(people, float).reshape(-1, 9),
