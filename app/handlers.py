@@ -188,7 +188,7 @@ class FindHandlers:
 
     # ---- endpoints ----------------------------------------------------------------------------------------------
 
-    def _api_find(self, image: Any, database: Any, k: Any, company: Any, east: Any, north: Any) -> dict:
+    def _api_find(self, image: Any, database: Any, k: Any, company: Any, east: Any = None, north: Any = None) -> dict:
         """Find the place of a photo with SciceVPR and the CricaVPR baseline.
 
         image: the query photo (a file; a name of the form @utm_east@utm_north@...@.jpg gives its position).

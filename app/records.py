@@ -82,7 +82,7 @@ class Answer:
 
     hits: the top K. first_right: rank of the first right photo in the whole ranking, first_right_metres its distance
     (both None when the position is unknown or no photo is right). right_photos: how many database photos are right
-    (None when unknown). Times in milliseconds.
+    (None when unknown). Times in milliseconds; described: photos described in describe_ms (the query and its company).
     """
 
     role: str
@@ -94,6 +94,7 @@ class Answer:
     describe_ms: float
     search_ms: float
     trained: bool
+    described: int = 1
     protocol: dict[str, str] = field(default_factory=dict)
 
     def verdict(self) -> tuple[str, str]:

@@ -275,5 +275,6 @@ class Services:
             describe_ms=describe_ms,
             search_ms=search_ms,
             trained=query.trained,
+            described=len(query.values),
             protocol=protocol,
         )

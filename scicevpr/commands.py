@@ -158,7 +158,14 @@ def verify(arguments: argparse.Namespace) -> int:
     from scicevpr.verify import verify_folder
 
     _machine(arguments)
-    checks = verify_folder(arguments.folder, device=arguments.device, dtype=arguments.dtype, only=arguments.only)
+    with show_progress("Verify") as step:
+        checks = verify_folder(
+            arguments.folder,
+            device=arguments.device,
+            dtype=arguments.dtype,
+            only=arguments.only,
+            progress=lambda _, done, total: step("files", done, total),
+        )
     table = Table("file", "array", "error", "tolerance", "verdict", "note", box=box.SIMPLE)
     for check in checks:
         verdict = "[green]ok[/]" if check.passed else "[bold red]MISS[/]"

@@ -55,6 +55,7 @@ def answer_html(answer: Answer) -> str:
     """A model's whole column."""
     mood, sentence = answer.verdict()
     cards = "".join(card_html(hit, answer.title) for hit in answer.hits)
+    photos = "1 photo" if answer.described == 1 else f"{answer.described} photos"
     untrained = "" if answer.trained else '<span class="pill pill--alarm">untrained weights</span>'
     return (
         f'<section class="answer answer--{escape(answer.role)}" aria-label="{escape(answer.title)}">'
@@ -62,7 +63,8 @@ def answer_html(answer: Answer) -> str:
         f'<p class="verdict verdict--{mood}" role="status"><span class="verdict__sign" aria-hidden="true">'
         f"{MOOD_SIGNS[mood]}</span>{escape(sentence)}</p>"
         f'<ol class="cards">{cards}</ol>'
-        f'<p class="times">described in {answer.describe_ms:.0f} ms · searched in {answer.search_ms:.1f} ms</p>'
+        f'<p class="times">{photos} described in {answer.describe_ms:.0f} ms · '
+        f"searched in {answer.search_ms:.1f} ms</p>"
         "</section>"
     )
 

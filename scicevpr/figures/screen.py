@@ -126,7 +126,7 @@ def _add_database(figure: go.Figure, local: np.ndarray) -> None:
         x=shown[:, 0].round(2).tolist(),
         y=shown[:, 1].round(2).tolist(),
         mode="markers",
-        marker={"size": 4, "color": DATABASE},
+        marker={"size": 5, "color": DATABASE},
         name=f"database{note}",
         hoverinfo="skip",
     )

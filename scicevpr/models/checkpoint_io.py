@@ -102,7 +102,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def _kind_of(path: Path) -> str:
-    """"safetensors" or "pickle", from the first bytes; WeightsError says what the file is instead."""
+    """The kind, "safetensors" or "pickle", from the first bytes; WeightsError says what the file is instead."""
     if path.is_dir():
         raise WeightsError(f"{path} is a folder. Give the path of a weights file (.safetensors, .pth, .ckpt).")
     try:

@@ -99,9 +99,12 @@ def _render_with_progress(options: argparse.Namespace, preset: object) -> Path:
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task(f"photographing ({preset.name})")
         return render_dataset(
-            options.out, preset, seed=options.seed, workers=options.workers,
+            options.out,
+            preset,
+            seed=options.seed,
+            workers=options.workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )  # fmt: skip
+        )
 
 
 if __name__ == "__main__":

@@ -30,10 +30,12 @@ from training.procity.utm import latitude_letter, to_latitude_longitude
 
 LOG = logging.getLogger(__name__)
 WIDTH, HEIGHT = 320, 240
+# fmt: off
 COLUMNS = (
-    "file", "split", "role", "city", "place_id", "east", "north", "heading", "fov", "condition", "season", "timestamp", "visit",
-    "width", "height",
-)  # fmt: skip
+    "file", "split", "role", "city", "place_id", "east", "north", "heading", "fov", "condition", "season",
+    "timestamp", "visit", "width", "height",
+)
+# fmt: on
 Progress = Callable[[int, int], None]
 
 
@@ -64,10 +66,19 @@ def photo_path(shot: Shot, split: str, city: int) -> Path:
     east, north = photo_position(shot, city)
     latitude, longitude = to_latitude_longitude(east, north, UTM_ZONE)
     name = format_name(
-        east=east, north=north, zone_number=UTM_ZONE, zone_letter=latitude_letter(latitude), latitude=latitude,
-        longitude=longitude, pano_id=shot.place_id, tile=shot.number, heading=shot.yaw, pitch=shot.pitch, timestamp=shot.timestamp,
+        east=east,
+        north=north,
+        zone_number=UTM_ZONE,
+        zone_letter=latitude_letter(latitude),
+        latitude=latitude,
+        longitude=longitude,
+        pano_id=shot.place_id,
+        tile=shot.number,
+        heading=shot.yaw,
+        pitch=shot.pitch,
+        timestamp=shot.timestamp,
         note=shot.condition,
-    )  # fmt: skip
+    )
     return Path("images", split, shot.role, name)
 
 
@@ -81,11 +92,22 @@ def csv_row(shot: Shot, split: str, city: int) -> dict[str, Any]:
     """One row of procity.csv."""
     east, north = photo_position(shot, city)
     return {
-        "file": photo_path(shot, split, city).as_posix(), "split": split, "role": shot.role, "city": f"c{city}",
-        "place_id": shot.place_id, "east": f"{east:.2f}", "north": f"{north:.2f}", "heading": f"{shot.yaw:.1f}",
-        "fov": f"{shot.fov:.1f}", "condition": shot.condition, "season": get_condition(shot.condition).season_name,
-        "timestamp": shot.timestamp, "visit": shot.visit, "width": WIDTH, "height": HEIGHT,
-    }  # fmt: skip
+        "file": photo_path(shot, split, city).as_posix(),
+        "split": split,
+        "role": shot.role,
+        "city": f"c{city}",
+        "place_id": shot.place_id,
+        "east": f"{east:.2f}",
+        "north": f"{north:.2f}",
+        "heading": f"{shot.yaw:.1f}",
+        "fov": f"{shot.fov:.1f}",
+        "condition": shot.condition,
+        "season": get_condition(shot.condition).season_name,
+        "timestamp": shot.timestamp,
+        "visit": shot.visit,
+        "width": WIDTH,
+        "height": HEIGHT,
+    }
 
 
 def write_photo(path: Path, jpeg: bytes) -> None:

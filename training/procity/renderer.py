@@ -8,12 +8,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.procity.camera import (
-    FAR_PLANE, NEAR_PLANE, Development, add_noise, direction, encode_jpeg, look_at, perspective,
-)  # fmt: skip
+    FAR_PLANE,
+    NEAR_PLANE,
+    Development,
+    add_noise,
+    direction,
+    encode_jpeg,
+    look_at,
+    perspective,
+)
 from training.procity.conditions import Condition, get_condition
 from training.procity.gpu import (
-    MAX_INSTANCES, VARIANTS, GpuMesh, create_context, set_uniforms, shader_source, upload_tiles, weather_picture,
-)  # fmt: skip
+    MAX_INSTANCES,
+    VARIANTS,
+    GpuMesh,
+    create_context,
+    set_uniforms,
+    shader_source,
+    upload_tiles,
+    weather_picture,
+)
 from training.procity.visit import View, Visit, plan_visit
 
 if TYPE_CHECKING:
@@ -218,9 +232,11 @@ class Renderer:
         self, things: list[tuple[GpuMesh, int]], condition: Condition, uniforms: dict[str, Any], mirrored: bool
     ) -> None:
         needs = {
-            "SUN": sum(condition.sun_colour) > 0, "LAMPS": condition.lamp_power > 0, "SNOW": condition.snow > 0,
+            "SUN": sum(condition.sun_colour) > 0,
+            "LAMPS": condition.lamp_power > 0,
+            "SNOW": condition.snow > 0,
             "WET": condition.wetness > 0 and not mirrored,
-        }  # fmt: skip
+        }
         wanted = tuple(name for name, needed in needs.items() if needed)
         for variant in VARIANTS:
             if mirrored and variant in ("GROUND", "CUTOUTS"):
@@ -235,7 +251,7 @@ class Renderer:
         self.context.depth_func = "<="
         self._screen_pass(
             "sky_draw", {**uniforms, "inverse_view_projection": np.linalg.inv(view_projection), "camera": camera}
-        )  # fmt: skip
+        )
         self.context.depth_func = "<"
 
     # ---- the photo ------------------------------------------------------------------------------------------------------
@@ -265,17 +281,25 @@ class Renderer:
 
         lamps = self._lamps(view, condition)
         textures = {
-            "albedo_tiles": self.albedo, "material_tiles": self.material, "height_tiles": self.relief, "sky": self.sky,
-            "mirror": self.mirror, "shadow_map": self.shadow,
-        }  # fmt: skip
+            "albedo_tiles": self.albedo,
+            "material_tiles": self.material,
+            "height_tiles": self.relief,
+            "sky": self.sky,
+            "mirror": self.mirror,
+            "shadow_map": self.shadow,
+        }
         for unit, texture in enumerate(textures.values()):
             texture.use(unit)
         uniforms = {
-            **asdict(condition), **{name: unit for unit, name in enumerate(textures)}, **lamps,
-            "shadow_matrix": shadow_matrix, "camera": eye, "window_seed": visit.window_seed,
+            **asdict(condition),
+            **{name: unit for unit, name in enumerate(textures)},
+            **lamps,
+            "shadow_matrix": shadow_matrix,
+            "camera": eye,
+            "window_seed": visit.window_seed,
             "sun_direction": direction(condition.sun_azimuth, condition.sun_elevation),
             "resolution": (float(self.light.width), float(self.light.height)),
-        }  # fmt: skip
+        }
         self.context.enable(self.gl.DEPTH_TEST)
         if condition.wetness > 0:
             flipped = view_projection @ np.diag([1.0, 1, -1, 1])
@@ -300,9 +324,14 @@ class Renderer:
         return encode_jpeg(self.photo(shot), Development.draw(shot.seed).quality)
 
     def _develop(
-        self, condition: Condition, development: Development, lamps: dict[str, Any], eye: np.ndarray, forward: np.ndarray,
+        self,
+        condition: Condition,
+        development: Development,
+        lamps: dict[str, Any],
+        eye: np.ndarray,
+        forward: np.ndarray,
         view_projection: np.ndarray,
-    ) -> np.ndarray:  # fmt: skip
+    ) -> np.ndarray:
         """Bloom chain and camera: linear light -> uint8 [height, width, 3]."""
         self.context.disable(self.gl.DEPTH_TEST)
         source = self.light
@@ -319,13 +348,22 @@ class Renderer:
         self._screen_pass(
             "develop",
             {
-                **asdict(condition), **{name: unit for unit, name in enumerate(names)}, **lamps,
-                "exposure": condition.exposure * development.exposure, "white_balance": development.white_balance,
-                "vignette": development.vignette, "blur": development.blur, "weather_seed": development.weather_seed,
-                "pixel": (1 / self.light.width, 1 / self.light.height), "near_plane": NEAR_PLANE, "far_plane": FAR_PLANE,
-                "camera": eye, "forward": forward, "inverse_view_projection": np.linalg.inv(view_projection),
+                **asdict(condition),
+                **{name: unit for unit, name in enumerate(names)},
+                **lamps,
+                "exposure": condition.exposure * development.exposure,
+                "white_balance": development.white_balance,
+                "vignette": development.vignette,
+                "blur": development.blur,
+                "weather_seed": development.weather_seed,
+                "pixel": (1 / self.light.width, 1 / self.light.height),
+                "near_plane": NEAR_PLANE,
+                "far_plane": FAR_PLANE,
+                "camera": eye,
+                "forward": forward,
+                "inverse_view_projection": np.linalg.inv(view_projection),
             },
-        )  # fmt: skip
+        )
         pixels = np.frombuffer(self.photo_target.read(components=3), np.uint8)
         return pixels.reshape(self.height, self.width, 3)[::-1]
 

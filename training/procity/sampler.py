@@ -134,18 +134,36 @@ class Sampler:
         return best
 
     def _shot(
-        self, random: np.random.Generator, street: Street, along: float, aside: float, place_id: str, condition: str, visit: int,
-        *, yaw_spread: float, free_lens: bool, role: str, number: int = 0,
-    ) -> Shot:  # fmt: skip
+        self,
+        random: np.random.Generator,
+        street: Street,
+        along: float,
+        aside: float,
+        place_id: str,
+        condition: str,
+        visit: int,
+        *,
+        yaw_spread: float,
+        free_lens: bool,
+        role: str,
+        number: int = 0,
+    ) -> Shot:
         x, y = self._stand(street, along, aside)
         return Shot(
-            place_id=place_id, x=x, y=y, z=float(random.uniform(*HEIGHT_RANGE)),
+            place_id=place_id,
+            x=x,
+            y=y,
+            z=float(random.uniform(*HEIGHT_RANGE)),
             yaw=float((street.heading + np.clip(random.normal(0, yaw_spread), -18, 18)) % 360),
             pitch=float(random.uniform(*PITCH_RANGE)) if free_lens else DATABASE_PITCH,
             fov=float(random.uniform(*FOV_RANGE)) if free_lens else DATABASE_FOV,
-            condition=condition, visit=visit, seed=int(random.integers(1 << 31)), timestamp=_timestamp(random, condition),
-            role=role, number=number,
-        )  # fmt: skip
+            condition=condition,
+            visit=visit,
+            seed=int(random.integers(1 << 31)),
+            timestamp=_timestamp(random, condition),
+            role=role,
+            number=number,
+        )
 
     # ---- training ---------------------------------------------------------------------------------------------------------
     def training(self, places: int, visits: int) -> list[Shot]:
@@ -176,10 +194,19 @@ class Sampler:
                 condition = names[int(random.choice(len(names), p=shares / shares.sum()))]
                 shots.append(
                     self._shot(
-                        random, street, along + _within(random, 2.5, 6), aside + _within(random, 1.0, 2.5), f"{self.name}p{place}",
-                        condition, 30_000 + place * 64 + visit, yaw_spread=6.0, free_lens=True, role="database", number=visit,
+                        random,
+                        street,
+                        along + _within(random, 2.5, 6),
+                        aside + _within(random, 1.0, 2.5),
+                        f"{self.name}p{place}",
+                        condition,
+                        30_000 + place * 64 + visit,
+                        yaw_spread=6.0,
+                        free_lens=True,
+                        role="database",
+                        number=visit,
                     )
-                )  # fmt: skip
+                )
         return shots
 
     # ---- benchmark --------------------------------------------------------------------------------------------------------
@@ -200,10 +227,18 @@ class Sampler:
             street, random = self.streets[drive], np.random.default_rng([self.seed, 3, number])
             shots.append(
                 self._shot(
-                    random, street, along, street.lane + random.normal(0, 0.15), f"{self.name}d{number}", "day", 10_000 + drive,
-                    yaw_spread=1.5, free_lens=False, role="database",
+                    random,
+                    street,
+                    along,
+                    street.lane + random.normal(0, 0.15),
+                    f"{self.name}d{number}",
+                    "day",
+                    10_000 + drive,
+                    yaw_spread=1.5,
+                    free_lens=False,
+                    role="database",
                 )
-            )  # fmt: skip
+            )
         return shots
 
     def queries(
@@ -227,9 +262,17 @@ class Sampler:
                     street.lane + _within(random, 1.2, 3),
                 )
                 shot = self._shot(
-                    random, street, along, aside, f"{self.name}q{number}", condition, 20_000 + number, yaw_spread=6.0,
-                    free_lens=True, role="queries",
-                )  # fmt: skip
+                    random,
+                    street,
+                    along,
+                    aside,
+                    f"{self.name}q{number}",
+                    condition,
+                    20_000 + number,
+                    yaw_spread=6.0,
+                    free_lens=True,
+                    role="queries",
+                )
                 near = np.hypot(*(places - (shot.x, shot.y)).T) <= QUERY_REACH
                 if (near & (heading_difference(headings, shot.yaw) <= SAME_HEADING)).any():
                     shots.append(shot)

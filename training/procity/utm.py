@@ -1,7 +1,7 @@
 """UTM metres -> latitude and longitude on the WGS 84 ellipsoid.
 
-Series of Krueger to the third power of the third flattening, as given by Karney, "Transverse Mercator with an accuracy of a few
-nanometers" (2011); better than a millimetre within a zone.
+Series of Krueger to the third power of the third flattening, as given by Karney, "Transverse Mercator with an
+accuracy of a few nanometers" (2011); better than a millimetre within a zone.
 """
 
 from __future__ import annotations

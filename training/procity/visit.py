@@ -11,12 +11,12 @@ import numpy as np
 
 from training.procity.plan import BLOCK_PITCH_X, BLOCK_PITCH_Y, City
 
-CAR_COLOURS = np.array(
-    [
-        (0.75, 0.76, 0.78), (0.08, 0.08, 0.09), (0.35, 0.36, 0.38), (0.55, 0.05, 0.05), (0.06, 0.14, 0.40), (0.85, 0.85, 0.84),
-        (0.10, 0.22, 0.16), (0.62, 0.55, 0.40), (0.80, 0.45, 0.06), (0.45, 0.55, 0.65),
-    ]
-)  # fmt: skip
+# fmt: off
+CAR_COLOURS = np.array([
+    (0.75, 0.76, 0.78), (0.08, 0.08, 0.09), (0.35, 0.36, 0.38), (0.55, 0.05, 0.05), (0.06, 0.14, 0.40),
+    (0.85, 0.85, 0.84), (0.10, 0.22, 0.16), (0.62, 0.55, 0.40), (0.80, 0.45, 0.06), (0.45, 0.55, 0.65),
+])
+# fmt: on
 CAR_SHARES = (0.35, 0.33, 0.12, 0.20)
 PARKED_SHARE = 0.62  # of the parking places
 CROWD_SHARE = 0.2  # of the places where somebody may walk

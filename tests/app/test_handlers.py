@@ -1,0 +1,183 @@
+"""Values in and out of the page, errors as toasts, and the named endpoints over a real server."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+
+import gradio as gr
+import pytest
+import standin
+
+from app.build import build_app, launch_options
+from app.handlers import PARTS, FindHandlers, toasts, uploaded_photo
+from app.services import Services
+from scicevpr.errors import ImageError, UsageError
+
+
+@pytest.fixture
+def handlers(services):
+    return FindHandlers(services)
+
+
+def payload(path, name=None):
+    return {"path": str(path), "orig_name": name or path.name, "url": None}
+
+
+def test_a_search_fills_every_part(services, handlers):
+    query = services.dataset(None)[1].queries[1]
+    values = dict(zip(PARTS, handlers.search_view(payload(query.path), None, 5, 3, None, None), strict=True))
+    assert values["stable"].count('data-verdict="') == 5
+    assert values["baseline"].count('data-verdict="') == 5
+    assert values["strip"].count('<li class="tile') == 4
+    assert "Untrained weights" in values["notice"]
+    assert {"query", "SciceVPR-T", "CricaVPR-T", "within 25 m"} <= {trace.name for trace in values["map"].data}
+    assert "sequential 16" in values["protocol"]
+
+
+def test_waiting_view_has_the_same_parts_and_shows_the_city(handlers):
+    values = dict(zip(PARTS, handlers.waiting_view(), strict=True))
+    assert "Pick a photo" in values["stable"]
+    assert "data-verdict" not in values["baseline"]
+    assert len(values["map"].data[0].x) == 48
+
+
+def test_changed_settings_without_a_photo_do_nothing(handlers):
+    values = handlers.refreshed_view(None, None, 5, 0, None, None)
+    assert len(values) == len(PARTS)
+    assert all(value == gr.skip() for value in values)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"photo": None}, "There is no photo yet"),
+        ({"photo": "C:/x.jpg"}, "must be sent as a file"),
+        ({"photo": {"path": None, "url": None}}, "without any content"),
+        ({"photo": {"path": None, "url": "data:image/png;base64,###"}}, "damaged"),
+        ({"k": 21}, "whole number from 1 to 20"),
+        ({"k": "lots"}, "whole number from 1 to 20"),
+        ({"company": 99}, "whole number from 0 to 31"),
+        ({"database": "<b>Atlantis</b>"}, "&lt;b&gt;Atlantis"),
+        ({"east": 5.0}, "both easting and northing"),
+        ({"east": "x", "north": "y"}, "not a UTM position"),
+    ],
+)
+def test_every_bad_input_becomes_a_toast(services, handlers, change, words):
+    query = services.dataset(None)[1].queries[0]
+    form = {"photo": payload(query.path), "database": None, "k": 5, "company": 0, "east": None, "north": None}
+    with pytest.raises(gr.Error) as caught:
+        handlers.search_view(*(form | change).values())
+    assert words in caught.value.message
+    assert caught.value.print_exception is False
+
+
+def test_unexpected_errors_are_logged_and_put_kindly(caplog):
+    def broken():
+        raise ZeroDivisionError("secret detail")
+
+    with pytest.raises(gr.Error) as caught:
+        toasts(broken)()
+    assert "secret detail" not in caught.value.message
+    assert "secret detail" in caplog.text
+
+
+def test_uploaded_photo_reads_files_and_data_uris(tmp_path):
+    path = tmp_path / "stored.jpg"
+    assert uploaded_photo(payload(path, "@1@2@.jpg")) == (path, "@1@2@.jpg")
+    assert uploaded_photo(payload(path, "../../etc/@1@2@.jpg"))[1] == "@1@2@.jpg"
+    uri = "data:image/png;base64," + base64.b64encode(b"abc").decode()
+    assert uploaded_photo({"url": uri}) == (b"abc", "")
+    with pytest.raises(ImageError):
+        uploaded_photo({})
+
+
+def test_clicking_an_example_gives_its_file(services, handlers):
+    event = gr.SelectData(None, {"index": 2, "value": None})
+    assert handlers.example(None, event) == str(services.examples(None)[2].path)
+    with pytest.raises(gr.Error):
+        handlers.example(None, gr.SelectData(None, {"index": 99, "value": None}))
+
+
+def test_another_database_empties_the_page(handlers):
+    photo, gallery, *rest = handlers.other_database("Tiny city")
+    assert photo is None
+    assert len(gallery.value if hasattr(gallery, "value") else gallery["value"]) == 8
+    assert len(rest) == len(PARTS)
+
+
+def test_without_any_database_the_page_still_builds_and_says_what_to_do():
+    empty = Services({}, standin.models(), notes=["The bundled city is not there."])
+    page = build_app(empty)
+    assert page.title == "SciceVPR Studio"
+    handlers = FindHandlers(empty)
+    assert "bundled city is not there" in handlers.notice()
+    assert handlers.example_items() == []
+    with pytest.raises(gr.Error, match="--dataset"):
+        handlers.search_view({"path": "x.jpg"}, None, 5, 0, None, None)
+
+
+def test_warm_up_is_watched_to_its_end(city_folder):
+    services = standin.city_services(city_folder)
+    watcher = FindHandlers(services).watch_warm_up()
+    assert "Warming up" in next(watcher)
+    services.warm_up().join(60)
+    assert "Warming up" not in list(watcher)[-1]
+
+
+@pytest.fixture(scope="module")
+def client(services):
+    from gradio_client import Client
+
+    page = build_app(services)
+    _, url, _ = page.launch(
+        prevent_thread_lock=True, quiet=True, ssr_mode=False, server_name="127.0.0.1", **launch_options(services)
+    )
+    yield Client(url, verbose=False)
+    page.close()
+
+
+def test_only_the_three_endpoints_are_public_and_described(client):
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(endpoints) == {"/find", "/databases", "/models"}
+    assert [item["parameter_name"] for item in endpoints["/find"]["parameters"]] == [
+        "image", "database", "k", "company", "east", "north",
+    ]  # fmt: skip
+    assert all(item["description"] for item in endpoints.values())
+
+
+def test_endpoints_answer(client, services, tmp_path):
+    from gradio_client import handle_file
+
+    assert [model["state"] for model in client.predict(api_name="/models")] == ["ready", "ready"]
+    assert client.predict(api_name="/databases")[0]["database_photos"] == 48
+    query = services.dataset(None)[1].queries[6]
+    result = client.predict(image=handle_file(str(query.path)), k=3, company=2, api_name="/find")
+    assert [len(answer["matches"]) for answer in result["answers"]] == [3, 3]
+    assert result["query"]["position"] == {"east": query.utm[0], "north": query.utm[1], "known_from": "file name"}
+    assert len(result["batch_of_the_baseline"]) == 3
+    nameless = tmp_path / "photo.jpg"
+    shutil.copy(query.path, nameless)
+    placed = client.predict(handle_file(str(nameless)), "Tiny city", 1, 0, query.utm[0], query.utm[1], api_name="/find")
+    assert placed["query"]["position"]["known_from"] == "entered"
+
+
+def test_endpoint_errors_reach_the_client(client, services, tmp_path):
+    from gradio_client import handle_file
+
+    letter = tmp_path / "letter.jpg"
+    letter.write_text("dear reader")
+    query = str(services.dataset(None)[1].queries[0].path)
+    for image, options, words in (
+        (letter, {}, "letter.jpg"),
+        (query, {"k": 0}, "from 1 to 20"),
+        (query, {"database": "Atlantis"}, "Atlantis"),
+        (query, {"east": 3.0}, "both easting and northing"),
+    ):
+        with pytest.raises(Exception, match=words):
+            client.predict(image=handle_file(str(image)), api_name="/find", **options)
+
+
+def test_usage_errors_keep_their_type_outside_the_page(services):
+    with pytest.raises(UsageError):
+        services.find(standin.noise_photo(), company=-1)

@@ -1,0 +1,267 @@
+"""The search behind the page, without any web framework: positions, company, verdicts, stored descriptors."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import standin
+
+import app.store as store_module
+from app.queries import company_of, known_position, query_place, spread_over_conditions, whole_number
+from app.records import Answer
+from app.services import BASELINE, STABLE, Services
+from app.store import DescriptorStore
+from scicevpr.describe import Grouping, describe
+from scicevpr.errors import DatasetError, ImageError, SciceVPRError, UsageError, WeightsError
+from scicevpr.models.model import WeightsInfo
+from scicevpr.places import read_dataset, save_descriptors
+
+
+def test_a_query_of_the_list_brings_its_position_and_right_means_within_25_metres(services):
+    query = services.dataset(None)[1].queries[4]
+    found = services.find(query.path, query.name, k=20)
+    assert found.position.source == "file name"
+    assert (found.position.east, found.position.north) == query.utm
+    for answer in found.answers:
+        assert [hit.rank for hit in answer.hits] == list(range(1, 21))
+        similarities = [hit.similarity for hit in answer.hits]
+        assert similarities == sorted(similarities, reverse=True)
+        assert answer.right_photos == 2  # two database photos per place, 3 and 6 m away
+        for hit in answer.hits:
+            metres = np.hypot(hit.place.utm[0] - query.utm[0], hit.place.utm[1] - query.utm[1])
+            assert hit.metres == pytest.approx(metres)
+            assert hit.right == (metres <= 25.0)
+
+
+def test_first_right_rank_counts_over_the_whole_database(services):
+    dataset = services.dataset(None)[1]
+    for query in dataset.queries[::5]:
+        everything = services.find(query.path, query.name, k=20)
+        top = services.find(query.path, query.name, k=1)
+        for full, short in zip(everything.answers, top.answers, strict=True):
+            assert short.first_right == full.first_right
+            rights = [hit.rank for hit in full.hits if hit.right]
+            assert (rights[0] if rights else None) == (full.first_right if full.first_right <= 20 else None)
+
+
+def test_company_changes_the_baseline_and_never_scicevpr(services):
+    query = services.dataset(None)[1].queries[0]
+    alone = services.find(query.path, query.name, k=20)
+    together = services.find(query.path, query.name, k=20, company=7)
+    assert [hit.row for hit in together.stable.hits] == [hit.row for hit in alone.stable.hits]
+    assert [hit.similarity for hit in together.stable.hits] == [hit.similarity for hit in alone.stable.hits]
+    assert alone.batch.drift is None
+    assert together.batch.drift < 0.9999
+    assert [hit.similarity for hit in together.baseline.hits] != [hit.similarity for hit in alone.baseline.hits]
+    names = [place.name for place in together.batch.company]
+    assert names == [place.name for place in services.dataset(None)[1].queries[1:8]]
+    assert together.baseline.protocol["query batch"] == "all in one batch"
+
+
+def test_company_wraps_around_and_starts_at_the_top_for_strangers(services):
+    queries = services.dataset(None)[1].queries
+    last = len(queries) - 1
+    assert company_of(services.dataset(None)[1], last, 2) == [queries[0], queries[1]]
+    assert company_of(services.dataset(None)[1], None, 2) == [queries[0], queries[1]]
+    with pytest.raises(UsageError, match="only 23 other photos"):
+        company_of(services.dataset(None)[1], 0, 24)
+
+
+def test_position_entered_by_hand_wins_and_half_positions_are_refused(services):
+    dataset = services.dataset(None)[1]
+    place, row = query_place(dataset, dataset.queries[2].name)
+    assert row == 2
+    assert known_position(place, dataset, 1.0, "2.5").source == "entered"
+    assert known_position(place, dataset, None, "").source == "file name"
+    for east, north in ((1.0, None), (None, 2.0)):
+        with pytest.raises(UsageError, match="both"):
+            known_position(place, dataset, east, north)
+    for bad in ("north pole", float("nan"), float("inf"), 1e12):
+        with pytest.raises(UsageError, match="UTM position"):
+            known_position(place, dataset, bad, 3.0)
+
+
+def test_unknown_position_gives_no_verdict_and_a_far_one_says_that_nothing_can_be_right(services):
+    photo = standin.noise_photo()
+    unknown = services.find(photo, "holiday.jpg")
+    assert unknown.position is None
+    assert all(hit.right is None and hit.metres is None for answer in unknown.answers for hit in answer.hits)
+    assert unknown.stable.verdict()[0] == "unknown"
+    far = services.find(photo, "@0100000.00@1000000.00@.jpg")
+    assert far.stable.right_photos == 0
+    assert "no photo of this place" in far.stable.verdict()[1]
+
+
+@pytest.mark.parametrize(
+    ("first", "mood", "words"),
+    [(1, "right", "Right at rank 1, 6 m"), (4, "late", "rank 4"), (37, "wrong", "No right answer in the top 5")],
+)
+def test_verdicts(services, first, mood, words):
+    hits = services.find(standin.noise_photo(), "x.jpg", k=5).stable.hits
+    answer = Answer("stable", "M", hits, first, 6.2, 2, 1.0, 1.0, True)
+    assert answer.verdict()[0] == mood
+    assert words in answer.verdict()[1]
+
+
+@pytest.mark.parametrize("value", [0, 21, -1, 2.5, "many", None, float("nan"), True])
+def test_k_must_be_a_whole_number_from_1_to_20(services, value):
+    if value is True:
+        assert whole_number(value, "K", 1, 20) == 1
+        return
+    with pytest.raises(UsageError, match="K must be a whole number from 1 to 20"):
+        services.find(standin.noise_photo(), k=value)
+
+
+def test_unknown_database_and_no_database_say_what_to_do(services):
+    with pytest.raises(UsageError, match="Choose one of: Tiny city"):
+        services.find(standin.noise_photo(), database="Atlantis")
+    with pytest.raises(UsageError, match="--dataset"):
+        Services({}, standin.models()).find(standin.noise_photo())
+
+
+def test_unreadable_photos_are_refused(services, tmp_path):
+    text = tmp_path / "letter.jpg"
+    text.write_text("dear reader")
+    whole = services.dataset(None)[1].queries[0].path.read_bytes()
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(whole[: len(whole) // 2])
+    for path in (text, cut, tmp_path / "missing.jpg"):
+        with pytest.raises(ImageError, match=path.name):
+            services.find(path, path.name)
+
+
+def test_missing_weights_are_told_and_keep_being_told(city_folder):
+    def fail():
+        raise WeightsError("No weights in assets/weights: run the training package.")
+
+    services = Services(
+        {"c": read_dataset(city_folder)}, {STABLE: ("scicevpr-t", fail), BASELINE: ("cricavpr-t", fail)}
+    )
+    services.warm_up().join(20)
+    assert services.warm
+    assert [state.state for state in services.model_states()] == ["missing", "waiting"]
+    for _ in range(2):
+        with pytest.raises(WeightsError, match="training package"):
+            services.find(standin.noise_photo())
+
+
+def test_examples_cover_conditions_without_repeats(services):
+    dataset = services.dataset(None)[1]
+    examples = services.examples(None)
+    assert len(examples) == len({place.name for place in examples}) == 8
+    assert {place.condition for place in examples} == set(standin.CONDITIONS)
+    assert spread_over_conditions(dataset.queries[:3], 8) == list(dataset.queries[:3])
+    named = Services({"c": dataset}, standin.models(), examples={"c": [dataset.queries[5].name, "gone.jpg"]})
+    assert named.examples("c") == [dataset.queries[5]]
+
+
+def trained(name: str):
+    """The untrained stand-in under a weights record, so that packs accept it."""
+    model = standin.build_model(name)
+    model.load_state_dict(standin.untrained(name).state_dict())
+    model.weights = WeightsInfo("test", "0123456789ab", "nothing", True)
+    return model
+
+
+def test_packs_are_taken_only_when_they_fit(city_folder, tmp_path, monkeypatch):
+    dataset, model = read_dataset(city_folder), trained("cricavpr-t")
+    names = [place.name for place in dataset.database]
+    paths = [place.path for place in dataset.database]
+    packs = tmp_path / "packs"
+    packs.mkdir()
+    save_descriptors(packs / "a.safetensors", describe(model, paths, grouping=Grouping.alone()), names)  # other batches
+    (packs / "b.safetensors").write_bytes(b"no pack at all")
+    assert DescriptorStore(packs).get("c", dataset, model).source == "computed here"
+    save_descriptors(packs / "c.safetensors", describe(model, paths, grouping=Grouping.sequential(16)), names)
+    monkeypatch.setattr(store_module, "describe", lambda *_, **__: pytest.fail("the pack was not used"))
+    assert DescriptorStore(packs).get("c", dataset, model).source == "bundled pack"
+    shorter = replace(dataset, database=dataset.database[:-1])
+    with pytest.raises(pytest.fail.Exception):
+        DescriptorStore(packs).get("c", shorter, model)
+
+
+def test_own_cache_is_written_once_and_dropped_when_a_photo_changes(tmp_path, monkeypatch):
+    city = standin.write_city(tmp_path / "city", places=3)
+    dataset, model = read_dataset(city), trained("scicevpr-t")
+    cache = tmp_path / "cache"
+    first = DescriptorStore(cache=cache).get("c", dataset, model)
+    assert first.source == "computed here"
+    again = DescriptorStore(cache=cache).get("c", dataset, model)
+    assert again.source == "cache"
+    np.testing.assert_allclose(again.descriptors.values, first.descriptors.values, atol=1e-3)
+    photo = dataset.database[0].path
+    photo.write_bytes(photo.read_bytes() + b"\0")
+    assert DescriptorStore(cache=cache).get("c", dataset, model).source == "computed here"
+    monkeypatch.setattr(store_module, "save_descriptors", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    assert DescriptorStore(cache=tmp_path / "full").get("c", dataset, model).source == "computed here"
+
+
+def test_two_callers_share_one_computation_and_its_progress(city_folder, monkeypatch):
+    dataset, model, store = read_dataset(city_folder), standin.untrained("scicevpr-t"), DescriptorStore()
+    calls, seen = [], []
+    gate = threading.Event()
+
+    def slow(model, images, progress, **options):
+        calls.append(1)
+        progress(1, len(images))
+        gate.wait(10)
+        return describe(model, images, **options)
+
+    monkeypatch.setattr(store_module, "describe", slow)
+    results = []
+    threads = [
+        threading.Thread(target=lambda: results.append(store.get("c", dataset, model, lambda *now: seen.append(now))))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    threads[1].join(0.6)
+    gate.set()
+    for thread in threads:
+        thread.join(30)
+    assert len(calls) == 1
+    assert results[0] is results[1]
+    assert seen.count((1, 48)) >= 2  # the waiting caller heard of it as well
+
+
+def test_a_failed_computation_can_be_tried_again(city_folder, monkeypatch):
+    dataset, model, store = read_dataset(city_folder), standin.untrained("scicevpr-t"), DescriptorStore()
+    monkeypatch.setattr(store_module, "describe", lambda *_, **__: (_ for _ in ()).throw(ImageError("bad photo")))
+    with pytest.raises(ImageError, match="bad photo"):
+        store.get("c", dataset, model)
+    monkeypatch.undo()
+    assert len(store.get("c", dataset, model).index) == 48
+
+
+def test_start_up_reads_folders_and_reports_the_broken_ones(city_folder, tmp_path, monkeypatch):
+    from app.start import CITY_NAME, example_names, make_services, open_datasets, read_arguments
+
+    monkeypatch.setenv("SCICEVPR_ASSETS", str(tmp_path / "assets"))
+    monkeypatch.setenv("SCICEVPR_DATASETS", str(tmp_path / "nowhere"))
+    services = make_services(read_arguments(["--dataset", str(city_folder), "--no-cache"]))
+    assert list(services.datasets) == ["city"]
+    assert len(services.notes) == 2  # no bundled city, and the folder that does not exist
+    assert any("nowhere" in note for note in services.notes)
+    with pytest.raises(SciceVPRError):
+        services.model(STABLE)
+    assets = tmp_path / "assets"
+    (assets / "procity").mkdir(parents=True)
+    (city_folder / "images").rename(assets / "procity" / "images")
+    try:
+        found, problems = open_datasets([], "test")
+        assert list(found) == [CITY_NAME]
+        assert problems == []
+        name = found[CITY_NAME].queries[3].name
+        for text in (f'["queries/{name}"]', f'{{"examples": [{{"name": "{name}"}}]}}'):
+            (assets / "examples.json").write_text(text)
+            assert example_names() == [name]
+        (assets / "examples.json").write_text("{")
+        assert example_names() == []
+    finally:
+        (assets / "procity" / "images").rename(city_folder / "images")
+    assert not isinstance(services.notes[0], DatasetError)
+    assert Path(city_folder / "images").is_dir()
