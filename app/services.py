@@ -88,8 +88,8 @@ class Services:
                     room.model = room.load()
                 except SciceVPRError as error:
                     room.error = error
-                except OSError as error:
-                    room.error = WeightsError(f"{get_variant(room.name).title} could not be read: {error}.")
+                except (OSError, RuntimeError) as error:  # RuntimeError: torch, about an absent device
+                    room.error = WeightsError(f"{get_variant(room.name).title} could not be loaded: {error}.")
         if room.error is not None:
             raise room.error
         return room.model

@@ -21,18 +21,18 @@ class PretrainRecipe:
     """A T backbone from scratch on ProCity: supervised InfoNCE over places."""
 
     seed: int = 0
-    phases: tuple[Phase, ...] = (Phase(112, 1000), Phase(168, 160), Phase(224, 90))
+    phases: tuple[Phase, ...] = (Phase(112, 560), Phase(168, 90), Phase(224, 40))
     places: int = 32
     photos: int = 4
     cities: int | None = 2
     temperature: float = 0.07
     class_token_weight: float = 0.5
     mirror: float = 0.5
-    lr: float = 6e-4
+    lr: float = 8e-4
     last_lr: float = 1e-5
-    warmup: int = 80
+    warmup: int = 60
     weight_decay: float = 0.05
-    validate_every: int = 250
+    validate_every: int = 140
 
 
 @dataclass(frozen=True)

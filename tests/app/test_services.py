@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +13,10 @@ import app.store as store_module
 from app.queries import company_of, known_position, query_place, spread_over_conditions, whole_number
 from app.records import Answer
 from app.services import BASELINE, STABLE, Services
+from app.start import CITY_NAME, example_names, make_services, open_datasets, read_arguments
 from app.store import DescriptorStore
 from scicevpr.describe import Grouping, describe
-from scicevpr.errors import DatasetError, ImageError, SciceVPRError, UsageError, WeightsError
+from scicevpr.errors import ImageError, SciceVPRError, UsageError, WeightsError
 from scicevpr.models.model import WeightsInfo
 from scicevpr.places import read_dataset, save_descriptors
 
@@ -238,8 +238,6 @@ def test_a_failed_computation_can_be_tried_again(city_folder, monkeypatch):
 
 
 def test_start_up_reads_folders_and_reports_the_broken_ones(city_folder, tmp_path, monkeypatch):
-    from app.start import CITY_NAME, example_names, make_services, open_datasets, read_arguments
-
     monkeypatch.setenv("SCICEVPR_ASSETS", str(tmp_path / "assets"))
     monkeypatch.setenv("SCICEVPR_DATASETS", str(tmp_path / "nowhere"))
     services = make_services(read_arguments(["--dataset", str(city_folder), "--no-cache"]))
@@ -248,20 +246,18 @@ def test_start_up_reads_folders_and_reports_the_broken_ones(city_folder, tmp_pat
     assert any("nowhere" in note for note in services.notes)
     with pytest.raises(SciceVPRError):
         services.model(STABLE)
+
+
+def test_the_bundled_city_and_its_examples_are_found(tmp_path, monkeypatch):
     assets = tmp_path / "assets"
-    (assets / "procity").mkdir(parents=True)
-    (city_folder / "images").rename(assets / "procity" / "images")
-    try:
-        found, problems = open_datasets([], "test")
-        assert list(found) == [CITY_NAME]
-        assert problems == []
-        name = found[CITY_NAME].queries[3].name
-        for text in (f'["queries/{name}"]', f'{{"examples": [{{"name": "{name}"}}]}}'):
-            (assets / "examples.json").write_text(text)
-            assert example_names() == [name]
-        (assets / "examples.json").write_text("{")
-        assert example_names() == []
-    finally:
-        (assets / "procity" / "images").rename(city_folder / "images")
-    assert not isinstance(services.notes[0], DatasetError)
-    assert Path(city_folder / "images").is_dir()
+    monkeypatch.setenv("SCICEVPR_ASSETS", str(assets))
+    standin.write_city(assets / "procity", places=6)
+    found, problems = open_datasets([], "test")
+    assert list(found) == [CITY_NAME]
+    assert problems == []
+    name = found[CITY_NAME].queries[3].name
+    for text in (f'["queries/{name}"]', f'{{"examples": [{{"name": "{name}"}}]}}'):
+        (assets / "examples.json").write_text(text)
+        assert example_names() == [name]
+    (assets / "examples.json").write_text("{")
+    assert example_names() == []

@@ -1,4 +1,5 @@
-"""`python -m training.procity --out FOLDER --preset test` renders a split; `... contact --out FILE` makes a contact sheet."""
+"""Command line: `python -m training.procity --out FOLDER --preset test` renders a split, `... contact --out FILE.png`
+makes a contact sheet of every condition."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from scicevpr.errors import SciceVPRError, UsageError
 from training.procity.conditions import CONDITIONS, get_condition
-from training.procity.presets import PRESETS, get_preset
+from training.procity.presets import PRESETS, Preset, get_preset
 
 
 def contact_sheet(
@@ -81,15 +82,15 @@ def main(arguments: list[str] | None = None) -> int:
             contact_sheet(options.out, preset.cities[0], preset.blocks, conditions, options.places, options.columns)
             print(f"wrote {options.out}")
             return 0
-        table = _render_with_progress(options, preset)
-        print(f"wrote {table}")
+        for table in _render_with_progress(options, preset):
+            print(f"wrote {table}")
     except SciceVPRError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _render_with_progress(options: argparse.Namespace, preset: object) -> Path:
+def _render_with_progress(options: argparse.Namespace, preset: Preset) -> list[Path]:
     from training.procity.dataset import render_dataset
 
     if not sys.stderr.isatty():

@@ -71,7 +71,7 @@ class Development:
 
 
 def add_noise(photo: np.ndarray, amount: float, seed: int) -> np.ndarray:
-    """Sensor noise that grows with the signal. photo uint8 [H,W,3] -> uint8 [H,W,3]; amount is a share of full scale."""
+    """Noise that grows with the signal: uint8 [H,W,3] -> uint8 [H,W,3]; `amount` is a share of full scale."""
     values = photo.astype(np.float32)
     noise = np.random.default_rng(seed).standard_normal(values.shape, dtype=np.float32)
     values += noise * (255 * amount) * (0.4 + 0.6 * np.sqrt(np.maximum(values, 1) / 255))

@@ -9,12 +9,14 @@ Photos of training places all lie in `database`; their place id is the pano id o
 from __future__ import annotations
 
 import csv
+import itertools
 import logging
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,8 +63,13 @@ def preset_shots(preset: Preset, city: City, number: int, seed: int) -> list[Sho
     return shots
 
 
+def photo_folder(shot: Shot, split: str) -> tuple[str, str]:
+    """The split and the folder of a photo: photos of training places go to train/database, whatever the preset."""
+    return ("train", "database") if shot.role == "train" else (split, shot.role)
+
+
 def photo_path(shot: Shot, split: str, city: int) -> Path:
-    """Where a photo goes, relative to the dataset folder. The name holds UTM metres, degrees, place, moment and condition."""
+    """Where a photo goes, relative to the dataset folder; the name holds UTM metres, place, moment and condition."""
     east, north = photo_position(shot, city)
     latitude, longitude = to_latitude_longitude(east, north, UTM_ZONE)
     name = format_name(
@@ -79,7 +86,7 @@ def photo_path(shot: Shot, split: str, city: int) -> Path:
         timestamp=shot.timestamp,
         note=shot.condition,
     )
-    return Path("images", split, shot.role, name)
+    return Path("images", *photo_folder(shot, split), name)
 
 
 def photo_position(shot: Shot, city: int) -> tuple[float, float]:
@@ -91,10 +98,11 @@ def photo_position(shot: Shot, city: int) -> tuple[float, float]:
 def csv_row(shot: Shot, split: str, city: int) -> dict[str, Any]:
     """One row of procity.csv."""
     east, north = photo_position(shot, city)
+    split_of_photo, folder = photo_folder(shot, split)
     return {
         "file": photo_path(shot, split, city).as_posix(),
-        "split": split,
-        "role": shot.role,
+        "split": split_of_photo,
+        "role": folder,
         "city": f"c{city}",
         "place_id": shot.place_id,
         "east": f"{east:.2f}",
@@ -126,8 +134,13 @@ def _start_worker(counter: Any) -> None:
     _counter = counter
 
 
-def _work(task: Task) -> list[dict[str, Any]]:
-    """Render one task in a worker; returns the CSV rows of the task's share."""
+def _count_photo() -> None:
+    with _counter.get_lock():
+        _counter.value += 1
+
+
+def _work(task: Task, on_photo: Callable[[], None] = _count_photo) -> list[dict[str, Any]]:
+    """Render the task's share of its city; returns the CSV rows. Calls `on_photo` after each photo."""
     from training.procity.renderer import Renderer
 
     preset = task.preset
@@ -144,9 +157,7 @@ def _work(task: Task) -> list[dict[str, Any]]:
             renderer = renderer or Renderer(atlas, city, WIDTH, HEIGHT)
             write_photo(task.out / path, renderer.jpeg(shot))
         rows.append(csv_row(shot, preset.split, task.city))
-        if _counter is not None:
-            with _counter.get_lock():
-                _counter.value += 1
+        on_photo()
     return rows
 
 
@@ -166,14 +177,14 @@ def render_dataset(
     workers: int = 2,
     progress: Progress | None = None,
     log_seconds: float = 60.0,
-) -> Path:
-    """Render a preset into a folder and return its CSV. Photos that exist are kept, so an interrupted run can be resumed.
+) -> list[Path]:
+    """Render a preset into a folder and return its tables. Photos that exist are kept: a cut run can be taken up again.
 
     Args:
         out: the dataset folder.
         preset: which cities, how many photos.
         seed: of the places and visits; the cities' own seeds are part of the preset.
-        workers: processes. More than one get a single software-rendering thread each, which is faster than sharing threads.
+        workers: processes; several get one software-rendering thread each, which is faster than sharing threads.
         progress: called with (photos done, photos in all) about once a second.
         log_seconds: time between two log lines with the rate.
     """
@@ -193,28 +204,32 @@ def render_dataset(
             LOG.info("%s: %d of %d photos, %.2f photos/s", preset.name, done, total, done / max(now - started, 1e-3))
 
     if workers <= 1:
+        done = itertools.count(1)
         for task in tasks:
-            rows[task.city, task.part] = _work(task)
-            report(sum(len(r) for r in rows.values()))
+            rows[task.city, task.part] = _work(task, lambda: report(next(done)))
     else:
         spawn = multiprocessing.get_context("spawn")
         counter = spawn.Value("q", 0)
-        with _environment(LP_NUM_THREADS="1", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"):
-            with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=(counter,)) as pool:
-                waiting = {pool.submit(_work, task): task for task in tasks}
-                try:
-                    while waiting:
-                        finished, _ = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
-                        for future in finished:
-                            task = waiting.pop(future)
-                            rows[task.city, task.part] = future.result()
-                        report(counter.value)
-                except BaseException:
-                    pool.shutdown(cancel_futures=True)
-                    raise
+        pool_of_workers = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=(counter,))
+        with _environment(LP_NUM_THREADS="1", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"), pool_of_workers as pool:
+            waiting = {pool.submit(_work, task): task for task in tasks}
+            try:
+                while waiting:
+                    finished, _ = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        task = waiting.pop(future)
+                        rows[task.city, task.part] = future.result()
+                    report(counter.value)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
     every = [row for key in sorted(rows) for row in rows[key]]
     report(len(every), last=True)
-    return write_csv(out / "images" / preset.split / "procity.csv", every)
+    splits = sorted({row["split"] for row in every})
+    return [
+        write_csv(out / "images" / split / "procity.csv", [row for row in every if row["split"] == split])
+        for split in splits
+    ]
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
@@ -242,18 +257,15 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(reader)
 
 
-class _environment:
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
     """Environment variables for the processes started inside a `with`."""
-
-    def __init__(self, **values: str) -> None:
-        self.values = values
-
-    def __enter__(self) -> None:
-        self.before = {name: os.environ.get(name) for name in self.values}
-        os.environ.update(self.values)
-
-    def __exit__(self, *_: object) -> None:
-        for name, value in self.before.items():
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:

@@ -12,7 +12,10 @@ import numpy as np
 from scicevpr.errors import UsageError
 
 SHADERS = Path(__file__).parent / "shaders"
-HOW_TO_INSTALL = "run `apt-get install libegl1 libgl1-mesa-dri libglx-mesa0` and `pip install moderngl` (Mesa's software renderer is enough)"
+HOW_TO_INSTALL = (
+    "run `apt-get install libegl1 libgl1-mesa-dri libglx-mesa0` and `pip install moderngl` "
+    "(Mesa's software renderer is enough)"
+)
 
 # Which surfaces (integers of mesh.Surface) a compiled variant of the surface shader serves; in drawing order.
 VARIANTS: dict[str, tuple[int, ...]] = {

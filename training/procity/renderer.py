@@ -7,27 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.procity.camera import (
-    FAR_PLANE,
-    NEAR_PLANE,
-    Development,
-    add_noise,
-    direction,
-    encode_jpeg,
-    look_at,
-    perspective,
-)
+from training.procity import camera as optics
+from training.procity.camera import Development, direction
 from training.procity.conditions import Condition, get_condition
-from training.procity.gpu import (
-    MAX_INSTANCES,
-    VARIANTS,
-    GpuMesh,
-    create_context,
-    set_uniforms,
-    shader_source,
-    upload_tiles,
-    weather_picture,
-)
+from training.procity.gpu import MAX_INSTANCES, VARIANTS, GpuMesh, create_context, set_uniforms, shader_source
+from training.procity.targets import SHADOW_SIZE, Targets, Textures
 from training.procity.visit import View, Visit, plan_visit
 
 if TYPE_CHECKING:
@@ -35,10 +19,8 @@ if TYPE_CHECKING:
     from training.procity.plan import City
     from training.procity.sampler import Shot
 
-SHADOW_SIZE = 1280  # texels
 SHADOW_REACH = 68.0  # metres from the middle of the shadow map to its edge
 SHADOW_DEPTH = 440.0
-SKY_SIZE = (640, 320)
 LAMPS = 24  # the nearest ones light the street
 MOVABLE = ("trees", "cars", "people")
 
@@ -54,14 +36,11 @@ class Renderer:
     """
 
     def __init__(self, atlas: Atlas, city: City, width: int = 320, height: int = 240, supersampling: float = 2) -> None:
-        import moderngl
-
-        self.gl = moderngl
         self.context = create_context()
         self.city, self.width, self.height = city, width, height
         self.device: str = self.context.info["GL_RENDERER"]
-        self._upload_textures(atlas)
-        self._create_targets(int(width * supersampling), int(height * supersampling))
+        self.textures = Textures(self.context, atlas)
+        self.targets = Targets(self.context, width, height, supersampling)
         self._create_programs()
         single = self.context.buffer(np.array([0, 0, 0, 0, 1, 1, 1, 1], "f4").tobytes())
         self.blocks = [
@@ -78,49 +57,7 @@ class Renderer:
         self._sky_of: Any = None
         self._visits: dict[int, Visit] = {}
 
-    # ---- set-up -----------------------------------------------------------------------------------------------------
-    def _upload_textures(self, atlas: Atlas) -> None:
-        gl = self.gl
-        self.albedo, self.material, self.relief = (
-            upload_tiles(self.context, t) for t in (atlas.albedo, atlas.material, atlas.height)
-        )
-        self.albedo.filter = (gl.LINEAR_MIPMAP_LINEAR, gl.LINEAR)
-        self.albedo.anisotropy = 4.0
-        self.material.filter = self.relief.filter = (gl.LINEAR_MIPMAP_NEAREST, gl.LINEAR)
-        picture = weather_picture()
-        self.weather = self.context.texture(picture.shape[:2], 3, picture.tobytes())
-        self.weather.build_mipmaps()
-        self.weather.filter = (gl.LINEAR_MIPMAP_NEAREST, gl.LINEAR)
-
-    def _create_targets(self, wide: int, high: int) -> None:
-        gl, context = self.gl, self.context
-
-        def floats(width: int, height: int) -> Any:
-            texture = context.texture((width, height), 4, dtype="f2")
-            texture.repeat_x = texture.repeat_y = False
-            return texture
-
-        self.light = floats(wide, high)
-        self.depth = context.depth_texture((wide, high))
-        self.depth.compare_func = ""
-        self.depth.filter = (gl.NEAREST, gl.NEAREST)
-        self.depth.repeat_x = self.depth.repeat_y = False
-        self.scene_target = context.framebuffer([self.light], self.depth)
-        self.mirror = floats(self.width, self.height)
-        self.mirror_target = context.framebuffer([self.mirror], context.depth_renderbuffer((self.width, self.height)))
-        self.shadow = context.depth_texture((SHADOW_SIZE, SHADOW_SIZE))
-        self.shadow.compare_func = "<="
-        self.shadow.filter = (gl.LINEAR, gl.LINEAR)
-        self.shadow.repeat_x = self.shadow.repeat_y = False
-        self.shadow_target = context.framebuffer([], self.shadow)
-        self.sky = floats(*SKY_SIZE)
-        self.sky.repeat_x = True
-        self.sky.filter = (gl.LINEAR_MIPMAP_LINEAR, gl.LINEAR)
-        self.sky_target = context.framebuffer([self.sky])
-        self.bloom = [floats(self.width // k, self.height // k) for k in (2, 4, 8)]
-        self.bloom_targets = [context.framebuffer([level]) for level in self.bloom]
-        self.photo_target = context.framebuffer([context.texture((self.width, self.height), 3)])
-
+    # ---- set-up
     def _create_programs(self) -> None:
         def program(vertex: str, fragment: str) -> Any:
             return self.context.program(shader_source(vertex), shader_source(fragment))
@@ -146,7 +83,7 @@ class Renderer:
         set_uniforms(program, uniforms)
         triangle.render()
 
-    # ---- what stands where --------------------------------------------------------------------------------------------
+    # ---- what stands where
     def _visit(self, seed: int) -> Visit:
         if seed not in self._visits:
             if len(self._visits) > 256:
@@ -186,23 +123,25 @@ class Renderer:
         colours[: len(lights), :3] = lights[:, 3:6] * lights[:, 6:7]
         return {"lamp_count": len(lights), "lamp_place": places, "lamp_colour": colours}
 
-    # ---- passes ---------------------------------------------------------------------------------------------------------
+    # ---- passes
     def _paint_sky(self, condition: Condition, cloud_seed: float) -> None:
         if (condition, cloud_seed) == self._sky_of:
             return
-        self.sky_target.use()
-        self.context.disable(self.gl.DEPTH_TEST)
+        self.targets.sky_target.use()
+        self.context.disable(self.context.DEPTH_TEST)
         sun = direction(condition.sun_azimuth, condition.sun_elevation)
         self._screen_pass("sky_paint", {**asdict(condition), "sun_direction": sun, "cloud_seed": cloud_seed})
-        self.sky.build_mipmaps()
+        self.targets.sky.build_mipmaps()
         self._sky_of = (condition, cloud_seed)
 
     def _draw_shadows(self, shot: Shot, condition: Condition, placed: list[tuple[GpuMesh, int]]) -> np.ndarray:
-        """Fill the shadow map; returns its matrix [4,4]. Its texels are fixed to the ground, so that edges do not crawl."""
+        """Fill the shadow map, whose texels are fixed to the ground; returns its matrix [4,4]."""
         sun = direction(condition.sun_azimuth, condition.sun_elevation)
         heading = np.radians(round(shot.yaw / 40) * 40)
         centre = np.round(np.array([shot.x, shot.y]) / 6) * 6 + np.array([np.sin(heading), np.cos(heading)]) * 40
-        view = look_at(np.array([*centre, 0]) + sun * SHADOW_DEPTH / 2, -sun, (0, 1, 0) if sun[2] > 0.97 else (0, 0, 1))
+        view = optics.look_at(
+            np.array([*centre, 0]) + sun * SHADOW_DEPTH / 2, -sun, (0, 1, 0) if sun[2] > 0.97 else (0, 0, 1)
+        )
         texel = 2 * SHADOW_REACH / SHADOW_SIZE
         view[:2, 3] = np.round(view[:2, 3] / texel) * texel
         box = np.diag([1 / SHADOW_REACH, 1 / SHADOW_REACH, -2 / SHADOW_DEPTH, 1.0])
@@ -215,10 +154,10 @@ class Renderer:
             for mesh, b in self.blocks
             if b[0] < high[0] and b[2] > low[0] and b[1] < high[1] and b[3] > low[1]
         ]
-        self.shadow_target.use()
-        self.shadow_target.clear(depth=1.0)
-        self.context.enable(self.gl.DEPTH_TEST)
-        self.albedo.use(0)
+        self.targets.shadow_target.use()
+        self.targets.shadow_target.clear(depth=1.0)
+        self.context.enable(self.context.DEPTH_TEST)
+        self.textures.albedo.use(0)
         set_uniforms(self.solid_depth, {"view_projection": matrix})
         set_uniforms(
             self.cutout_depth, {"view_projection": matrix, "leaf_amount": condition.leaf_amount, "albedo_tiles": 0}
@@ -254,7 +193,7 @@ class Renderer:
         )
         self.context.depth_func = "<"
 
-    # ---- the photo ------------------------------------------------------------------------------------------------------
+    # ---- the photo
     def photo(self, shot: Shot, condition: Condition | None = None) -> np.ndarray:
         """Take a photo: uint8 [height, width, 3].
 
@@ -267,7 +206,7 @@ class Renderer:
         eye = np.array([shot.x, shot.y, shot.z], float)
         forward = direction(shot.yaw, shot.pitch)
         view = View(shot.x, shot.y, forward[:2] / np.linalg.norm(forward[:2]))
-        view_projection = perspective(shot.fov, self.width / self.height) @ look_at(eye, forward)
+        view_projection = optics.perspective(shot.fov, self.width / self.height) @ optics.look_at(eye, forward)
 
         placed = self._place_movables(view, visit)
         self._paint_sky(condition, visit.cloud_seed)
@@ -281,12 +220,12 @@ class Renderer:
 
         lamps = self._lamps(view, condition)
         textures = {
-            "albedo_tiles": self.albedo,
-            "material_tiles": self.material,
-            "height_tiles": self.relief,
-            "sky": self.sky,
-            "mirror": self.mirror,
-            "shadow_map": self.shadow,
+            "albedo_tiles": self.textures.albedo,
+            "material_tiles": self.textures.material,
+            "height_tiles": self.textures.relief,
+            "sky": self.targets.sky,
+            "mirror": self.targets.mirror,
+            "shadow_map": self.targets.shadow,
         }
         for unit, texture in enumerate(textures.values()):
             texture.use(unit)
@@ -298,30 +237,30 @@ class Renderer:
             "camera": eye,
             "window_seed": visit.window_seed,
             "sun_direction": direction(condition.sun_azimuth, condition.sun_elevation),
-            "resolution": (float(self.light.width), float(self.light.height)),
+            "resolution": (float(self.targets.light.width), float(self.targets.light.height)),
         }
-        self.context.enable(self.gl.DEPTH_TEST)
+        self.context.enable(self.context.DEPTH_TEST)
         if condition.wetness > 0:
             flipped = view_projection @ np.diag([1.0, 1, -1, 1])
-            self.mirror_target.use()
-            self.mirror_target.clear(depth=1.0)
+            self.targets.mirror_target.use()
+            self.targets.mirror_target.clear(depth=1.0)
             self._draw_surfaces(
                 things, condition, {**uniforms, "view_projection": flipped, "mirrored": 1.0}, mirrored=True
             )
             self._draw_sky(uniforms, flipped, eye * (1, 1, -1))
-        self.scene_target.use()
-        self.scene_target.clear(depth=1.0)
+        self.targets.scene_target.use()
+        self.targets.scene_target.clear(depth=1.0)
         self._draw_surfaces(
             things, condition, {**uniforms, "view_projection": view_projection, "mirrored": 0.0}, mirrored=False
         )
         self._draw_sky(uniforms, view_projection, eye)
         development = Development.draw(shot.seed)
         picture = self._develop(condition, development, lamps, eye, forward, view_projection)
-        return add_noise(picture, condition.noise, development.noise_seed)
+        return optics.add_noise(picture, condition.noise, development.noise_seed)
 
     def jpeg(self, shot: Shot) -> bytes:
         """Take a photo and encode it with the shot's own JPEG quality."""
-        return encode_jpeg(self.photo(shot), Development.draw(shot.seed).quality)
+        return optics.encode_jpeg(self.photo(shot), Development.draw(shot.seed).quality)
 
     def _develop(
         self,
@@ -333,17 +272,18 @@ class Renderer:
         view_projection: np.ndarray,
     ) -> np.ndarray:
         """Bloom chain and camera: linear light -> uint8 [height, width, 3]."""
-        self.context.disable(self.gl.DEPTH_TEST)
-        source = self.light
-        for level, target in zip(self.bloom, self.bloom_targets, strict=True):
+        self.context.disable(self.context.DEPTH_TEST)
+        source = self.targets.light
+        for level, target in zip(self.targets.bloom, self.targets.bloom_targets, strict=True):
             target.use()
             source.use(0)
             self._screen_pass("shrink", {"source": 0, "pixel": (1 / source.width, 1 / source.height)})
             source = level
-        self.bloom[0].build_mipmaps()
-        self.photo_target.use()
+        self.targets.bloom[0].build_mipmaps()
+        self.targets.photo_target.use()
         names = ("light", "depth", "bloom_half", "bloom_quarter", "bloom_eighth", "weather")
-        for unit, texture in enumerate((self.light, self.depth, *self.bloom, self.weather)):
+        textures = (self.targets.light, self.targets.depth, *self.targets.bloom, self.textures.weather)
+        for unit, texture in enumerate(textures):
             texture.use(unit)
         self._screen_pass(
             "develop",
@@ -356,15 +296,15 @@ class Renderer:
                 "vignette": development.vignette,
                 "blur": development.blur,
                 "weather_seed": development.weather_seed,
-                "pixel": (1 / self.light.width, 1 / self.light.height),
-                "near_plane": NEAR_PLANE,
-                "far_plane": FAR_PLANE,
+                "pixel": (1 / self.targets.light.width, 1 / self.targets.light.height),
+                "near_plane": optics.NEAR_PLANE,
+                "far_plane": optics.FAR_PLANE,
                 "camera": eye,
                 "forward": forward,
                 "inverse_view_projection": np.linalg.inv(view_projection),
             },
         )
-        pixels = np.frombuffer(self.photo_target.read(components=3), np.uint8)
+        pixels = np.frombuffer(self.targets.photo_target.read(components=3), np.uint8)
         return pixels.reshape(self.height, self.width, 3)[::-1]
 
 

@@ -42,7 +42,7 @@ class Shot:
     visit: int  # seed of cars, people, lit windows and clouds
     seed: int  # of exposure, white balance, noise, rain
     timestamp: str  # YYYYMMDD_hhmmss
-    role: str = "database"
+    role: str = "database"  # train, database or queries
     number: int = 0  # among the visits to its place
 
 
@@ -97,7 +97,7 @@ class Sampler:
         if not self.streets:
             raise UsageError("a city of fewer than 2x2 blocks has no inner street to stand on")
 
-    # ---- standing clear of trees -----------------------------------------------------------------------------------------
+    # ---- standing clear of trees
     @cached_property
     def _trunks(self) -> np.ndarray:
         """Trees [n,3]: x, y and the metres that the crown needs at the camera's height."""
@@ -165,7 +165,7 @@ class Sampler:
             number=number,
         )
 
-    # ---- training ---------------------------------------------------------------------------------------------------------
+    # ---- training
     def training(self, places: int, visits: int) -> list[Shot]:
         """`visits` photos of each of `places` places, in the weather-heavy mix of conditions.
 
@@ -203,15 +203,15 @@ class Sampler:
                         30_000 + place * 64 + visit,
                         yaw_spread=6.0,
                         free_lens=True,
-                        role="database",
+                        role="train",
                         number=visit,
                     )
                 )
         return shots
 
-    # ---- benchmark --------------------------------------------------------------------------------------------------------
+    # ---- benchmark
     def database(self, count: int, step: float = 12.0) -> list[Shot]:
-        """`count` day photos, one every `step` metres of every street and direction, thinned evenly. One visit per drive."""
+        """`count` day photos: every `step` metres of every street and direction, thinned evenly; a drive is a visit."""
         candidates = [
             (drive, along)
             for drive, street in enumerate(self.streets)

@@ -1,0 +1,105 @@
+"""The page in a real browser: the server in this process, the system's Chromium, and no way out of the machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "app"))
+
+PATIENCE = 120_000
+"""Milliseconds to wait for anything: a busy machine is slow, not broken."""
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+]
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in Path(item.fspath).parents:
+            item.add_marker("ui")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    path = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine (apt-get install -y --no-install-recommends chromium)")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=path, headless=True, args=CHROMIUM_ARGUMENTS)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="session")
+def city_folder(tmp_path_factory):
+    import standin
+
+    return standin.write_city(tmp_path_factory.mktemp("tiny") / "city")
+
+
+@pytest.fixture(scope="session")
+def services(city_folder, tmp_path_factory):
+    import standin
+
+    from scicevpr.places import read_dataset
+
+    second = standin.write_city(tmp_path_factory.mktemp("second") / "village", places=3)
+    return standin.city_services(city_folder, Village=read_dataset(second))
+
+
+@pytest.fixture(scope="session")
+def address(services):
+    from app.build import build_app, launch_options
+
+    page = build_app(services)
+    services.warm_up()
+    _, url, _ = page.launch(
+        prevent_thread_lock=True, quiet=True, ssr_mode=False, server_name="127.0.0.1", **launch_options(services)
+    )
+    yield url
+    page.close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """Open the page in a fresh context; at the end no request may have left the machine and no script have failed."""
+    contexts, outside, errors = [], [], []
+
+    def opened(width=1280, height=900, dark=False):
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("request", lambda request: outside.append(request.url) if leaves(request.url, address) else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        page.wait_for_selector("#examples button.thumbnail-item", timeout=PATIENCE)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert outside == [], "requests left the machine"
+    assert errors == [], "the page raised errors"
+
+
+def leaves(url: str, address: str) -> bool:
+    return not url.startswith((address, address.replace("http", "ws"), "data:", "blob:"))

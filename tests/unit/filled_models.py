@@ -1,0 +1,54 @@
+"""Models whose every tensor has a value of its own, and checkpoints as the released training code writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scicevpr.models import VPRModel, build_model, layouts
+from scicevpr.reference import fill_weights
+
+T_VARIANTS = ["scicevpr-t", "super-cricavpr-t", "cricavpr-t"]
+INFO = {"trained_on": "nothing (test)", "command": "pytest", "trained": "false"}
+
+
+def filled_model(name: str) -> VPRModel:
+    """A variant filled by the formula of the reference vectors: no tensor keeps its initial value."""
+    model = build_model(name)
+    shapes = [(key, tuple(tensor.shape)) for key, tensor in layouts.state_to_published(model).items()]
+    published = {key: torch.from_numpy(np.asarray(value)) for key, value in fill_weights(shapes)[0].items()}
+    model.load_state_dict(layouts.to_own(published, layouts.detect(published, name)))
+    return model
+
+
+def descriptors(model: VPRModel, images: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(images)
+
+
+def random_images(count: int, seed: int) -> torch.Tensor:
+    return torch.randn(count, 3, 224, 224, generator=torch.Generator().manual_seed(seed))
+
+
+def training_checkpoint(state: dict[str, torch.Tensor]) -> dict:
+    """What the released training code saves: `module.` prefixes, optimizer state and NumPy values."""
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.Adam([weight], lr=1e-4)
+    weight.sum().backward()
+    optimizer.step()
+    return {
+        "epoch_num": 4,
+        "model_state_dict": {f"module.{name}": tensor for name, tensor in state.items()},
+        "optimizer_state_dict": optimizer.state_dict(),
+        "recalls": np.array([88.1, 94.2, 95.9, 98.8]),
+        "best_r5": np.float64(94.0),
+        "not_improved_num": 0,
+    }
+
+
+def save_checkpoint(folder: Path, state: dict[str, torch.Tensor]) -> Path:
+    path = folder / "checkpoint.pth"
+    torch.save({"model_state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, path)
+    return path

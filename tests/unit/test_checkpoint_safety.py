@@ -1,0 +1,206 @@
+"""Weights files that are unsafe, damaged or no weights at all are refused with a message; nothing in them is run."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from scicevpr.errors import WeightsError
+from scicevpr.models.checkpoint_io import read_checkpoint, read_metadata
+from scicevpr.models.weights import load_model
+
+
+class Attack:
+    """Pickles into a call of any function."""
+
+    def __init__(self, function, *arguments) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+def _attacks(marker: Path) -> dict[str, object]:
+    return {
+        "system": Attack(os.system, f"touch {marker}"),
+        "exec": Attack(exec, f"open({str(marker)!r}, 'w')"),
+        "eval": Attack(eval, f"open({str(marker)!r}, 'w')"),
+        "open": Attack(open, str(marker), "w"),
+        "mkdir": Attack(os.mkdir, str(marker)),
+    }
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("attack", ["system", "exec", "eval", "open", "mkdir"])
+def test_a_malicious_checkpoint_is_refused_and_not_run(attack: str, zipped: bool, tmp_path: Path) -> None:
+    marker, path = tmp_path / "marker", tmp_path / "evil.pth"
+    content = {"model_state_dict": {"gem.p": torch.ones(1)}, "optimizer_state_dict": [_attacks(marker)[attack]]}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(WeightsError, match="refused and nothing in it was run") as caught:
+        load_model(path)
+    assert attack in str(caught.value)
+    assert not marker.exists()
+    if attack in ("system", "mkdir"):  # the file is a real attack: an unsafe reader does run it
+        torch.load(path, weights_only=False)
+        assert marker.exists()
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_malicious_bare_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+    marker, path = tmp_path / "marker", tmp_path / "evil.ckpt"
+    for protocol in (2, 4):
+        path.write_bytes(pickle.dumps(_attacks(marker)["system"], protocol=protocol))
+        with pytest.raises(WeightsError):
+            load_model(path)
+        assert not marker.exists()
+
+
+def test_numpy_values_are_read_without_numpy_s_own_unpickling(tmp_path: Path) -> None:
+    path = tmp_path / "numpy.pth"
+    content = {
+        "recalls": np.array([81.5, 90.25]),
+        "table": np.asfortranarray(np.arange(6, dtype=">i4").reshape(2, 3)),
+        "flags": np.array([True, False]),
+        "best_r5": np.float64(90.25),
+        "count": np.int64(7),
+        "state_dict": OrderedDict(a=torch.ones(2)),
+    }
+    torch.save(content, path)
+    read, metadata = read_checkpoint(path)
+    assert metadata == {}
+    for name in ("recalls", "table", "flags"):
+        np.testing.assert_array_equal(read[name], content[name])
+    assert (read["best_r5"], read["count"]) == (90.25, 7)
+    assert torch.equal(read["state_dict"]["a"], torch.ones(2))
+
+
+def rename_numpy(path: Path, old: str, new: str) -> None:
+    """Rewrite the module name under which a checkpoint's NumPy values are pickled."""
+    with zipfile.ZipFile(path) as archive:
+        members = [(member, archive.read(member)) for member in archive.infolist()]
+    found = any(old.encode() in data for _, data in members)
+    assert found
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, data in members:
+            pickled = member.filename.endswith("data.pkl")
+            archive.writestr(member, data.replace(old.encode(), new.encode()) if pickled else data)
+
+
+def test_numpy_values_of_both_numpy_generations(tmp_path: Path) -> None:
+    path = tmp_path / "numpy1.pth"
+    content = {"recalls": np.array([1.5, 2.5]), "best": np.float32(3.5), "state_dict": {"a": torch.ones(1)}}
+    torch.save(content, path)
+    stored = "numpy._core" if int(np.__version__.split(".")[0]) >= 2 else "numpy.core"
+    other = {"numpy._core": "numpy.core", "numpy.core": "numpy._core"}[stored]
+    for name in (stored, other):
+        if name != stored:
+            rename_numpy(path, f"{stored}.multiarray", f"{name}.multiarray")
+        read, _ = read_checkpoint(path)
+        np.testing.assert_array_equal(read["recalls"], [1.5, 2.5])
+        assert read["best"] == 3.5
+
+
+@pytest.mark.parametrize(
+    "value", [np.array([object()]), np.array(["text"]), np.zeros(2, dtype=[("a", "f4")]), np.array(1 + 2j)], ids=repr
+)
+def test_numpy_values_that_are_no_plain_numbers_are_refused(value: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "odd.pth"
+    torch.save({"recalls": value, "state_dict": {"a": torch.ones(1)}}, path)
+    with pytest.raises(WeightsError, match=str(path)):
+        read_checkpoint(path)
+
+
+NO_WEIGHTS = {
+    "empty": (b"", "empty"),
+    "web page": (b"\n<!DOCTYPE html><html><body>Sign in</body></html>", "web page"),
+    "lfs pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+    "photo": (b"\xff\xd8\xff\xe0 JFIF and so on", "not a weights file"),
+    "text": (b"weights: none\n", "not a weights file"),
+    "pickle start only": (b"\x80\x02}q\x00", "damaged or cut short"),
+    "zip start only": (b"PK\x03\x04 and no more", "damaged or cut short"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_WEIGHTS)
+def test_files_that_are_no_weights(kind: str, tmp_path: Path) -> None:
+    content, message = NO_WEIGHTS[kind]
+    path = tmp_path / "CricaVPR.pth"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=message) as caught:
+        load_model(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_files_folders_and_misspelt_names(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no weights file at"):
+        load_model(tmp_path / "gone.pth")
+    with pytest.raises(WeightsError, match="is a folder"):
+        load_model(tmp_path)
+    with pytest.raises(WeightsError, match=r"neither a variant nor a file\. Variants: scicevpr-t"):
+        load_model("scicevpr-xl")
+
+
+def test_an_ordinary_zip_and_a_torchscript_like_archive_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "photos.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", "hello")
+    with pytest.raises(WeightsError, match="damaged or cut short"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.6, 0.95, 0.999])
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_truncated_files(ending: str, kept: float, tmp_path: Path) -> None:
+    path = tmp_path / f"cut.{ending}"
+    state = {"conv.weight": torch.arange(4096.0), "gem.p": torch.ones(1)}
+    torch.save(state, path) if ending == "pth" else save_file(state, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * kept)])
+    with pytest.raises(WeightsError, match="damaged or cut short"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([torch.ones(1)], "holds a list"),
+        (torch.ones(1), "holds a Tensor"),
+        ({}, "no tensors"),
+        ({"epoch": 3, "lr": 0.1}, "epoch, lr are not named tensors"),
+        ({"state_dict": {"a": torch.ones(1), "b": "text"}}, "b is not named tensors"),
+        ({0: torch.ones(1)}, "0 is not named tensors"),
+        ({"features.0.weight": torch.ones(1)}, r"no model known here: its tensors are called features\.0\.weight"),
+        ({"blocks.0.ls1.gamma": torch.ones(1), "register_tokens": torch.ones(1)}, "with registers"),
+    ],
+)
+def test_checkpoints_of_other_things(content: object, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "other.pth"
+    torch.save(content, path)
+    with pytest.raises(WeightsError, match=message):
+        load_model(path)
+
+
+def test_endless_nesting_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "deep.pth"
+    data = io.BytesIO()
+    data.write(b"\x80\x02" + b"]" * 5000 + b"a" * 4999 + b".")
+    path.write_bytes(data.getvalue())
+    with pytest.raises(WeightsError):
+        load_model(path)
+
+
+def test_metadata_of_a_file_without_any(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(1)}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match="not a safetensors file"):
+        read_metadata(tmp_path / "a.pth")
+    save_file({"a": torch.ones(1)}, tmp_path / "a.safetensors")
+    assert read_metadata(tmp_path / "a.safetensors") == {}

@@ -1,0 +1,173 @@
+"""Published checkpoints come back to the same descriptors; whatever does not fit is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from filled_models import (
+    T_VARIANTS,
+    descriptors,
+    filled_model,
+    random_images,
+    save_checkpoint,
+    training_checkpoint,
+)
+
+from scicevpr.describe import describe
+from scicevpr.errors import UsageError, WeightsError
+from scicevpr.models import VPRModel, build_model
+from scicevpr.models.layouts import state_to_published
+from scicevpr.models.weights import hash_tensors, load_model
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return random_images(3, seed=1)
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, VPRModel]:
+    return {name: filled_model(name) for name in T_VARIANTS}
+
+
+@pytest.fixture(scope="module")
+def expected(models, images) -> dict[str, torch.Tensor]:
+    return {name: descriptors(model, images) for name, model in models.items()}
+
+
+WRAPPERS = {
+    "bare": lambda state: state,
+    "training checkpoint": training_checkpoint,
+    "state_dict": lambda state: {"state_dict": state, "epoch": 1},
+    "model": lambda state: {"model": {f"module.{name}": tensor for name, tensor in state.items()}},
+}
+
+
+@pytest.mark.parametrize("name", T_VARIANTS)
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_published_checkpoints_round_trip(name, wrapper, models, images, expected, tmp_path: Path) -> None:
+    path = tmp_path / "best_model.pth"
+    torch.save(WRAPPERS[wrapper](state_to_published(models[name])), path)
+    loaded = load_model(path)
+    assert loaded.variant.name == name
+    assert not loaded.training
+    assert torch.equal(descriptors(loaded, images), expected[name])
+    assert loaded.weights.sha256 == hash_tensors(models[name].state_dict())
+    assert loaded.weights.source == "best_model.pth"
+    assert loaded.weights.trained_on.startswith("not recorded")
+    assert ("epoch 4" in loaded.weights.trained_on) == (wrapper == "training checkpoint")
+
+
+@pytest.mark.parametrize("name", T_VARIANTS)
+def test_published_names_are_those_of_the_released_code(name: str, models) -> None:
+    names = set(state_to_published(models[name]))
+    if name == "cricavpr-t":
+        assert {"backbone.cls_token", "backbone.blocks.11.adapter.D_fc2.bias", "aggregation.1.p"} <= names
+        assert "encoder.layers.1.linear2.bias" in names
+    else:
+        assert {"backbone.dino_model.blocks.0.ls1.gamma", "conv.bias", "tokenmix.1.mix.2.weight", "gem.p"} <= names
+        assert ("encoder.layers.1.linear2.bias" in names) == (name == "super-cricavpr-t")
+    assert not any(key.startswith(("fusion.", "module.")) for key in names)
+
+
+def test_only_the_leading_module_prefix_is_removed(models, tmp_path: Path) -> None:
+    state = {f"module.module.{name}": tensor for name, tensor in state_to_published(models["scicevpr-t"]).items()}
+    torch.save(state, tmp_path / "twice.pth")
+    with pytest.raises(WeightsError, match=r"module\.backbone\.dino_model"):
+        load_model(tmp_path / "twice.pth")
+
+
+def test_missing_unexpected_and_misshaped_tensors_are_named(models, tmp_path: Path) -> None:
+    state = state_to_published(models["scicevpr-t"])
+    del state["conv.bias"], state["tokenmix.1.norm.weight"]
+    state["head.weight"] = torch.ones(1)
+    state["gem.p"] = torch.ones(14)
+    path = save_checkpoint(tmp_path, state)
+    with pytest.raises(WeightsError) as caught:
+        load_model(path, variant="scicevpr-t")
+    message = str(caught.value)
+    assert "2 missing: conv.bias, tokenmix.1.norm.weight" in message
+    assert "1 unexpected: head.weight" in message
+    assert "1 mis-shaped: gem.p is [14] instead of [1]" in message
+    with pytest.raises(WeightsError, match="does not fit scicevpr-t"):  # also when the variant is left to be found
+        load_model(path)
+
+
+def test_long_lists_are_cut_and_counted(models, tmp_path: Path) -> None:
+    state = {k: v for k, v in state_to_published(models["cricavpr-t"]).items() if ".blocks.7." not in k}
+    count = len(state_to_published(models["cricavpr-t"])) - len(state)
+    with pytest.raises(WeightsError, match=rf"{count} missing: backbone\.blocks\.7\.norm1\.weight.* …"):
+        load_model(save_checkpoint(tmp_path, state))
+
+
+def test_the_variant_that_fits_is_named(models, tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, state_to_published(models["super-cricavpr-t"]))
+    with pytest.raises(WeightsError, match=r"12 unexpected: encoder\.layers\.1\..*fits super-cricavpr-t exactly"):
+        load_model(path, variant="scicevpr-t")
+    with pytest.raises(WeightsError, match="mis-shaped"):
+        load_model(path, variant="super-cricavpr-s")
+    with pytest.raises(UsageError, match="scicevpr-z"):
+        load_model(path, variant="scicevpr-z")
+
+
+def test_the_mask_token_may_be_missing_and_does_not_change_the_hash(models, images, expected, tmp_path: Path) -> None:
+    state = state_to_published(models["scicevpr-t"])
+    del state["backbone.dino_model.mask_token"]
+    loaded = load_model(save_checkpoint(tmp_path, state))
+    assert torch.equal(descriptors(loaded, images), expected["scicevpr-t"])
+    assert loaded.weights.sha256 == hash_tensors(models["scicevpr-t"].state_dict())
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.full((192,), torch.nan), "conv.bias holds values that are not finite"),
+        (torch.ones(192, dtype=torch.int64), "conv.bias is stored as torch.int64"),
+        (torch.ones(192).to_sparse(), "conv.bias is stored as torch.float32, torch.sparse_coo"),
+    ],
+    ids=["nan", "integers", "sparse"],
+)
+def test_values_that_are_no_weights(value: torch.Tensor, message: str, models, tmp_path: Path) -> None:
+    state = state_to_published(models["scicevpr-t"]) | {"conv.bias": value}
+    with pytest.raises(WeightsError, match=message):
+        load_model(save_checkpoint(tmp_path, state))
+
+
+def test_half_precision_files_load_as_float32(models, images, expected, tmp_path: Path) -> None:
+    state = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in state_to_published(models["scicevpr-t"]).items()
+    }
+    loaded = load_model(save_checkpoint(tmp_path, state))
+    assert loaded.gem.p.dtype == torch.float32
+    assert torch.allclose(descriptors(loaded, images), expected["scicevpr-t"], atol=2e-3)
+
+
+def test_a_model_without_weights_refuses_to_describe(images, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SCICEVPR_ASSETS", str(tmp_path))
+    model = build_model("scicevpr-t")
+    with pytest.raises(WeightsError, match="no weights loaded"):
+        describe(model, images)
+    with pytest.raises(WeightsError, match=r"No weights for scicevpr-b .*Bundled: none"):
+        load_model("scicevpr-b")
+    untrained = load_model("SciceVPR-T", allow_untrained=True)
+    assert untrained.weights is None
+    assert "NOT trained" in describe(untrained, images).protocol_line()
+
+
+def test_names_and_variants_must_agree(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("SCICEVPR_ASSETS", str(tmp_path))
+    with pytest.raises(UsageError, match="contradict"):
+        load_model("scicevpr-t", variant="cricavpr-t")
+
+
+def test_loading_sets_device_and_precision_and_leaves_random_numbers_alone(models, tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, state_to_published(models["cricavpr-t"]))
+    before = torch.random.get_rng_state()
+    model = load_model(path, device="cpu", dtype=torch.bfloat16)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    assert model.weights.sha256 == hash_tensors(models["cricavpr-t"].state_dict())
+    assert all(parameter.requires_grad for parameter in model.parameters())
