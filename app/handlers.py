@@ -49,29 +49,19 @@ def toasts(work: Callable) -> Callable:
         except gr.Error:
             raise
         except SciceVPRError as error:
-            raise toast(str(error), title_of(error)) from error
+            raise toast(str(error)) from error
         except Exception as error:
             logger.exception("unexpected error in %s", work.__name__)
             raise toast(
-                "Something went wrong on our side, and the server's log says what. Try another photo, or again later.",
-                "Unexpected error",
+                "Something went wrong on our side, and the server's log says what. Try another photo, or again later."
             ) from error
 
     return guarded
 
 
-def toast(message: str, title: str) -> gr.Error:
+def toast(message: str) -> gr.Error:
     """A toast with plain text (gradio would read HTML in it)."""
-    return gr.Error(html.escape(message), title=title, duration=12, print_exception=False)
-
-
-def title_of(error: SciceVPRError) -> str:
-    """The headline of a toast."""
-    if isinstance(error, ImageError):
-        return "This photo cannot be used"
-    if isinstance(error, UsageError):
-        return "Please check the input"
-    return "Not possible right now"
+    return gr.Error(html.escape(message), duration=12, print_exception=False)
 
 
 def uploaded_photo(payload: Any) -> tuple[Path | bytes, str]:
@@ -98,7 +88,7 @@ class FindHandlers:
     def __init__(self, services: Services) -> None:
         self.services = services
         self.search_view = toasts(self._search_view)
-        self.refreshed_view = toasts(self._refreshed_view)
+        self.current_view = toasts(self._current_view)
         self.example = toasts(self._example)
         self.other_database = toasts(self._other_database)
         self.api_find = toasts(self._api_find)
@@ -127,11 +117,11 @@ class FindHandlers:
             protocol_html(found.answers),
         )
 
-    def _refreshed_view(self, photo: Any, *rest: Any, progress: Any = gr.Progress()) -> tuple:  # noqa: B008
-        """Search again after a setting changed; without a photo nothing happens."""
+    def _current_view(self, photo: Any, database: Any, *rest: Any, progress: Any = gr.Progress()) -> tuple:  # noqa: B008
+        """What the page shows for the form as it is now: a search, or the waiting view while there is no photo."""
         if not photo:
-            return tuple(gr.skip() for _ in PARTS)
-        return self._search_view(photo, *rest, progress=progress)
+            return self.waiting_view(database)
+        return self._search_view(photo, database, *rest, progress=progress)
 
     def waiting_view(self, database: Any = None) -> tuple:
         """Values for PARTS before the first search."""

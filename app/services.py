@@ -80,7 +80,7 @@ class Services:
     # ---- models -------------------------------------------------------------------------------------------------
 
     def model(self, role: str) -> VPRModel:
-        """The model of a role, loaded on first use. Raises SciceVPRError (again and again) when it cannot be loaded."""
+        """The model of a role, loaded on first use. Raises SciceVPRError (each time) when it cannot be loaded."""
         room = self._rooms[role]
         with self._loading:
             if room.model is None and room.error is None:
@@ -118,10 +118,9 @@ class Services:
 
     def _warm_up(self) -> None:
         try:
-            for role in self._rooms:
-                model = self.model(role)
-                if self.datasets:
-                    key, dataset = next(iter(self.datasets.items()))
+            models = [model for model in map(self._model_or_none, self._rooms) if model is not None]
+            for key, dataset in list(self.datasets.items())[:1]:
+                for model in models:
                     self._store.get(key, dataset, model)
         except SciceVPRError as error:
             logger.warning("warm-up stopped: %s", error)
@@ -129,6 +128,13 @@ class Services:
             logger.exception("warm-up failed")
         finally:
             self._warm.set()
+
+    def _model_or_none(self, role: str) -> VPRModel | None:
+        try:
+            return self.model(role)
+        except SciceVPRError as error:
+            logger.warning("%s", error)
+            return None
 
     @property
     def warm(self) -> bool:

@@ -15,7 +15,7 @@ import torch
 from rich import box
 from rich.table import Table
 
-from scicevpr.config import VARIANTS, Preprocessing
+from scicevpr.config import VARIANTS, Preprocessing, assets_folder
 from scicevpr.describe import Descriptors, Grouping
 from scicevpr.describe import describe as describe_photos
 from scicevpr.errors import DatasetError, UsageError
@@ -30,6 +30,7 @@ from scicevpr.places import (
     Dataset,
     Place,
     bundled_city,
+    find_descriptors,
     list_photos,
     parse_name,
     read_dataset,
@@ -103,19 +104,19 @@ def search(arguments: argparse.Namespace) -> int:
     console, found = open_console(), []
     for title, model in models:
         with show_progress(title) as step:
-            parts = [
-                _descriptors(model, [place.path for place in places], arguments, step, stage)
-                for stage, places in (("queries", queries), ("database", database))
-            ]
-        matches = ExactIndex(parts[1].values).search(parts[0].values, arguments.top)
+            described = _descriptors(model, [place.path for place in queries], arguments, step, "queries")
+            searched = _stored(model, database, arguments)
+            if searched is None:
+                searched = _descriptors(model, [place.path for place in database], arguments, step, "database")
+        matches = ExactIndex(searched.values).search(described.values, arguments.top)
         answers = list_matches(matches, database, queries, arguments.radius)
         for query, answer in zip(queries, answers, strict=True):
             show_matches(console, f"{title}: {query.name}", answer)
-        print_line(console, parts[0].protocol_line())
+        print_line(console, described.protocol_line())
         found.append(
             {
                 "title": title,
-                "protocol": {**parts[0].protocol(), "database grouping": parts[1].grouping},
+                "protocol": {**described.protocol(), "database grouping": searched.grouping},
                 "queries": [
                     {"query": str(query.path), "matches": [_match_json(match) for match in answer]}
                     for query, answer in zip(queries, answers, strict=True)
@@ -266,6 +267,13 @@ def _descriptors(
         preprocessing=_preprocessing(model, arguments),
         progress=lambda done, total: step(stage, done, total),
     )
+
+
+def _stored(model: VPRModel, database: tuple[Place, ...], arguments: argparse.Namespace) -> Descriptors | None:
+    """The bundled descriptors, where they are what would be computed now."""
+    names = [place.name for place in database]
+    packs = assets_folder() / "descriptors"
+    return find_descriptors(packs, model, names, _grouping(arguments.grouping), _preprocessing(model, arguments))
 
 
 def _pca(model: VPRModel, arguments: argparse.Namespace, step: Step) -> PCA:

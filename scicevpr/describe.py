@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scicevpr.config import Preprocessing
+from scicevpr.config import Preprocessing, Variant
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.models.model import VPRModel
 from scicevpr.preprocessing import prepare
@@ -115,6 +116,11 @@ class Descriptors:
         return " · ".join(f"{key} {value}" for key, value in self.protocol().items())
 
 
+def default_grouping(variant: Variant) -> Grouping | None:
+    """The published "sequential 16" where a descriptor depends on its batch; None where grouping cannot matter."""
+    return Grouping.sequential(DEFAULT_SEQUENTIAL) if variant.cross_image else None
+
+
 def _require_weights(model: VPRModel) -> tuple[str, bool]:
     if model.weights is not None:
         return model.weights.sha256, model.weights.trained
@@ -159,13 +165,13 @@ def describe(
     count = len(images)
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, not {batch_size}.")
-    if grouping is None and model.variant.cross_image:
-        grouping = Grouping.sequential(DEFAULT_SEQUENTIAL)
+    grouping = grouping or default_grouping(model.variant)
     groups = grouping.split(count) if grouping else Grouping.sequential(batch_size).split(count)
     preprocessing = preprocessing or model.variant.preprocessing
     weight = next(model.parameters())
-    if device is not None or dtype is not None:
-        model = model.to(device=device or weight.device, dtype=dtype or weight.dtype)
+    wanted = (torch.device(device or weight.device), dtype or weight.dtype)
+    if wanted != (weight.device, weight.dtype):
+        model = copy.deepcopy(model).to(*wanted)  # the caller's weights stay as they are
         weight = next(model.parameters())
     values = np.empty((count, model.variant.descriptor_dim), dtype=np.float32)
     started, done = time.perf_counter(), 0

@@ -28,16 +28,16 @@ class StrongAugmentation(nn.Module):
         super().__init__()
         self.geometry = K.AugmentationSequential(
             K.RandomAffine(degrees=4.0, shear=4.0, p=0.4, padding_mode="border"),
-            K.RandomResizedCrop((pixels, pixels), scale=(0.55, 1.0), ratio=(aspect / 1.3, aspect * 1.3), p=1.0),
+            K.RandomResizedCrop((pixels, pixels), scale=(0.65, 1.0), ratio=(aspect / 1.2, aspect * 1.2), p=1.0),
             data_keys=["input"],
         )
         self.colour = K.AugmentationSequential(
-            K.ColorJiggle(0.4, 0.4, 0.4, 0.06, p=0.8),
-            K.RandomGamma((0.6, 1.7), (0.9, 1.1), p=0.4),
-            K.RandomGrayscale(p=0.1),
-            K.RandomGaussianBlur((5, 5), (0.3, 1.6), p=0.25),
-            K.RandomGaussianNoise(std=0.04, p=0.3),
-            K.RandomErasing(scale=(0.02, 0.18), ratio=(0.3, 3.3), p=0.4),
+            K.ColorJitter(0.3, 0.3, 0.3, 0.03, p=0.7),
+            K.RandomGamma((0.75, 1.4), (0.95, 1.05), p=0.3),
+            K.RandomGrayscale(p=0.05),
+            K.RandomGaussianBlur((3, 3), (0.2, 1.0), p=0.2),
+            K.RandomGaussianNoise(std=0.02, p=0.25),
+            K.RandomErasing(scale=(0.02, 0.12), ratio=(0.3, 3.3), p=0.25),
             data_keys=["input"],
         )
 
@@ -46,7 +46,7 @@ class StrongAugmentation(nn.Module):
         x = photos.float() / 255
         x[mirror] = x[mirror].flip(-1)
         x = self.geometry(x)
-        cast = 1 + 0.12 * torch.randn(len(x), 3, 1, 1)
+        cast = 1 + 0.05 * torch.randn(len(x), 3, 1, 1)
         return normalise(self.colour((x * cast).clamp(0, 1)).clamp(0, 1))
 
 

@@ -25,7 +25,7 @@ from scicevpr.models.regions import pool_fused_map
 from scicevpr.places import read_dataset
 from training.augment import PublishedAugmentation
 from training.data import PhotoBank, PlaceBatch, list_training_photos, load_bank, place_batches
-from training.features import layer_map_views
+from training.features import kept_views
 from training.recipes import CrossImageRecipe, override
 from training.trainer import RunLog, freeze, halving, seed_everything, trainable, validation_recall
 
@@ -77,7 +77,14 @@ def _rows(batch: PlaceBatch) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(batch.rows))
 
 
-def train(data: Path, backbone: Path, out: Path, recipe: CrossImageRecipe, limit_cities: int | None = None) -> None:
+def train(
+    data: Path,
+    backbone: Path,
+    out: Path,
+    recipe: CrossImageRecipe,
+    limit_cities: int | None = None,
+    features: Path | None = None,
+) -> None:
     """Train and write the best model by validation Recall@5 to ``out/best.safetensors``."""
     generator = seed_everything(recipe.seed)
     model = prepare_model(recipe, backbone)
@@ -87,7 +94,7 @@ def train(data: Path, backbone: Path, out: Path, recipe: CrossImageRecipe, limit
     dataset = read_dataset(data, "val")
     views = None
     if recipe.views:
-        views = layer_map_views(model, bank, augmentation, recipe.views)
+        views = kept_views(model, bank, augmentation, recipe.views, features)
     optimiser = torch.optim.Adam(trainable(model), lr=recipe.lr)
     steps_per_epoch = len(np.unique(bank.places)) // recipe.places
     schedule = halving(optimiser, steps_per_epoch, recipe.decay_epochs, recipe.decay)
@@ -110,6 +117,8 @@ def train(data: Path, backbone: Path, out: Path, recipe: CrossImageRecipe, limit
             schedule.step()
             step += 1
             log.write(step, loss=loss.item(), mined_negatives=pairs[1].sum().item() / len(labels))
+        if (epoch + 1) % recipe.validate_every and epoch + 1 < recipe.epochs:
+            continue
         recalls = validation_recall(model, dataset)
         log.write(step, epoch=epoch, **{f"val_recall_{n}": value for n, value in recalls.items()})
         if recalls[5] + recalls[1] / 1000 > best:
@@ -125,12 +134,13 @@ def main() -> None:
     parser.add_argument("--backbone", type=Path, required=True, help="backbone.safetensors of training.pretrain")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--limit-cities", type=int)
+    parser.add_argument("--features", type=Path, help="file in which to keep the frozen backbone's features")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     recipe = override(CrossImageRecipe(), options.set)
-    train(options.data, options.backbone, options.out, recipe, options.limit_cities)
+    train(options.data, options.backbone, options.out, recipe, options.limit_cities, options.features)
 
 
 if __name__ == "__main__":

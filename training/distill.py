@@ -24,7 +24,7 @@ from scicevpr.places import read_dataset
 from training.augment import PublishedAugmentation
 from training.cross_image import head_descriptors
 from training.data import list_training_photos, load_bank, place_batches
-from training.features import layer_map_views
+from training.features import kept_views
 from training.recipes import DistillRecipe, override
 from training.trainer import RunLog, freeze, halving, seed_everything, trainable, validation_recall
 
@@ -54,15 +54,22 @@ def distillation_step(
     return recipe.gamma * similarity + recipe.eta * distance, similarity, distance
 
 
-def distill(data: Path, teacher_path: Path, out: Path, recipe: DistillRecipe, limit_cities: int | None = None) -> None:
+def distill(
+    data: Path,
+    teacher_path: Path,
+    out: Path,
+    recipe: DistillRecipe,
+    limit_cities: int | None = None,
+    features: Path | None = None,
+) -> None:
     """Train and write the best student by validation Recall@5 to ``out/best.safetensors``."""
     generator = seed_everything(recipe.seed)
     student, teacher = build_pair(recipe, teacher_path)
     log = RunLog(out, recipe)
     bank = load_bank(list_training_photos(data, limit_cities), 240, 320)
-    augmentation = PublishedAugmentation(student.variant.preprocessing.size[0])
+    augmentation = PublishedAugmentation(student.variant.preprocessing.size[0], recipe.operations)
     dataset = read_dataset(data, "val")
-    views = layer_map_views(student, bank, augmentation, max(1, recipe.views))
+    views = kept_views(student, bank, augmentation, recipe.views, features)
     optimiser = torch.optim.Adam(trainable(student), lr=recipe.lr)
     steps_per_epoch = len(np.unique(bank.places)) // recipe.places
     schedule = halving(optimiser, steps_per_epoch, recipe.decay_epochs, recipe.decay)
@@ -83,6 +90,8 @@ def distill(data: Path, teacher_path: Path, out: Path, recipe: DistillRecipe, li
             schedule.step()
             step += 1
             log.write(step, loss=total.item(), l_ms=similarity.item(), l_d=distance.item())
+        if (epoch + 1) % recipe.validate_every and epoch + 1 < recipe.epochs:
+            continue
         recalls = validation_recall(student, dataset)
         log.write(step, epoch=epoch, **{f"val_recall_{n}": value for n, value in recalls.items()})
         if recalls[5] + recalls[1] / 1000 > best:
@@ -98,12 +107,13 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, required=True, help="best.safetensors of training.cross_image")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--limit-cities", type=int)
+    parser.add_argument("--features", type=Path, help="file in which to keep the frozen backbone's features")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     recipe = override(DistillRecipe(), options.set)
-    distill(options.data, options.teacher, options.out, recipe, options.limit_cities)
+    distill(options.data, options.teacher, options.out, recipe, options.limit_cities, options.features)
 
 
 if __name__ == "__main__":

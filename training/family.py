@@ -3,7 +3,7 @@
     python -m training.procity --out data/procity --preset train      (and val, test)
     python -m training.family --data data/procity --runs runs
 
-A stage whose result is already in the runs folder is not run again.
+A stage that is already finished in the runs folder is not run again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from training.cross_image import train
 from training.distill import distill
 from training.pretrain import pretrain
 from training.publish import publish
+from training.trainer import FINISHED
 
 log = logging.getLogger("training.family")
 
@@ -30,18 +31,20 @@ def run_family(data: Path, runs: Path, assets: Path, limit_cities: int | None = 
     teacher = runs / "super-cricavpr-t" / "best.safetensors"
     student = runs / "scicevpr-t" / "best.safetensors"
     baseline = runs / "cricavpr-t" / "best.safetensors"
+    features = runs / "features.safetensors"
     stages = (
         (backbone, lambda: pretrain(data, backbone.parent, recipes.SHIPPED_PRETRAIN, data, limit_cities)),
-        (teacher, lambda: train(data, backbone, teacher.parent, recipes.SHIPPED_SUPER, limit_cities)),
-        (student, lambda: distill(data, teacher, student.parent, recipes.SHIPPED_DISTILL, limit_cities)),
+        (teacher, lambda: train(data, backbone, teacher.parent, recipes.SHIPPED_SUPER, limit_cities, features)),
+        (student, lambda: distill(data, teacher, student.parent, recipes.SHIPPED_DISTILL, limit_cities, features)),
         (baseline, lambda: train(data, backbone, baseline.parent, recipes.SHIPPED_CRICA, limit_cities)),
     )
     for result, stage in stages:
-        if result.exists():
-            log.info("%s is there already", result)
+        if (result.parent / FINISHED).exists():
+            log.info("%s is finished already", result.parent)
             continue
         log.info("making %s", result)
         stage()
+    features.unlink(missing_ok=True)
     publish(runs, assets)
 
 

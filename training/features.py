@@ -7,11 +7,16 @@ augmented views passes through it once; batches are then drawn from the kept map
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from scicevpr.errors import WeightsError
+from scicevpr.models.checkpoint_io import read_metadata
 from scicevpr.models.model import VPRModel
+from scicevpr.models.weights import hash_tensors
 from training.augment import PublishedAugmentation
 from training.data import PhotoBank
 
@@ -44,3 +49,25 @@ def layer_map_views(
             if progress is not None:
                 progress(view * len(bank) + min(start + batch, len(bank)), views * len(bank))
     return kept
+
+
+def kept_views(
+    model: VPRModel, bank: PhotoBank, augmentation: PublishedAugmentation, views: int, file: Path | None
+) -> Tensor:
+    """:func:`layer_map_views`, read from ``file`` if it is there and written to it if not (None: computed anew).
+
+    Teacher and student share backbone and photos, so both stages may name the same file; it must not outlive them.
+
+    Raises:
+        WeightsError: the file was made from another backbone or other photos.
+    """
+    stamp = f"{hash_tensors(model.backbone.state_dict())} {len(bank)} {views}"
+    if file is not None and file.exists():
+        if read_metadata(file).get("made_from") != stamp:
+            raise WeightsError(f"{file} holds features of another backbone or other photos. Delete it and run again.")
+        return load_file(file)["maps"]
+    maps = layer_map_views(model, bank, augmentation, views)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"maps": maps}, file, {"made_from": stamp})
+    return maps

@@ -75,9 +75,11 @@ def _learning_rate(step: int, total: int, recipe: PretrainRecipe) -> float:
     return recipe.last_lr + 0.5 * (recipe.lr - recipe.last_lr) * (1 + math.cos(math.pi * progress))
 
 
-def _endless(bank: PhotoBank, recipe: PretrainRecipe, generator: np.random.Generator) -> Iterator[PlaceBatch]:
+def _endless(
+    bank: PhotoBank, recipe: PretrainRecipe, cities: int | None, generator: np.random.Generator
+) -> Iterator[PlaceBatch]:
     while True:
-        yield from place_batches(bank, recipe.places, recipe.photos, cities=recipe.cities, generator=generator)
+        yield from place_batches(bank, recipe.places, recipe.photos, cities=cities, generator=generator)
 
 
 def _mirrored(batch: PlaceBatch, share: float, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -104,7 +106,7 @@ def pretrain(data: Path, out: Path, recipe: PretrainRecipe, validation: Path | N
         height = min(240, phase.pixels * 5 // 4)
         bank = load_bank(paths, height, height * 4 // 3)
         augmentation = StrongAugmentation(phase.pixels)
-        batches = _endless(bank, recipe, generator)
+        batches = _endless(bank, recipe, phase.cities, generator)
         for _ in range(phase.steps):
             batch = next(batches)
             mirror, labels = _mirrored(batch, recipe.mirror, generator)

@@ -10,10 +10,15 @@ from scicevpr.errors import UsageError
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of pretraining at one input size."""
+    """A stretch of pretraining at one input size.
+
+    ``cities`` bounds how many cities a batch shows (None: any). Batches over all cities are easier to begin with;
+    batches of two cities leave only near places to tell apart.
+    """
 
     pixels: int
     steps: int
+    cities: int | None = None
 
 
 @dataclass(frozen=True)
@@ -21,18 +26,17 @@ class PretrainRecipe:
     """A T backbone from scratch on ProCity: supervised InfoNCE over places."""
 
     seed: int = 0
-    phases: tuple[Phase, ...] = (Phase(112, 560), Phase(168, 90), Phase(224, 40))
-    places: int = 32
+    phases: tuple[Phase, ...] = (Phase(112, 450), Phase(112, 300, 2), Phase(168, 80, 2), Phase(224, 40, 2))
+    places: int = 24
     photos: int = 4
-    cities: int | None = 2
     temperature: float = 0.07
     class_token_weight: float = 0.5
     mirror: float = 0.5
-    lr: float = 8e-4
+    lr: float = 6e-4
     last_lr: float = 1e-5
-    warmup: int = 60
+    warmup: int = 30
     weight_decay: float = 0.05
-    validate_every: int = 140
+    validate_every: int = 200
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class CrossImageRecipe:
 
     Published: 72 places x 4 photos, Adam 1e-4 halved every 3 epochs, RandAugment with 3 operations, 10 epochs, best
     Recall@5 on validation. ``views`` is 0 for fresh augmentation every step; with a frozen backbone a fixed number of
-    augmented views can be passed through it once and kept.
+    augmented views can be passed through it once and kept. ``validate_every`` counts epochs.
     """
 
     variant: str = "super-cricavpr-t"
@@ -57,6 +61,7 @@ class CrossImageRecipe:
     operations: int = 3
     miner_epsilon: float = 0.1
     views: int = 0
+    validate_every: int = 1
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,10 @@ class DistillRecipe:
     decay_epochs: int = 3
     gamma: float = 1.0
     eta: float = 1.0
+    operations: int = 3
     miner_epsilon: float = 0.1
-    views: int = 0
+    views: int = 1
+    validate_every: int = 1
 
 
 R = TypeVar("R", PretrainRecipe, CrossImageRecipe, DistillRecipe)
@@ -110,7 +117,12 @@ def override(recipe: R, assignments: list[str]) -> R:
 
 
 SHIPPED_PRETRAIN = PretrainRecipe()
-SHIPPED_SUPER = CrossImageRecipe(variant="super-cricavpr-t", views=2)
-SHIPPED_CRICA = CrossImageRecipe(variant="cricavpr-t", places=36)
-SHIPPED_DISTILL = DistillRecipe(views=2)
-"""The recipes of the weights in ``assets/weights``; ``python -m training.family`` runs them."""
+SHIPPED_SUPER = CrossImageRecipe(
+    variant="super-cricavpr-t", views=1, epochs=16, lr=5e-4, decay_epochs=6, validate_every=4
+)
+SHIPPED_DISTILL = DistillRecipe(views=1, epochs=16, lr=5e-4, decay_epochs=6, validate_every=4)
+SHIPPED_CRICA = CrossImageRecipe(variant="cricavpr-t", pixels=168, places=36, epochs=3, lr=1e-3, decay_epochs=2)
+"""The recipes of the weights in ``assets/weights``; ``python -m training.family`` runs them.
+
+An epoch of ProCity's 896 training places has 12 steps, one of GSV-Cities about 870: hence more epochs, a higher rate.
+"""

@@ -18,6 +18,9 @@ from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.models.model import VPRModel
 from scicevpr.places import Dataset
 
+FINISHED = "finished"
+"""Name of the empty file that marks a run that went to its end."""
+
 
 def seed_everything(seed: int) -> np.random.Generator:
     """Seed Python, NumPy and torch; return the generator from which batches are drawn."""
@@ -56,7 +59,8 @@ class RunLog:
         self._csv.flush()
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files and mark the run as finished."""
+        (self.folder / FINISHED).touch()
         self._csv.close()
         if self._board is not None:
             self._board.close()

@@ -15,6 +15,12 @@ TRAINING = Path(__file__).resolve().parents[2] / "training" / "README.md"
 LOGO = Path(__file__).resolve().parents[1] / "static" / "logo.svg"
 
 
+MISSING_ADVICE = (
+    "Put its weights into assets/weights (the training package makes them), or start the app with --allow-untrained "
+    "just to look at the page."
+)
+
+
 def training_link() -> str | None:
     """Where the training package can be read: on a Space its folder, elsewhere its README served by the app."""
     space = os.environ.get("SPACE_ID")
@@ -45,7 +51,7 @@ def notice_html(states: Sequence[ModelState], problems: Sequence[str] = (), warm
     banners = []
     for state in states:
         if state.state == "missing":
-            banners.append(_banner("alarm", f"{state.title} cannot be used.", state.message))
+            banners.append(_banner("alarm", f"{state.title} cannot be used.", f"{state.message} {MISSING_ADVICE}"))
     untrained = [state.title for state in states if state.state == "ready" and not state.trained]
     if untrained:
         names = " and ".join(untrained)

@@ -100,18 +100,16 @@ def build(services: Services, notice: gr.HTML) -> FindParts:
     form = [photo, database, k, company, east, north]
     shown = {"show_progress_on": [stable, baseline]}
 
-    def search(event, **options):
+    def search(event, handler, **options):
         """A search that empties the page when it fails, so that no old answer stands beside a new photo."""
-        searched = event(handlers.search_view, form, parts, **QUIET, **MODEL, **shown, **options)
+        searched = event(handler, form, parts, **QUIET, **MODEL, **shown, **options)
         searched.failure(handlers.waiting_view, [database], parts, queue=False, **QUIET)
 
-    search(go.click)
-    search(photo.input)
-    picked = examples.select(handlers.example, [database], [photo], show_progress="hidden", **QUIET)
-    search(picked.success)
-    for setting in (k.change, company.change, east.submit, north.submit):
-        setting(handlers.refreshed_view, form, parts, trigger_mode="always_last", **QUIET, **MODEL, **shown)
-    photo.clear(handlers.waiting_view, [database], parts, queue=False, show_progress="hidden", **QUIET)
+    # change, not input: gradio sends input for a removed photo as well, and with the old photo
+    search(go.click, handlers.search_view)
+    for event in (photo.change, k.change, company.change, east.submit, north.submit):
+        search(event, handlers.current_view, trigger_mode="always_last")
+    examples.select(handlers.example, [database], [photo], show_progress="hidden", **QUIET)
     database.input(
         handlers.other_database, [database], [photo, examples, *parts], queue=False, show_progress="hidden", **QUIET
     )

@@ -47,14 +47,18 @@ def region_boxes(grid: tuple[int, int] = (16, 16)) -> tuple[Region, ...]:
 
 
 class GeM(nn.Module):
-    """Generalised mean over positions with one learnable exponent ``p`` (initially 3). [B, C, h, w] -> [B, C]."""
+    """Generalised mean over positions with one learnable exponent ``p`` (initially 3). [B, C, h, w] -> [B, C].
+
+    Computed in float32 at least: in float16 the powers would overflow and the floor would vanish.
+    """
 
     def __init__(self, p: float = 3.0) -> None:
         super().__init__()
         self.p = nn.Parameter(torch.full((1,), p))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.clamp(min=GEM_EPS).pow(self.p).mean(dim=(-2, -1)).pow(1 / self.p)
+        p = self.p if self.p.dtype == torch.float64 else self.p.float()
+        return x.to(p.dtype).clamp(min=GEM_EPS).pow(p).mean(dim=(-2, -1)).pow(1 / p).to(x.dtype)
 
 
 def pool_fused_map(fused: Tensor, gem: GeM) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scicevpr.places.layouts import Dataset, bundled_city, list_photos, read_dataset, read_folders
 from scicevpr.places.names import Place, format_name, parse_name
-from scicevpr.places.packs import load_descriptors, save_descriptors
+from scicevpr.places.packs import find_descriptors, load_descriptors, save_descriptors
 from scicevpr.places.positives import distances, positives, utm_array
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Place",
     "bundled_city",
     "distances",
+    "find_descriptors",
     "format_name",
     "list_photos",
     "load_descriptors",

@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,8 @@ import numpy as np
 from scicevpr.errors import IndexMismatchError, UsageError
 
 if TYPE_CHECKING:
-    from scicevpr.describe import Descriptors
+    from scicevpr.config import Preprocessing
+    from scicevpr.describe import Descriptors, Grouping
     from scicevpr.models.model import VPRModel
 
 FORMAT = "scicevpr-descriptors-1"
@@ -87,6 +89,31 @@ def load_descriptors(
         _check_names(path, stored_names, list(names))
     record["preprocessing"] = _restored(record.get("preprocessing", {}))
     return Descriptors(values=stored.astype(np.float32), **record), stored_names
+
+
+def find_descriptors(
+    folder: Path | str, model: VPRModel, names: Sequence[str], grouping: Grouping | None, preprocessing: Preprocessing
+) -> Descriptors | None:
+    """Return the descriptors of the first pack in a folder that was made by this model, for these photos, under this
+    grouping (None: the default of `describe`) and preprocessing; None where there is no such pack.
+
+    Packs that belong to something else are passed over silently; a model without weights never matches.
+    """
+    from scicevpr.describe import default_grouping
+
+    if model.weights is None or not Path(folder).is_dir():
+        return None
+    wanted = grouping or default_grouping(model.variant)
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        try:
+            descriptors, _ = load_descriptors(path, model, names)
+        except IndexMismatchError:
+            continue
+        same_type = descriptors.dtype == str(next(model.parameters()).dtype).removeprefix("torch.")
+        same_batches = not model.variant.cross_image or descriptors.grouping == wanted.label
+        if same_type and same_batches and descriptors.preprocessing == asdict(preprocessing):
+            return descriptors
+    return None
 
 
 def _check_model(path: Path, record: dict, model: VPRModel) -> None:

@@ -157,6 +157,7 @@ def test_notices_tell_missing_from_untrained():
     missing = notice_html([replace(ready, state="missing", message="Download them.")])
     assert "A cannot be used" in missing
     assert "Download them." in missing
+    assert "assets/weights" in missing
     assert "Warming up" in notice_html([replace(ready, state="waiting")], warm=False)
 
 

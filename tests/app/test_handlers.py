@@ -42,10 +42,11 @@ def test_waiting_view_has_the_same_parts_and_shows_the_city(handlers):
     assert len(values["map"].data[0].x) == 48
 
 
-def test_changed_settings_without_a_photo_do_nothing(handlers):
-    values = handlers.refreshed_view(None, None, 5, 0, None, None)
-    assert len(values) == len(PARTS)
-    assert all(value == gr.skip() for value in values)
+def test_the_current_view_waits_without_a_photo_and_searches_with_one(services, handlers):
+    assert "Pick a photo" in handlers.current_view(None, None, 5, 0, None, None)[PARTS.index("stable")]
+    query = services.dataset(None)[1].queries[1]
+    values = handlers.current_view(payload(query.path), None, 2, 0, None, None)
+    assert values[PARTS.index("stable")].count('data-verdict="') == 2
 
 
 @pytest.mark.parametrize(

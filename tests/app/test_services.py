@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import standin
+from PIL import Image
 
 import app.store as store_module
 from app.queries import company_of, known_position, query_place, spread_over_conditions, whole_number
@@ -129,7 +130,9 @@ def test_unreadable_photos_are_refused(services, tmp_path):
     whole = services.dataset(None)[1].queries[0].path.read_bytes()
     cut = tmp_path / "cut.jpg"
     cut.write_bytes(whole[: len(whole) // 2])
-    for path in (text, cut, tmp_path / "missing.jpg"):
+    huge = tmp_path / "huge.png"
+    Image.new("1", (9000, 8000)).save(huge)
+    for path in (text, cut, huge, tmp_path / "missing.jpg"):
         with pytest.raises(ImageError, match=path.name):
             services.find(path, path.name)
 
@@ -143,7 +146,7 @@ def test_missing_weights_are_told_and_keep_being_told(city_folder):
     )
     services.warm_up().join(20)
     assert services.warm
-    assert [state.state for state in services.model_states()] == ["missing", "waiting"]
+    assert [state.state for state in services.model_states()] == ["missing", "missing"]
     for _ in range(2):
         with pytest.raises(WeightsError, match="training package"):
             services.find(standin.noise_photo())

@@ -94,9 +94,7 @@ def test_augmentations_keep_shape_and_range(toy_city: Path) -> None:
 
 
 def test_pretraining_lowers_its_loss_and_is_seeded(toy_city: Path, tmp_path: Path) -> None:
-    recipe = PretrainRecipe(
-        phases=(Phase(56, 6),), places=4, cities=None, warmup=2, mirror=0.0, validate_every=100, lr=1e-3
-    )
+    recipe = PretrainRecipe(phases=(Phase(56, 6),), places=4, warmup=2, mirror=0.0, validate_every=100, lr=1e-3)
     states = []
     for run in ("a", "b"):
         pretrain(toy_city, tmp_path / run, recipe, None, None)
@@ -147,10 +145,9 @@ def test_distillation_freezes_backbone_and_convolution(toy_city: Path, backbone:
 
 
 def test_recipe_overrides() -> None:
-    recipe = override(PretrainRecipe(), ["lr=0.001", "phases=112x5,224x2", "cities=none"])
+    recipe = override(PretrainRecipe(), ["lr=0.001", "phases=112x5,224x2x1"])
     assert recipe.lr == 0.001
-    assert recipe.phases == (Phase(112, 5), Phase(224, 2))
-    assert recipe.cities is None
+    assert recipe.phases == (Phase(112, 5), Phase(224, 2, 1))
     with pytest.raises(UsageError, match="no 'rate'"):
         override(PretrainRecipe(), ["rate=1"])
     with pytest.raises(UsageError, match="no valid value"):

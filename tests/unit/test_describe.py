@@ -1,0 +1,122 @@
+"""Describing: groupings, batch dependence as published, and what is recorded with a result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scicevpr.describe import Grouping, describe
+from scicevpr.errors import UsageError, WeightsError
+from scicevpr.models import WeightsInfo, build_model
+from scicevpr.places import find_descriptors, save_descriptors
+
+
+def _model(name: str):
+    torch.manual_seed(1)
+    model = build_model(name)
+    model.weights = WeightsInfo(source="test", sha256="0123456789ab", trained_on="nothing", trained=False)
+    return model
+
+
+@pytest.fixture(scope="module")
+def photos() -> torch.Tensor:
+    return torch.randn(5, 3, 224, 224, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture(scope="module")
+def stable():
+    return _model("scicevpr-t")
+
+
+@pytest.fixture(scope="module")
+def baseline():
+    return _model("cricavpr-t")
+
+
+def test_groupings_split_and_label() -> None:
+    assert Grouping.alone().split(2) == [(0,), (1,)]
+    assert Grouping.sequential(2).split(5) == [(0, 1), (2, 3), (4,)]
+    assert Grouping.explicit([[2, 0], [1]]).split(3) == [(2, 0), (1,)]
+    assert Grouping.parse("sequential:16").label == "sequential 16"
+    assert Grouping.parse("alone") == Grouping.alone()
+    assert Grouping.explicit([[0], [1]]).label == "2 explicit groups"
+
+
+@pytest.mark.parametrize("groups", [[[0, 1]], [[0, 1], [1, 2]], [[0, 1, 2, 3]]])
+def test_explicit_groups_must_hold_every_photo_once(groups) -> None:
+    with pytest.raises(UsageError, match="exactly one group"):
+        Grouping.explicit(groups).split(3)
+
+
+@pytest.mark.parametrize("text", ["", "sequential:0", "sequential:many", "shuffled", "alone 3"])
+def test_unknown_groupings_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="rouping"):
+        Grouping.parse(text)
+
+
+def test_scicevpr_does_not_depend_on_its_batch(stable, photos) -> None:
+    alone = describe(stable, photos, grouping=Grouping.alone()).values
+    for grouping in (Grouping.sequential(5), Grouping.sequential(2), Grouping.explicit([[4, 0], [3, 1, 2]])):
+        assert np.abs(describe(stable, photos, grouping=grouping).values - alone).max() <= 5e-7
+    np.testing.assert_allclose(np.linalg.norm(alone, axis=1), 1, atol=1e-6)
+
+
+def test_cricavpr_depends_on_who_shares_its_batch_but_not_on_their_order(baseline, photos) -> None:
+    alone = describe(baseline, photos, grouping=Grouping.alone()).values
+    together = describe(baseline, photos, grouping=Grouping.sequential(5)).values
+    turned = describe(baseline, photos, grouping=Grouping.explicit([[4, 2, 0, 1, 3]])).values
+    assert np.abs(together - alone).max() > 1e-4
+    assert np.abs(together - turned).max() <= 5e-7
+
+
+def test_the_default_grouping_is_recorded(stable, baseline, photos) -> None:
+    assert describe(baseline, photos).grouping == "sequential 16"
+    result = describe(stable, photos, batch_size=2)
+    assert result.grouping == "independent of the batch"
+    line = result.protocol_line()
+    assert "scicevpr-t" in line
+    assert "0123456789ab (NOT trained)" in line
+    assert "224x224 bilinear, antialias" in line
+
+
+def test_progress_and_training_mode(stable, photos) -> None:
+    steps = []
+    stable.train()
+    describe(stable, photos, batch_size=2, progress=lambda done, total: steps.append((done, total)))
+    assert steps == [(2, 5), (4, 5), (5, 5)]
+    assert stable.training
+    stable.eval()
+
+
+def test_another_precision_leaves_the_callers_model_alone(stable, photos) -> None:
+    before = {name: tensor.clone() for name, tensor in stable.state_dict().items()}
+    half = describe(stable, photos[:2], dtype=torch.bfloat16)
+    assert half.dtype == "bfloat16"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in stable.state_dict().items())
+    full = describe(stable, photos[:2]).values
+    assert 0 < np.abs(half.values - full).max() < 0.02
+
+
+def test_a_model_without_weights_refuses(photos) -> None:
+    model = build_model("scicevpr-t")
+    with pytest.raises(WeightsError, match="no weights loaded"):
+        describe(model, photos)
+    model.allow_untrained = True
+    assert not describe(model, photos[:1]).trained
+
+
+def test_packs_are_found_only_where_everything_agrees(baseline, stable, photos, tmp_path: Path) -> None:
+    names = [f"{i}.jpg" for i in range(5)]
+    own = baseline.variant.preprocessing
+    described = describe(baseline, photos)
+    save_descriptors(tmp_path / "a.safetensors", described, names)
+    found = find_descriptors(tmp_path, baseline, names, None, own)
+    np.testing.assert_allclose(found.values, described.values, atol=1e-3)
+    assert find_descriptors(tmp_path, baseline, names, Grouping.alone(), own) is None
+    assert find_descriptors(tmp_path, baseline, names[::-1], None, own) is None
+    assert find_descriptors(tmp_path, stable, names, None, own) is None
+    assert find_descriptors(tmp_path, baseline, names, None, type(own)(antialias=not own.antialias)) is None
+    assert find_descriptors(tmp_path / "nowhere", baseline, names, None, own) is None
