@@ -17,9 +17,9 @@ from scicevpr.describe import describe
 from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.weights import load_model, save_backbone, save_weights
 from scicevpr.places import bundled_city, save_descriptors
+from training.results import MODELS, write_results
 
-MODELS = ("super-cricavpr-t", "scicevpr-t", "cricavpr-t")
-TRAINED_ON = "ProCity train cities (procedural, 12 cities), from scratch by this project; not official"
+TRAINED_ON = "ProCity train cities 1-7 (procedural), from scratch by this project; not official"
 
 
 def _load_run(name: str, runs: Path) -> VPRModel:
@@ -55,9 +55,10 @@ def publish_descriptors(assets: Path) -> None:
 
 
 def publish(runs: Path, assets: Path) -> None:
-    """Weights, then the descriptors that they give."""
+    """Weights, then the descriptors that they give and what they score."""
     publish_weights(runs, assets)
     publish_descriptors(assets)
+    write_results(assets / "weights")
 
 
 def main() -> None:
