@@ -92,8 +92,3 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
     started = time.perf_counter()
     result = work()
     return result, (time.perf_counter() - started) * 1000.0
-
-
-def grouping_words(label: str) -> str:
-    """A grouping label in words for the page: "1 explicit groups" becomes "together in one batch"."""
-    return "all in one batch" if label.endswith("explicit groups") else label

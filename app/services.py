@@ -13,7 +13,6 @@ from PIL import Image
 
 from app.queries import (
     company_of,
-    grouping_words,
     judged,
     known_position,
     query_place,
@@ -265,8 +264,8 @@ class Services:
             "weights": query.protocol()["weights"],
             "input": query.protocol()["resize"],
             "descriptor": f"{model.variant.descriptor_dim} values, {query.dtype} on {query.device}",
-            "query batch": grouping_words(query.grouping),
-            "database batches": grouping_words(database.descriptors.grouping),
+            "query batch": "alone" if len(query.values) == 1 else f"with {len(query.values) - 1} of the query list",
+            "database batches": database.descriptors.grouping,
             "database": f"{key}, {dataset.split}, {len(dataset.database)} photos ({database.source})",
             "search": "exact, L2",
             "right within": f"{RADIUS:.0f} m",

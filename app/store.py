@@ -12,13 +12,12 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from scicevpr.describe import DEFAULT_SEQUENTIAL, Descriptors, Grouping, describe
-from scicevpr.errors import IndexMismatchError
+from scicevpr.describe import Descriptors, describe
 from scicevpr.models.model import VPRModel
-from scicevpr.places import Dataset, load_descriptors, save_descriptors
+from scicevpr.places import Dataset, find_descriptors, save_descriptors
 from scicevpr.retrieval import ExactIndex
 
 logger = logging.getLogger(__name__)
@@ -46,11 +45,6 @@ class _Job:
 
     def advance(self, done: int, total: int) -> None:
         self.done, self.total = done, total
-
-
-def database_grouping(model: VPRModel) -> Grouping | None:
-    """How the database is batched: file order, 16 a batch (as published) where it matters; freely where it does not."""
-    return Grouping.sequential(DEFAULT_SEQUENTIAL) if model.variant.cross_image else None
 
 
 def user_cache_folder() -> Path:
@@ -101,7 +95,7 @@ class DescriptorStore:
             descriptors, source = self._stored(dataset, model) or (None, "")
             if descriptors is None:
                 photos = [place.path for place in dataset.database]
-                descriptors = describe(model, photos, grouping=database_grouping(model), progress=advance)
+                descriptors = describe(model, photos, progress=advance)
                 source = "computed here"
                 self._keep(dataset, model, descriptors)
             job.result = Described(descriptors, ExactIndex(descriptors.values), source)
@@ -116,20 +110,12 @@ class DescriptorStore:
         if model.weights is None:
             return None
         names = [place.name for place in dataset.database]
-        bundled = sorted(self.packs.glob("*.safetensors")) if self.packs and self.packs.is_dir() else []
-        own = [self._cache_file(dataset, model)] if self.cache else []
-        wanted = database_grouping(model)
-        for path, source in [*((pack, "bundled pack") for pack in bundled), *((file, "cache") for file in own)]:
-            if not path.is_file():
-                continue
-            try:
-                descriptors, _ = load_descriptors(path, model, names)
-            except IndexMismatchError as error:
-                logger.debug("passed over: %s", error)
-                continue
-            same_resize = descriptors.preprocessing == asdict(model.variant.preprocessing)
-            if same_resize and (wanted is None or descriptors.grouping == wanted.label):
-                return descriptors, source
+        folders = [(self.packs, "bundled pack")] if self.packs else []
+        folders += [(self._cache_file(dataset, model).parent, "cache")] if self.cache else []
+        for folder, source in folders:
+            found = find_descriptors(folder, model, names, None, model.variant.preprocessing)
+            if found is not None:
+                return found, source
         return None
 
     def _cache_file(self, dataset: Dataset, model: VPRModel) -> Path:
@@ -138,7 +124,7 @@ class DescriptorStore:
             state = place.path.stat() if place.path.exists() else None
             facts.append(f"{place.name} {state.st_size if state else 0} {state.st_mtime_ns if state else 0}")
         digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
-        return self.cache / "descriptors" / f"{model.variant.name}-{digest}.safetensors"
+        return self.cache / "descriptors" / digest / f"{model.variant.name}.safetensors"
 
     def _keep(self, dataset: Dataset, model: VPRModel, descriptors: Descriptors) -> None:
         if self.cache is None or model.weights is None:

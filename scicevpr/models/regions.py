@@ -5,6 +5,7 @@ One list of boxes serves pooling, the explanations and the overlay drawn on scre
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +48,7 @@ def region_boxes(grid: tuple[int, int] = (16, 16)) -> tuple[Region, ...]:
 
 
 class GeM(nn.Module):
-    """Generalised mean over positions with one learnable exponent ``p`` (initially 3). [B, C, h, w] -> [B, C].
+    """Generalised mean over regions with one learnable exponent ``p`` (initially 3).
 
     Computed in float32 at least: in float16 the powers would overflow and the floor would vanish.
     """
@@ -56,16 +57,17 @@ class GeM(nn.Module):
         super().__init__()
         self.p = nn.Parameter(torch.full((1,), p))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, regions: Sequence[Region]) -> Tensor:
+        """[B, C, h, w] -> [B, len(regions), C]. Regions overlap, so the powers are taken once for all."""
         p = self.p if self.p.dtype == torch.float64 else self.p.float()
-        return x.to(p.dtype).clamp(min=GEM_EPS).pow(p).mean(dim=(-2, -1)).pow(1 / p).to(x.dtype)
+        powers = x.to(p.dtype).clamp(min=GEM_EPS).pow(p)
+        means = [powers[..., r.top : r.bottom, r.left : r.right].mean(dim=(-2, -1)) for r in regions]
+        return torch.stack(means, dim=1).pow(1 / p).to(x.dtype)
 
 
 def pool_fused_map(fused: Tensor, gem: GeM) -> Tensor:
     """Super-CricaVPR and SciceVPR: GeM per region, then L2 per region. [B, C, h, w] -> [B, 14, C]."""
-    boxes = region_boxes(tuple(fused.shape[-2:]))
-    vectors = [gem(fused[..., r.top : r.bottom, r.left : r.right]) for r in boxes]
-    return F.normalize(torch.stack(vectors, dim=1), dim=-1)
+    return F.normalize(gem(fused, region_boxes(tuple(fused.shape[-2:]))), dim=-1)
 
 
 def pool_class_token_and_map(class_token: Tensor, patch_map: Tensor, gem: GeM) -> Tensor:
@@ -73,7 +75,5 @@ def pool_class_token_and_map(class_token: Tensor, patch_map: Tensor, gem: GeM) -
 
     [B, C] and [B, C, h, w] -> [B, 14, C].
     """
-    normed = F.normalize(patch_map, dim=1)
-    boxes = region_boxes(tuple(patch_map.shape[-2:]))[1:]
-    vectors = [gem(normed[..., r.top : r.bottom, r.left : r.right]) for r in boxes]
-    return torch.stack([class_token, *vectors], dim=1)
+    cells = region_boxes(tuple(patch_map.shape[-2:]))[1:]
+    return torch.cat([class_token[:, None], gem(F.normalize(patch_map, dim=1), cells)], dim=1)

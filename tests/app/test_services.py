@@ -60,7 +60,7 @@ def test_company_changes_the_baseline_and_never_scicevpr(services):
     assert [hit.similarity for hit in together.baseline.hits] != [hit.similarity for hit in alone.baseline.hits]
     names = [place.name for place in together.batch.company]
     assert names == [place.name for place in services.dataset(None)[1].queries[1:8]]
-    assert together.baseline.protocol["query batch"] == "all in one batch"
+    assert together.baseline.protocol["query batch"] == "with 7 of the query list"
 
 
 def test_company_wraps_around_and_starts_at_the_top_for_strangers(services):

@@ -1,0 +1,102 @@
+"""What ships in assets/: weights, descriptors, the city, and the numbers printed about them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scicevpr.config import assets_folder
+from scicevpr.describe import Grouping, describe
+from scicevpr.evaluation.benchmark import evaluate
+from scicevpr.models.weights import load_model
+from scicevpr.places import bundled_city, find_descriptors, positives, utm_array
+
+ROOT = Path(__file__).parents[2]
+MODELS = ("scicevpr-t", "super-cricavpr-t", "cricavpr-t")
+
+
+@pytest.fixture(scope="module")
+def city():
+    return bundled_city()
+
+
+@pytest.fixture(scope="module")
+def results() -> dict:
+    return json.loads((assets_folder() / "weights" / "results.json").read_text())
+
+
+def test_the_city_is_what_its_card_says(city) -> None:
+    assert len(city.database) == 480
+    assert len(city.queries) == 400
+    counts = {c: sum(p.condition == c for p in city.queries) for c in city.conditions}
+    assert counts == dict.fromkeys(("day", "overcast", "autumn", "rain", "fog", "snow", "dusk", "night"), 50)
+    right = positives(utm_array(city.database), utm_array(city.queries))
+    assert min(map(len, right)) >= 5
+    for query, rows in zip(city.queries, right, strict=True):
+        turns = [abs((city.database[r].heading - query.heading + 180) % 360 - 180) for r in rows]
+        assert min(turns) <= 31  # headings are rounded to whole degrees in the names
+
+
+def test_every_example_is_a_query_of_the_city(city) -> None:
+    examples = json.loads((assets_folder() / "examples.json").read_text())
+    assert len(examples) >= 8
+    assert {e["name"] for e in examples} <= {p.name for p in city.queries}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_bundled_descriptors_are_those_of_the_bundled_weights(name: str, city) -> None:
+    model = load_model(name)
+    assert model.weights.trained
+    names = [place.name for place in city.database]
+    pack = find_descriptors(assets_folder() / "descriptors", model, names, None, model.variant.preprocessing)
+    assert pack is not None
+    first = [place.path for place in city.database[:16]]  # the first batch of "sequential 16"
+    fresh = describe(model, first).values
+    assert np.abs(pack.values[:16] - fresh).max() < 1e-3  # stored as float16
+
+
+def test_the_three_models_share_one_backbone() -> None:
+    states = [load_model(name).state_dict() for name in MODELS]
+    shared = [k for k in states[0] if k.startswith("backbone.")]
+    assert shared
+    for key in shared:
+        assert (states[0][key] == states[1][key]).all()
+        assert (states[0][key] == states[2][key]).all()
+
+
+def test_scicevpr_answers_alike_in_every_batch_and_cricavpr_does_not(city) -> None:
+    queries = [place.path for place in city.queries[:24]]
+    shuffled = Grouping.explicit([list(range(0, 24, 2)), list(range(1, 24, 2))])
+    stable, baseline = load_model("scicevpr-t"), load_model("cricavpr-t")
+    alone = describe(stable, queries, grouping=Grouping.alone()).values
+    for grouping in (Grouping.sequential(16), Grouping.sequential(5), shuffled):
+        assert np.abs(describe(stable, queries, grouping=grouping).values - alone).max() <= 5e-7
+    drift = describe(baseline, queries, grouping=Grouping.sequential(16)).values
+    assert np.abs(drift - describe(baseline, queries, grouping=Grouping.alone()).values).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_recall_on_the_bundled_city_is_as_printed_and_well_above_the_baselines(city, results) -> None:
+    row = results["SciceVPR-T, queries in file order"]
+    result = evaluate(load_model("scicevpr-t"), city, ns=(1, 5, 10), batch_size=11)
+    printed = row["overall"]["recall_percent"]
+    for n in (1, 5, 10):
+        assert result.overall.recalls[n] == pytest.approx(printed[str(n)], abs=0.51)  # two queries: other processors
+    for baseline in ("HOG", "colour histogram"):
+        [title] = [key for key in results if baseline.lower() in key.lower()]
+        assert result.overall.recalls[1] > results[title]["overall"]["recall_percent"]["1"] + 5
+
+
+def test_the_printed_tables_are_the_measured_ones(results) -> None:
+    for page in (ROOT / "README.md", assets_folder() / "weights" / "README.md"):
+        text = page.read_text()
+        for title, result in results.items():
+            [line] = re.findall(rf"^\| {re.escape(title)} \|(.*)$", text, flags=re.MULTILINE)
+            shown = [float(cell) for cell in line.split("|") if cell.strip()]
+            recalls = result["overall"]["recall_percent"]
+            each = [scores["recall_percent"]["1"] for _, scores in sorted(result["conditions"].items())]
+            np.testing.assert_allclose(shown, [*recalls.values(), *each], atol=0.051)
