@@ -46,9 +46,10 @@ def distillation_step(
     student: VPRModel, teacher: VPRModel, maps: Tensor, labels: Tensor, recipe: DistillRecipe
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One batch of kept maps [B, M*C, rows, columns] -> (L_T, L_MS, L_D)."""
-    with torch.no_grad():
-        target = head_descriptors(teacher, maps)
-    descriptors = head_descriptors(student, maps)
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # the networks only: the losses need float32
+        with torch.no_grad():
+            target = head_descriptors(teacher, maps)
+        descriptors = head_descriptors(student, maps)
     similarity = multi_similarity_loss(descriptors, labels, mine_pairs(descriptors, labels, recipe.miner_epsilon))
     distance = distillation_loss(descriptors, target)
     return recipe.gamma * similarity + recipe.eta * distance, similarity, distance
@@ -80,10 +81,8 @@ def distill(
         for batch in place_batches(bank, recipe.places, recipe.photos, cities=recipe.cities, generator=generator):
             chosen = torch.from_numpy(generator.integers(len(views), size=len(batch.rows)))
             maps = views[chosen, torch.from_numpy(batch.rows)]
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                total, similarity, distance = distillation_step(
-                    student, teacher, maps, torch.from_numpy(batch.labels), recipe
-                )
+            labels = torch.from_numpy(batch.labels)
+            total, similarity, distance = distillation_step(student, teacher, maps, labels, recipe)
             optimiser.zero_grad(set_to_none=True)
             total.backward()
             optimiser.step()

@@ -65,7 +65,7 @@ def kept_views(
     if file is not None and file.exists():
         if read_metadata(file).get("made_from") != stamp:
             raise WeightsError(f"{file} holds features of another backbone or other photos. Delete it and run again.")
-        return load_file(file)["maps"]
+        return load_file(file)["maps"].clone()  # into memory: batches read it all over the place
     maps = layer_map_views(model, bank, augmentation, views)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)

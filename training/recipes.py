@@ -120,7 +120,7 @@ SHIPPED_PRETRAIN = PretrainRecipe()
 SHIPPED_SUPER = CrossImageRecipe(
     variant="super-cricavpr-t", views=1, epochs=12, lr=5e-4, decay_epochs=4, validate_every=4
 )
-SHIPPED_DISTILL = DistillRecipe(views=1, epochs=10, lr=5e-4, decay_epochs=4, validate_every=5)
+SHIPPED_DISTILL = DistillRecipe(views=1, epochs=6, lr=1e-3, decay_epochs=2, validate_every=3)
 SHIPPED_CRICA = CrossImageRecipe(variant="cricavpr-t", pixels=168, places=36, epochs=2, lr=1e-3, decay_epochs=1)
 """The recipes of the weights in ``assets/weights``; ``python -m training.family`` runs them.
 
