@@ -102,7 +102,8 @@ def make_services(options: argparse.Namespace) -> Services:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Build and serve the page; models warm up meanwhile."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "faiss.loader"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     options = read_arguments(arguments)
     services = make_services(options)
     services.warm_up()
