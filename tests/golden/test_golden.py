@@ -79,8 +79,10 @@ def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _write_folder(folder, SMALL, {"noise_batch4": arrays["noise_batch4"], "mid_regions": arrays["mid_regions"]})
 
 
-def _gem_with_fixed_exponent(self, x):
-    return x.clamp(min=1e-6).pow(3.0).mean(dim=(-2, -1)).pow(1 / 3.0)
+def _gem_with_fixed_exponent(self, x, boxes):
+    powers = x.clamp(min=1e-6).pow(3)
+    means = [powers[..., r.top : r.bottom, r.left : r.right].mean(dim=(-2, -1)) for r in boxes]
+    return torch.stack(means, dim=1).pow(1 / 3)
 
 
 def _grid_by_size(position, grid):

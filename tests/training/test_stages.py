@@ -94,7 +94,7 @@ def test_augmentations_keep_shape_and_range(toy_city: Path) -> None:
 
 
 def test_pretraining_lowers_its_loss_and_is_seeded(toy_city: Path, tmp_path: Path) -> None:
-    recipe = PretrainRecipe(phases=(Phase(56, 6),), places=4, warmup=2, mirror=0.0, validate_every=100, lr=1e-3)
+    recipe = PretrainRecipe(phases=(Phase(56, 10),), places=4, warmup=2, mirror=0.0, validate_every=100, lr=1e-3)
     states = []
     for run in ("a", "b"):
         pretrain(toy_city, tmp_path / run, recipe, None, None)
