@@ -93,6 +93,7 @@ def test_augmentations_keep_shape_and_range(toy_city: Path) -> None:
         assert not torch.equal(x[0], x[1])
 
 
+@pytest.mark.slow
 def test_pretraining_lowers_its_loss_and_is_seeded(toy_city: Path, tmp_path: Path) -> None:
     recipe = PretrainRecipe(phases=(Phase(56, 10),), places=4, warmup=2, mirror=0.0, validate_every=100, lr=1e-3)
     states = []
@@ -105,6 +106,7 @@ def test_pretraining_lowers_its_loss_and_is_seeded(toy_city: Path, tmp_path: Pat
     assert first < np.log(15)  # 16 photos: chance level is log 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "views"), [("super-cricavpr-t", 1), ("cricavpr-t", 0)])
 def test_cross_image_stage_trains_only_what_is_published(
     toy_city: Path, backbone: Path, tmp_path: Path, variant: str, views: int
@@ -129,6 +131,7 @@ def test_frozen_normalisation_keeps_its_statistics(backbone: Path) -> None:
     assert model.backbone.blocks[0].adapter.branch1.bn.training
 
 
+@pytest.mark.slow
 def test_distillation_freezes_backbone_and_convolution(toy_city: Path, backbone: Path, tmp_path: Path) -> None:
     train(toy_city, backbone, tmp_path / "teacher", CrossImageRecipe(places=4, epochs=1, views=1))
     teacher_path = tmp_path / "teacher" / "best.safetensors"
