@@ -17,6 +17,8 @@ from scicevpr.models.weights import fill_model
 from scicevpr.reference import crc32, fill_weights, read_arrays, read_reference, reference_images
 from scicevpr.verify import compute_arrays, nearest_images, verify_folder
 
+pytestmark = pytest.mark.slow  # whole S and B models; tests/contracts covers the quick run
+
 GOLDEN = Path(__file__).parent
 SMALL = "super_cricavpr_vits14"
 FILES = [
