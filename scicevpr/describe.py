@@ -175,7 +175,7 @@ def describe(
         weight = next(model.parameters())
     values = np.empty((count, model.variant.descriptor_dim), dtype=np.float32)
     started, done = time.perf_counter(), 0
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.inference_mode():
@@ -189,7 +189,8 @@ def describe(
                 if progress is not None:
                     progress(done, count)
     finally:
-        model.train(was_training)
+        for module, training in modes:  # not model.train(): a frozen part must stay frozen
+            module.training = training
     return Descriptors(
         values=values,
         variant=model.variant.name,

@@ -8,13 +8,12 @@ Multi-similarity loss on mined pairs, Adam with a halving rate, as published; se
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from scicevpr.errors import WeightsError
@@ -27,7 +26,7 @@ from training.augment import PublishedAugmentation
 from training.data import PhotoBank, PlaceBatch, list_training_photos, load_bank, place_batches
 from training.features import kept_views
 from training.recipes import CrossImageRecipe, override
-from training.trainer import RunLog, freeze, halving, seed_everything, trainable, validation_recall
+from training.trainer import BestModel, RunLog, freeze, halving, seed_everything, stage_parser, trainable
 
 
 def load_pretrained_backbone(model: VPRModel, path: Path, *, fusion: bool) -> None:
@@ -91,14 +90,14 @@ def train(
     log = RunLog(out, recipe)
     bank: PhotoBank = load_bank(list_training_photos(data, limit_cities), 240, 320)
     augmentation = PublishedAugmentation(recipe.pixels, recipe.operations)
-    dataset = read_dataset(data, "val")
+    best = BestModel(read_dataset(data, "val"), log)
     views = None
     if recipe.views:
         views = kept_views(model, bank, augmentation, recipe.views, features)
     optimiser = torch.optim.Adam(trainable(model), lr=recipe.lr)
     steps_per_epoch = len(np.unique(bank.places)) // recipe.places
     schedule = halving(optimiser, steps_per_epoch, recipe.decay_epochs, recipe.decay)
-    best, step = -1.0, 0
+    step = 0
     for epoch in range(recipe.epochs):
         set_training(model)
         for batch in place_batches(bank, recipe.places, recipe.photos, cities=recipe.cities, generator=generator):
@@ -117,26 +116,16 @@ def train(
             schedule.step()
             step += 1
             log.write(step, loss=loss.item(), mined_negatives=pairs[1].sum().item() / len(labels))
-        if (epoch + 1) % recipe.validate_every and epoch + 1 < recipe.epochs:
-            continue
-        recalls = validation_recall(model, dataset)
-        log.write(step, epoch=epoch, **{f"val_recall_{n}": value for n, value in recalls.items()})
-        if recalls[5] + recalls[1] / 1000 > best:
-            best = recalls[5] + recalls[1] / 1000
-            save_file({k: v.contiguous() for k, v in model.state_dict().items()}, out / "best.safetensors")
+        if (epoch + 1) % recipe.validate_every == 0 or epoch + 1 == recipe.epochs:
+            best.validate(model, step, epoch)
     log.close()
 
 
 def main() -> None:
     """Command line of the stage."""
-    parser = argparse.ArgumentParser(prog="python -m training.cross_image", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True)
+    parser = stage_parser("training.cross_image", __doc__)
     parser.add_argument("--backbone", type=Path, required=True, help="backbone.safetensors of training.pretrain")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--limit-cities", type=int)
     parser.add_argument("--features", type=Path, help="file in which to keep the frozen backbone's features")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     recipe = override(CrossImageRecipe(), options.set)

@@ -10,12 +10,11 @@ descriptors carry what the images of the batch tell each other.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from scicevpr.losses import distillation_loss, mine_pairs, multi_similarity_loss
@@ -26,7 +25,7 @@ from training.cross_image import head_descriptors
 from training.data import list_training_photos, load_bank, place_batches
 from training.features import kept_views
 from training.recipes import DistillRecipe, override
-from training.trainer import RunLog, freeze, halving, seed_everything, trainable, validation_recall
+from training.trainer import BestModel, RunLog, freeze, halving, seed_everything, stage_parser, trainable
 
 
 def build_pair(recipe: DistillRecipe, teacher_path: Path) -> tuple[VPRModel, VPRModel]:
@@ -69,12 +68,12 @@ def distill(
     log = RunLog(out, recipe)
     bank = load_bank(list_training_photos(data, limit_cities), 240, 320)
     augmentation = PublishedAugmentation(student.variant.preprocessing.size[0], recipe.operations)
-    dataset = read_dataset(data, "val")
+    best = BestModel(read_dataset(data, "val"), log)
     views = kept_views(student, bank, augmentation, recipe.views, features)
     optimiser = torch.optim.Adam(trainable(student), lr=recipe.lr)
     steps_per_epoch = len(np.unique(bank.places)) // recipe.places
     schedule = halving(optimiser, steps_per_epoch, recipe.decay_epochs, recipe.decay)
-    best, step = -1.0, 0
+    step = 0
     for epoch in range(recipe.epochs):
         student.train()
         student.backbone.eval()
@@ -89,26 +88,16 @@ def distill(
             schedule.step()
             step += 1
             log.write(step, loss=total.item(), l_ms=similarity.item(), l_d=distance.item())
-        if (epoch + 1) % recipe.validate_every and epoch + 1 < recipe.epochs:
-            continue
-        recalls = validation_recall(student, dataset)
-        log.write(step, epoch=epoch, **{f"val_recall_{n}": value for n, value in recalls.items()})
-        if recalls[5] + recalls[1] / 1000 > best:
-            best = recalls[5] + recalls[1] / 1000
-            save_file({k: v.contiguous() for k, v in student.state_dict().items()}, out / "best.safetensors")
+        if (epoch + 1) % recipe.validate_every == 0 or epoch + 1 == recipe.epochs:
+            best.validate(student, step, epoch)
     log.close()
 
 
 def main() -> None:
     """Command line of the stage."""
-    parser = argparse.ArgumentParser(prog="python -m training.distill", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True)
+    parser = stage_parser("training.distill", __doc__)
     parser.add_argument("--teacher", type=Path, required=True, help="best.safetensors of training.cross_image")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--limit-cities", type=int)
     parser.add_argument("--features", type=Path, help="file in which to keep the frozen backbone's features")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     recipe = override(DistillRecipe(), options.set)

@@ -8,7 +8,6 @@ Two heads read the same pass and are thrown away or handed on afterwards: region
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +25,7 @@ from scicevpr.places import read_dataset
 from training.augment import StrongAugmentation
 from training.data import PhotoBank, PlaceBatch, list_training_photos, load_bank, place_batches
 from training.recipes import PretrainRecipe, override
-from training.trainer import RunLog, seed_everything, validation_recall
+from training.trainer import RunLog, seed_everything, stage_parser, validation_recall
 
 VARIANT = "scicevpr-t"
 
@@ -144,13 +143,8 @@ def save(model: PretrainModel, out: Path, step: int) -> None:
 
 def main() -> None:
     """Command line of the stage."""
-    parser = argparse.ArgumentParser(prog="python -m training.pretrain", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with images/train (and images/val)")
-    parser.add_argument("--out", type=Path, required=True, help="run folder")
+    parser = stage_parser("training.pretrain", __doc__)
     parser.add_argument("--no-validation", action="store_true")
-    parser.add_argument("--limit-cities", type=int, help="use the first N cities only")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="override numbers of the recipe")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     recipe = override(PretrainRecipe(), options.set)

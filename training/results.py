@@ -1,6 +1,6 @@
 """Measure the shipped models on the bundled city and write ``results.json`` and the table that the README shows.
 
-    python -m training.results
+python -m training.results
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What the stages share: seeding, run folders, CSV and TensorBoard logs, checkpoints, validation."""
+"""What the stages share: seeding, run folders, CSV and TensorBoard logs, validation, options."""
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import random
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from scicevpr.evaluation.benchmark import evaluate
@@ -73,6 +75,35 @@ def validation_recall(model: VPRModel, dataset: Dataset, ns: tuple[int, ...] = (
         return evaluate(model, dataset, ns=ns).overall.recalls
     finally:
         model.allow_untrained = allowed
+
+
+class BestModel:
+    """Validates a model and keeps the best by Recall@5 (then Recall@1) as ``best.safetensors`` in its run folder."""
+
+    def __init__(self, dataset: Dataset, log: RunLog) -> None:
+        self._dataset = dataset
+        self._log = log
+        self._best = (-1.0, -1.0)
+
+    def validate(self, model: VPRModel, step: int, epoch: int) -> None:
+        """Measure, log, and save the model if none was better so far."""
+        recalls = validation_recall(model, self._dataset)
+        self._log.write(step, epoch=epoch, **{f"val_recall_{n}": value for n, value in recalls.items()})
+        if (recalls[5], recalls[1]) > self._best:
+            self._best = (recalls[5], recalls[1])
+            state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+            save_file(state, self._log.folder / "best.safetensors")
+
+
+def stage_parser(module: str, description: str) -> argparse.ArgumentParser:
+    """The options that every stage has: --data, --out, --limit-cities, --threads, --set."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with images/train and images/val")
+    parser.add_argument("--out", type=Path, required=True, help="run folder")
+    parser.add_argument("--limit-cities", type=int, help="use the first N cities only")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="override numbers of the recipe")
+    return parser
 
 
 def halving(optimiser: torch.optim.Optimizer, steps_per_epoch: int, epochs: int, factor: float) -> Any:

@@ -31,6 +31,7 @@ def _egl_missing() -> str:
     return ""
 
 
+pytestmark = pytest.mark.slow
 NO_EGL = _egl_missing()
 needs_egl = pytest.mark.skipif(bool(NO_EGL), reason=NO_EGL)
 

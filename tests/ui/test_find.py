@@ -11,6 +11,8 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed (
 
 from playwright.sync_api import Page, expect
 
+pytestmark = pytest.mark.ui
+
 PATIENCE = 120_000
 
 

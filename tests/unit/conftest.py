@@ -1,4 +1,4 @@
-"""A tiny city of random patterns: twelve places in the database, eight queries of them, two conditions."""
+"""What several unit tests use: reference arrays, T models filled by the reference rule, a tiny city of patterns."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from filled_models import T_VARIANTS, descriptors, filled_model, random_images
 from PIL import Image, ImageFilter
 
+from scicevpr.models import VPRModel
 from scicevpr.places import format_name
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -19,9 +22,27 @@ def golden():
     return lambda name: np.load(GOLDEN / f"{name}.npz")
 
 
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return random_images(3, seed=1)
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, VPRModel]:
+    return {name: filled_model(name) for name in T_VARIANTS}
+
+
+@pytest.fixture(scope="module")
+def expected(models, images) -> dict[str, torch.Tensor]:
+    return {name: descriptors(model, images) for name, model in models.items()}
+
+
 @pytest.fixture(scope="session")
 def tiny_city(tmp_path_factory) -> Path:
-    """Data set folder; the place of the last query is not in the database. The folder's name holds an "@"."""
+    """Data set folder of twelve places, eight of them queried in two conditions.
+
+    The place of the last query is not in the database. The folder's name holds an "@".
+    """
     root = tmp_path_factory.mktemp("tiny@city")
     database, queries = root / "images" / "test" / "database", root / "images" / "test" / "queries"
     database.mkdir(parents=True)

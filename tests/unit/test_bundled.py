@@ -68,6 +68,7 @@ def test_the_three_models_share_one_backbone() -> None:
         assert (states[0][key] == states[2][key]).all()
 
 
+@pytest.mark.slow
 def test_scicevpr_answers_alike_in_every_batch_and_cricavpr_does_not(city) -> None:
     queries = [place.path for place in city.queries[:24]]
     shuffled = Grouping.explicit([list(range(0, 24, 2)), list(range(1, 24, 2))])

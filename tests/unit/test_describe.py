@@ -85,9 +85,12 @@ def test_the_default_grouping_is_recorded(stable, baseline, photos) -> None:
 def test_progress_and_training_mode(stable, photos) -> None:
     steps = []
     stable.train()
+    stable.backbone.eval()  # a frozen part
     describe(stable, photos, batch_size=2, progress=lambda done, total: steps.append((done, total)))
     assert steps == [(2, 5), (4, 5), (5, 5)]
     assert stable.training
+    assert stable.encoder.training
+    assert not stable.backbone.patch_embed.training
     stable.eval()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from filled_models import INFO, T_VARIANTS, descriptors, filled_model, random_images
+from filled_models import INFO, T_VARIANTS, descriptors, filled_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -21,21 +21,6 @@ from scicevpr.models.weights import (
     save_backbone,
     save_weights,
 )
-
-
-@pytest.fixture(scope="module")
-def images() -> torch.Tensor:
-    return random_images(3, seed=1)
-
-
-@pytest.fixture(scope="module")
-def models() -> dict[str, VPRModel]:
-    return {name: filled_model(name) for name in T_VARIANTS}
-
-
-@pytest.fixture(scope="module")
-def expected(models, images) -> dict[str, torch.Tensor]:
-    return {name: descriptors(model, images) for name, model in models.items()}
 
 
 @pytest.mark.parametrize("name", T_VARIANTS)

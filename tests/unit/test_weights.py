@@ -9,33 +9,15 @@ import torch
 from filled_models import (
     T_VARIANTS,
     descriptors,
-    filled_model,
-    random_images,
     save_checkpoint,
     training_checkpoint,
 )
 
 from scicevpr.describe import describe
 from scicevpr.errors import UsageError, WeightsError
-from scicevpr.models import VPRModel, build_model
+from scicevpr.models import build_model
 from scicevpr.models.layouts import state_to_published
 from scicevpr.models.weights import hash_tensors, load_model
-
-
-@pytest.fixture(scope="module")
-def images() -> torch.Tensor:
-    return random_images(3, seed=1)
-
-
-@pytest.fixture(scope="module")
-def models() -> dict[str, VPRModel]:
-    return {name: filled_model(name) for name in T_VARIANTS}
-
-
-@pytest.fixture(scope="module")
-def expected(models, images) -> dict[str, torch.Tensor]:
-    return {name: descriptors(model, images) for name, model in models.items()}
-
 
 WRAPPERS = {
     "bare": lambda state: state,
