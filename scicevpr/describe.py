@@ -203,3 +203,42 @@ def describe(
         dtype=str(weight.dtype).removeprefix("torch."),
         seconds=time.perf_counter() - started,
     )
+
+
+def region_vectors(
+    model: VPRModel,
+    images: Sequence[Any] | Tensor,
+    *,
+    batch_size: int = 16,
+    preprocessing: Preprocessing | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """What enters the encoder, [N, 14, C] float32: it depends on each photo alone, in every family.
+
+    With :func:`encode` the descriptors of many batch compositions cost one pass through the backbone.
+    Arguments and errors as in :func:`describe`.
+    """
+    _require_weights(model)
+    preprocessing = preprocessing or model.variant.preprocessing
+    weight, parts = next(model.parameters()), []
+    with torch.inference_mode():
+        for start in range(0, len(images), batch_size):
+            batch = images[start : start + batch_size]
+            x = batch if isinstance(batch, Tensor) else prepare(list(batch), preprocessing)
+            features = model.backbone(x.to(weight.device, weight.dtype), model.variant.taps)
+            parts.append(model.regions_of(features).float().cpu())
+            if progress is not None:
+                progress(min(start + batch_size, len(images)), len(images))
+    return torch.cat(parts)
+
+
+def encode(model: VPRModel, regions: Tensor, grouping: Grouping) -> np.ndarray:
+    """Descriptors [N, D] float32 of region vectors [N, 14, C] whose photos share batches as ``grouping`` says."""
+    weight = next(model.parameters())
+    values = np.empty((len(regions), model.variant.descriptor_dim), np.float32)
+    with torch.inference_mode():
+        for group in grouping.split(len(regions)):
+            rows = list(group)
+            encoded = model.encoder(regions[rows].to(weight.device, weight.dtype)).flatten(1)
+            values[rows] = torch.nn.functional.normalize(encoded, dim=-1).float().cpu().numpy()
+    return values

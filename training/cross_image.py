@@ -26,7 +26,7 @@ from training.augment import PublishedAugmentation
 from training.data import PhotoBank, PlaceBatch, list_training_photos, load_bank, place_batches
 from training.features import kept_views
 from training.recipes import CrossImageRecipe, override
-from training.trainer import BestModel, RunLog, freeze, halving, seed_everything, stage_parser, trainable
+from training.trainer import BestModel, Resumable, RunLog, freeze, halving, seed_everything, stage_parser, trainable
 
 
 def load_pretrained_backbone(model: VPRModel, path: Path, *, fusion: bool) -> None:
@@ -84,21 +84,25 @@ def train(
     limit_cities: int | None = None,
     features: Path | None = None,
 ) -> None:
-    """Train and write the best model by validation Recall@5 to ``out/best.safetensors``."""
+    """Train and write the best model by validation Recall@1 to ``out/best.safetensors``.
+
+    An interrupted run goes on after its last whole epoch.
+    """
     generator = seed_everything(recipe.seed)
     model = prepare_model(recipe, backbone)
     log = RunLog(out, recipe)
     bank: PhotoBank = load_bank(list_training_photos(data, limit_cities), 240, 320)
     augmentation = PublishedAugmentation(recipe.pixels, recipe.operations)
-    best = BestModel(read_dataset(data, "val"), log)
+    best = BestModel(read_dataset(data, "val"), log, recipe)
     views = None
     if recipe.views:
         views = kept_views(model, bank, augmentation, recipe.views, features)
     optimiser = torch.optim.Adam(trainable(model), lr=recipe.lr)
     steps_per_epoch = len(np.unique(bank.places)) // recipe.places
     schedule = halving(optimiser, steps_per_epoch, recipe.decay_epochs, recipe.decay)
-    step = 0
-    for epoch in range(recipe.epochs):
+    keeper = Resumable(out, generator, model=model, optimiser=optimiser, schedule=schedule, best=best)
+    step, first_epoch = keeper.restore(log)
+    for epoch in range(first_epoch, recipe.epochs):
         set_training(model)
         for batch in place_batches(bank, recipe.places, recipe.photos, cities=recipe.cities, generator=generator):
             with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -118,6 +122,7 @@ def train(
             log.write(step, loss=loss.item(), mined_negatives=pairs[1].sum().item() / len(labels))
         if (epoch + 1) % recipe.validate_every == 0 or epoch + 1 == recipe.epochs:
             best.validate(model, step, epoch)
+        keeper.save(step, epoch + 1)
     log.close()
 
 

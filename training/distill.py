@@ -25,7 +25,7 @@ from training.cross_image import head_descriptors
 from training.data import list_training_photos, load_bank, place_batches
 from training.features import kept_views
 from training.recipes import DistillRecipe, override
-from training.trainer import BestModel, RunLog, freeze, halving, seed_everything, stage_parser, trainable
+from training.trainer import BestModel, Resumable, RunLog, freeze, halving, seed_everything, stage_parser, trainable
 
 
 def build_pair(recipe: DistillRecipe, teacher_path: Path) -> tuple[VPRModel, VPRModel]:
@@ -62,19 +62,23 @@ def distill(
     limit_cities: int | None = None,
     features: Path | None = None,
 ) -> None:
-    """Train and write the best student by validation Recall@5 to ``out/best.safetensors``."""
+    """Train and write the best student by validation Recall@1 to ``out/best.safetensors``.
+
+    An interrupted run goes on after its last whole epoch.
+    """
     generator = seed_everything(recipe.seed)
     student, teacher = build_pair(recipe, teacher_path)
     log = RunLog(out, recipe)
     bank = load_bank(list_training_photos(data, limit_cities), 240, 320)
     augmentation = PublishedAugmentation(student.variant.preprocessing.size[0], recipe.operations)
-    best = BestModel(read_dataset(data, "val"), log)
+    best = BestModel(read_dataset(data, "val"), log, recipe)
     views = kept_views(student, bank, augmentation, recipe.views, features)
     optimiser = torch.optim.Adam(trainable(student), lr=recipe.lr)
     steps_per_epoch = len(np.unique(bank.places)) // recipe.places
     schedule = halving(optimiser, steps_per_epoch, recipe.decay_epochs, recipe.decay)
-    step = 0
-    for epoch in range(recipe.epochs):
+    keeper = Resumable(out, generator, student=student, optimiser=optimiser, schedule=schedule, best=best)
+    step, first_epoch = keeper.restore(log)
+    for epoch in range(first_epoch, recipe.epochs):
         student.train()
         student.backbone.eval()
         for batch in place_batches(bank, recipe.places, recipe.photos, cities=recipe.cities, generator=generator):
@@ -90,6 +94,7 @@ def distill(
             log.write(step, loss=total.item(), l_ms=similarity.item(), l_d=distance.item())
         if (epoch + 1) % recipe.validate_every == 0 or epoch + 1 == recipe.epochs:
             best.validate(student, step, epoch)
+        keeper.save(step, epoch + 1)
     log.close()
 
 

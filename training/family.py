@@ -1,9 +1,9 @@
 """The whole shipped T family from nothing: backbone, teacher, student, baseline, then the files in ``assets/``.
 
-    python -m training.procity --out data/procity --preset train      (and val, test)
-    python -m training.family --data data/procity --runs runs
+    python -m training.family --render --data data/procity --runs runs
 
-A stage that is already finished in the runs folder is not run again.
+With ``--render`` the cities are photographed first (train, val and test). A stage that is already finished in the runs
+folder is not run again; an interrupted one goes on.
 """
 
 from __future__ import annotations
@@ -19,21 +19,34 @@ from training import recipes
 from training.cross_image import train
 from training.distill import distill
 from training.pretrain import pretrain
+from training.procity.dataset import render_dataset
+from training.procity.presets import get_preset
 from training.publish import publish
 from training.trainer import FINISHED
 
 log = logging.getLogger("training.family")
 
 
+def render(data: Path, workers: int) -> None:
+    """Photograph the train, val and test cities; photos that are there stay."""
+    for name in ("train", "val", "test"):
+        render_dataset(data, get_preset(name), workers=workers)
+
+
 def run_family(data: Path, runs: Path, assets: Path, limit_cities: int | None = None) -> None:
-    """Run every stage that has no result yet, then write weights, descriptors and the card."""
+    """Run every stage that has no result yet, then write weights, city, descriptors, examples and results."""
+    rooms = runs / "rooms-t" / "backbone.safetensors"
     backbone = runs / "backbone-t" / "backbone.safetensors"
     teacher = runs / "super-cricavpr-t" / "best.safetensors"
     student = runs / "scicevpr-t" / "best.safetensors"
     baseline = runs / "cricavpr-t" / "best.safetensors"
     features = runs / "features.safetensors"
     stages = (
-        (backbone, lambda: pretrain(data, backbone.parent, recipes.SHIPPED_PRETRAIN, data, limit_cities)),
+        (rooms, lambda: pretrain(None, rooms.parent, recipes.SHIPPED_ROOMS, None)),
+        (
+            backbone,
+            lambda: pretrain(data, backbone.parent, recipes.SHIPPED_PRETRAIN, data, limit_cities, start=[rooms]),
+        ),
         (teacher, lambda: train(data, backbone, teacher.parent, recipes.SHIPPED_SUPER, limit_cities, features)),
         (student, lambda: distill(data, teacher, student.parent, recipes.SHIPPED_DISTILL, limit_cities, features)),
         (baseline, lambda: train(data, backbone, baseline.parent, recipes.SHIPPED_CRICA, limit_cities)),
@@ -45,7 +58,7 @@ def run_family(data: Path, runs: Path, assets: Path, limit_cities: int | None = 
         log.info("making %s", result)
         stage()
     features.unlink(missing_ok=True)
-    publish(runs, assets)
+    publish(runs, assets, data)
 
 
 def main() -> None:
@@ -55,10 +68,13 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--assets", type=Path, default=assets_folder())
     parser.add_argument("--limit-cities", type=int)
+    parser.add_argument("--render", action="store_true", help="photograph the cities first")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
+    if options.render:
+        render(options.data, options.threads)
     run_family(options.data, options.runs, options.assets, options.limit_cities)
 
 

@@ -1,25 +1,33 @@
-"""Write trained runs into ``assets/``: the backbone once, a head file a model, descriptors of the bundled city.
+"""Write trained runs into ``assets/``: the backbone once, a head file a model, the bundled part of the test city, its
+descriptors, the examples and the measured results.
 
-python -m training.publish --runs runs
+python -m training.publish --runs runs --data data/procity
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 from safetensors.torch import load_file
 
 from scicevpr.config import assets_folder
-from scicevpr.describe import describe
+from scicevpr.describe import Grouping, describe, encode, region_vectors
 from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.weights import load_model, save_backbone, save_weights
-from scicevpr.places import bundled_city, save_descriptors
+from scicevpr.places import Dataset, bundled_city, positives, save_descriptors, utm_array
+from scicevpr.retrieval import ExactIndex
+from training.procity.dataset import read_csv, write_csv
+from training.procity.querysets import benchmark_sets
 from training.results import MODELS, write_results
 
-TRAINED_ON = "ProCity train cities 1-7 (procedural), from scratch by this project; not official"
+TRAINED_ON = "ProCity train cities and procedural rooms, from scratch by this project; not official"
+BUNDLED_QUERIES = 18  # of each query set
+COMPANY = 15  # photos beside an example that show whether the baseline's answer moves
 
 
 def _load_run(name: str, runs: Path) -> VPRModel:
@@ -29,7 +37,7 @@ def _load_run(name: str, runs: Path) -> VPRModel:
 
 
 def publish_weights(runs: Path, assets: Path) -> None:
-    """Write ``assets/weights``: ``backbone-t.safetensors`` and one head file for each model."""
+    """Write ``assets/weights``: ``backbone-t.safetensors`` and one head file for each model, as float16."""
     folder = assets / "weights"
     date = datetime.now(UTC).date().isoformat()
     backbone = folder / "backbone-t.safetensors"
@@ -39,8 +47,26 @@ def publish_weights(runs: Path, assets: Path) -> None:
         info = {"trained_on": TRAINED_ON, "date": date, "recipe": json.dumps(recipe), "licence": "MIT"}
         if name == MODELS[0]:
             pretraining = json.loads((runs / "backbone-t" / "recipe.json").read_text())
-            save_backbone(model, backbone, info={**info, "recipe": json.dumps(pretraining)})
-        save_weights(model, folder / f"{name}.safetensors", info=info, backbone_file=backbone)
+            save_backbone(model, backbone, info={**info, "recipe": json.dumps(pretraining)}, half=True)
+        save_weights(model, folder / f"{name}.safetensors", info=info, backbone_file=backbone, half=True)
+
+
+def publish_city(data: Path, assets: Path, queries: int = BUNDLED_QUERIES) -> None:
+    """Copy the test city's database and ``queries`` photos of each query set, evenly thinned, with their table."""
+    rows = read_csv(data / "images" / "test" / "procity.csv")
+    chosen = [row for row in rows if row["role"] == "database"]
+    for query_set in benchmark_sets(1):
+        members = [row for row in rows if row["query_set"] == query_set.name]
+        chosen += [members[i] for i in (np.arange(queries) * len(members) // queries)]
+    folder = assets / "procity"
+    shutil.rmtree(folder / "images", ignore_errors=True)
+    for row in chosen:
+        target = folder / row["file"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(data / row["file"], target)
+    table = folder / "procity.csv"
+    table.unlink(missing_ok=True)
+    write_csv(table, chosen)
 
 
 def publish_descriptors(assets: Path) -> None:
@@ -54,20 +80,61 @@ def publish_descriptors(assets: Path) -> None:
         )
 
 
-def publish(runs: Path, assets: Path) -> None:
-    """Weights, then the descriptors that they give and what they score."""
+def publish_examples(assets: Path) -> None:
+    """Choose one query of each set for the app's gallery: where possible one that SciceVPR-T answers and whose
+    CricaVPR-T answer changes with company; and one that both miss, so that visitors see that too."""
+    city = bundled_city()
+    right = [set(rows.tolist()) for rows in positives(utm_array(city.database), utm_array(city.queries))]
+    stable = _first_answers(load_model("scicevpr-t"), city, Grouping.alone())
+    baseline = load_model("cricavpr-t")
+    alone = _first_answers(baseline, city, Grouping.alone())
+    company = _first_answers(baseline, city, Grouping.sequential(COMPANY + 1))
+    examples, missed = [], None
+    for query_set in city.conditions:
+        rows = [row for row, place in enumerate(city.queries) if place.condition == query_set]
+        ranked = sorted(
+            rows,
+            key=lambda row: (
+                stable[row] not in right[row],
+                (alone[row] in right[row]) == (company[row] in right[row]),
+                alone[row] == company[row],
+            ),
+        )
+        examples.append({"name": city.queries[ranked[0]].name, "condition": query_set})
+        both = [row for row in rows if stable[row] not in right[row] and alone[row] not in right[row]]
+        missed = both[0] if both and missed is None and query_set == "fog" else missed
+    if missed is not None:
+        examples.append({"name": city.queries[missed].name, "condition": city.queries[missed].condition})
+    (assets / "examples.json").write_text(json.dumps(examples, indent=1) + "\n")
+
+
+def _first_answers(model: VPRModel, city: Dataset, grouping: Grouping) -> np.ndarray:
+    """Database row of every query's best match, [Q]."""
+    database, queries = (region_vectors(model, [p.path for p in places]) for places in (city.database, city.queries))
+    index = ExactIndex(encode(model, database, Grouping.sequential(COMPANY + 1)))
+    return index.search(encode(model, queries, grouping), 1).indices[:, 0]
+
+
+def publish(runs: Path, assets: Path, data: Path | None) -> None:
+    """Weights, then the bundled city, the descriptors that they give, the examples and what they score."""
     publish_weights(runs, assets)
+    if data is not None:
+        publish_city(data, assets)
     publish_descriptors(assets)
-    write_results(assets / "weights")
+    publish_examples(assets)
+    write_results(assets / "weights" / "results.json")
+    if data is not None:
+        write_results(assets / "weights" / "results-full.json", data)
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training.publish", description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--data", type=Path, help="dataset folder with images/test; without it the bundled city stays")
     parser.add_argument("--assets", type=Path, default=assets_folder())
     options = parser.parse_args()
-    publish(options.runs, options.assets)
+    publish(options.runs, options.assets, options.data)
 
 
 if __name__ == "__main__":

@@ -10,24 +10,25 @@ from scicevpr.errors import UsageError
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of pretraining at one input size.
+    """A stretch of pretraining at one input size, written ``PIXELSxSTEPS[xPLACES[xROOMS[xCITIES]]]`` on a command line.
 
-    ``cities`` bounds how many cities a batch shows (None: any). Batches over all cities are easier to begin with;
-    batches of two cities leave only near places to tell apart.
+    A batch shows ``places`` places of the city and ``rooms`` procedural rooms. ``cities`` bounds how many cities it
+    draws from (None: any): fewer cities leave only near places to tell apart.
     """
 
     pixels: int
     steps: int
+    places: int = 24
+    rooms: int = 0
     cities: int | None = None
 
 
 @dataclass(frozen=True)
 class PretrainRecipe:
-    """A T backbone from scratch on ProCity: supervised InfoNCE over places."""
+    """A T backbone by supervised InfoNCE over places: from scratch, or from an earlier run with ``--start``."""
 
     seed: int = 0
-    phases: tuple[Phase, ...] = (Phase(112, 450), Phase(112, 300, 2), Phase(168, 80, 2), Phase(224, 40, 2))
-    places: int = 24
+    phases: tuple[Phase, ...] = (Phase(112, 750), Phase(168, 80, cities=2), Phase(224, 40, cities=2))
     photos: int = 4
     temperature: float = 0.07
     class_token_weight: float = 0.5
@@ -36,7 +37,9 @@ class PretrainRecipe:
     last_lr: float = 1e-5
     warmup: int = 30
     weight_decay: float = 0.05
+    ema: float = 0.99
     validate_every: int = 200
+    save_every: int = 100
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,18 @@ def override(recipe: R, assignments: list[str]) -> R:
     return replace(recipe, **changes)
 
 
-SHIPPED_PRETRAIN = PretrainRecipe()
+SHIPPED_ROOMS = PretrainRecipe(phases=(Phase(112, 900, places=0, rooms=24),), lr=5e-4, last_lr=5e-5)
+SHIPPED_PRETRAIN = PretrainRecipe(
+    phases=(
+        Phase(112, 400, places=24, rooms=6, cities=4),
+        Phase(112, 250, places=26, rooms=4, cities=2),
+        Phase(168, 130, places=24, rooms=2, cities=2),
+        Phase(224, 60, places=24, cities=2),
+    ),
+    lr=6e-4,
+    last_lr=2e-5,
+    validate_every=150,
+)
 SHIPPED_SUPER = CrossImageRecipe(
     variant="super-cricavpr-t", views=1, epochs=12, lr=5e-4, decay_epochs=4, validate_every=4
 )

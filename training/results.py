@@ -1,81 +1,173 @@
-"""Measure the shipped models on the bundled city and write ``results.json`` and the table that the README shows.
+"""Measure the family on a test city: every model under every grouping, and two baselines without learning.
 
-python -m training.results
+python -m training.results --data data/procity --out assets/weights/results-full.json     (the whole test city)
+python -m training.results --out assets/weights/results.json                              (its bundled part)
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from scicevpr.config import assets_folder
-from scicevpr.describe import Grouping
-from scicevpr.evaluation.benchmark import evaluate, evaluate_baseline
+from scicevpr.describe import Grouping, describe, encode, region_vectors
+from scicevpr.evaluation.benchmark import evaluate_baseline, score
 from scicevpr.evaluation.results import Evaluation
+from scicevpr.models.model import VPRModel
 from scicevpr.models.weights import load_model
-from scicevpr.places import bundled_city
+from scicevpr.places import Dataset, bundled_city, read_dataset, utm_array
+from training.procity.conditions import QUERY_CONDITIONS
 
 NS = (1, 5, 10)
 MODELS = ("scicevpr-t", "super-cricavpr-t", "cricavpr-t")
-ORDER_SEEDS = (1, 2)
+SIZES = (2, 4, 8, 16, 32)
+ORDER_SEEDS = tuple(range(1, 11))
+DATABASE_GROUPING = Grouping.sequential(16)
+MOVED_PHOTOS = 96  # queries whose descriptors are compared between batch compositions
 
 
-def measure() -> Iterable[tuple[str, Evaluation]]:
-    """Evaluate models and baselines; models whose descriptors depend on their batch also alone and in other orders."""
-    city = bundled_city()
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: the queries' grouping in words, and the score."""
+
+    title: str
+    result: Evaluation
+
+
+def place_groups(dataset: Dataset, size: int = 16) -> Grouping:
+    """Batches of queries that stand near each other: repeatedly the first query left and its nearest ones.
+
+    It uses the true positions, which nobody has in practice: the kindest company a cross-image model can get.
+    """
+    positions, left, groups = utm_array(dataset.queries), list(range(len(dataset.queries))), []
+    while left:
+        distances = np.hypot(*(positions[left] - positions[left[0]]).T)
+        chosen = [left[i] for i in np.argsort(distances, kind="stable")[:size]]
+        groups.append(chosen)
+        left = [row for row in left if row not in set(chosen)]
+    return Grouping.explicit(groups)
+
+
+def shuffled_groups(count: int, size: int, seed: int) -> Grouping:
+    """Batches of ``size`` queries in a random order."""
+    order = np.random.default_rng(seed).permutation(count)
+    return Grouping.explicit([order[i : i + size] for i in range(0, count, size)])
+
+
+def measure_model(model: VPRModel, dataset: Dataset) -> Iterator[Row]:
+    """Rows of one model. Region vectors are computed once; the groupings differ in what the encoder sees together."""
+    title = model.variant.title
+    database, queries = (
+        region_vectors(model, [place.path for place in places]) for places in (dataset.database, dataset.queries)
+    )
+    stored = encode(model, database, DATABASE_GROUPING)
+
+    def row(words: str, grouping: Grouping, values: np.ndarray = stored) -> Row:
+        database_words = "alone" if values is not stored else DATABASE_GROUPING.label
+        protocol = {
+            "variant": model.variant.name,
+            "weights": model.weights.sha256 if model.weights else "random",
+            "resize": model.variant.preprocessing.label(),
+            "database grouping": database_words if model.variant.cross_image else "independent of the batch",
+            "query grouping": words if model.variant.cross_image else "independent of the batch",
+        }
+        name = f"{title}, {words}" if model.variant.cross_image else f"{title}, single image"
+        return Row(name, score(title, dataset, values, encode(model, queries, grouping), ns=NS, protocol=protocol))
+
+    if not model.variant.cross_image:
+        yield row("single image", Grouping.alone())
+        return
+    yield row("every photo alone", Grouping.alone(), encode(model, database, Grouping.alone()))
+    yield row("queries alone", Grouping.alone())
+    for size in SIZES:
+        yield row(f"queries in file order, {size} a batch", Grouping.sequential(size))
+    for seed in ORDER_SEEDS:
+        yield row(f"queries shuffled, 16 a batch, seed {seed}", shuffled_groups(len(queries), 16, seed))
+    yield row("queries grouped by place, 16 a batch", place_groups(dataset))
+
+
+def movement(model: VPRModel, dataset: Dataset) -> float:
+    """Largest change of any element of a descriptor between batch compositions, through the whole model."""
+    paths = [place.path for place in dataset.queries[:: max(1, len(dataset.queries) // MOVED_PHOTOS)]]
+    alone = describe(model, paths, grouping=Grouping.alone()).values
+    others = (Grouping.sequential(16), Grouping.sequential(5), shuffled_groups(len(paths), 32, 3))
+    return float(max(np.abs(describe(model, paths, grouping=g).values - alone).max() for g in others))
+
+
+def measure(dataset: Dataset) -> dict[str, Any]:
+    """Everything that the cards print: {"rows": {title: score and protocol}, "movement": {model: largest change}}."""
+    rows: dict[str, Any] = {}
+    moved: dict[str, float] = {}
     for name in MODELS:
         model = load_model(name)
-        result = evaluate(model, city, ns=NS)
-        yield f"{result.title}, queries in file order", result
-        if name == "super-cricavpr-t":
-            continue  # the teacher is listed for its score only
-        again = {"ns": NS, "database": result.database}
-        yield f"{result.title}, queries alone", evaluate(model, city, query_grouping=Grouping.alone(), **again)
-        for seed in ORDER_SEEDS:
-            shuffled = evaluate(model, city.shuffle_queries(seed), query_grouping=Grouping.sequential(16), **again)
-            yield f"{result.title}, queries shuffled (seed {seed})", shuffled
+        for row in measure_model(model, dataset):
+            rows[row.title] = row.result.to_json(predictions=False)
+        moved[model.variant.title] = movement(model, dataset)
     for name in ("hog", "colour"):
-        result = evaluate_baseline(name, city, ns=NS)
-        yield result.title, result
+        result = evaluate_baseline(name, dataset, ns=NS)
+        rows[result.title] = result.to_json(predictions=False)
+    for content in rows.values():
+        content.pop("seconds", None)  # a timing; those belong into benchmarks/
+    return {"rows": rows, "movement": moved}
 
 
-def write_results(folder: Path) -> Path:
-    """Write ``results.json`` (scores and protocols, no predictions) into a folder."""
-    content = {row: evaluation.to_json(predictions=False) for row, evaluation in measure()}
-    for result in content.values():
-        del result["seconds"]  # a timing; those belong into benchmarks/
-    path = folder / "results.json"
-    path.write_text(json.dumps(content, indent=1) + "\n")
-    return path
+def recalls(content: dict[str, Any], n: int = 1) -> list[float]:
+    """Recall@N in percent: the mean over the eight weathers, hours and seasons, then each query set by name."""
+    sets = {name: scores["recall_percent"][str(n)] for name, scores in content["conditions"].items()}
+    mean = float(np.mean([sets[name] for name in QUERY_CONDITIONS]))
+    return [mean, *(sets[name] for name in sorted(sets))]
 
 
-def markdown_table(content: dict[str, Any]) -> str:
-    """Recall in percent, one row a result: @1, @5 and @10 over all queries, then @1 for each condition."""
-    conditions = sorted(next(iter(content.values()))["conditions"])
-    lines = [
-        "| Recall, % | @1 | @5 | @10 | " + " | ".join(f"{c} @1" for c in conditions) + " |",
-        "| --- " * (4 + len(conditions)) + "|",
-    ]
-    for row, result in content.items():
-        overall = [result["overall"]["recall_percent"][str(n)] for n in NS]
-        each = [result["conditions"][c]["recall_percent"]["1"] for c in conditions]
-        lines.append(f"| {row} | " + " | ".join(f"{v:.1f}" for v in overall + each) + " |")
+def summary_rows(rows: dict[str, Any]) -> dict[str, list[float]]:
+    """All queries @1 @5 @10, mean over conditions @1, each set @1; shuffled seeds as mean, lowest and highest."""
+
+    def line(content: dict[str, Any]) -> list[float]:
+        return [content["overall"]["recall_percent"][str(n)] for n in NS] + recalls(content)
+
+    table: dict[str, list[float]] = {}
+    shuffled: dict[str, list[list[float]]] = {}
+    for title, content in rows.items():
+        if "shuffled" in title:
+            shuffled.setdefault(title.split(", seed")[0], []).append(line(content))
+            continue
+        table[title] = line(content)
+    for title, lines in shuffled.items():
+        for word, function in (("mean of 10", np.mean), ("lowest", np.min), ("highest", np.max)):
+            table[f"{title}, {word}"] = [float(v) for v in function(np.array(lines), axis=0)]
+    return table
+
+
+def markdown_table(rows: dict[str, Any]) -> str:
+    """Recall in percent as a Markdown table; see :func:`summary_rows`."""
+    sets = sorted(next(iter(rows.values()))["conditions"])
+    head = ["Recall, %", "@1", "@5", "@10", "mean of 8 @1", *(f"{name} @1" for name in sets)]
+    lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
+    lines += [f"| {t} | " + " | ".join(f"{v:.1f}" for v in values) + " |" for t, values in summary_rows(rows).items()]
     return "\n".join(lines)
+
+
+def write_results(path: Path, data: Path | None = None) -> Path:
+    """Measure on the bundled part of the test city, or on ``data``/images/test, and write the numbers."""
+    dataset = bundled_city() if data is None else read_dataset(data, "test")
+    path.write_text(json.dumps(measure(dataset), indent=1) + "\n")
+    return path
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training.results", description=__doc__.split("\n")[0])
-    parser.add_argument("--assets", type=Path, default=assets_folder())
+    parser.add_argument("--data", type=Path, help="dataset folder with images/test; default: the bundled part")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    write_results(options.assets / "weights")
+    write_results(options.out, options.data)
 
 
 if __name__ == "__main__":

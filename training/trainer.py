@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from scicevpr.errors import UsageError
 from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.models.model import VPRModel
 from scicevpr.places import Dataset
@@ -31,22 +32,51 @@ def seed_everything(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+STATE = "state.pt"
+"""Name of the file from which an interrupted run goes on; removed when the run is finished."""
+
+
 class RunLog:
-    """A run folder: ``recipe.json``, ``log.csv`` (one row a step or validation) and TensorBoard events if installed."""
+    """A run folder: ``recipe.json``, ``log.csv`` (one row a step or validation) and TensorBoard events if installed.
+
+    Args:
+        folder: made if need be.
+        recipe: the run's frozen dataclass. A folder with an unfinished run of another recipe is refused (UsageError).
+    """
 
     def __init__(self, folder: str | Path, recipe: Any) -> None:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
-        self._csv = (self.folder / "log.csv").open("a", newline="")
-        self._rows = csv.writer(self._csv)
+        text, file = json.dumps(asdict(recipe), indent=2) + "\n", self.folder / "recipe.json"
+        if (self.folder / STATE).exists() and file.exists() and file.read_text() != text:
+            raise UsageError(
+                f"{self.folder} holds an unfinished run of another recipe. Give another --out or delete it."
+            )
+        file.write_text(text)
         self._started = time.perf_counter()
+        self._open([])
+
+    def _open(self, kept: list[list[str]]) -> None:
+        self._csv = (self.folder / "log.csv").open("w", newline="")
+        self._rows = csv.writer(self._csv)
+        self._rows.writerows(kept)
+        self._csv.flush()
         try:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(self.folder))
+            purge = int(kept[-1][1]) + 1 if kept else None
+            self._board = SummaryWriter(str(self.folder), purge_step=purge)
         except ImportError:
             self._board = None
+
+    def go_on(self, step: int, rows: list[list[str]]) -> None:
+        """Take up the log of an interrupted run: keep its rows up to a step, and its clock."""
+        kept = [row for row in rows if int(row[1]) <= step]
+        self._csv.close()
+        if self._board is not None:
+            self._board.close()
+        self._started -= float(kept[-1][0]) if kept else 0.0
+        self._open(kept)
 
     def seconds(self) -> float:
         """Seconds since the run began."""
@@ -63,9 +93,47 @@ class RunLog:
     def close(self) -> None:
         """Close the files and mark the run as finished."""
         (self.folder / FINISHED).touch()
+        (self.folder / STATE).unlink(missing_ok=True)
         self._csv.close()
         if self._board is not None:
             self._board.close()
+
+
+class Resumable:
+    """Saves and restores all that a run needs to go on exactly where it was: parts, random numbers, step, log.
+
+    Args:
+        folder: the run folder.
+        generator: the one from which batches are drawn.
+        parts: whatever has ``state_dict`` and ``load_state_dict``: model, optimiser, schedule, averages.
+    """
+
+    def __init__(self, folder: str | Path, generator: np.random.Generator, **parts: Any) -> None:
+        self._file = Path(folder) / STATE
+        self._log = Path(folder) / "log.csv"
+        self._generator = generator
+        self._parts = parts
+        self._rows = list(csv.reader(self._log.open(newline=""))) if self._log.exists() else []
+
+    def save(self, step: int, epoch: int = 0) -> None:
+        """Write the state after ``step`` steps and ``epoch`` whole epochs: a whole file or none."""
+        state = {name: part.state_dict() for name, part in self._parts.items()}
+        numbers = {"torch": torch.get_rng_state(), "numpy": json.dumps(self._generator.bit_generator.state)}
+        part_file = self._file.with_suffix(".part")
+        torch.save({"step": step, "epoch": epoch, "parts": state, "random": numbers}, part_file)
+        part_file.replace(self._file)
+
+    def restore(self, log: RunLog) -> tuple[int, int]:
+        """Load the saved state, if there is one, and take up the log; returns steps and epochs done (0, 0 if new)."""
+        if not self._file.exists():
+            return 0, 0
+        saved = torch.load(self._file, weights_only=True)
+        for name, part in self._parts.items():
+            part.load_state_dict(saved["parts"][name])
+        torch.set_rng_state(saved["random"]["torch"])
+        self._generator.bit_generator.state = json.loads(saved["random"]["numpy"])
+        log.go_on(saved["step"], self._rows)
+        return int(saved["step"]), int(saved["epoch"])
 
 
 def validation_recall(model: VPRModel, dataset: Dataset, ns: tuple[int, ...] = (1, 5, 10)) -> dict[int, float]:
@@ -78,27 +146,51 @@ def validation_recall(model: VPRModel, dataset: Dataset, ns: tuple[int, ...] = (
 
 
 class BestModel:
-    """Validates a model and keeps the best by Recall@5 (then Recall@1) as ``best.safetensors`` in its run folder."""
+    """Validates a model and keeps the best by Recall@1 (then Recall@5) as ``best.safetensors`` in its run folder.
 
-    def __init__(self, dataset: Dataset, log: RunLog) -> None:
+    The file's metadata name variant, architecture fingerprint, recipe, step and the Recall that made it the best.
+    """
+
+    def __init__(self, dataset: Dataset, log: RunLog, recipe: Any) -> None:
         self._dataset = dataset
         self._log = log
-        self._best = (-1.0, -1.0)
+        self._recipe = recipe
+        self._best = [-1.0, -1.0]
 
     def validate(self, model: VPRModel, step: int, epoch: int) -> None:
         """Measure, log, and save the model if none was better so far."""
         recalls = validation_recall(model, self._dataset)
         self._log.write(step, epoch=epoch, **{f"val_recall_{n}": value for n, value in recalls.items()})
-        if (recalls[5], recalls[1]) > self._best:
-            self._best = (recalls[5], recalls[1])
+        if [recalls[1], recalls[5]] > self._best:
+            self._best = [recalls[1], recalls[5]]
             state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-            save_file(state, self._log.folder / "best.safetensors")
+            facts = run_facts(model.variant, self._recipe, step, recalls)
+            save_file(state, self._log.folder / "best.safetensors", facts)
+
+    def state_dict(self) -> dict[str, list[float]]:
+        """What an interrupted run needs to know."""
+        return {"best": self._best}
+
+    def load_state_dict(self, state: dict[str, list[float]]) -> None:
+        """Take it up again."""
+        self._best = list(state["best"])
+
+
+def run_facts(variant: Any, recipe: Any, step: int, recalls: dict[int, float]) -> dict[str, str]:
+    """Metadata of a run's weights: variant, fingerprint, recipe, step, validation Recall."""
+    return {
+        "variant": variant.name,
+        "fingerprint": variant.fingerprint,
+        "recipe": json.dumps(asdict(recipe)),
+        "step": str(step),
+        "validation_recall": json.dumps({str(n): round(value, 3) for n, value in recalls.items()}),
+    }
 
 
 def stage_parser(module: str, description: str) -> argparse.ArgumentParser:
     """The options that every stage has: --data, --out, --limit-cities, --threads, --set."""
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with images/train and images/val")
+    parser.add_argument("--data", type=Path, help="folder with images/train and images/val")
     parser.add_argument("--out", type=Path, required=True, help="run folder")
     parser.add_argument("--limit-cities", type=int, help="use the first N cities only")
     parser.add_argument("--threads", type=int, default=2)

@@ -40,6 +40,7 @@ def save_weights(
     info: Mapping[str, Any],
     backbone_file: str | Path | None = None,
     exclude: Sequence[str] = (),
+    half: bool = False,
 ) -> WeightsInfo:
     """Write a model as safetensors with the facts needed to load it again, and set `model.weights`.
 
@@ -49,12 +50,13 @@ def save_weights(
             are left out of this one and taken from there when loading.
         exclude: name prefixes; only such tensors may be left out. Given alone, `backbone_file` is
             `backbone-<size>.safetensors` beside `path`.
+        half: store float16; the model's own tensors are rounded too, so that it stays what the file holds.
 
     Raises:
         UsageError: info overwrites the format's own fields. WeightsError: an unsuitable backbone file.
     """
     path, variant = Path(path), model.variant
-    state = _to_save(model.state_dict())
+    state = _to_save(model, half)
     metadata = _metadata("model", variant.fingerprint, hash_tensors(state), info)
     metadata |= {"variant": variant.name, "family": variant.family}
     if backbone_file is not None or exclude:
@@ -73,9 +75,12 @@ def save_weights(
     return model.weights
 
 
-def save_backbone(model: VPRModel, path: str | Path, *, info: Mapping[str, Any]) -> str:
-    """Write a model's backbone, without adapters, to a file that several models share. Returns its hash."""
-    state = _to_save(backbone_part(model.state_dict()))
+def save_backbone(model: VPRModel, path: str | Path, *, info: Mapping[str, Any], half: bool = False) -> str:
+    """Write a model's backbone, without adapters, to a file that several models share. Returns its hash.
+
+    `half` stores float16 and rounds the model, as in `save_weights`.
+    """
+    state = backbone_part(_to_save(model, half))
     metadata = _metadata("backbone", backbone_fingerprint(model.variant.backbone), hash_tensors(state), info)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,8 +176,14 @@ def _read_backbone_file(path: Path, variant: Variant) -> tuple[dict[str, Tensor]
     return read_checkpoint(path)[0], facts
 
 
-def _to_save(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+@torch.no_grad()
+def _to_save(model: VPRModel, half: bool) -> dict[str, Tensor]:
+    if half:
+        for tensor in model.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.copy_(tensor.half())
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    return {n: t.half() if half and t.is_floating_point() else t for n, t in state.items()}
 
 
 def _metadata(kind: str, fingerprint: str, sha: str, info: Mapping[str, Any]) -> dict[str, str]:

@@ -78,9 +78,7 @@ def list_photos(folder: Path | str) -> list[Path]:
     return photos
 
 
-def read_dataset(
-    folder: Path | str, split: str = "test", *, queries: str = "queries", labels: bool = True
-) -> Dataset:
+def read_dataset(folder: Path | str, split: str = "test", *, queries: str = "queries", labels: bool = True) -> Dataset:
     """Read a data set folder: <root>, <root>/images or <root>/images/<split>.
 
     queries: name of the query folder (SVOX has queries_night, queries_rain, ... beside queries). Queries whose name

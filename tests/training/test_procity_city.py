@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from scicevpr.errors import UsageError
 from training.procity.atlas import Atlas, build_atlas, layer_painters
+from training.procity.blocks import TREE_SHAPES
 from training.procity.cars import CAR_SHAPES
+from training.procity.character import BLOCK_KINDS, CHARACTERS, city_characters, get_character
 from training.procity.facades import STYLES
+from training.procity.land import FORMS, Land, draw_land
 from training.procity.mesh import VERTEX_FLOATS, MeshBuilder, Surface
-from training.procity.plan import BLOCK_PITCH_X, BLOCK_PITCH_Y, STYLE_FAMILIES, City, build_city
+from training.procity.plan import PEDESTRIAN_SHAPES, City, build_city
 from training.procity.surfaces import ground
 
 SAMPLE_LAYERS = ("asphalt", "facade_3", "shop_0", "sign_0", "mural_0", "leaf_0")
@@ -30,7 +34,7 @@ def all_meshes(city: City) -> list[np.ndarray]:
 
 
 def city_bytes(city: City) -> bytes:
-    arrays = [*all_meshes(city), city.parking, city.walks, city.street_width_x, city.street_width_y]
+    arrays = [*all_meshes(city), city.parking, city.walks, *(street.line for street in city.streets)]
     arrays += [array for block in city.blocks for array in (block.lights, block.trees, np.array(block.bounds))]
     return b"".join(array.tobytes() for array in arrays)
 
@@ -44,7 +48,6 @@ def test_atlas_shapes(atlas: Atlas) -> None:
     assert atlas.albedo.dtype == atlas.material.dtype == atlas.height.dtype == np.uint8
     assert atlas.styles == STYLES
     assert all(f"facade_{number}" in atlas.layers for number in range(len(STYLES)))
-    assert all(number < len(STYLES) for family in STYLE_FAMILIES for number in family)
 
 
 def test_layers_are_as_the_shader_reads_them(atlas: Atlas) -> None:
@@ -91,36 +94,82 @@ def test_meshes_follow_the_vertex_layout(atlas: Atlas, city: City) -> None:
         assert layers.max() < len(atlas.layers)
         assert set(np.unique(kinds)) <= {float(kind) for kind in Surface}
         assert mesh[:, 9:12].min() >= 0
-        assert mesh[:, 9:12].max() <= 1
+        assert mesh[:, 9:12].max() <= 2
 
 
 def test_surface_numbers_are_those_of_the_shaders() -> None:
-    assert [kind.value for kind in Surface] == list(range(16))
+    assert [kind.value for kind in Surface] == list(range(19))
     assert (Surface.FACADE, Surface.LEAF, Surface.CAR, Surface.SHOP, Surface.CAR_SHADOW) == (1, 3, 4, 10, 15)
 
 
-def test_blocks_lie_between_their_streets(city: City) -> None:
-    assert len(city.blocks) == city.blocks_x * city.blocks_y == 6
-    assert city.street_width_x.shape == (4,)
-    assert city.street_width_y.shape == (3,)
-    for number, block in enumerate(city.blocks):
-        i, j = divmod(number, city.blocks_y)
-        x0, y0, x1, y1 = block.bounds
-        assert x0 == pytest.approx(i * BLOCK_PITCH_X - city.street_width_x[i] / 2)
-        assert y0 == pytest.approx(j * BLOCK_PITCH_Y - city.street_width_y[j] / 2)
-        assert x1 == pytest.approx((i + 1) * BLOCK_PITCH_X - city.street_width_x[i + 1] / 2)
-        assert y1 == pytest.approx((j + 1) * BLOCK_PITCH_Y - city.street_width_y[j + 1] / 2)
-        assert block.mesh[:, 0].min() >= x0 - 2.5  # only lamp arms, signs and awnings reach over
-        assert block.mesh[:, 1].max() <= y1 + 2.5
+@pytest.mark.parametrize("name", sorted(CHARACTERS))
+def test_no_building_stands_in_a_street(atlas: Atlas, name: str) -> None:
+    character = CHARACTERS[name]
+    city = build_city(atlas, 5, 3, 3, (character, character))
+    walls = np.concatenate(
+        [block.mesh[np.isin(block.mesh[:, 13], (Surface.FACADE, Surface.SHOP)), :2] for block in city.blocks]
+    )
+    for street in city.streets:
+        gaps = np.hypot(*(walls[:, None] - street.line[None]).transpose(2, 0, 1)).min(1)
+        assert gaps.min() > street.width / 2 * 0.6 + 0.5, (street.kind, gaps.min(), street.width)
 
 
-def test_no_building_stands_in_a_street(city: City) -> None:
-    for block in city.blocks:
-        walls = block.mesh[np.isin(block.mesh[:, 13], (Surface.FACADE, Surface.SHOP))]
-        for axis, pitch, widths in ((0, BLOCK_PITCH_X, city.street_width_x), (1, BLOCK_PITCH_Y, city.street_width_y)):
-            street = np.round(walls[:, axis] / pitch).astype(int)
-            from_centre = np.abs(walls[:, axis] - street * pitch)
-            assert (from_centre > widths[street] / 2 + 2.9).all()
+def test_characters_are_complete_and_their_cities_differ(atlas: Atlas) -> None:
+    for character in CHARACTERS.values():
+        assert {style for family in character.families for style in family} <= set(atlas.styles)
+        assert set(character.mix) | set(character.landmarks) <= set(BLOCK_KINDS)
+        assert character.road in atlas.layers
+        assert set(character.pavements) <= set(atlas.layers)
+    names = [city_characters(seed)[0].name for seed in range(8)]
+    assert sorted(names) == sorted(CHARACTERS)
+    assert city_characters(3)[0] != city_characters(11)[0]  # one character, other colours
+    with pytest.raises(UsageError, match="no character called 'desert'"):
+        get_character("desert")
+
+
+def test_cities_have_their_landmarks_canal_and_roofed_street(atlas: Atlas) -> None:
+    harbour = CHARACTERS["harbour"]
+    city = build_city(atlas, 5, 4, 4, (harbour, harbour))
+    assert set(harbour.landmarks) <= {block.kind for block in city.blocks}
+    kinds = [street.kind for street in city.streets]
+    assert kinds.count("canal") == 1
+    assert kinds.count(harbour.covered) == 1
+    water = np.concatenate([b.mesh[b.mesh[:, 13] == Surface.WATER] for b in city.blocks])
+    assert len(water) > 0
+    assert (water[:, 2] < city.land.height(water[:, 0], water[:, 1]) - 1).all()
+
+
+# ---- the lie of the land
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_land_keeps_right_angles_and_does_not_fold(form: str) -> None:
+    land = draw_land(form, 3.0, 180.0, np.random.default_rng(2))
+    grid = np.linspace(-180, 180, 19)
+    x, y = np.meshgrid(grid, grid)
+    step = 0.01
+    east = (land.place(x + step, y) - land.place(x, y))[..., :2] / step
+    north = (land.place(x, y + step) - land.place(x, y))[..., :2] / step
+    cosine = (east * north).sum(-1) / np.linalg.norm(east, axis=-1) / np.linalg.norm(north, axis=-1)
+    assert np.abs(cosine).max() < 1e-3
+    turn = east[..., 0] * north[..., 1] - east[..., 1] * north[..., 0]
+    assert turn.min() > 0.15
+    assert np.linalg.norm(east, axis=-1).max() < 1.9
+    if form == "grid":
+        assert np.ptp(np.arctan2(east[..., 1], east[..., 0])) < 1e-6
+    else:
+        assert np.degrees(np.ptp(np.unwrap(np.arctan2(east[..., 1], east[..., 0]).ravel()))) > 12
+
+
+def test_hills_and_slopes() -> None:
+    land = Land(waves=np.array([[2 * np.pi / 200, 0, 0, 5.0], [0, 0, 0, 0], [0, 0, 0, 0]]))
+    assert land.height(50.0, 7.0) == pytest.approx(5.0)
+    assert land.place(50.0, 7.0, 1.5)[2] == pytest.approx(6.5)
+    assert land.slope(0.0, 0.0, 90.0) == pytest.approx(np.degrees(np.arctan(2 * np.pi * 5 / 200)), abs=0.2)
+    assert land.slope(0.0, 0.0, 270.0) < 0
+    assert abs(land.slope(0.0, 0.0, 0.0)) < 1e-9
+    with pytest.raises(ValueError, match="no form of land 'flat'"):
+        Land("flat")
 
 
 def test_lights_trees_and_places(city: City) -> None:
@@ -129,11 +178,12 @@ def test_lights_trees_and_places(city: City) -> None:
     assert lights.shape[1] == 9
     assert set(np.unique(lights[:, 7])) == {0.0, 1.0}  # lamps and shops
     assert (lights[:, 6] > 0).all()
-    assert ((lights[:, 2] > 2) & (lights[:, 2] < 8)).all()
+    above = lights[:, 2] - city.land.height(lights[:, 0], lights[:, 1])
+    assert ((above > 1.5) & (above < 10)).all()
     trees = np.concatenate([block.trees for block in city.blocks])
     assert trees.shape[1] == 7
     assert set(np.unique(trees[:, 5])) <= set(range(len(city.trees)))
-    assert (len(city.trees), len(city.cars), len(city.people)) == (4, len(CAR_SHAPES), 8)
+    assert (len(city.trees), len(city.cars), len(city.people)) == (TREE_SHAPES, len(CAR_SHAPES), PEDESTRIAN_SHAPES)
     assert city.parking.shape[1] == city.walks.shape[1] == 3
     assert len(city.parking) > 50
     assert len(city.walks) > 50

@@ -17,8 +17,16 @@ from training.procity.conditions import CONDITIONS, QUERY_CONDITIONS, TRAINING_M
 from training.procity.mesh import Surface
 from training.procity.plan import City, build_city
 from training.procity.presets import get_preset
+from training.procity.querysets import benchmark_sets
 from training.procity.renderer import Renderer
-from training.procity.sampler import PLACE_DISTANCE, Sampler, Shot, heading_difference
+from training.procity.sampler import (
+    PLACE_DISTANCE,
+    QUERY_REACH,
+    SAME_HEADING,
+    Sampler,
+    Shot,
+    heading_difference,
+)
 
 SEED = 301
 
@@ -94,6 +102,17 @@ def test_another_visit_changes_the_cars_and_keeps_the_houses(atlas: Atlas, city:
     assert 0 < changed < 0.5
 
 
+@needs_egl
+def test_years_traffic_and_camera_change_the_photo(atlas: Atlas, city: City, shots: list[Shot]) -> None:
+    renderer = small_renderer(atlas, city)
+    shot = replace(shots[-1], condition="day", era=0, traffic="normal", camera="good", covered=False)
+    plain = renderer.photo(shot).astype(int)
+    for change in ({"era": 2}, {"traffic": "heavy"}, {"camera": "poor"}):
+        assert np.abs(renderer.photo(replace(shot, **change)).astype(int) - plain).max() > 30, change
+    roofed = renderer.photo(replace(shot, condition="snow", covered=True)).astype(int)
+    assert np.abs(roofed - renderer.photo(replace(shot, condition="snow"))).mean() > 3
+
+
 # ---- the dataset
 
 
@@ -103,7 +122,7 @@ def test_dataset_on_disk(
 ) -> None:
     monkeypatch.setattr(dataset, "build_atlas", lambda seed: atlas)
     monkeypatch.setattr(dataset, "build_city", lambda *arguments: city)
-    preset = replace(get_preset("tiny"), places=2, visits=2, database=4, queries_per_condition=0)
+    preset = replace(get_preset("tiny"), places=2, visits=2, database=4, queries=())
     steps: list[tuple[int, int]] = []
     tables = dataset.render_dataset(
         tmp_path, preset, workers=1, progress=lambda done, total: steps.append((done, total))
@@ -119,7 +138,7 @@ def test_dataset_on_disk(
         place = parse_name(tmp_path / row["file"])
         assert place.utm == (float(row["east"]), float(row["north"]))
         assert place.zone == "32U"
-        assert place.condition == row["condition"]
+        assert place.condition == (row["query_set"] or row["condition"])
         assert place.timestamp == row["timestamp"]
         assert heading_difference(place.heading, float(row["heading"])) <= 0.6
         assert Path(row["file"]).name.split("@")[7] == row["place_id"]
@@ -154,23 +173,39 @@ def test_training_places_are_apart_or_look_another_way(city: City) -> None:
 def test_every_query_can_be_answered(city: City) -> None:
     sampler = Sampler(city, "c9", 9)
     database = sampler.database(20, 12.0)
-    queries = sampler.queries(database, 3)
-    assert [sum(q.condition == name for q in queries) for name in QUERY_CONDITIONS] == [3] * len(QUERY_CONDITIONS)
+    queries = sampler.queries(database, benchmark_sets(3))
+    assert [sum(q.condition == name == q.query_set for q in queries) for name in QUERY_CONDITIONS] == [3] * 8
     assert not {q.visit for q in queries} & {d.visit for d in database}
     for query in queries:
-        assert any(
-            np.hypot(query.x - d.x, query.y - d.y) <= 15 and heading_difference(query.yaw, d.yaw) <= 30
-            for d in database
-        )
+        near = [d for d in database if np.hypot(query.x - d.x, query.y - d.y) <= QUERY_REACH]
+        assert any(heading_difference(query.yaw, d.yaw) <= SAME_HEADING for d in near)
+
+
+def test_a_query_set_changes_its_own_factor_only(city: City) -> None:
+    sampler = Sampler(city, "c9", 9)
+    queries = sampler.queries(sampler.database(20, 12.0), benchmark_sets(3))
+    of = {name: [q for q in queries if q.query_set == name] for name in {q.query_set for q in queries}}
+    assert len(of) == 15
+    plain = {"condition": {"day"}, "tier": {"easy"}, "traffic": {"normal"}, "camera": {"good"}, "era": {0}}
+    own = {"view_medium": ("tier", {"medium"}), "view_hard": ("tier", {"hard"}), "traffic": ("traffic", {"heavy"})}
+    own |= {"camera": ("camera", {"poor"}), "fog": ("condition", {"fog"}), "view_easy": ("tier", {"easy"})}
+    for name, (factor, values) in own.items():
+        for other, expected in {**plain, factor: values}.items():
+            assert {getattr(q, other) for q in of[name]} == expected, (name, other)
+    assert {q.era for q in of["years"]} <= {2, 3}
+    assert min(q.timestamp[:4] for q in of["years"]) > max(q.timestamp[:4] for q in of["day"])
 
 
 def test_the_camera_stands_on_the_street_and_clear_of_trees(city: City, shots: list[Shot]) -> None:
     sampler = Sampler(city, "c9", 9)
     for shot in shots:
         assert sampler.clearance(shot.x, shot.y) >= 0
-        from_kerb_x = city.street_width_x[1] / 2 - abs(shot.x - 72)
-        from_kerb_y = city.street_width_y[1] / 2 - abs(shot.y - 58)
-        assert max(from_kerb_x, from_kerb_y) > 1.5
+        on_street = [
+            np.hypot(*(street.line - (shot.x, shot.y)).T).min() <= street.limit + 0.3
+            for street in city.streets
+            if street.inner
+        ]
+        assert any(on_street)
 
 
 def test_too_small_a_city_is_refused(city: City) -> None:

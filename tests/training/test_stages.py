@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from scicevpr.errors import DatasetError, UsageError
+from scicevpr.errors import DatasetError, UsageError, WeightsError
 from scicevpr.places import format_name
 from training.augment import PublishedAugmentation, StrongAugmentation
 from training.cross_image import prepare_model, set_training, train
 from training.data import list_training_photos, load_bank, place_batches
 from training.distill import build_pair, distill
-from training.pretrain import PretrainModel, pretrain, save
+from training.pretrain import Batches, PretrainModel, pretrain, save, start_from
 from training.recipes import CrossImageRecipe, DistillRecipe, Phase, PretrainRecipe, override
+from training.rooms import RoomMaker
+from training.trainer import BestModel
 
 PLACES, PHOTOS = 4, 4
 
@@ -59,7 +62,7 @@ def toy_city(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def backbone(toy_city: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("backbone")
     torch.manual_seed(0)
-    save(PretrainModel(), out, 0)
+    save(PretrainModel(), out, {})
     return out / "backbone.safetensors"
 
 
@@ -98,12 +101,70 @@ def test_pretraining_lowers_its_loss_and_is_seeded(toy_city: Path, tmp_path: Pat
     recipe = PretrainRecipe(phases=(Phase(56, 10),), places=4, warmup=2, mirror=0.0, validate_every=100, lr=1e-3)
     states = []
     for run in ("a", "b"):
-        pretrain(toy_city, tmp_path / run, recipe, None, None)
+        pretrain(toy_city, tmp_path / run, recipe, None)
         states.append(load_file(tmp_path / run / "backbone.safetensors"))
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
     log = (tmp_path / "a" / "log.csv").read_text().splitlines()
     first = float(next(line for line in log if "region_loss" in line).split(",")[3])
     assert first < np.log(15)  # 16 photos: chance level is log 15
+
+
+@pytest.mark.slow
+def test_an_interrupted_pretraining_goes_on_exactly(
+    toy_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases = (Phase(56, 3, places=4), Phase(56, 3, places=4))
+    recipe = PretrainRecipe(phases=phases, warmup=2, validate_every=100, save_every=2, lr=1e-3)
+    pretrain(toy_city, tmp_path / "whole", recipe, None)
+
+    class Stop(Exception):
+        pass
+
+    draw, calls = Batches.draw, []
+
+    def stopping(self: Batches, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        calls.append(step)
+        if len(calls) == 6:
+            raise Stop
+        return draw(self, step)
+
+    monkeypatch.setattr(Batches, "draw", stopping)
+    with pytest.raises(Stop):
+        pretrain(toy_city, tmp_path / "cut", recipe, None)
+    with pytest.raises(UsageError, match="another recipe"):
+        pretrain(toy_city, tmp_path / "cut", replace(recipe, lr=2e-3), None)
+    pretrain(toy_city, tmp_path / "cut", recipe, None)
+    assert calls[6:] == [4, 5]  # from the state after four steps
+    whole, cut = (load_file(tmp_path / run / "backbone.safetensors") for run in ("whole", "cut"))
+    assert all(torch.equal(whole[k], cut[k]) for k in whole)
+    assert not (tmp_path / "cut" / "state.pt").exists()
+
+
+@pytest.mark.slow
+def test_an_interrupted_teacher_goes_on_exactly(
+    toy_city: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = CrossImageRecipe(places=4, epochs=3, views=1, lr=1e-3)
+    train(toy_city, backbone, tmp_path / "whole", recipe)
+    validate, calls = BestModel.validate, []
+
+    class Stop(Exception):
+        pass
+
+    def stopping(self: BestModel, *arguments: object) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise Stop
+        validate(self, *arguments)
+
+    monkeypatch.setattr(BestModel, "validate", stopping)
+    with pytest.raises(Stop):
+        train(toy_city, backbone, tmp_path / "cut", recipe)
+    train(toy_city, backbone, tmp_path / "cut", recipe)
+    whole, cut = (load_file(tmp_path / run / "best.safetensors") for run in ("whole", "cut"))
+    assert all(torch.equal(whole[k], cut[k]) for k in whole)
+    logs = [(tmp_path / run / "log.csv").read_text().splitlines() for run in ("whole", "cut")]
+    assert [line.split(",")[1:] for line in logs[0]] == [line.split(",")[1:] for line in logs[1]]
 
 
 @pytest.mark.slow
@@ -148,10 +209,39 @@ def test_distillation_freezes_backbone_and_convolution(toy_city: Path, backbone:
 
 
 def test_recipe_overrides() -> None:
-    recipe = override(PretrainRecipe(), ["lr=0.001", "phases=112x5,224x2x1"])
+    recipe = override(PretrainRecipe(), ["lr=0.001", "phases=112x5,224x2x20x4x1"])
     assert recipe.lr == 0.001
-    assert recipe.phases == (Phase(112, 5), Phase(224, 2, 1))
+    assert recipe.phases == (Phase(112, 5), Phase(224, 2, places=20, rooms=4, cities=1))
     with pytest.raises(UsageError, match="no 'rate'"):
         override(PretrainRecipe(), ["rate=1"])
     with pytest.raises(UsageError, match="no valid value"):
         override(PretrainRecipe(), ["places=many"])
+
+
+def test_pretraining_can_start_from_an_earlier_backbone(backbone: Path, tmp_path: Path) -> None:
+    model = PretrainModel()
+    start_from(model, [backbone])
+    state, given = model.vpr.state_dict(), load_file(backbone)
+    assert all(torch.equal(state[name], tensor) for name, tensor in given.items())
+    save_file({"gem.p": given["gem.p"]}, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match=r"other\.safetensors"):
+        start_from(model, [tmp_path / "other.safetensors"])
+
+
+@pytest.mark.slow
+def test_rooms_are_seeded_and_a_room_looks_like_itself() -> None:
+    maker = RoomMaker(seed=1, atlases=0, painted=40)
+    batch, again = (maker.batch(places=8, photos=3, pixels=48, seed=5) for _ in range(2))
+    assert torch.equal(batch.photos, again.photos)
+    assert not torch.equal(batch.photos, maker.batch(places=8, photos=3, pixels=48, seed=6).photos)
+    assert batch.photos.shape == (24, 3, 48, 48)
+    assert batch.labels.tolist() == [room for room in range(8) for _ in range(3)]
+    assert batch.photos.min() >= 0
+    assert batch.photos.max() <= 1
+    assert batch.photos.std(dim=(2, 3)).mean() > 0.03
+    flat = torch.nn.functional.adaptive_avg_pool2d(batch.photos, 6).flatten(1)
+    flat = flat / flat.mean(1, keepdim=True)
+    distances = torch.cdist(flat, flat)
+    same = torch.from_numpy(batch.labels[:, None] == batch.labels[None])
+    own = distances[same & ~torch.eye(24, dtype=torch.bool)].median()
+    assert own < distances[~same].median()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,29 +19,37 @@ from training.procity.presets import PRESETS, Preset, get_preset
 
 
 def contact_sheet(
-    out: Path, city_seed: int, blocks: tuple[int, int], conditions: list[str], places: int, columns: int
+    out: Path,
+    cities: Sequence[int],
+    blocks: tuple[int, int],
+    conditions: Sequence[str],
+    places: int,
+    columns: int,
+    supersampling: float = 2.0,
 ) -> None:
-    """Write a picture of some database places (rows of photos), each in every condition."""
+    """Write a picture of some database places of each city (rows of photos), each place in every condition."""
     from training.procity.atlas import build_atlas
     from training.procity.plan import build_city
     from training.procity.renderer import Renderer
     from training.procity.sampler import Sampler
 
-    atlas = build_atlas(city_seed)
-    city = build_city(atlas, city_seed, *blocks)
-    renderer = Renderer(atlas, city)
-    photos = [
-        renderer.photo(replace(shot, condition=condition, visit=shot.visit + number))
-        for shot in Sampler(city, f"c{city_seed}", city_seed).database(places, 10.0)
-        for number, condition in enumerate(conditions)
-    ]
+    photos = []
+    for seed in cities:
+        atlas = build_atlas(seed)
+        city = build_city(atlas, seed, *blocks)
+        renderer = Renderer(atlas, city, supersampling=supersampling)
+        photos += [
+            renderer.photo(replace(shot, condition=condition, visit=shot.visit + number))
+            for shot in Sampler(city, f"c{seed}", seed).database(places, 10.0)
+            for number, condition in enumerate(conditions)
+        ]
     height, width = photos[0].shape[:2]
     sheet = np.zeros((-(-len(photos) // columns) * height, columns * width, 3), np.uint8)
     for i, photo in enumerate(photos):
         row, column = divmod(i, columns)
         sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = photo
     out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet).save(out)
+    Image.fromarray(sheet).save(out, quality=86)
 
 
 def _whole_numbers(text: str) -> tuple[int, ...]:
@@ -61,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of places and visits")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--conditions", help=f"of a contact sheet, any of: {','.join(CONDITIONS)}")
-    parser.add_argument("--places", type=int, default=1, help="rows of a contact sheet")
+    parser.add_argument("--places", type=int, default=1, help="of each city, on a contact sheet")
     parser.add_argument("--columns", type=int, default=4, help="photos across a contact sheet")
     return parser
 
@@ -79,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.what == "contact":
             names = options.conditions.split(",") if options.conditions else list(CONDITIONS)
             conditions = [get_condition(name).name for name in names]
-            contact_sheet(options.out, preset.cities[0], preset.blocks, conditions, options.places, options.columns)
+            contact_sheet(options.out, preset.cities, preset.blocks, conditions, options.places, options.columns)
             print(f"wrote {options.out}")
             return 0
         for table in _render_with_progress(options, preset):

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from training.procity.facades import MATERIALS, STYLES, door, garage, ground_window, shop, upper_floor, wall
-from training.procity.surfaces import GROUND_KINDS, SIGNS_PER_LAYER, ground, leaves, mural, railing, signs
+from training.procity.surfaces import GROUND_KINDS, SIGNS_PER_LAYER, ground, leaves, mural, railing, scaffold, signs
 from training.procity.tiles import Layer, tile_seed
 
 SHOPS = 18
@@ -60,6 +60,7 @@ def layer_painters(seed: int) -> dict[str, Callable[[], Layer]]:
             painters[f"{name}_{i}"] = partial(paint, tile_seed(seed, offset + i))
     for i in range(RAILINGS):
         painters[f"railing_{i}"] = partial(railing, i % 2 == 1)
+    painters["scaffold"] = scaffold
     return painters
 
 

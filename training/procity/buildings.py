@@ -34,8 +34,32 @@ def add_building(mesh: MeshBuilder, atlas: Atlas, lot: Lot, rng: np.random.Gener
     rise = UP * house.floors * house.floor_height
     start, edge = rear_face.at(0, house.ground_height, 0.01), rear_face.along * lot.width
     mesh.rect(start, edge, rise, uv, house.layer, house.tint, Surface.FACADE, house.seed + 5, back)
+    if lot.plinth > 0.05:
+        _add_plinth(mesh, atlas, house, lot)
+    _add_scaffold(mesh, atlas, house, lot)
     add_roof(mesh, atlas, house, lot, rng)
     return house.height
+
+
+def _add_plinth(mesh: MeshBuilder, atlas: Atlas, house: House, lot: Lot) -> None:
+    """The foundation that fills the wedge between a level house and a sloping street."""
+    corner = lot.origin - UP * lot.plinth - lot.outward * lot.depth
+    edges = lot.along * lot.width, lot.outward * (lot.depth + 0.02)
+    mesh.box(corner, *edges, lot.plinth + 0.02, atlas.layers["wall_stone"], house.shade(0.6))
+
+
+def _add_scaffold(mesh: MeshBuilder, atlas: Atlas, house: House, lot: Lot) -> None:
+    """Scaffolding before the front; the shader draws it only in the years in which this building has it."""
+    height, out = house.height + 0.8, 1.0
+    start, edge = lot.origin + lot.outward * out, lot.along * lot.width
+    uv = (0, 0, lot.width / 4, height / 4)
+    layer, seed = atlas.layers["scaffold"], house.seed
+    mesh.rect(start, edge, UP * height, uv, layer, surface=Surface.SCAFFOLD, seed=seed, normal=lot.outward)
+    for x in (0.0, lot.width):
+        base = lot.origin + lot.along * x
+        uv = (0, 0, out / 4, height / 4)
+        edge, rise = lot.outward * out, UP * height
+        mesh.rect(base, edge, rise, uv, layer, surface=Surface.SCAFFOLD, seed=seed, normal=lot.along)
 
 
 def add_front(mesh: MeshBuilder, atlas: Atlas, house: House, face: Face, rng: np.random.Generator) -> None:
@@ -52,7 +76,7 @@ def add_front(mesh: MeshBuilder, atlas: Atlas, house: House, face: Face, rng: np
     add_ledge(mesh, atlas, face, house.height - 0.15, cornice_height, cornice_depth, house.shade(0.8, 0.12))
     pipe_edges = face.along * 0.11, face.outward * 0.11
     mesh.box(face.at(0.15, 0, 0.02), *pipe_edges, house.height, atlas.layers["plain"], (0.32, 0.32, 0.33))
-    if rng.random() < 0.42 and house.window != "strip":
+    if rng.random() < house.look.balconies and house.window != "strip":
         _add_balconies(mesh, atlas, house, face, columns, rng)
     if rng.random() < 0.35:
         _add_wall_boxes(mesh, atlas, house, face, columns, rng)

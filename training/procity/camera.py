@@ -54,11 +54,31 @@ class Development:
     weather_seed: float  # where in the rain and snow picture
     noise_seed: int
     quality: int  # JPEG
+    noise: float = 1.0  # times the condition's
+    detail: float = 1.0  # share of the photo's resolution that is left
+    smear: int = 0  # pixels of motion blur along a row
 
     @classmethod
-    def draw(cls, seed: int) -> Development:
-        """Exposure +-13 %, white balance +-3.5 %, JPEG quality 72 to 92."""
+    def draw(cls, seed: int, camera: str = "good") -> Development:
+        """A good camera: exposure +-13 %, white balance +-3.5 %, JPEG quality 72 to 92.
+
+        A poor one: exposure +-40 %, white balance +-10 %, noise three to six times, soft or smeared, a quarter to two
+        thirds of the resolution, JPEG quality 18 to 45.
+        """
         random = np.random.default_rng([seed, 77])
+        if camera == "poor":
+            return cls(
+                exposure=float(np.exp(random.normal(0, 0.4))),
+                white_balance=tuple(float(w) for w in np.exp(random.normal(0, 0.1, 3))),
+                vignette=float(random.uniform(0.5, 1.2)),
+                blur=float(random.uniform(0.5, 2.5)),
+                weather_seed=float(random.random() * 10),
+                noise_seed=int(random.integers(1 << 31)),
+                quality=int(random.integers(18, 46)),
+                noise=float(random.uniform(3, 6)),
+                detail=float(random.uniform(0.25, 0.66)),
+                smear=int(random.integers(0, 8)),
+            )
         return cls(
             exposure=float(np.exp(random.normal(0, 0.13))),
             white_balance=tuple(float(w) for w in np.exp(random.normal(0, 0.035, 3))),
@@ -76,6 +96,19 @@ def add_noise(photo: np.ndarray, amount: float, seed: int) -> np.ndarray:
     noise = np.random.default_rng(seed).standard_normal(values.shape, dtype=np.float32)
     values += noise * (255 * amount) * (0.4 + 0.6 * np.sqrt(np.maximum(values, 1) / 255))
     return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def degrade(photo: np.ndarray, development: Development) -> np.ndarray:
+    """Motion blur and lost resolution of a poor camera: uint8 [H,W,3] -> uint8 [H,W,3]; a good one changes nothing."""
+    if development.smear > 1:
+        shifted = [np.roll(photo, shift, axis=1).astype(np.float32) for shift in range(development.smear)]
+        photo = np.mean(shifted, axis=0).astype(np.uint8)
+    if development.detail < 1:
+        height, width = photo.shape[:2]
+        small = round(width * development.detail), round(height * development.detail)
+        picture = Image.fromarray(photo).resize(small, Image.Resampling.BILINEAR)
+        photo = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    return photo
 
 
 def encode_jpeg(photo: np.ndarray, quality: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Four car shapes, each drawn from its side profile."""
+"""Six vehicle shapes, each drawn from its side profile and shaded smoothly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from training.procity.mesh import MeshBuilder, Surface
 
 GLASS_TINT = (0.05, 0.06, 0.07)
 SILL = 0.32  # metres above the road
-WHEEL_RADIUS = 0.33
 NO_UV = [(0.0, 0.0)] * 4
 
 
@@ -31,16 +30,20 @@ class CarShape:
     profile: tuple[tuple[float, float], ...]
     side_glass: tuple[float, float] = (0.13, 0.13)
     lamps: float = 0.66
+    rounding: float = 0.13
+    lean: float = 0.2
+    wheel: float = 0.33
 
     def points(self) -> list[tuple[float, float]]:
         """The profile as (x, z) in metres with x = 0 at the middle and the front at negative x."""
         return [((share - 0.5) * self.length, z) for share, z in self.profile]
 
-    def half_width(self, z: float) -> float:
-        """Half the body's width at a height: narrower above the belt line and a little towards the sill."""
+    def half_width(self, z: float, x: float = 0.0) -> float:
+        """Half the body's width: narrower above the belt line, towards the sill and at both ends."""
+        ends = 1 - self.rounding * abs(x / (self.length / 2)) ** 5
         if z > self.belt:
-            return self.width / 2 * (1 - 0.22 * (z - self.belt) / (self.height - self.belt + 0.01) * 0.9)
-        return self.width / 2 * (1 - 0.06 * max(0.0, 0.6 - z))
+            return self.width / 2 * ends * (1 - self.lean * (z - self.belt) / (self.height - self.belt + 0.01))
+        return self.width / 2 * ends * (1 - 0.06 * max(0.0, 0.6 - z))
 
 
 SEDAN = CarShape(
@@ -60,7 +63,17 @@ SUV = CarShape(
     4.5, 1.85, 1.68, 1.02,
     ((0, 0.4), (0.01, 0.8), (0.25, 1.02), (0.38, 1.6), (0.86, 1.68), (0.97, 1.08), (1, 0.45)),
 )  # fmt: skip
-CAR_SHAPES = (SEDAN, HATCHBACK, VAN, SUV)
+BUS = CarShape(
+    10.8, 2.5, 3.0, 1.25,
+    ((0, 0.38), (0.004, 1.2), (0.012, 2.85), (0.04, 3.0), (0.985, 3.0), (0.998, 1.2), (1, 0.4)),
+    side_glass=(0.3, -0.4), lamps=0.75, rounding=0.05, lean=0.03, wheel=0.48,
+)  # fmt: skip
+TRUCK = CarShape(
+    6.8, 2.2, 2.9, 1.2,
+    ((0, 0.4), (0.01, 1.1), (0.05, 2.05), (0.10, 2.3), (0.27, 2.35), (0.28, 2.9), (0.99, 2.9), (1, 0.5)),
+    side_glass=(0.1, -5.0), lamps=0.8, rounding=0.03, lean=0.03, wheel=0.42,
+)  # fmt: skip
+CAR_SHAPES = (SEDAN, HATCHBACK, VAN, SUV, BUS, TRUCK)
 
 
 def car_mesh(atlas: Atlas, shape: CarShape) -> np.ndarray:
@@ -73,10 +86,24 @@ def car_mesh(atlas: Atlas, shape: CarShape) -> np.ndarray:
     for side in (-1, 1):
         _add_side(mesh, plain, shape, side)
         for x in (-shape.length * 0.31, shape.length * 0.31):
-            _add_wheel(mesh, plain, x, side * (shape.width / 2 + 0.01), side)
+            _add_wheel(mesh, plain, x, side * (shape.width / 2 + 0.01), side, shape.wheel)
     _add_ends(mesh, plain, shape)
     _add_underside(mesh, plain, shape)
-    return mesh.array()
+    return _smooth(mesh.array())
+
+
+def _smooth(vertices: np.ndarray, sharpest: float = 0.35) -> np.ndarray:
+    """Average the normals of paint and glass where corners meet at less than about 70 degrees."""
+    result, kinds = vertices.copy(), vertices[:, 13].round().astype(int)
+    soft = np.flatnonzero(np.isin(kinds, (Surface.CAR, Surface.CAR_GLASS)))
+    _, corner = np.unique(np.round(vertices[soft, :3], 2), axis=0, return_inverse=True)
+    normals = vertices[soft, 3:6]
+    for group in range(corner.max() + 1):
+        rows = np.flatnonzero(corner.reshape(-1) == group)
+        near = normals[rows] @ normals[rows].T > sharpest
+        mean = near.astype(float) @ normals[rows]
+        result[soft[rows], 3:6] = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-6)
+    return result
 
 
 def _add_shell(mesh: MeshBuilder, plain: int, shape: CarShape) -> None:
@@ -85,7 +112,7 @@ def _add_shell(mesh: MeshBuilder, plain: int, shape: CarShape) -> None:
     last = len(points) - 2
     for i in range(last + 1):
         (x0, z0), (x1, z1) = points[i], points[i + 1]
-        w0, w1 = shape.half_width(z0), shape.half_width(z1)
+        w0, w1 = shape.half_width(z0, x0), shape.half_width(z1, x1)
         windscreen = z1 - z0 > 0.35 and i >= 2
         rear_window = z0 - z1 > 0.35 and i < last and z0 > shape.belt + 0.2
         glass = windscreen or rear_window
@@ -107,9 +134,9 @@ def _add_side(mesh: MeshBuilder, plain: int, shape: CarShape, side: int) -> None
     points = shape.points()
 
     def at(x: float, z: float, out: float = 0.0) -> tuple[float, float, float]:
-        return x, side * (shape.half_width(z) + out), z
+        return x, side * (shape.half_width(z, x) + out), z
 
-    for (x0, z0), (x1, z1) in pairwise(points):
+    for (x0, z0), (x1, z1) in pairwise(_finer(points)):
         belt0, belt1 = min(z0, shape.belt), min(z1, shape.belt)
         lower = [at(x0, SILL), at(x1, SILL), at(x1, belt1), at(x0, belt0)]
         mesh.quad(lower, NO_UV, plain, surface=Surface.CAR, normal=(0, side, 0.15))
@@ -120,7 +147,11 @@ def _add_side(mesh: MeshBuilder, plain: int, shape: CarShape, side: int) -> None
     front, rear, bottom, top = min(cabin), max(cabin), shape.belt + 0.03, shape.height - 0.12
     first = front + shape.side_glass[0], front + (rear - front) * 0.48
     second = front + (rear - front) * 0.52, rear + shape.side_glass[1]
-    for (x0, x1), lean_front, lean_rear in ((first, 0.28, 0.0), (second, 0.0, 0.22)):
+    windows = [(first, 0.28, 0.0), (second, 0.0, 0.22)]
+    if shape.length > 9:  # a row of windows
+        cuts = np.linspace(front + 0.4, rear - 0.5, 8)
+        windows = [((a, b - 0.15), 0.0, 0.0) for a, b in pairwise(cuts)]
+    for (x0, x1), lean_front, lean_rear in windows:
         if x1 - x0 < 0.2:
             continue
         corners = [(x0 - lean_front * 0.8, bottom), (x1 + lean_rear * 0.8, bottom)]
@@ -129,10 +160,19 @@ def _add_side(mesh: MeshBuilder, plain: int, shape: CarShape, side: int) -> None
         mesh.quad(window, NO_UV, plain, GLASS_TINT, Surface.CAR_GLASS, normal=(0, side * 0.95, 0.3))
 
 
-def _add_wheel(mesh: MeshBuilder, plain: int, x: float, y: float, side: int, sides: int = 12) -> None:
+def _finer(points: list[tuple[float, float]], longest: float = 0.9) -> list[tuple[float, float]]:
+    """The profile with long stretches cut up, so that the body's sides can curve."""
+    result = points[:1]
+    for (x0, z0), (x1, z1) in pairwise(points):
+        parts = max(1, int(np.ceil((x1 - x0) / longest)))
+        result += [(x0 + (x1 - x0) * i / parts, z0 + (z1 - z0) * i / parts) for i in range(1, parts + 1)]
+    return result
+
+
+def _add_wheel(mesh: MeshBuilder, plain: int, x: float, y: float, side: int, radius: float, sides: int = 12) -> None:
     """A tyre and a rim, each a fan of quads whose first and last corners meet in the middle."""
-    centre, angles = np.array([x, y, WHEEL_RADIUS]), np.linspace(0, 2 * np.pi, sides + 1)
-    spokes = np.stack([np.cos(angles), np.zeros_like(angles), np.sin(angles)], 1) * WHEEL_RADIUS
+    centre, angles = np.array([x, y, radius]), np.linspace(0, 2 * np.pi, sides + 1)
+    spokes = np.stack([np.cos(angles), np.zeros_like(angles), np.sin(angles)], 1) * radius
     hub = centre + np.array([0, side * 0.01, 0])
     for a, b in pairwise(spokes):
         mesh.quad([centre, centre + a, centre + b, centre], NO_UV, plain, (0.03, 0.03, 0.03), normal=(0, side, 0))

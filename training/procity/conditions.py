@@ -24,7 +24,7 @@ class Condition:
     # the sun
     sun_azimuth: float = 215.0  # degrees clockwise from north
     sun_elevation: float = 42.0  # degrees
-    sun_colour: Colour = (3.4, 3.196, 2.788)
+    sun_colour: Colour = (3.2, 3.01, 2.62)
     # the sky picture
     zenith: Colour = (0.184, 0.391, 0.897)
     horizon: Colour = (0.62, 0.76, 0.95)
@@ -36,9 +36,9 @@ class Condition:
     overcast: float = 0.0  # 1: closed clouds
     stars: float = 0.0
     # light from all around, by the direction in which a surface looks
-    ambient_up: Colour = (0.50, 0.62, 0.85)
-    ambient_side: Colour = (0.39, 0.429, 0.4836)
-    ambient_down: Colour = (0.2436, 0.2204, 0.1914)
+    ambient_up: Colour = (0.74, 0.84, 1.04)
+    ambient_side: Colour = (0.54, 0.57, 0.62)
+    ambient_down: Colour = (0.34, 0.31, 0.27)
     soft_sky: float = 0.0  # 1: no direct sun, the shadow map gives soft sky occlusion
     shadow_radius: float = 0.0010  # of the shadow map's width
     # the air
@@ -60,8 +60,8 @@ class Condition:
     season: float = 1.0  # 0 spring, 1 summer, 2 autumn, 3 winter
     leaf_amount: float = 1.0
     # the camera's answer
-    exposure: float = 0.70
-    auto_exposure: float = 0.35
+    exposure: float = 0.74
+    auto_exposure: float = 0.42
     bloom: float = 0.05
     saturation: float = 1.08
     noise: float = 0.012
@@ -170,8 +170,23 @@ TRAINING_MIX: dict[str, float] = {
 }
 # fmt: on
 
-# The eight conditions of a benchmark's queries.
+# The eight weathers, hours and seasons of a benchmark's queries.
 QUERY_CONDITIONS: tuple[str, ...] = ("day", "overcast", "rain", "fog", "snow", "dusk", "night", "autumn")
+
+
+def under_roof(condition: Condition) -> Condition:
+    """The same hour and weather seen from a roofed street: nothing falls or lies, its lamps burn by day too."""
+    return replace(
+        condition,
+        rain=0.0,
+        flakes=0.0,
+        snow=0.0,
+        wetness=min(condition.wetness, 0.25),
+        fog_density=condition.fog_density * 0.5,
+        lamp_power=max(condition.lamp_power, 0.55),
+        lit_windows=max(condition.lit_windows, 0.4),
+        auto_exposure=0.6,
+    )
 
 
 def get_condition(name: str) -> Condition:

@@ -34,8 +34,8 @@ LOG = logging.getLogger(__name__)
 WIDTH, HEIGHT = 320, 240
 # fmt: off
 COLUMNS = (
-    "file", "split", "role", "city", "place_id", "east", "north", "heading", "fov", "condition", "season",
-    "timestamp", "visit", "width", "height",
+    "file", "split", "role", "query_set", "city", "place_id", "east", "north", "heading", "pitch", "fov", "condition",
+    "season", "viewpoint", "traffic", "camera", "era", "covered", "timestamp", "visit", "width", "height",
 )
 # fmt: on
 Progress = Callable[[int, int], None]
@@ -59,7 +59,7 @@ def preset_shots(preset: Preset, city: City, number: int, seed: int) -> list[Sho
     shots = sampler.training(preset.places, preset.visits) if preset.places else []
     if preset.database:
         database = sampler.database(preset.database, preset.database_step)
-        shots += database + sampler.queries(database, preset.queries_per_condition)
+        shots += database + sampler.queries(database, preset.queries)
     return shots
 
 
@@ -84,7 +84,7 @@ def photo_path(shot: Shot, split: str, city: int) -> Path:
         heading=shot.yaw,
         pitch=shot.pitch,
         timestamp=shot.timestamp,
-        note=shot.condition,
+        note=shot.label,
     )
     return Path("images", *photo_folder(shot, split), name)
 
@@ -103,14 +103,21 @@ def csv_row(shot: Shot, split: str, city: int) -> dict[str, Any]:
         "file": photo_path(shot, split, city).as_posix(),
         "split": split_of_photo,
         "role": folder,
+        "query_set": shot.query_set,
         "city": f"c{city}",
         "place_id": shot.place_id,
         "east": f"{east:.2f}",
         "north": f"{north:.2f}",
         "heading": f"{shot.yaw:.1f}",
+        "pitch": f"{shot.pitch:.1f}",
         "fov": f"{shot.fov:.1f}",
         "condition": shot.condition,
         "season": get_condition(shot.condition).season_name,
+        "viewpoint": shot.tier,
+        "traffic": shot.traffic,
+        "camera": shot.camera,
+        "era": shot.era,
+        "covered": int(shot.covered),
         "timestamp": shot.timestamp,
         "visit": shot.visit,
         "width": WIDTH,
@@ -154,7 +161,7 @@ def _work(task: Task, on_photo: Callable[[], None] = _count_photo) -> list[dict[
     rows = []
     for shot, path in list(zip(shots, paths, strict=True))[task.part :: task.parts]:
         if not (task.out / path).exists():
-            renderer = renderer or Renderer(atlas, city, WIDTH, HEIGHT)
+            renderer = renderer or Renderer(atlas, city, WIDTH, HEIGHT, preset.supersampling)
             write_photo(task.out / path, renderer.jpeg(shot))
         rows.append(csv_row(shot, preset.split, task.city))
         on_photo()
@@ -163,9 +170,7 @@ def _work(task: Task, on_photo: Callable[[], None] = _count_photo) -> list[dict[
 
 def photos_of(preset: Preset) -> int:
     """How many photos a preset gives."""
-    from training.procity.conditions import QUERY_CONDITIONS
-
-    queries = preset.queries_per_condition * len(QUERY_CONDITIONS) if preset.database else 0
+    queries = sum(query_set.count for query_set in preset.queries) if preset.database else 0
     return len(preset.cities) * (preset.places * preset.visits + preset.database + queries)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from training.procity.tiles import CANVAS_SIZE, Layer, Tile, fractal_noise, running_bond
 
-MATERIALS = ("brick", "plaster", "stone", "siding", "panel", "tilewall")
+MATERIALS = ("brick", "plaster", "stone", "siding", "panel", "tilewall", "timber")
 WINDOWS = ("sash", "casement", "french", "arched", "twin", "square", "bay3")
 STYLES = (
     *((material, window) for material in ("brick", "plaster", "stone", "siding") for window in WINDOWS),
@@ -23,6 +23,12 @@ STYLES = (
     ("plaster", "strip"),
     ("brick", "strip"),
     ("panel", "bay3"),
+    ("timber", "casement"),
+    ("timber", "square"),
+    ("timber", "sash"),
+    ("tilewall", "square"),
+    ("tilewall", "sash"),
+    ("siding", "strip"),
 )
 FRAME_COLOURS = (
     (0.92, 0.92, 0.90),
@@ -74,6 +80,9 @@ def wall(material: str, seed: int) -> Tile:
         value, joints = running_bond(20, 20, seed, stagger=False, variation=0.12, mortar=0.1)
         colour[:] = value[..., None] * 0.95
         colour[joints] = 0.75
+    elif material == "timber":
+        colour[:] = 0.95
+        _timber_frame(tile, rng)
     else:  # plaster
         colour[:] = 0.93
     patches = fractal_noise(seed, 1.9)
@@ -81,6 +90,24 @@ def wall(material: str, seed: int) -> Tile:
     grain = rng.standard_normal((CANVAS_SIZE, CANVAS_SIZE)) * 0.02
     colour *= (1 + 0.10 * patches + 0.07 * streaks + grain)[..., None]
     return tile
+
+
+def _timber_frame(tile: Tile, rng: np.random.Generator) -> None:
+    """Dark posts and rails, and braces in some bays."""
+    wood = np.array([0.24, 0.15, 0.10]) * rng.uniform(0.7, 1.5)
+    for box in ((0, 0, 0.05, 1), (0.95, 0, 1, 1), (0, 0, 1, 0.06), (0, 0.93, 1, 1), (0, 0.20, 1, 0.25)):
+        tile.relief(*box, wood, 0.56, 0.0)
+    ramp = (np.arange(CANVAS_SIZE) + 0.5) / CANVAS_SIZE
+    x, y = np.meshgrid(ramp, 1 - ramp)
+    form = rng.integers(3)
+    if form < 2:
+        brace = np.abs(y - (0.25 + x * 2.2)) < 0.05
+        brace |= np.abs(y - (0.25 + (1 - x) * 2.2)) < 0.05
+        area = (y > 0.25) & (y < 0.93) & ((x < 0.3) | (x > 0.7))
+        tile.rect(0, 0, 1, 1, wood, 0, 0, 0.56, 0.0, brace & area)
+    if form == 1:
+        cross = (np.abs(y - x * 0.2) < 0.02) | (np.abs(y - (1 - x) * 0.2) < 0.02)
+        tile.rect(0, 0, 1, 1, wood, 0, 0, 0.56, 0.0, cross & (y < 0.2))
 
 
 def pane(

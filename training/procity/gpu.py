@@ -20,12 +20,20 @@ HOW_TO_INSTALL = (
 # Which surfaces (integers of mesh.Surface) a compiled variant of the surface shader serves; in drawing order.
 VARIANTS: dict[str, tuple[int, ...]] = {
     "FACADES": (1, 10),
-    "GROUND": (2, 7, 14),
+    "GROUND": (2, 7, 14, 16),
     "CARS": (4, 11),
-    "THINGS": (0, 5, 6, 8, 9, 13, 15),
-    "CUTOUTS": (3, 12),
+    "THINGS": (0, 5, 6, 8, 9, 13, 15, 18),
+    "CUTOUTS": (3, 12, 17),
 }
-NO_SOLID_SHADOW = (2, 3, 12, 14, 15)  # flat on the ground, or drawn into the shadow map with their cut-out shape
+NO_SOLID_SHADOW = (
+    2,
+    3,
+    12,
+    14,
+    15,
+    16,
+    17,
+)  # flat on the ground, or drawn into the shadow map with their cut-out shape
 VERTEX_FORMAT = (
     ("3f", "position"),
     ("3f", "normal"),

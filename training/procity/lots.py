@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
 from training.procity.atlas import Atlas
 
-PLASTER_TINTS = (
+Tint = tuple[float, float, float]
+
+LIGHT_PLASTER: tuple[Tint, ...] = (
     (0.90, 0.84, 0.70),
     (0.92, 0.78, 0.55),
     (0.84, 0.62, 0.50),
@@ -30,12 +34,47 @@ TINTS = {
         (0.55, 0.42, 0.38),
         (0.80, 0.72, 0.58),
     ),
-    "plaster": PLASTER_TINTS,
+    "plaster": LIGHT_PLASTER,
     "stone": ((0.80, 0.76, 0.68), (0.72, 0.70, 0.66), (0.85, 0.80, 0.70), (0.62, 0.60, 0.57)),
     "panel": PANEL_TINTS,
-    "siding": PLASTER_TINTS,
+    "siding": LIGHT_PLASTER,
     "tilewall": PANEL_TINTS,
+    "timber": LIGHT_PLASTER,
 }
+ROOF_TINTS: tuple[Tint, ...] = (
+    (0.62, 0.33, 0.24),
+    (0.48, 0.28, 0.22),
+    (0.34, 0.33, 0.35),
+    (0.40, 0.42, 0.45),
+    (0.55, 0.40, 0.32),
+)
+SEEDS_PER_HOUSE = 64
+"""A building owns this many consecutive surface seeds; the shader finds the building's number by dividing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What the houses of one kind of city have in common.
+
+    ``tints``: colours by material (materials left out use TINTS); ``floors`` and ``modern_floors``: upper storeys, from
+    and below; ``roofs``: weight of each form (flat, gable, street, hip, mansard, step); ``roof_rise`` and ``ground``:
+    metres; ``balconies`` and ``shops``: chances.
+    """
+
+    tints: Mapping[str, tuple[Tint, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    floors: tuple[int, int] = (2, 6)
+    modern_floors: tuple[int, int] = (5, 9)
+    roofs: Mapping[str, float] = field(
+        default_factory=lambda: MappingProxyType({"flat": 0.3, "gable": 0.45, "street": 0.25})
+    )
+    roof_tints: tuple[Tint, ...] = ROOF_TINTS
+    roof_rise: tuple[float, float] = (1.8, 3.6)
+    ground: tuple[float, float] = (3.4, 4.3)
+    balconies: float = 0.42
+    shops: float = 0.65
+
+
+PLAIN_LOOK = Look()
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +82,7 @@ class Lot:
     """Where a building stands: front-left corner [3] at the pavement, unit vector along the street, size in metres.
 
     The street is to the right of `along`. `left_open` and `right_open` say which sides also face a street;
-    `exposed` allows a mural on a blind side wall.
+    `exposed` allows a mural on a blind side wall; `plinth`: metres that the foundation reaches down on a slope.
     """
 
     origin: np.ndarray
@@ -53,6 +92,8 @@ class Lot:
     left_open: bool = False
     right_open: bool = False
     exposed: bool = False
+    look: Look = PLAIN_LOOK
+    plinth: float = 0.0
 
     @property
     def outward(self) -> np.ndarray:
@@ -73,6 +114,7 @@ class House:
     floor_height: float
     ground_height: float
     bay: float
+    look: Look = PLAIN_LOOK
 
     @property
     def height(self) -> float:
@@ -97,17 +139,19 @@ class House:
 def draw_house(atlas: Atlas, lot: Lot, rng: np.random.Generator, style: int) -> House:
     """Draw the colour, seed, storeys and heights of a building of a style (an index into `atlas.styles`)."""
     material, window = atlas.styles[style]
-    palette = TINTS[material]
-    tint = np.clip(np.array(palette[rng.integers(len(palette))]) * rng.uniform(0.88, 1.05), 0, 1)
+    look = lot.look
+    palette = look.tints.get(material, TINTS[material])
+    tint = np.clip(np.array(palette[rng.integers(len(palette))]) * rng.uniform(0.9, 1.05), 0, 1)
     modern, curtain = window in ("curtainwall", "strip"), window == "curtainwall"
     return House(
         material=material,
         window=window,
         layer=atlas.layers[f"facade_{style}"],
         tint=tint,
-        seed=float(rng.integers(1, 9999)),
-        floors=int(rng.integers(5, 9) if modern else rng.integers(2, 6)),
+        seed=float(rng.integers(1, 1500) * SEEDS_PER_HOUSE),
+        floors=int(rng.integers(*(look.modern_floors if modern else look.floors))),
         floor_height=rng.uniform(2.9, 3.5),
         bay=rng.uniform(2.8, 4) if curtain else rng.uniform(2.4, 3.4),
-        ground_height=rng.uniform(3.4, 4.3),
+        ground_height=rng.uniform(*look.ground),
+        look=look,
     )

@@ -38,6 +38,9 @@ class Surface(IntEnum):
     PEDESTRIAN = 13
     MARKING = 14
     CAR_SHADOW = 15
+    WATER = 16
+    SCAFFOLD = 17
+    FENCE = 18
 
 
 def point(x: float, y: float, z: float = 0.0) -> np.ndarray:
@@ -82,19 +85,37 @@ class MeshBuilder:
         seed: float = 0.0,
         normal: Vector | None = None,
     ) -> None:
-        """Four corners in order round the quad. Without `normal` it points to where the corners run anticlockwise."""
+        """Four corners in order round the quad. Without `normal` it points to where the corners run anticlockwise.
+
+        A `normal` [4, 3] gives each corner its own.
+        """
         corners = np.asarray(corners, float)
         if normal is None:
             normal = np.cross(corners[1] - corners[0], corners[3] - corners[0])
         vertices = np.empty((4, VERTEX_FLOATS), np.float32)
         vertices[:, :3] = corners
-        vertices[:, 3:6] = unit(normal)
+        vertices[:, 3:6] = [unit(n) for n in normal] if np.ndim(normal) == 2 else unit(normal)
         vertices[:, 6:8] = uv
         vertices[:, 8] = layer
         vertices[:, 9:12] = tint
         vertices[:, 12] = seed
         vertices[:, 13] = surface
         self._quads.append(vertices[list(QUAD_ORDER)])
+
+    def patch(
+        self,
+        corners: np.ndarray,
+        uv: np.ndarray,
+        layer: int,
+        tint: Vector = (1, 1, 1),
+        surface: Surface = Surface.GENERIC,
+        normal: Vector = (0, 0, 1),
+    ) -> None:
+        """Many quads of one surface at once: corners [n, 4, 3], uv [n, 4, 2]."""
+        vertices = np.empty((len(corners), 4, VERTEX_FLOATS), np.float32)
+        vertices[..., :3], vertices[..., 3:6], vertices[..., 6:8] = corners, unit(normal), uv
+        vertices[..., 8], vertices[..., 9:12], vertices[..., 12], vertices[..., 13] = layer, tint, 0, surface
+        self._quads.append(vertices[:, list(QUAD_ORDER)].reshape(-1, VERTEX_FLOATS))
 
     def rect(
         self,
@@ -152,7 +173,7 @@ class MeshBuilder:
         tint: Vector = (1, 1, 1),
         surface: Surface = Surface.GENERIC,
     ) -> None:
-        """An open tapering tube between two points with flat sides."""
+        """An open tapering tube between two points, shaded as round."""
         start, end = np.asarray(start, float), np.asarray(end, float)
         length = float(np.linalg.norm(end - start))
         axis = (end - start) / length
@@ -170,7 +191,7 @@ class MeshBuilder:
             ]
             left, right = i / sides, (i + 1) / sides
             uv = [(left, 0), (right, 0), (right, length / 3), (left, length / 3)]
-            self.quad(corners, uv, layer, tint, surface, normal=a + b)
+            self.quad(corners, uv, layer, tint, surface, normal=np.array([a, b, b, a]))
 
     def light(
         self, position: Vector, colour: Vector, strength: float, is_shop: bool = False, seed: float = 0.0

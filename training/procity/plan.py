@@ -1,6 +1,6 @@
-"""The city plan: a grid of blocks with streets, buildings, parks and furniture, and a ring of distant towers.
+"""The city plan: blocks between streets on a bent land, and a ring of distant houses.
 
-x is east, y is north, z is up, in metres. Streets are centred at x = i * 72 and y = j * 58.
+The plan is laid out around (0, 0) in plan metres and placed in the world by the city's land (land.py).
 """
 
 from __future__ import annotations
@@ -10,113 +10,129 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.procity.atlas import Atlas
-from training.procity.buildings import add_building
+from training.procity.blocks import TREE_SHAPES, Block, build_block
 from training.procity.cars import CAR_SHAPES, car_mesh
-from training.procity.furniture import LAMP_STYLES, add_lamp_post, add_street_item, pedestrian_mesh, tree_mesh
-from training.procity.lots import TINTS, Lot
+from training.procity.character import Character, city_characters
+from training.procity.furniture import pedestrian_mesh
+from training.procity.furniture import tree_mesh as make_tree
+from training.procity.land import Land, draw_land
+from training.procity.lots import TINTS
 from training.procity.mesh import UP, MeshBuilder, Surface, point
-from training.procity.streets import PAVEMENT_HEIGHT, Edge, Plot, add_ground
+from training.procity.streets import CANAL_QUAY, CANAL_WATER, Ground, Plot
 
-BLOCK_PITCH_X = 72.0
-BLOCK_PITCH_Y = 58.0
-STREET_WIDTH_X = (7.0, 11.0)
-STREET_WIDTH_Y = (6.5, 10.0)
-STYLE_FAMILIES = (  # numbers into facades.STYLES; a block draws its buildings from one family
-    (0, 1, 3, 5),
-    (7, 8, 9, 10, 11, 12),
-    (14, 15, 17, 18),
-    (21, 22, 25),
-    (28, 29, 31, 34),
-    (30, 32, 33, 35, 0),
-)
-BUILDING_DEPTH = 11.0
-LOT_WIDTH = (8.0, 16.0)
-TERRACE_LOT_WIDTH = 7.5
-SMALLEST_LOT = 7.0
-TERRACE_CHANCE, PARK_CHANCE, GAP_CHANCE, MURAL_CHANCE = 0.18, 0.13, 0.05, 0.3
-LAMP_SPACING, PARKING_SPACING, WALK_SPACING = 19.0, 5.6, 3.7
-TREE_SPACINGS = (0.0, 9.0, 13.0)  # 0: no street trees
-TREE_SHAPES, PEDESTRIAN_SHAPES = 4, 8
-PARK_TREES = 26
-FAR_TOWERS = 170
+PEDESTRIAN_SHAPES = 10
+COVERED_WIDTH = {"gallery": 3.4, "underpass": 6.5}  # metres between the pavements of a roofed street
+FAR_HOUSES, FAR_TOWERS = 210, 60
+LINE_STEP = 2.0  # plan metres between the points of a street's centre line
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
-    """One block with the streets south and west of it.
+class Street:
+    """One street from end to end: its centre line in the world and what it is.
 
-    `mesh` float32 [V, 14] (see mesh.py); `lights` float32 [N, 9]: x y z, red green blue, strength, is_shop, seed;
-    `trees` float64 [N, 7]: x y z, turn (radians), scale, shape number, random 0..1; `bounds`: x0, y0, x1, y1.
+    ``line`` [n, 2] world metres; ``width`` kerb to kerb; ``kind``: road, canal, gallery or underpass; ``lane``: metres
+    from the centre line to the middle of the right-hand lane; ``limit``: metres from the centre line within which a
+    camera may stand; ``inner``: houses on both sides.
     """
 
-    mesh: np.ndarray
-    lights: np.ndarray
-    trees: np.ndarray
-    bounds: tuple[float, float, float, float]
+    line: np.ndarray
+    width: float
+    kind: str
+    lane: float
+    inner_limit: float
+    limit: float
+    inner: bool
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether it has a roof."""
+        return self.kind in ("gallery", "underpass")
 
 
 @dataclass(frozen=True, eq=False)
 class City:
     """All that stays the same between visits, and the shapes and places of what does not.
 
-    `blocks` in the order i * blocks_y + j (i counts eastwards, j northwards); `far`: the backdrop's mesh;
-    `parking` and `walks` float64 [N, 3]: x, y, heading (radians anticlockwise from +x) of parked cars and pedestrians;
-    `trees`, `cars`, `people`: meshes at the origin; `street_width_x` [blocks_x + 1] of the streets at x = i * 72,
-    `street_width_y` [blocks_y + 1] of those at y = j * 58, in metres.
+    `blocks`; `far`: the backdrop's mesh; `streets`; `parking` and `walks` float64 [N, 3]: world x, y, heading (radians
+    anticlockwise from +x) of parked cars and pedestrians; `trees`, `cars`, `people`: meshes at the origin.
     """
 
     blocks: tuple[Block, ...]
     far: np.ndarray
+    streets: tuple[Street, ...]
     parking: np.ndarray
     walks: np.ndarray
     trees: tuple[np.ndarray, ...]
     cars: tuple[np.ndarray, ...]
     people: tuple[np.ndarray, ...]
-    blocks_x: int
-    blocks_y: int
-    street_width_x: np.ndarray
-    street_width_y: np.ndarray
+    land: Land
+    characters: tuple[Character, Character]
     seed: int
 
 
-def build_city(atlas: Atlas, seed: int, blocks_x: int = 5, blocks_y: int = 5) -> City:
+def build_city(
+    atlas: Atlas,
+    seed: int,
+    blocks_x: int = 5,
+    blocks_y: int = 5,
+    characters: tuple[Character, Character] | None = None,
+) -> City:
     """Lay out a city of blocks_x by blocks_y blocks. The same atlas and seed (>= 0) give the same bytes.
 
     Raises ValueError for fewer than one block or a negative seed.
     """
     if blocks_x < 1 or blocks_y < 1:
         raise ValueError(f"a city needs at least 1 x 1 blocks, not {blocks_x} x {blocks_y}")
-    rng = np.random.default_rng(seed)
-    width_x, width_y = rng.uniform(*STREET_WIDTH_X, blocks_x + 1), rng.uniform(*STREET_WIDTH_Y, blocks_y + 1)
-    blocks: list[Block] = []
-    parking: list[tuple[float, float, float]] = []
-    walks: list[tuple[float, float, float]] = []
+    rng = np.random.default_rng([seed, 17])
+    first, second = characters or city_characters(seed)
+    widths_x, widths_y = (rng.uniform(*first.street, n + 1) for n in (blocks_x, blocks_y))
+    kinds_x, kinds_y = ["road"] * (blocks_x + 1), ["road"] * (blocks_y + 1)
+    inner = list(rng.permutation(np.arange(1, blocks_y)))
+    if inner and first.canal:
+        row = inner.pop()
+        kinds_y[row], widths_y[row] = "canal", CANAL_WATER + 2 * CANAL_QUAY
+    if inner and blocks_y > 2:
+        row = inner.pop()
+        kinds_y[row], widths_y[row] = first.covered, COVERED_WIDTH[first.covered]
+    xs, ys = _positions(widths_x, first.pitch_x, rng), _positions(widths_y, first.pitch_y, rng)
+    radius = float(max(xs[-1], ys[-1]))
+    land = draw_land(first.form, first.hills, radius, rng)
+    special = _landmark_blocks(first, blocks_x, blocks_y, rng)
+    cut = rng.uniform(0.35, 0.75) * np.array([xs[-1], ys[-1]]) * rng.choice([-1, 1], 2)
+    blocks, parking, walks = [], [], []
     for i in range(blocks_x):
         for j in range(blocks_y):
             plot = Plot(
-                x0=i * BLOCK_PITCH_X + width_x[i] / 2,
-                y0=j * BLOCK_PITCH_Y + width_y[j] / 2,
-                x1=(i + 1) * BLOCK_PITCH_X - width_x[i + 1] / 2,
-                y1=(j + 1) * BLOCK_PITCH_Y - width_y[j + 1] / 2,
-                south=width_y[j],
-                west=width_x[i],
+                x0=xs[i] + widths_x[i] / 2,
+                y0=ys[j] + widths_y[j] / 2,
+                x1=xs[i + 1] - widths_x[i + 1] / 2,
+                y1=ys[j + 1] - widths_y[j + 1] / 2,
+                south=widths_y[j],
+                west=widths_x[i],
+                south_kind=kinds_y[j],
+                west_kind=kinds_x[i],
             )
-            blocks.append(_build_block(atlas, plot, np.random.default_rng([seed, i, j])))
-            for edge in plot.edges():
-                parking += _places(edge, np.arange(8, edge.length - 10, PARKING_SPACING), 1.05, np.pi)
-                walks += _places(edge, np.arange(4, edge.length - 4, WALK_SPACING), -1.6, 0.0)
+            middle = np.array([plot.x0 + plot.x1, plot.y0 + plot.y1]) / 2
+            is_second = ((middle - cut) * np.sign(cut) > -20).all()
+            character = second if is_second else first
+            edges = tuple(_edge_kinds(kinds_x, kinds_y, i, j))
+            block = build_block(
+                atlas, land, plot, edges, character, special.get((i, j)), np.random.default_rng([seed, i, j])
+            )
+            blocks.append(block)
+            parking += block.parking
+            walks += block.walks
     return City(
         blocks=tuple(blocks),
-        far=_build_backdrop(atlas, seed, blocks_x, blocks_y),
+        far=_build_backdrop(atlas, land, seed, xs, ys, first, second),
+        streets=tuple(_streets(land, xs, ys, widths_x, widths_y, kinds_x, kinds_y)),
         parking=np.array(parking).reshape(-1, 3),
         walks=np.array(walks).reshape(-1, 3),
-        trees=tuple(tree_mesh(atlas, _shape_seed(seed, 1, k)) for k in range(TREE_SHAPES)),
+        trees=tuple(make_tree(atlas, _shape_seed(seed, 1, k), first.leaf_tint) for k in range(TREE_SHAPES)),
         cars=tuple(car_mesh(atlas, shape) for shape in CAR_SHAPES),
         people=tuple(pedestrian_mesh(atlas, _shape_seed(seed, 2, k)) for k in range(PEDESTRIAN_SHAPES)),
-        blocks_x=blocks_x,
-        blocks_y=blocks_y,
-        street_width_x=width_x,
-        street_width_y=width_y,
+        land=land,
+        characters=(first, second),
         seed=seed,
     )
 
@@ -125,127 +141,123 @@ def _shape_seed(seed: int, kind: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, kind, number, 0]).generate_state(1)[0])
 
 
-def _places(edge: Edge, distances: np.ndarray, out: float, turn: float) -> list[tuple[float, float, float]]:
-    """x, y, heading of places at a distance from the kerb; the heading is the kerb's direction plus `turn`."""
-    heading = float(np.arctan2(edge.along[1], edge.along[0])) + turn
-    return [(*edge.at(distance, out)[:2], heading) for distance in distances]
+def _positions(widths: np.ndarray, pitch: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """Centre lines of parallel streets, their middle at 0."""
+    gaps = rng.uniform(*pitch, len(widths) - 1) + (widths[1:] + widths[:-1]) / 2 - 9.0
+    at = np.concatenate([[0.0], np.cumsum(gaps)])
+    return at - at[-1] / 2
 
 
-def _build_block(atlas: Atlas, plot: Plot, rng: np.random.Generator) -> Block:
-    mesh = MeshBuilder()
-    add_ground(mesh, atlas, plot, rng)
-    family = STYLE_FAMILIES[int(rng.integers(len(STYLE_FAMILIES)))]
-    is_park = rng.random() < PARK_CHANCE
-    if is_park:
-        _add_lawn(mesh, atlas, plot)
+def _edge_kinds(kinds_x: list[str], kinds_y: list[str], i: int, j: int) -> tuple[str, str, str, str]:
+    """Kinds of the streets south, east, north and west of a block."""
+    return kinds_y[j], kinds_x[i + 1], kinds_y[j + 1], kinds_x[i]
+
+
+def _landmark_blocks(
+    character: Character, blocks_x: int, blocks_y: int, rng: np.random.Generator
+) -> dict[tuple[int, int], str]:
+    """Blocks of their own for the landmarks, while there are enough blocks."""
+    places = [(i, j) for i in range(blocks_x) for j in range(blocks_y)]
+    most = max(0, len(places) // 4)
+    chosen = rng.permutation(len(places))[: min(most, len(character.landmarks))]
+    return {places[k]: kind for k, kind in zip(chosen, character.landmarks, strict=False)}
+
+
+def _streets(
+    land: Land,
+    xs: np.ndarray,
+    ys: np.ndarray,
+    widths_x: np.ndarray,
+    widths_y: np.ndarray,
+    kinds_x: list[str],
+    kinds_y: list[str],
+) -> list[Street]:
+    streets = []
+    for number, (x, width, kind) in enumerate(zip(xs, widths_x, kinds_x, strict=True)):
+        along = np.arange(ys[0], ys[-1] + 1e-6, LINE_STEP)
+        line = np.stack(land.flat(np.full_like(along, x), along), 1)
+        streets.append(_street(line, float(width), kind, 0 < number < len(xs) - 1))
+    for number, (y, width, kind) in enumerate(zip(ys, widths_y, kinds_y, strict=True)):
+        along = np.arange(xs[0], xs[-1] + 1e-6, LINE_STEP)
+        line = np.stack(land.flat(along, np.full_like(along, y)), 1)
+        streets.append(_street(line, float(width), kind, 0 < number < len(ys) - 1))
+    return streets
+
+
+def _street(line: np.ndarray, width: float, kind: str, inner: bool) -> Street:
+    if kind == "canal":
+        lane, low, high = CANAL_WATER / 2 + CANAL_QUAY / 2, CANAL_WATER / 2 + 0.8, width / 2 - 0.8
+    elif kind == "gallery":
+        lane, low, high = 0.5, 0.0, width / 2 + 0.6
     else:
-        _add_buildings(mesh, atlas, plot, family, rng)
-    trees = _furnish(mesh, atlas, plot, rng)
-    if is_park:
-        x0, y0, x1, y1 = plot.inner()
-        places = [(rng.uniform(x0, x1), rng.uniform(y0, y1)) for _ in range(PARK_TREES)]
-        trees += [_tree(x, y, (0.9, 1.4), rng) for x, y in places]
-    return Block(mesh.array(), mesh.light_array(), np.array(trees, float).reshape(-1, 7), plot.bounds)
+        lane, low, high = (
+            float(np.clip(width / 4, 0.7, max(0.8, min(2.6, width / 2 - 1.7)))),
+            0.0,
+            max(0.9, width / 2 - 1.5),
+        )
+    return Street(line, width, kind, lane, low, high, inner)
 
 
-def _tree(x: float, y: float, scale: tuple[float, float], rng: np.random.Generator) -> tuple[float, ...]:
-    turn, size, shape = rng.random() * 2 * np.pi, rng.uniform(*scale), int(rng.integers(TREE_SHAPES))
-    return x, y, PAVEMENT_HEIGHT, turn, size, shape, rng.random()
-
-
-def _add_lawn(mesh: MeshBuilder, atlas: Atlas, plot: Plot) -> None:
-    x0, y0, x1, y1 = plot.inner()
-    uv, grass = (0, 0, plot.width / 4, plot.depth / 4), atlas.layers["grass"]
-    mesh.rect(point(x0, y0, 0.16), point(x1 - x0, 0), point(0, y1 - y0), uv, grass, surface=Surface.WALK, normal=UP)
-
-
-def _add_buildings(
-    mesh: MeshBuilder, atlas: Atlas, plot: Plot, family: tuple[int, ...], rng: np.random.Generator
-) -> None:
-    """Rows of buildings along the four sides; the south and north rows take the corners."""
-    x0, y0, x1, y1 = plot.inner()
-    depth, length = BUILDING_DEPTH, y1 - y0 - 2 * BUILDING_DEPTH
-    sides = (
-        (Edge(point(x0, y0), point(1, 0), x1 - x0), True),
-        (Edge(point(x1, y0 + depth), point(0, 1), length), False),
-        (Edge(point(x1, y1), point(-1, 0), x1 - x0), True),
-        (Edge(point(x0, y1 - depth), point(0, -1), length), False),
-    )
-    for side, has_corners in sides:
-        _add_row(mesh, atlas, side, has_corners, family, rng)
-
-
-def _add_row(
-    mesh: MeshBuilder, atlas: Atlas, side: Edge, has_corners: bool, family: tuple[int, ...], rng: np.random.Generator
-) -> None:
-    """One side of a block: separate buildings, or a terrace that repeats one building; with the odd gap."""
-    is_terrace = rng.random() < TERRACE_CHANCE
-    spans = _split_lots(side.length, is_terrace, rng)
-    terrace_seed, terrace_style = int(rng.integers(1 << 30)), int(rng.choice(family))
-    last = len(spans) - 1
-    for number, (start, width) in enumerate(spans):
-        if rng.random() < GAP_CHANCE and 0 < number < last:
-            continue
-        exposed = rng.random() < MURAL_CHANCE
-        left, right = has_corners and number == 0, has_corners and number == last
-        depth = BUILDING_DEPTH if left or right else BUILDING_DEPTH * rng.uniform(0.92, 1.0)
-        origin = side.at(start, z=PAVEMENT_HEIGHT)
-        lot = Lot(origin, side.along, width, depth, left_open=left, right_open=right, exposed=exposed)
-        house_rng = np.random.default_rng(terrace_seed if is_terrace else int(rng.integers(1 << 30)))
-        style = terrace_style if is_terrace else int(house_rng.choice(family))
-        add_building(mesh, atlas, lot, house_rng, style)
-
-
-def _split_lots(length: float, is_terrace: bool, rng: np.random.Generator) -> list[tuple[float, float]]:
-    """(start, width) in metres of the lots along a side; the last one takes what is left."""
-    spans, start = [], 0.0
-    while start < length - 0.1:
-        width = TERRACE_LOT_WIDTH if is_terrace else rng.uniform(*LOT_WIDTH)
-        if length - start - width < SMALLEST_LOT:
-            width = length - start
-        spans.append((start, width))
-        start += width
-    return spans
-
-
-def _furnish(mesh: MeshBuilder, atlas: Atlas, plot: Plot, rng: np.random.Generator) -> list[tuple[float, ...]]:
-    """Lamps and small items along the kerbs. Returns the street trees."""
-    trees: list[tuple[float, ...]] = []
-    lamp_style, spacing = int(rng.integers(LAMP_STYLES)), float(rng.choice(TREE_SPACINGS))
-    for edge in plot.edges():
-        for distance in np.arange(6, edge.length - 4, LAMP_SPACING):
-            add_lamp_post(mesh, atlas, edge.at(distance, -0.45), edge.towards_street, lamp_style)
-        if spacing and rng.random() < 0.75:
-            for distance in np.arange(9.5, edge.length - 6, spacing):
-                if rng.random() < 0.85:
-                    x, y, _ = edge.at(distance, -0.9)
-                    trees.append(_tree(x, y, (0.75, 1.1), rng))
-        for distance in rng.uniform(5, edge.length - 5, 3):
-            foot = edge.at(distance, -0.35, PAVEMENT_HEIGHT)
-            add_street_item(mesh, atlas, foot, edge.along, edge.towards_street, rng)
-    return trees
-
-
-def _build_backdrop(atlas: Atlas, seed: int, blocks_x: int, blocks_y: int) -> np.ndarray:
-    """Box towers 260 to 420 m from the middle of the city, and the ground under everything."""
+def _build_backdrop(
+    atlas: Atlas,
+    land: Land,
+    seed: int,
+    xs: np.ndarray,
+    ys: np.ndarray,
+    first: Character,
+    second: Character,
+) -> np.ndarray:
+    """Houses round the city, towers behind them, and the ground under everything."""
     mesh, rng = MeshBuilder(), np.random.default_rng([seed, 99])
-    for number in range(FAR_TOWERS):
-        angle, distance = rng.random() * 2 * np.pi, rng.uniform(260, 420)
-        x = blocks_x * BLOCK_PITCH_X / 2 + distance * np.cos(angle)
-        y = blocks_y * BLOCK_PITCH_Y / 2 + distance * np.sin(angle)
-        width = rng.uniform(12, 30)
-        height = rng.uniform(10, 38) if rng.random() < 0.88 else rng.uniform(45, 85)
-        style = int(rng.integers(len(atlas.styles)))
-        tint = TINTS[atlas.styles[style][0]][int(rng.integers(4))]
+    styles = [atlas.styles.index(style) for family in first.families + second.families for style in family]
+    across, up = xs[-1] - xs[0], ys[-1] - ys[0]
+    for number in range(FAR_HOUSES + FAR_TOWERS):
+        style = styles[int(rng.integers(len(styles)))]
+        material, window = atlas.styles[style]
+        look = first.look if rng.random() < 0.7 else second.look
+        palette = look.tints.get(material, TINTS[material])
+        floors = rng.integers(*(look.modern_floors if window in ("strip", "curtainwall") else look.floors)) + 1
+        is_tower = number >= FAR_HOUSES
+        share = rng.random() * 2 * (across + up)
+        out = rng.uniform(60, 200) if is_tower else 7 + rng.exponential(16)
+        x, y = _around(xs, ys, share, out)
+        width, depth = rng.uniform(12, 26), rng.uniform(10, 18)
+        height = rng.uniform(25, 60) if is_tower and rng.random() < 0.4 else 3.2 * floors + 3
+        tint = np.array(palette[int(rng.integers(len(palette)))]) * rng.uniform(0.85, 1.05)
         layer, uv = atlas.layers[f"facade_{style}"], (0, 0, round(width / 3), round(height / 3))
-        corner, east, north = point(x - width / 2, y - width / 2), point(width, 0), point(0, width)
-        rise = UP * height
-        starts = (corner, corner + east, corner + east + north, corner + north)
-        for start, edge in zip(starts, (east, north, -east, -north), strict=True):
+        foot = land.place(x, y, -2.0)
+        along = land.direction(x, y, point(1, 0)) * width
+        back = land.direction(x, y, point(0, 1)) * depth
+        corner, rise = foot - along / 2 - back / 2, UP * (height + 2)
+        starts = (corner, corner + along, corner + along + back, corner + back)
+        for start, edge in zip(starts, (along, back, -along, -back), strict=True):
             mesh.rect(start, edge, rise, uv, layer, tint, Surface.FACADE, float(number))
-        mesh.rect(corner + rise, east, north, (0, 0, 5, 5), atlas.layers["gravel"], surface=Surface.ROOF)
-    ground, size = point(-500, -500, -0.05), 1400
-    uv, tint = (0, 0, 200, 200), (0.9, 0.95, 0.8)
-    asphalt = atlas.layers["asphalt"]
-    mesh.rect(ground, point(size, 0), point(0, size), uv, asphalt, tint, Surface.WALK, normal=UP)
+        roof = np.array(look.roof_tints[int(rng.integers(len(look.roof_tints)))])
+        mesh.rect(corner + rise, along, back, (0, 0, 5, 5), atlas.layers["gravel"], roof, Surface.ROOF)
+    ground = Ground(mesh, atlas, land)
+    reach = 70.0
+    for box in (
+        (xs[0] - reach, ys[0] - reach, xs[-1] + reach, ys[0]),
+        (xs[0] - reach, ys[-1], xs[-1] + reach, ys[-1] + reach),
+        (xs[0] - reach, ys[0], xs[0], ys[-1]),
+        (xs[-1], ys[0], xs[-1] + reach, ys[-1]),
+    ):
+        ground.area(*box, -0.03, "asphalt", 6, Surface.WALK, (0.95, 0.98, 0.9))
+    size, tint = 1800.0, (0.9, 0.95, 0.8)
+    low = point(-size / 2, -size / 2, -first.hills * 1.7 - 4.0)
+    mesh.rect(
+        low, point(size, 0), point(0, size), (0, 0, 200, 200), atlas.layers["grass"], tint, Surface.WALK, normal=UP
+    )
     return mesh.array()
+
+
+def _around(xs: np.ndarray, ys: np.ndarray, share: float, out: float) -> tuple[float, float]:
+    """A plan point `out` metres outside the city, `share` metres along its outline."""
+    across, up = xs[-1] - xs[0], ys[-1] - ys[0]
+    if share < across:
+        return xs[0] + share, ys[0] - out - 5
+    if share < 2 * across:
+        return xs[0] + share - across, ys[-1] + out + 5
+    if share < 2 * across + up:
+        return xs[0] - out - 5, ys[0] + share - 2 * across
+    return xs[-1] + out + 5, ys[0] + share - 2 * across - up

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scicevpr.errors import UsageError
+from training.procity.querysets import QuerySet, benchmark_sets, small_sets
 
 UTM_ZONE = 32
 ORIGIN_EAST, ORIGIN_NORTH = 440_000.0, 5_400_000.0  # metres; latitude 48.7, letter U
@@ -23,15 +24,16 @@ class Preset:
     visits: int = 0  # ... and photos of each
     database: int = 0
     database_step: float = 10.0  # metres
-    queries_per_condition: int = 0
+    queries: tuple[QuerySet, ...] = ()
+    supersampling: float = 2.0  # samples along each side of a pixel
 
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
-        Preset("test", "test", (201,), database=480, queries_per_condition=50),
-        Preset("val", "val", (101,), database=250, queries_per_condition=25),
-        Preset("train", "train", tuple(range(1, 13)), places=128, visits=6),
+        Preset("test", "test", (200, 204), database=420, database_step=8.5, queries=benchmark_sets(35)),
+        Preset("val", "val", (103, 105), blocks=(4, 4), database=160, database_step=11.0, queries=small_sets(15)),
+        Preset("train", "train", tuple(range(1, 17)), blocks=(4, 4), places=88, visits=6, supersampling=1.4),
         Preset(
             "tiny",
             "test",
@@ -40,8 +42,8 @@ PRESETS: dict[str, Preset] = {
             places=12,
             visits=4,
             database=24,
-            database_step=12.0,
-            queries_per_condition=1,
+            database_step=10.0,
+            queries=small_sets(1),
         ),
     )
 }

@@ -9,7 +9,7 @@ import numpy as np
 
 from training.procity import camera as optics
 from training.procity.camera import Development, direction
-from training.procity.conditions import Condition, get_condition
+from training.procity.conditions import Condition, get_condition, under_roof
 from training.procity.gpu import MAX_INSTANCES, VARIANTS, GpuMesh, create_context, set_uniforms, shader_source
 from training.procity.targets import SHADOW_SIZE, Targets, Textures
 from training.procity.visit import View, Visit, plan_visit
@@ -55,7 +55,7 @@ class Renderer:
         self.trees = np.concatenate([np.asarray(block.trees, float).reshape(-1, 7) for block in city.blocks])
         self.lights = np.concatenate([np.asarray(block.lights, float).reshape(-1, 9) for block in city.blocks])
         self._sky_of: Any = None
-        self._visits: dict[int, Visit] = {}
+        self._visits: dict[tuple[int, str], Visit] = {}
 
     # ---- set-up
     def _create_programs(self) -> None:
@@ -84,20 +84,21 @@ class Renderer:
         triangle.render()
 
     # ---- what stands where
-    def _visit(self, seed: int) -> Visit:
-        if seed not in self._visits:
+    def _visit(self, shot: Shot) -> Visit:
+        key = (shot.visit, shot.traffic)
+        if key not in self._visits:
             if len(self._visits) > 256:
                 self._visits.clear()
-            self._visits[seed] = plan_visit(self.city, seed)
-        return self._visits[seed]
+            self._visits[key] = plan_visit(self.city, *key)
+        return self._visits[key]
 
-    def _place_movables(self, view: View, visit: Visit) -> list[tuple[GpuMesh, int]]:
+    def _place_movables(self, view: View, visit: Visit, dense: bool) -> list[tuple[GpuMesh, int]]:
         """Write the instances near the view; returns (mesh, copies) of those that are there."""
         trees = self.trees[view.sees(self.trees[:, 0], self.trees[:, 1], 140, 12)]
         random = trees[:, 6:7]  # x, y, z, turn, scale, variant, random number
         rows = {
-            "trees": (trees[:, 5], np.hstack([trees[:, :4], random, random, random, trees[:, 4:5]])),
-            "cars": _rows(view.cars(visit)),
+            "trees": (trees[:, 5], np.hstack([trees[:, :4], random, random, random, -trees[:, 4:5]])),
+            "cars": _rows(view.cars(visit, dense)),
             "people": _rows(view.people(visit)),
         }
         placed = []
@@ -140,7 +141,9 @@ class Renderer:
         heading = np.radians(round(shot.yaw / 40) * 40)
         centre = np.round(np.array([shot.x, shot.y]) / 6) * 6 + np.array([np.sin(heading), np.cos(heading)]) * 40
         view = optics.look_at(
-            np.array([*centre, 0]) + sun * SHADOW_DEPTH / 2, -sun, (0, 1, 0) if sun[2] > 0.97 else (0, 0, 1)
+            np.array([*centre, float(self.city.land.height(*centre))]) + sun * SHADOW_DEPTH / 2,
+            -sun,
+            (0, 1, 0) if sun[2] > 0.97 else (0, 0, 1),
         )
         texel = 2 * SHADOW_REACH / SHADOW_SIZE
         view[:2, 3] = np.round(view[:2, 3] / texel) * texel
@@ -158,9 +161,16 @@ class Renderer:
         self.targets.shadow_target.clear(depth=1.0)
         self.context.enable(self.context.DEPTH_TEST)
         self.textures.albedo.use(0)
-        set_uniforms(self.solid_depth, {"view_projection": matrix})
+        set_uniforms(self.solid_depth, {"view_projection": matrix, "hills": self.city.land.waves})
         set_uniforms(
-            self.cutout_depth, {"view_projection": matrix, "leaf_amount": condition.leaf_amount, "albedo_tiles": 0}
+            self.cutout_depth,
+            {
+                "view_projection": matrix,
+                "leaf_amount": condition.leaf_amount,
+                "albedo_tiles": 0,
+                "hills": self.city.land.waves,
+                "era": float(shot.era),
+            },
         )
         for mesh, copies in placed + near:
             mesh.draw(self.context, "SOLID", self.solid_depth, "solid shadow", copies)
@@ -202,13 +212,16 @@ class Renderer:
             condition: instead of the one that the shot names (for contact sheets and trials).
         """
         condition = condition or get_condition(shot.condition)
-        visit = self._visit(shot.visit)
-        eye = np.array([shot.x, shot.y, shot.z], float)
+        if shot.covered:
+            condition = under_roof(condition)
+        visit = self._visit(shot)
+        level = float(self.city.land.height(shot.x, shot.y))
+        eye = np.array([shot.x, shot.y, level + shot.z], float)
         forward = direction(shot.yaw, shot.pitch)
         view = View(shot.x, shot.y, forward[:2] / np.linalg.norm(forward[:2]))
         view_projection = optics.perspective(shot.fov, self.width / self.height) @ optics.look_at(eye, forward)
 
-        placed = self._place_movables(view, visit)
+        placed = self._place_movables(view, visit, shot.traffic == "heavy")
         self._paint_sky(condition, visit.cloud_seed)
         shadow_matrix = self._draw_shadows(shot, condition, placed)
         seen = [
@@ -236,31 +249,39 @@ class Renderer:
             "shadow_matrix": shadow_matrix,
             "camera": eye,
             "window_seed": visit.window_seed,
+            "hills": self.city.land.waves,
+            "era": float(shot.era),
             "sun_direction": direction(condition.sun_azimuth, condition.sun_elevation),
             "resolution": (float(self.targets.light.width), float(self.targets.light.height)),
         }
         self.context.enable(self.context.DEPTH_TEST)
         if condition.wetness > 0:
-            flipped = view_projection @ np.diag([1.0, 1, -1, 1])
+            mirror = np.diag([1.0, 1, -1, 1])
+            ahead = np.array([shot.x, shot.y]) + view.forward * 14  # the street is mirrored at the level a little ahead
+            water = float(self.city.land.height(*ahead))
+            mirror[2, 3] = 2 * water
+            flipped = view_projection @ mirror
+            uniforms["mirror_level"] = water
             self.targets.mirror_target.use()
             self.targets.mirror_target.clear(depth=1.0)
             self._draw_surfaces(
                 things, condition, {**uniforms, "view_projection": flipped, "mirrored": 1.0}, mirrored=True
             )
-            self._draw_sky(uniforms, flipped, eye * (1, 1, -1))
+            self._draw_sky(uniforms, flipped, eye * (1, 1, -1) + (0, 0, 2 * water))
         self.targets.scene_target.use()
         self.targets.scene_target.clear(depth=1.0)
         self._draw_surfaces(
             things, condition, {**uniforms, "view_projection": view_projection, "mirrored": 0.0}, mirrored=False
         )
         self._draw_sky(uniforms, view_projection, eye)
-        development = Development.draw(shot.seed)
+        development = Development.draw(shot.seed, shot.camera)
         picture = self._develop(condition, development, lamps, eye, forward, view_projection)
-        return optics.add_noise(picture, condition.noise, development.noise_seed)
+        noise = condition.noise * development.noise
+        return optics.degrade(optics.add_noise(picture, noise, development.noise_seed), development)
 
     def jpeg(self, shot: Shot) -> bytes:
         """Take a photo and encode it with the shot's own JPEG quality."""
-        return optics.encode_jpeg(self.photo(shot), Development.draw(shot.seed).quality)
+        return optics.encode_jpeg(self.photo(shot), Development.draw(shot.seed, shot.camera).quality)
 
     def _develop(
         self,

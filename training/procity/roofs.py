@@ -8,7 +8,6 @@ from training.procity.atlas import Atlas
 from training.procity.lots import House, Lot
 from training.procity.mesh import UP, Face, MeshBuilder, Surface
 
-ROOF_TINTS = ((0.62, 0.33, 0.24), (0.48, 0.28, 0.22), (0.34, 0.33, 0.35), (0.40, 0.42, 0.45), (0.55, 0.40, 0.32))
 CHIMNEY_TINT = (0.6, 0.38, 0.3)
 EAVES = 0.35  # metres that a roof stands out over front and back
 GABLE_EAVES = 0.3  # metres that a street-gable roof stands out over the sides
@@ -16,25 +15,90 @@ DORMER_SPACING = 4.5
 
 
 def add_roof(mesh: MeshBuilder, atlas: Atlas, house: House, lot: Lot, rng: np.random.Generator) -> None:
-    """Add a roof on the walls of a building: always flat on modern ones, otherwise drawn at random."""
-    tint, form = np.array(ROOF_TINTS[rng.integers(len(ROOF_TINTS))]), rng.random()
-    if house.is_modern or form < 0.3:
+    """Add a roof on the walls of a building: always flat on modern ones, otherwise drawn from its look."""
+    look = house.look
+    tint = np.array(look.roof_tints[rng.integers(len(look.roof_tints))])
+    forms, weights = list(look.roofs), np.array(list(look.roofs.values()), float)
+    form = "flat" if house.is_modern else str(rng.choice(forms, p=weights / weights.sum()))
+    if form == "flat":
         _flat_roof(mesh, atlas, house, lot, rng)
         return
-    rise = rng.uniform(1.8, 3.6)
+    rise = rng.uniform(*look.roof_rise)
     layer = atlas.layers["rooftile" if rng.random() < 0.75 else "metalroof"]
-    if form < 0.75:
+    if form == "gable":
         _gable_roof(mesh, atlas, house, lot, rise, layer, tint)
         if rng.random() < 0.5:
             _add_dormers(mesh, atlas, house, lot, tint)
+    elif form == "mansard":
+        _mansard_roof(mesh, atlas, house, lot, layer, tint)
+    elif form == "hip":
+        _hip_roof(mesh, atlas, house, lot, rise, layer, tint)
     else:
         _street_gable_roof(mesh, atlas, house, lot, rise * 1.3, layer, tint)
+        if form == "step":
+            _add_stepped_gable(mesh, atlas, house, lot, rise * 1.3)
     front, back = _front(lot), -lot.outward
     for _ in range(int(rng.integers(0, 3))):
         x, depth = rng.uniform(0.1, 0.85) * lot.width, rng.uniform(0.3, 0.6) * lot.depth
         corner, height = front.at(x, house.height, -depth), rise + rng.uniform(0.5, 1.2)
         edges = lot.along * 0.7, back * 0.5
         mesh.box(corner, *edges, height, atlas.layers["wall_brick"], CHIMNEY_TINT, top_surface=Surface.ROOF)
+
+
+def _mansard_roof(mesh: MeshBuilder, atlas: Atlas, house: House, lot: Lot, layer: int, tint: np.ndarray) -> None:
+    """A steep storey of slates with dormers, and a flat top."""
+    front, top, rise, inset = _front(lot), house.height, 2.9, 1.1
+    low = [
+        front.at(0, top),
+        front.at(lot.width, top),
+        front.at(lot.width, top, -lot.depth),
+        front.at(0, top, -lot.depth),
+    ]
+    high = [
+        front.at(inset, top + rise, -inset),
+        front.at(lot.width - inset, top + rise, -inset),
+        front.at(lot.width - inset, top + rise, inset - lot.depth),
+        front.at(inset, top + rise, inset - lot.depth),
+    ]
+    for i in range(4):
+        j = (i + 1) % 4
+        length = float(np.linalg.norm(low[j] - low[i])) / 3
+        uv = [(0, 0), (length, 0), (length - 0.3, 1), (0.3, 1)]
+        mesh.quad([low[i], low[j], high[j], high[i]], uv, layer, tint, Surface.ROOF)
+    mesh.quad(high, [(0, 0), (3, 0), (3, 3), (0, 3)], atlas.layers["gravel"], (0.7, 0.7, 0.7), Surface.ROOF, normal=UP)
+    _add_dormers(mesh, atlas, house, lot, tint)
+
+
+def _hip_roof(
+    mesh: MeshBuilder, atlas: Atlas, house: House, lot: Lot, rise: float, layer: int, tint: np.ndarray
+) -> None:
+    """Four slopes that meet in a short ridge."""
+    front, top, e = _front(lot), house.height, EAVES
+    low = [
+        front.at(-e, top, e),
+        front.at(lot.width + e, top, e),
+        front.at(lot.width + e, top, -lot.depth - e),
+        front.at(-e, top, -lot.depth - e),
+    ]
+    half = min(lot.width * 0.42, lot.depth / 2)
+    left = front.at(half, top + rise, -lot.depth / 2)
+    right = front.at(lot.width - half, top + rise, -lot.depth / 2)
+    uv = [(0, 0), (lot.width / 3, 0), (lot.width / 4, 1.5), (lot.width / 12, 1.5)]
+    mesh.quad([low[0], low[1], right, left], uv, layer, tint, Surface.ROOF)
+    mesh.quad([low[2], low[3], left, right], uv, layer, tint, Surface.ROOF)
+    mesh.quad([low[1], low[2], right, right], uv, layer, tint, Surface.ROOF)
+    mesh.quad([low[3], low[0], left, left], uv, layer, tint, Surface.ROOF)
+
+
+def _add_stepped_gable(mesh: MeshBuilder, atlas: Atlas, house: House, lot: Lot, rise: float) -> None:
+    """A stair of wall in front of the roof's end."""
+    front, steps = _front(lot), 4
+    layer = atlas.layers[f"wall_{house.material}"]
+    for i in range(steps):
+        width = lot.width * (1 - i / steps) * 0.96
+        corner = front.at((lot.width - width) / 2, house.height + i * (rise + 0.9) / steps, -0.2)
+        edges = lot.along * width, lot.outward * 0.28
+        mesh.box(corner, *edges, (rise + 0.9) / steps, layer, house.tint, top_surface=Surface.ROOF)
 
 
 def _front(lot: Lot) -> Face:

@@ -1,4 +1,4 @@
-"""Where and when photos are taken: the places of a training city, the database and the queries of a benchmark city."""
+"""Where and when photos are taken: places of a training city, database and query sets of a benchmark city."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scicevpr.errors import UsageError
-from training.procity.conditions import QUERY_CONDITIONS, TRAINING_MIX, get_condition
-from training.procity.plan import BLOCK_PITCH_X, BLOCK_PITCH_Y
+from training.procity.conditions import TRAINING_MIX, get_condition
+from training.procity.querysets import TIERS, QuerySet, Tier
 
 if TYPE_CHECKING:
-    from training.procity.plan import City
+    from training.procity.plan import City, Street
 
-PLACE_DISTANCE = 20.0  # metres along a street between training places that look the same way
-QUERY_REACH = 15.0  # metres to the nearest database photo of the same heading
-SAME_HEADING = 30.0  # degrees
+PLACE_DISTANCE = 18.0  # metres along a street between training places that look the same way
+QUERY_REACH = 20.0  # metres to the nearest database photo of the same heading
+SAME_HEADING = 40.0  # degrees
 STREET_END = 8.0  # metres kept free at both ends of a street
-KERB_DISTANCE = 1.6  # metres between the camera and the kerb, at least
 DATABASE_FOV, DATABASE_PITCH = 58.0, 4.0
-FOV_RANGE, PITCH_RANGE = (52.0, 66.0), (2.0, 7.0)  # degrees
+FOV_RANGE = (46.0, 72.0)  # degrees; no lens is wider or narrower
 HEIGHT_RANGE = (2.1, 2.5)  # metres: a camera on the roof of a car
+WALKER_HEIGHT = (1.55, 1.8)  # metres, under a roof: a camera in a hand
 SEASON_MONTHS = {"spring": (4, 5), "summer": (6, 7, 8), "autumn": (10, 11), "winter": (1, 2, 12)}
+TRAINING_TIERS = {"easy": 0.25, "medium": 0.5, "hard": 0.25}
+TRAINING_TRAFFIC = {"light": 0.2, "normal": 0.65, "heavy": 0.15}
+POOR_CAMERA_SHARE, LATER_ERA_SHARE = 0.12, 0.25  # of the training photos
 
 
 @dataclass(frozen=True)
@@ -44,42 +47,60 @@ class Shot:
     timestamp: str  # YYYYMMDD_hhmmss
     role: str = "database"  # train, database or queries
     number: int = 0  # among the visits to its place
+    covered: bool = False  # under the roof of a gallery or an underpass
+    traffic: str = "normal"
+    camera: str = "good"
+    era: int = 0  # 0: the database's years; later ones have other shop signs, paint and scaffolds
+    tier: str = "database"  # of the viewpoint
+    query_set: str = ""
+
+    @property
+    def label(self) -> str:
+        """What the file name says: the query set, or the condition of a database or training photo."""
+        return self.query_set or self.condition
 
 
-@dataclass(frozen=True)
-class Street:
-    """A straight street with a direction of travel."""
+@dataclass(frozen=True, eq=False)
+class Drive:
+    """One way along a street, measured in metres of the world."""
 
-    x: float  # where it starts
-    y: float
-    heading: float  # degrees clockwise from north
-    length: float
-    width: float
+    street: Street
+    line: np.ndarray  # [n, 2]
+
+    @cached_property
+    def _metres(self) -> np.ndarray:
+        return np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(self.line, axis=0).T))])
+
+    @property
+    def length(self) -> float:
+        """Metres from end to end."""
+        return float(self._metres[-1])
+
+    def _middle(self, along: float) -> np.ndarray:
+        return np.array([np.interp(along, self._metres, self.line[:, axis]) for axis in (0, 1)])
+
+    def heading(self, along: float) -> float:
+        """Degrees clockwise from north."""
+        dx, dy = self._middle(along + 2) - self._middle(along - 2)
+        return float(np.degrees(np.arctan2(dx, dy)) % 360)
 
     def point(self, along: float, aside: float) -> tuple[float, float]:
         """Metres along the street and to the right of its centre line -> x, y."""
-        a = np.radians(self.heading)
-        return float(self.x + along * np.sin(a) + aside * np.cos(a)), float(
-            self.y + along * np.cos(a) - aside * np.sin(a)
+        a = np.radians(self.heading(along))
+        x, y = self._middle(along)
+        return float(x + aside * np.cos(a)), float(y - aside * np.sin(a))
+
+    def clip(self, aside: float) -> float:
+        """The nearest distance from the centre line at which a camera may stand."""
+        side = 1.0 if aside >= 0 or self.street.inner_limit > 0 else -1.0
+        return side * float(
+            np.clip(abs(aside) if aside * side > 0 else 0.0, self.street.inner_limit, self.street.limit)
         )
 
-    @property
-    def lane(self) -> float:
-        """Metres from the centre line to the middle of the right-hand lane."""
-        return float(np.clip(self.width / 4, 0.8, min(1.9, self.width / 2 - 2.2)))
 
-
-def city_streets(city: City) -> list[Street]:
+def city_drives(city: City) -> list[Drive]:
     """The inner streets, each once for every direction of travel."""
-    across, up = city.blocks_x * BLOCK_PITCH_X, city.blocks_y * BLOCK_PITCH_Y
-    streets = []
-    for i in range(1, city.blocks_x):
-        x, width = i * BLOCK_PITCH_X, float(city.street_width_x[i])
-        streets += [Street(x, 0.0, 0.0, up, width), Street(x, up, 180.0, up, width)]
-    for j in range(1, city.blocks_y):
-        y, width = j * BLOCK_PITCH_Y, float(city.street_width_y[j])
-        streets += [Street(0.0, y, 90.0, across, width), Street(across, y, 270.0, across, width)]
-    return streets
+    return [Drive(street, line) for street in city.streets if street.inner for line in (street.line, street.line[::-1])]
 
 
 class Sampler:
@@ -93,8 +114,8 @@ class Sampler:
 
     def __init__(self, city: City, name: str, seed: int) -> None:
         self.city, self.name, self.seed = city, name, seed
-        self.streets = city_streets(city)
-        if not self.streets:
+        self.drives = city_drives(city)
+        if not self.drives:
             raise UsageError("a city of fewer than 2x2 blocks has no inner street to stand on")
 
     # ---- standing clear of trees
@@ -117,92 +138,89 @@ class Sampler:
             return np.inf
         return float((np.hypot(self._trunks[:, 0] - x, self._trunks[:, 1] - y) - self._trunks[:, 2]).min())
 
-    def _stand(self, street: Street, along: float, aside: float) -> tuple[float, float]:
-        """The nearest free standing place: towards the centre line first, then along the street."""
-        limit = street.width / 2 - KERB_DISTANCE
-        aside = float(np.clip(aside, -limit, limit))
-        best, most = street.point(along, aside), -np.inf
+    def _stand(self, drive: Drive, along: float, aside: float) -> tuple[float, float, float]:
+        """The nearest free standing place: towards the centre line first, then along the street; x, y, metres along."""
+        best, most = (*drive.point(along, drive.clip(aside)), along), -np.inf
         for step in (0.0, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0):
-            moved = float(np.clip(along + step, STREET_END / 2, street.length - STREET_END / 2))
+            moved = float(np.clip(along + step, STREET_END / 2, drive.length - STREET_END / 2))
             for share in (1.0, 0.6, 0.2):
-                at = street.point(moved, aside * share)
+                at = drive.point(moved, drive.clip(aside * share))
                 room = self.clearance(*at)
                 if room >= 0:
-                    return at
+                    return *at, moved
                 if room > most:
-                    best, most = at, room
+                    best, most = (*at, moved), room
         return best
 
     def _shot(
         self,
         random: np.random.Generator,
-        street: Street,
+        drive: Drive,
         along: float,
         aside: float,
+        tier: Tier,
         place_id: str,
         condition: str,
         visit: int,
-        *,
-        yaw_spread: float,
-        free_lens: bool,
-        role: str,
-        number: int = 0,
+        **rest: object,
     ) -> Shot:
-        x, y = self._stand(street, along, aside)
+        """A photo from near (along, aside), moved, turned and zoomed within the tier."""
+        along = float(np.clip(along + _within(random, tier.along), STREET_END / 2, drive.length - STREET_END / 2))
+        x, y, along = self._stand(drive, along, aside + _within(random, tier.across))
+        covered = drive.street.is_covered
+        yaw = (drive.heading(along) + _within(random, tier.turn)) % 360
+        slope = self.city.land.slope(x, y, yaw)
+        fov = DATABASE_FOV * float(np.exp(_within(random, tier.zoom)))
         return Shot(
             place_id=place_id,
             x=x,
             y=y,
-            z=float(random.uniform(*HEIGHT_RANGE)),
-            yaw=float((street.heading + np.clip(random.normal(0, yaw_spread), -18, 18)) % 360),
-            pitch=float(random.uniform(*PITCH_RANGE)) if free_lens else DATABASE_PITCH,
-            fov=float(random.uniform(*FOV_RANGE)) if free_lens else DATABASE_FOV,
+            z=float(random.uniform(*(WALKER_HEIGHT if covered else HEIGHT_RANGE))),
+            yaw=float(yaw),
+            pitch=(0.5 if covered else DATABASE_PITCH) + 0.8 * slope + _within(random, tier.tilt),
+            fov=float(np.clip(fov, *FOV_RANGE)),
             condition=condition,
             visit=visit,
             seed=int(random.integers(1 << 31)),
-            timestamp=_timestamp(random, condition),
-            role=role,
-            number=number,
+            timestamp=_timestamp(random, condition, int(rest.get("era", 0))),  # type: ignore[call-overload]
+            covered=covered,
+            tier=tier.name,
+            **rest,  # type: ignore[arg-type]
         )
 
     # ---- training
     def training(self, places: int, visits: int) -> list[Shot]:
-        """`visits` photos of each of `places` places, in the weather-heavy mix of conditions.
+        """`visits` photos of each of `places` places, in the weather-heavy mix of conditions and all other factors.
 
-        Places are at least 20 m apart along their street, or look another way. UsageError when the city has too few.
+        Places are at least 18 m apart along their street, or look another way. UsageError when the city has too few.
         """
         candidates = []
-        for street in self.streets:
-            phase = np.random.default_rng([self.seed, 1, int(street.x), int(street.y), int(street.heading)]).uniform(
-                0, PLACE_DISTANCE
-            )
-            candidates += [
-                (street, along)
-                for along in np.arange(STREET_END + phase / 2, street.length - STREET_END, PLACE_DISTANCE)
-            ]
+        for number, drive in enumerate(self.drives):
+            phase = np.random.default_rng([self.seed, 1, number]).uniform(0, PLACE_DISTANCE)
+            first = STREET_END + phase / 2
+            candidates += [(drive, along) for along in np.arange(first, drive.length - STREET_END, PLACE_DISTANCE)]
         if len(candidates) < places:
             raise UsageError(
                 f"the city has room for {len(candidates)} training places, not {places}; ask for fewer or more blocks"
             )
-        names, shares = list(TRAINING_MIX), np.array(list(TRAINING_MIX.values()))
         shots = []
         for place, chosen in enumerate(_spread(len(candidates), places)):
-            street, along = candidates[chosen]
+            drive, along = candidates[chosen]
             random = np.random.default_rng([self.seed, 2, place])
-            aside = street.lane + random.normal(0, 0.3)
             for visit in range(visits):
-                condition = names[int(random.choice(len(names), p=shares / shares.sum()))]
                 shots.append(
                     self._shot(
                         random,
-                        street,
-                        along + _within(random, 2.5, 6),
-                        aside + _within(random, 1.0, 2.5),
+                        drive,
+                        along,
+                        drive.street.lane,
+                        TIERS[_pick(random, TRAINING_TIERS)],
                         f"{self.name}p{place}",
-                        condition,
+                        _pick(random, TRAINING_MIX),
                         30_000 + place * 64 + visit,
-                        yaw_spread=6.0,
-                        free_lens=True,
+                        traffic=_pick(random, TRAINING_TRAFFIC),
+                        camera="poor" if random.random() < POOR_CAMERA_SHARE else "good",
+                        era=int(random.integers(1, 4)) if random.random() < LATER_ERA_SHARE else 0,
                         role="train",
                         number=visit,
                     )
@@ -213,9 +231,9 @@ class Sampler:
     def database(self, count: int, step: float = 12.0) -> list[Shot]:
         """`count` day photos: every `step` metres of every street and direction, thinned evenly; a drive is a visit."""
         candidates = [
-            (drive, along)
-            for drive, street in enumerate(self.streets)
-            for along in np.arange(STREET_END, street.length - STREET_END, step)
+            (number, along)
+            for number, drive in enumerate(self.drives)
+            for along in np.arange(STREET_END, drive.length - STREET_END, step)
         ]
         if len(candidates) < count:
             raise UsageError(
@@ -223,64 +241,51 @@ class Sampler:
             )
         shots = []
         for number, chosen in enumerate(_spread(len(candidates), count)):
-            drive, along = candidates[chosen]
-            street, random = self.streets[drive], np.random.default_rng([self.seed, 3, number])
+            way, along = candidates[chosen]
+            drive, random = self.drives[way], np.random.default_rng([self.seed, 3, number])
+            place, visit = f"{self.name}d{number}", 10_000 + way
             shots.append(
                 self._shot(
-                    random,
-                    street,
-                    along,
-                    street.lane + random.normal(0, 0.15),
-                    f"{self.name}d{number}",
-                    "day",
-                    10_000 + drive,
-                    yaw_spread=1.5,
-                    free_lens=False,
-                    role="database",
+                    random, drive, along, drive.street.lane, TIERS["database"], place, "day", visit, role="database"
                 )
             )
         return shots
 
-    def queries(
-        self, database: Sequence[Shot], per_condition: int, conditions: Sequence[str] = QUERY_CONDITIONS
-    ) -> list[Shot]:
-        """`per_condition` photos of each condition from shifted viewpoints on other visits.
+    def queries(self, database: Sequence[Shot], sets: Sequence[QuerySet]) -> list[Shot]:
+        """The photos of the query sets, each on a visit of its own.
 
-        Each has a database photo of its heading (30 degrees) within 15 m, so that it can be answered.
+        A query stands near the place of a database photo of its heading (40 degrees), at most 20 m away, so that it
+        can be answered.
         """
         places = np.array([(shot.x, shot.y) for shot in database])
         headings = np.array([shot.yaw for shot in database])
-        lengths = np.array([street.length for street in self.streets])
-        shots = []
-        for number in range(per_condition * len(conditions)):
-            condition = conditions[number % len(conditions)]
-            random = np.random.default_rng([self.seed, 4, number])
-            for _ in range(500):
-                street = self.streets[int(random.choice(len(lengths), p=lengths / lengths.sum()))]
-                along, aside = (
-                    random.uniform(STREET_END, street.length - STREET_END),
-                    street.lane + _within(random, 1.2, 3),
-                )
-                shot = self._shot(
-                    random,
-                    street,
-                    along,
-                    aside,
-                    f"{self.name}q{number}",
-                    condition,
-                    20_000 + number,
-                    yaw_spread=6.0,
-                    free_lens=True,
-                    role="queries",
-                )
-                near = np.hypot(*(places - (shot.x, shot.y)).T) <= QUERY_REACH
-                if (near & (heading_difference(headings, shot.yaw) <= SAME_HEADING)).any():
-                    shots.append(shot)
-                    break
-            else:
-                raise UsageError(
-                    f"no place for query {number} within {QUERY_REACH:g} m of one of {len(database)} database photos"
-                )
+        lengths = np.array([drive.length for drive in self.drives])
+        shots: list[Shot] = []
+        for number_of_set, query_set in enumerate(sets):
+            for number in range(query_set.count):
+                random = np.random.default_rng([self.seed, 4, number_of_set, number])
+                condition, tier = _one_of(random, query_set.conditions), TIERS[_one_of(random, query_set.tiers)]
+                factors = {
+                    "traffic": _one_of(random, query_set.traffic),
+                    "camera": _one_of(random, query_set.cameras),
+                    "era": int(_one_of(random, query_set.eras)),
+                }
+                for _ in range(500):
+                    drive = self.drives[int(random.choice(len(lengths), p=lengths / lengths.sum()))]
+                    along = random.uniform(STREET_END, drive.length - STREET_END)
+                    visit = 20_000 + 1000 * number_of_set + number
+                    name = f"{self.name}q{len(shots)}"
+                    rest = {**factors, "role": "queries", "query_set": query_set.name}
+                    shot = self._shot(random, drive, along, drive.street.lane, tier, name, condition, visit, **rest)
+                    near = np.hypot(*(places - (shot.x, shot.y)).T) <= QUERY_REACH
+                    if (near & (heading_difference(headings, shot.yaw) <= SAME_HEADING)).any():
+                        shots.append(shot)
+                        break
+                else:
+                    raise UsageError(
+                        f"no place for a query of {query_set.name} within {QUERY_REACH:g} m of one of "
+                        f"{len(database)} database photos"
+                    )
         return shots
 
 
@@ -294,14 +299,24 @@ def _spread(available: int, wanted: int) -> np.ndarray:
     return (np.arange(wanted) * available / max(wanted, 1)).astype(int)
 
 
-def _within(random: np.random.Generator, spread: float, limit: float) -> float:
-    return float(np.clip(random.normal(0, spread), -limit, limit))
+def _within(random: np.random.Generator, spread: float) -> float:
+    """A normal draw, cut off at two and a half times its spread."""
+    return float(np.clip(random.normal(0, 1), -2.5, 2.5) * spread)
 
 
-def _timestamp(random: np.random.Generator, condition: str) -> str:
-    """A moment that fits the condition: season by its leaves, hour by its light."""
+def _pick(random: np.random.Generator, shares: dict[str, float]) -> str:
+    names, weights = list(shares), np.array(list(shares.values()))
+    return names[int(random.choice(len(names), p=weights / weights.sum()))]
+
+
+def _one_of(random: np.random.Generator, values: Sequence[str]) -> str:
+    return values[int(random.integers(len(values)))]
+
+
+def _timestamp(random: np.random.Generator, condition: str, era: int) -> str:
+    """A moment that fits: season by the leaves, hour by the light, and later years for a later era."""
     weather = get_condition(condition)
     month = int(random.choice(SEASON_MONTHS[weather.season_name]))
-    year, day = int(random.integers(2019, 2026)), int(random.integers(1, 29))
+    year, day = int(random.integers(2014, 2017)) + 4 * era, int(random.integers(1, 29))
     minute, second = random.integers(0, 60, 2)
     return f"{year}{month:02d}{day:02d}_{weather.hour:02d}{minute:02d}{second:02d}"

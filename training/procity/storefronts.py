@@ -21,7 +21,7 @@ def ground_floor(mesh: MeshBuilder, atlas: Atlas, house: House, face: Face, rng:
     """Fill a street side's ground floor with units of about 4.6 m."""
     units = max(1, round(face.width / UNIT_WIDTH))
     width = face.width / units
-    shopping = rng.random() < 0.65
+    shopping = rng.random() < house.look.shops
     for number in range(units):
         use = rng.random()
         part = Face(face.at(number * width), face.along, face.outward, width)

@@ -76,7 +76,7 @@ def _plain(tile: Tile, seed: int) -> None:
 
 def _asphalt(tile: Tile, seed: int) -> None:
     coarse, fine = fractal_noise(seed, 2.0), fractal_noise(seed + 1, 1.0)
-    _fill(tile, 0.27 + 0.035 * coarse + 0.03 * fine + 0.035 * _grain(seed), (1, 1, 1.02))
+    _fill(tile, 0.33 + 0.04 * coarse + 0.03 * fine + 0.035 * _grain(seed), (1, 1, 1.02))
     cracks = np.abs(fractal_noise(seed + 3, 2.2)) < 0.006
     tile.albedo[cracks, :3] *= 0.55
 
@@ -156,6 +156,19 @@ def railing(middle_rail: bool) -> Layer:
     bars = [(x, 0, x + 0.022, 1) for x in np.arange(0, 1, 1 / 12)] + [(0, 0, 1, 0.07), (0, 0.93, 1, 1)]
     for bar in bars + ([(0, 0.45, 1, 0.5)] if middle_rail else []):
         tile.albedo[tile.window(*bar)][..., 3] = 1
+    return tile.finish(cut_out=True)
+
+
+def scaffold() -> Layer:
+    """Tubes, planks and a torn net, opacity in the last albedo channel."""
+    tile = Tile((0.55, 0.56, 0.57), tint=0.0)
+    net = (fractal_noise(41, 1.2) > -0.35) & (np.add.outer(np.arange(CANVAS_SIZE), np.arange(CANVAS_SIZE)) % 3 > 0)
+    tile.albedo[..., :3] = (0.20, 0.42, 0.30)
+    tile.albedo[..., 3] = net * 1.0
+    for bar in ((0, 0, 0.03, 1), (0.5, 0, 0.53, 1), (0, 0.48, 1, 0.51), (0, 0.0, 1, 0.02)):
+        area = tile.window(*bar)
+        tile.albedo[area] = (0.62, 0.63, 0.64, 1)
+    tile.albedo[tile.window(0, 0.0, 1, 0.06)] = (0.55, 0.42, 0.26, 1)
     return tile.finish(cut_out=True)
 
 

@@ -23,7 +23,7 @@ class Textures:
         self.material = upload_tiles(context, atlas.material)
         self.relief = upload_tiles(context, atlas.height)
         self.albedo.filter = (gl.LINEAR_MIPMAP_LINEAR, gl.LINEAR)
-        self.albedo.anisotropy = 4.0
+        self.albedo.anisotropy = 1.0
         self.material.filter = self.relief.filter = (gl.LINEAR_MIPMAP_NEAREST, gl.LINEAR)
         picture = weather_picture()
         self.weather = context.texture(picture.shape[:2], 3, picture.tobytes())

@@ -25,3 +25,8 @@ float cloud_noise(vec2 p) {
 vec2 sky_coordinates(vec3 d) {
     return vec2(atan(d.y, d.x) * .15915494 + .5, asin(clamp(d.z, -1., 1.)) * .31830989 + .5);
 }
+
+// Whether a building (64 surface seeds each) is scaffolded in an era; era 0 is the database's.
+bool has_scaffold(float seed, float era) {
+    return hash21(vec2(floor(seed / 64.) * 1.7, era * 11.3 + .5)) < (era > .5 ? .14 : .02);
+}

@@ -5,12 +5,13 @@
 //   SUN (direct light)  LAMPS (street lamps are on)  SNOW  WET
 #include "surface_kinds.glsl"
 #include "hash.glsl"
+#include "land.glsl"
 uniform sampler2DArray albedo_tiles, material_tiles, height_tiles;
 uniform sampler2D sky, mirror;
 uniform sampler2DShadow shadow_map;
 uniform mat4 shadow_matrix;
 uniform vec3 camera, sun_direction, sun_colour, ambient_up, ambient_side, ambient_down, fog_colour, fog_sun;
-uniform float fog_density, wetness, snow, lit_windows, lamp_power, season, shadow_radius, soft_sky, mirrored, window_seed;
+uniform float fog_density, wetness, snow, lit_windows, lamp_power, season, shadow_radius, soft_sky, mirrored, mirror_level, window_seed, era;
 uniform vec2 resolution;
 uniform int lamp_count;
 uniform vec4 lamp_place[24];    // xyz, 1 for a shop window
@@ -30,8 +31,23 @@ vec3 to_linear(vec3 c) {
 }
 
 void main() {
-    if (mirrored > .5 && world.z < .02) discard;
-    vec4 texel = texture(albedo_tiles, vec3(tile, tile_layer));
+    if (mirrored > .5 && world.z < mirror_level + .02) discard;
+    float above_ground = world.z - ground_height(world.xy);
+    vec2 at_tile = tile;
+    vec3 own_tint = surface_tint;
+#if defined(THINGS)
+    if (kind == SIGN && era > .5 && hash21(vec2(surface_seed * .37, era * 7.1)) < .55)   // another shop, another sign
+        at_tile.y += .125 * floor(1. + 7. * hash21(vec2(surface_seed, era)));
+#endif
+#if defined(FACADES)
+    float building = floor(surface_seed / 64.);
+    if (kind == FACADE && era > .5 && hash21(vec2(building * 1.3, era * 3.7)) < .35) {   // repainted
+        float q = hash21(vec2(building, era * 5.3));
+        vec3 paint = q < .3 ? vec3(.86, .74, .56) : (q < .55 ? vec3(.80, .82, .84) : (q < .8 ? vec3(.74, .52, .42) : vec3(.62, .70, .66)));
+        own_tint = mix(own_tint, paint, .8);
+    }
+#endif
+    vec4 texel = texture(albedo_tiles, vec3(at_tile, tile_layer));
 #ifdef CUTOUTS
     if (texel.a < .5) discard;
 #endif
@@ -44,8 +60,8 @@ void main() {
     if (two_sided && dot(face, to_camera) < 0.) face = -face;
 #endif
     vec3 N = face;
-    float tinted = (kind == LEAF || kind == CUT_OUT) ? 1. : texel.a;
-    vec3 albedo = to_linear(texel.rgb) * mix(vec3(1), to_linear(surface_tint), tinted);
+    float tinted = (kind == LEAF || kind == CUT_OUT || kind == SCAFFOLD) ? 1. : texel.a;
+    vec3 albedo = to_linear(texel.rgb) * mix(vec3(1), to_linear(own_tint), tinted);
     vec3 emitted = vec3(0);
     float sun_relief = 1.;
 
@@ -91,13 +107,13 @@ void main() {
         if (height_there > height_here + travelled + .02) sun_relief = .12;
     }
 #endif
-    albedo *= .72 + .28 * smoothstep(0., 3., world.z);   // dirt near the street
+    albedo *= .72 + .28 * smoothstep(0., 3., above_ground);   // dirt near the street
     albedo *= .86 + .24 * value_noise(vec2(dot(world.xy, along.xy) * .7 + surface_seed, world.z * .25));
 #endif
 
 #ifdef THINGS
     if (kind == GENERIC) {
-        albedo *= .75 + .25 * smoothstep(0., 2.5, world.z);
+        albedo *= .75 + .25 * smoothstep(0., 2.5, above_ground);
         albedo *= .88 + .2 * value_noise(world.xy * .6 + world.z * .3);
     }
 #endif
@@ -113,7 +129,7 @@ void main() {
         float wear = value_noise(world.xy * 3.) * .6 + value_noise(world.xy * 11.) * .4;
         albedo = mix(vec3(.075), albedo * .8, smoothstep(.2, .5, wear));
     }
-    if (kind == WALK && surface_tint.x > .99 && surface_tint.y > .99) {
+    if (kind == WALK && surface_tint.x > .99 && surface_tint.y > .99 && surface_tint.x < 1.01) {
         albedo *= .82 + .3 * value_noise(world.xy * .3);
         if (season > 1.5 && season < 2.5) {   // fallen leaves
             float leaves = value_noise(world.xy * 6.) * value_noise(world.xy * .45 + 9.);
@@ -142,6 +158,7 @@ void main() {
             float tracks = value_noise(world.xy * .35) * .7 + value_noise(world.xy * 2.1) * .4;
             cover *= smoothstep(.30, .62, tracks + .12 * snow);
         }
+        if (kind == WATER) cover *= .25;
         if (kind == PEDESTRIAN) cover *= .25;
         if (kind == CAR_SHADOW) cover *= .35;
         if (kind == LAMP || kind == TAIL_LIGHT || kind == SIGN) cover = 0.;
@@ -219,8 +236,21 @@ void main() {
     }
 #endif
 
+#ifdef GROUND
+    if (kind == WATER) {   // ripples that mirror the sky, or a plain wall where the houses are
+        vec2 wave = vec2(value_noise(world.xy * vec2(1.1, 2.3)), value_noise(world.yx * vec2(1.7, .9) + 31.)) - .5;
+        vec3 surface = normalize(vec3(wave * .16 + (vec2(value_noise(world.xy * 6.), value_noise(world.xy * 6. + 17.)) - .5) * .07, 1.));
+        vec3 R = reflect(-to_camera, surface);
+        float fresnel = .03 + .97 * pow(1. - max(dot(surface, to_camera), 0.), 5.);
+        vec3 seen = textureLod(sky, sky_coordinates(normalize(vec3(R.xy, max(R.z, .02)))), 1.).rgb;
+        vec3 walls = ambient_side * .30 * vec3(.62, .55, .48) * (.7 + .6 * value_noise(R.xy * 9.));
+        seen = mix(walls, seen, smoothstep(.22, .55, R.z));
+        c = mix(c, seen, min(fresnel * 1.3, .95));
+        c += sun_colour * pow(max(dot(R, sun_direction), 0.), 180.) * 1.5 * direct;
+    }
+#endif
 #if defined(GROUND) && defined(WET)
-    {   // the mirrored street, rougher where it is less wet
+    if (kind != WATER) {   // the mirrored street, rougher where it is less wet
         vec2 on_screen = gl_FragCoord.xy / resolution;
         float rough = (1. - gloss) * .05 + .006;
         vec2 ripple = vec2(value_noise(world.xy * 5.) - .5, value_noise(world.xy * 5. + 40.) - .5) * vec2(.6, 2.5) * rough;

@@ -1,5 +1,7 @@
 #version 330
 #include "surface_kinds.glsl"
+#include "land.glsl"
+#include "hash.glsl"
 in vec3 position;
 in vec3 normal;
 in vec2 uv;
@@ -10,7 +12,7 @@ in float surface;
 in vec4 place;   // of this instance: x, y, z, turn in radians
 in vec4 look;    // of this instance: colour (or three random numbers), scale
 uniform mat4 view_projection;
-uniform float leaf_amount;
+uniform float leaf_amount, era;
 out vec3 world;
 out vec3 world_normal;
 out vec2 tile;
@@ -25,6 +27,7 @@ void main() {
     mat2 turn = mat2(c, s, -s, c);
     vec3 scaled = position * abs(look.w);
     world = vec3(turn * scaled.xy, scaled.z) + place.xyz;
+    if (look.w < 0.) world.z += ground_height(world.xy);   // stands on the ground below each vertex
     world_normal = vec3(turn * normal.xy, normal.z);
     tile = uv;
     tile_layer = layer;
@@ -34,4 +37,5 @@ void main() {
     surface_tint = kind == CAR ? look.rgb : tint;
     gl_Position = view_projection * vec4(world, 1);
     if (kind == LEAF && fract(seed * .618 + look.y) > leaf_amount) gl_Position = vec4(2, 2, 2, 1);   // a fallen leaf
+    if (kind == SCAFFOLD && !has_scaffold(seed, era)) gl_Position = vec4(2, 2, 2, 1);
 }

@@ -15,3 +15,6 @@ const int CUT_OUT = 12;
 const int PEDESTRIAN = 13;
 const int MARKING = 14;
 const int CAR_SHADOW = 15;
+const int WATER = 16;
+const int SCAFFOLD = 17;
+const int FENCE = 18;
