@@ -35,6 +35,7 @@ def render(data: Path, workers: int) -> None:
 
 def run_family(data: Path, runs: Path, assets: Path, limit_cities: int | None = None) -> None:
     """Run every stage that has no result yet, then write weights, city, descriptors, examples and results."""
+    first = runs / "first-t" / "backbone.safetensors"
     rooms = runs / "rooms-t" / "backbone.safetensors"
     backbone = runs / "backbone-t" / "backbone.safetensors"
     teacher = runs / "super-cricavpr-t" / "best.safetensors"
@@ -42,7 +43,8 @@ def run_family(data: Path, runs: Path, assets: Path, limit_cities: int | None = 
     baseline = runs / "cricavpr-t" / "best.safetensors"
     features = runs / "features.safetensors"
     stages = (
-        (rooms, lambda: pretrain(None, rooms.parent, recipes.SHIPPED_ROOMS, None)),
+        (first, lambda: pretrain(data, first.parent, recipes.SHIPPED_FIRST, data, limit_cities)),
+        (rooms, lambda: pretrain(None, rooms.parent, recipes.SHIPPED_ROOMS, None, start=[first])),
         (
             backbone,
             lambda: pretrain(data, backbone.parent, recipes.SHIPPED_PRETRAIN, data, limit_cities, start=[rooms]),

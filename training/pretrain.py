@@ -195,12 +195,15 @@ def pretrain(
     paths = list_training_photos(data, limit_cities) if data is not None else []
     rooms = RoomMaker(recipe.seed) if any(phase.rooms for phase in recipe.phases) else None
     total, step = sum(phase.steps for phase in recipe.phases), 0
+    last = total if recipe.stop is None else min(total, recipe.stop)
     for phase in recipe.phases:
         if step + phase.steps <= done:
             step += phase.steps
             continue
+        if step >= last:
+            break
         batches = Batches(recipe, phase, paths, rooms)
-        end, step = step + phase.steps, max(step, done)
+        end, step = min(last, step + phase.steps), max(step, done)
         while step < end:
             x, labels = batches.draw(step)
             for group in optimiser.param_groups:
@@ -210,7 +213,7 @@ def pretrain(
             step += 1
             if step % 10 == 0:
                 log.write(step, **values)
-            if step % recipe.validate_every == 0 or step == total:
+            if step % recipe.validate_every == 0 or step == last:
                 recalls: dict[int, float] = {}
                 if dataset is not None:
                     recalls = validation_recall(_RegionDescriber(average.model), dataset)

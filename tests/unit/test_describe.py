@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from scicevpr.describe import Grouping, describe
+from scicevpr.describe import Grouping, describe, encode, region_vectors
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.models import WeightsInfo, build_model
 from scicevpr.places import find_descriptors, save_descriptors
@@ -123,3 +123,13 @@ def test_packs_are_found_only_where_everything_agrees(baseline, stable, photos, 
     assert find_descriptors(tmp_path, stable, names, None, own) is None
     assert find_descriptors(tmp_path, baseline, names, None, type(own)(antialias=not own.antialias)) is None
     assert find_descriptors(tmp_path / "nowhere", baseline, names, None, own) is None
+
+
+@pytest.mark.parametrize("name", ["scicevpr-t", "cricavpr-t"])
+def test_region_vectors_and_encoder_together_are_describe(name: str, photos) -> None:
+    model = _model(name)
+    regions = region_vectors(model, photos, batch_size=2)
+    assert regions.shape == (5, 14, model.variant.channels)
+    for grouping in (Grouping.alone(), Grouping.sequential(2), Grouping.explicit([[4, 0, 2], [1, 3]])):
+        whole = describe(model, photos, grouping=grouping).values
+        assert np.abs(encode(model, regions, grouping) - whole).max() < 1e-6

@@ -147,3 +147,20 @@ def test_own_files_are_for_one_variant_and_keep_their_own_fields(tmp_path: Path)
         load_model(path, variant="super-cricavpr-t")
     with pytest.raises(UsageError, match="fingerprint"):
         save_weights(model, path, info={"fingerprint": "mine"})
+
+
+def test_half_precision_files_are_half_the_size_and_hold_what_the_model_then_is(tmp_path: Path, images) -> None:
+    whole, model = filled_model("scicevpr-t"), filled_model("scicevpr-t")
+    save_weights(whole, tmp_path / "whole.safetensors", info=INFO)
+    save_backbone(model, tmp_path / "backbone-t.safetensors", info=INFO, half=True)
+    info = save_weights(
+        model, tmp_path / "half.safetensors", info=INFO, backbone_file=tmp_path / "backbone-t.safetensors", half=True
+    )
+    size = {path.stem: path.stat().st_size for path in tmp_path.iterdir()}
+    assert size["half"] + size["backbone-t"] < 0.51 * size["whole"]
+    assert not any(key.startswith("backbone.") for key in load_file(tmp_path / "half.safetensors"))
+    loaded = load_model(tmp_path / "half.safetensors")
+    assert loaded.weights == info
+    assert all(tensor.dtype != torch.float16 for tensor in loaded.state_dict().values())
+    assert torch.equal(descriptors(loaded, images), descriptors(model, images))
+    assert (descriptors(loaded, images) - descriptors(whole, images)).abs().max() < 5e-3

@@ -40,7 +40,7 @@ def contact_sheet(
         renderer = Renderer(atlas, city, supersampling=supersampling)
         photos += [
             renderer.photo(replace(shot, condition=condition, visit=shot.visit + number))
-            for shot in Sampler(city, f"c{seed}", seed).database(places, 10.0)
+            for shot in Sampler(city, f"c{seed}", seed).database(3 * places, 10.0)[1::3]  # not the streets' ends
             for number, condition in enumerate(conditions)
         ]
     height, width = photos[0].shape[:2]

@@ -119,7 +119,8 @@ def build_block(
     elif kind == "square":
         _add_square(work)
     else:
-        _add_lawn(work) if kind == "church" else None
+        if kind == "church":
+            _add_lawn(work)
         LANDMARKS[kind](work.mesh, atlas, work.site(), rng)
     parking, walks = _furnish(work, edge_kinds)
     mesh = work.mesh.array()

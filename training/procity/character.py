@@ -18,9 +18,10 @@ class Character:
     """One kind of city. ``families``: groups of (material, window); a block draws its houses from one group.
 
     ``form`` and ``hills`` shape the land (land.py); ``pitch_x``, ``pitch_y``: metres between streets; ``street``:
-    metres from kerb to kerb; ``lots``: metres of house front; ``mix``: weight of each kind of block; ``landmarks``:
-    blocks that every such city has; ``canal``: a canal instead of one street; ``covered``: a roofed street, "gallery" (glass) or
-    "underpass" (concrete); ``road``, ``pavements``: ground layers; ``tree_spacing``: metres, 0 for none.
+    metres from kerb to kerb; ``lots``: metres of house front; ``mix``: weight of each kind of block;
+    ``landmarks``: blocks that every such city has; ``canal``: a canal instead of one street; ``covered``: a roofed
+    street, "gallery" (glass) or "underpass" (concrete); ``road``, ``pavements``: ground layers; ``tree_spacing``:
+    metres, 0 for none.
     """
 
     name: str

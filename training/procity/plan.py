@@ -31,8 +31,8 @@ class Street:
     """One street from end to end: its centre line in the world and what it is.
 
     ``line`` [n, 2] world metres; ``width`` kerb to kerb; ``kind``: road, canal, gallery or underpass; ``lane``: metres
-    from the centre line to the middle of the right-hand lane; ``limit``: metres from the centre line within which a
-    camera may stand; ``inner``: houses on both sides.
+    from the centre line to the middle of the right-hand lane; ``inner_limit``, ``limit``: metres from the centre line
+    between which a camera may stand; ``inner``: houses on both sides.
     """
 
     line: np.ndarray
@@ -97,7 +97,7 @@ def build_city(
     xs, ys = _positions(widths_x, first.pitch_x, rng), _positions(widths_y, first.pitch_y, rng)
     radius = float(max(xs[-1], ys[-1]))
     land = draw_land(first.form, first.hills, radius, rng)
-    special = _landmark_blocks(first, blocks_x, blocks_y, rng)
+    special = _landmark_blocks(first, blocks_x, blocks_y, kinds_y, rng)
     cut = rng.uniform(0.35, 0.75) * np.array([xs[-1], ys[-1]]) * rng.choice([-1, 1], 2)
     blocks, parking, walks = [], [], []
     for i in range(blocks_x):
@@ -154,11 +154,12 @@ def _edge_kinds(kinds_x: list[str], kinds_y: list[str], i: int, j: int) -> tuple
 
 
 def _landmark_blocks(
-    character: Character, blocks_x: int, blocks_y: int, rng: np.random.Generator
+    character: Character, blocks_x: int, blocks_y: int, kinds_y: list[str], rng: np.random.Generator
 ) -> dict[tuple[int, int], str]:
-    """Blocks of their own for the landmarks, while there are enough blocks."""
-    places = [(i, j) for i in range(blocks_x) for j in range(blocks_y)]
-    most = max(0, len(places) // 4)
+    """Blocks of their own for the landmarks, away from roofed streets, while there are enough blocks."""
+    most = blocks_x * blocks_y // 4
+    open_rows = [j for j in range(blocks_y) if not {kinds_y[j], kinds_y[j + 1]} & set(COVERED_WIDTH)]
+    places = [(i, j) for i in range(blocks_x) for j in open_rows]
     chosen = rng.permutation(len(places))[: min(most, len(character.landmarks))]
     return {places[k]: kind for k, kind in zip(chosen, character.landmarks, strict=False)}
 

@@ -9,7 +9,7 @@ from training.procity.querysets import QuerySet, benchmark_sets, small_sets
 
 UTM_ZONE = 32
 ORIGIN_EAST, ORIGIN_NORTH = 440_000.0, 5_400_000.0  # metres; latitude 48.7, letter U
-CITY_DISTANCE = 6_000.0  # metres between the origins of two cities
+NEIGHBOUR, ROW, REGION = 700.0, 1_500.0, 6_000.0  # metres between the middles of cities 4, 1 and 16 numbers apart
 
 
 @dataclass(frozen=True)
@@ -57,5 +57,6 @@ def get_preset(name: str) -> Preset:
 
 
 def city_origin(city: int) -> tuple[float, float]:
-    """UTM metres (east, north) of the corner of a city, all in zone 32 U and kilometres apart."""
-    return ORIGIN_EAST + CITY_DISTANCE * (city % 16), ORIGIN_NORTH + CITY_DISTANCE * (city // 16)
+    """UTM metres (east, north) of the middle of a city, all in zone 32 U; the two test cities are neighbours."""
+    north = ROW * (city % 4) + REGION * (city // 16)
+    return ORIGIN_EAST + NEIGHBOUR * (city // 4 % 4), ORIGIN_NORTH + north
