@@ -54,7 +54,10 @@ class RunLog:
             )
         file.write_text(text)
         self._started = time.perf_counter()
-        self._open([])
+        log = self.folder / "log.csv"
+        unfinished = (self.folder / STATE).exists() and log.exists()
+        self._earlier = list(csv.reader(log.open(newline=""))) if unfinished else []
+        self._open(self._earlier)
 
     def _open(self, kept: list[list[str]]) -> None:
         self._csv = (self.folder / "log.csv").open("w", newline="")
@@ -69,9 +72,9 @@ class RunLog:
         except ImportError:
             self._board = None
 
-    def go_on(self, step: int, rows: list[list[str]]) -> None:
+    def go_on(self, step: int) -> None:
         """Take up the log of an interrupted run: keep its rows up to a step, and its clock."""
-        kept = [row for row in rows if int(row[1]) <= step]
+        kept = [row for row in self._earlier if int(row[1]) <= step]
         self._csv.close()
         if self._board is not None:
             self._board.close()
@@ -110,10 +113,8 @@ class Resumable:
 
     def __init__(self, folder: str | Path, generator: np.random.Generator, **parts: Any) -> None:
         self._file = Path(folder) / STATE
-        self._log = Path(folder) / "log.csv"
         self._generator = generator
         self._parts = parts
-        self._rows = list(csv.reader(self._log.open(newline=""))) if self._log.exists() else []
 
     def save(self, step: int, epoch: int = 0) -> None:
         """Write the state after ``step`` steps and ``epoch`` whole epochs: a whole file or none."""
@@ -132,7 +133,7 @@ class Resumable:
             part.load_state_dict(saved["parts"][name])
         torch.set_rng_state(saved["random"]["torch"])
         self._generator.bit_generator.state = json.loads(saved["random"]["numpy"])
-        log.go_on(saved["step"], self._rows)
+        log.go_on(saved["step"])
         return int(saved["step"]), int(saved["epoch"])
 
 

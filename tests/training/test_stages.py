@@ -98,7 +98,7 @@ def test_augmentations_keep_shape_and_range(toy_city: Path) -> None:
 
 @pytest.mark.slow
 def test_pretraining_lowers_its_loss_and_is_seeded(toy_city: Path, tmp_path: Path) -> None:
-    recipe = PretrainRecipe(phases=(Phase(56, 10),), places=4, warmup=2, mirror=0.0, validate_every=100, lr=1e-3)
+    recipe = PretrainRecipe(phases=(Phase(56, 10, places=4),), warmup=2, mirror=0.0, validate_every=100, lr=1e-3)
     states = []
     for run in ("a", "b"):
         pretrain(toy_city, tmp_path / run, recipe, None)
@@ -215,7 +215,7 @@ def test_recipe_overrides() -> None:
     with pytest.raises(UsageError, match="no 'rate'"):
         override(PretrainRecipe(), ["rate=1"])
     with pytest.raises(UsageError, match="no valid value"):
-        override(PretrainRecipe(), ["places=many"])
+        override(PretrainRecipe(), ["photos=many"])
 
 
 def test_pretraining_can_start_from_an_earlier_backbone(backbone: Path, tmp_path: Path) -> None:
