@@ -111,7 +111,8 @@ def test_no_building_stands_in_a_street(atlas: Atlas, name: str) -> None:
     )
     for street in city.streets:
         gaps = np.hypot(*(walls[:, None] - street.line[None]).transpose(2, 0, 1)).min(1)
-        assert gaps.min() > street.width / 2 * 0.6 + 0.5, (street.kind, gaps.min(), street.width)
+        behind_kerb = gaps.min() - street.width / 2  # bent land narrows pavements, never into the road
+        assert behind_kerb > (2.9 if character.form == "grid" else 0.7), (street.kind, behind_kerb)
 
 
 def test_characters_are_complete_and_their_cities_differ(atlas: Atlas) -> None:

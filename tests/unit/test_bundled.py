@@ -16,6 +16,7 @@ from scicevpr.places import bundled_city, find_descriptors, positives, utm_array
 from training.procity.conditions import QUERY_CONDITIONS
 from training.procity.dataset import read_csv
 from training.procity.querysets import benchmark_sets
+from training.real_photos import measure as measure_real_photos
 from training.results import markdown_table, summary_rows
 
 ROOT = Path(__file__).parents[2]
@@ -143,3 +144,14 @@ def test_summary_takes_means_over_shuffled_orders(full_results) -> None:
     single = rows["SciceVPR-T, single image"]["conditions"]
     eight = [single[c]["recall_percent"]["1"] for c in QUERY_CONDITIONS]
     assert table["SciceVPR-T, single image"][3] == pytest.approx(np.mean(eight))
+
+
+@pytest.mark.slow
+def test_real_photos_score_as_printed() -> None:
+    stored = json.loads((assets_folder() / "weights" / "real-photos.json").read_text())
+    measured = measure_real_photos()
+    assert (measured["photos"], measured["places"], measured["queries"]) == (stored["photos"], 40, 200)
+    ours, printed = (content["recall_at_1_percent"]["SciceVPR-T"]["all"] for content in (measured, stored))
+    assert ours == pytest.approx(printed, abs=1.01)  # two queries: other processors
+    assert ours > measured["recall_at_1_percent"]["SciceVPR-T, untrained"]["all"] + 25
+    assert f"| SciceVPR-T | {printed:.1f} |" in (assets_folder() / "weights" / "README.md").read_text()

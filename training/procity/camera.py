@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -65,28 +65,24 @@ class Development:
         A poor one: exposure +-40 %, white balance +-10 %, noise three to six times, soft or smeared, a quarter to two
         thirds of the resolution, JPEG quality 18 to 45.
         """
-        random = np.random.default_rng([seed, 77])
-        if camera == "poor":
-            return cls(
-                exposure=float(np.exp(random.normal(0, 0.4))),
-                white_balance=tuple(float(w) for w in np.exp(random.normal(0, 0.1, 3))),
-                vignette=float(random.uniform(0.5, 1.2)),
-                blur=float(random.uniform(0.5, 2.5)),
-                weather_seed=float(random.random() * 10),
-                noise_seed=int(random.integers(1 << 31)),
-                quality=int(random.integers(18, 46)),
-                noise=float(random.uniform(3, 6)),
-                detail=float(random.uniform(0.25, 0.66)),
-                smear=int(random.integers(0, 8)),
-            )
-        return cls(
-            exposure=float(np.exp(random.normal(0, 0.13))),
-            white_balance=tuple(float(w) for w in np.exp(random.normal(0, 0.035, 3))),
-            vignette=float(random.uniform(0.25, 0.6)),
-            blur=float(random.uniform(0, 0.5)),
+        random, poor = np.random.default_rng([seed, 77]), camera == "poor"
+        vignette, blur = ((0.5, 1.2), (0.5, 2.5)) if poor else ((0.25, 0.6), (0.0, 0.5))
+        drawn = cls(
+            exposure=float(np.exp(random.normal(0, 0.4 if poor else 0.13))),
+            white_balance=tuple(float(w) for w in np.exp(random.normal(0, 0.1 if poor else 0.035, 3))),
+            vignette=float(random.uniform(*vignette)),
+            blur=float(random.uniform(*blur)),
             weather_seed=float(random.random() * 10),
             noise_seed=int(random.integers(1 << 31)),
-            quality=int(random.integers(72, 93)),
+            quality=int(random.integers(*((18, 46) if poor else (72, 93)))),
+        )
+        if not poor:
+            return drawn
+        return replace(
+            drawn,
+            noise=float(random.uniform(3, 6)),
+            detail=float(random.uniform(0.25, 0.66)),
+            smear=int(random.integers(0, 8)),
         )
 
 

@@ -24,7 +24,6 @@ CANAL_QUAY = 5.2  # metres of road on each side of it
 WATER_LEVEL = -1.5
 COVERED_HEIGHT = {"gallery": 6.4, "underpass": 4.1}
 ROAD_REPEAT = {"asphalt": 6.0, "cobble": 2.6}  # metres
-STREET_KINDS = ("road", "canal", "gallery", "underpass")
 
 
 @dataclass(frozen=True, eq=False)
