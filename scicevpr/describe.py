@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -121,7 +122,8 @@ def default_grouping(variant: Variant) -> Grouping | None:
     return Grouping.sequential(DEFAULT_SEQUENTIAL) if variant.cross_image else None
 
 
-def _require_weights(model: VPRModel) -> tuple[str, bool]:
+def require_weights(model: VPRModel) -> tuple[str, bool]:
+    """Hash of the weights and whether they are trained. WeightsError unless weights are loaded or waived."""
     if model.weights is not None:
         return model.weights.sha256, model.weights.trained
     if model.allow_untrained:
@@ -130,6 +132,18 @@ def _require_weights(model: VPRModel) -> tuple[str, bool]:
         f"{model.variant.title} has no weights loaded, so its descriptors would mean nothing. Load weights with "
         "scicevpr.models.weights.load_model, or set model.allow_untrained = True to describe with random weights."
     )
+
+
+@contextmanager
+def evaluating(model: VPRModel) -> Iterator[None]:
+    """Put a model into evaluation mode for a while; afterwards every module is as it was (frozen stays frozen)."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def describe(
@@ -161,7 +175,7 @@ def describe(
     Raises:
         WeightsError: no weights are loaded. ImageError: a photo cannot be read. UsageError: an impossible grouping.
     """
-    sha, trained = _require_weights(model)
+    sha, trained = require_weights(model)
     count = len(images)
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, not {batch_size}.")
@@ -175,22 +189,14 @@ def describe(
         weight = next(model.parameters())
     values = np.empty((count, model.variant.descriptor_dim), dtype=np.float32)
     started, done = time.perf_counter(), 0
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for group in groups:
-                rows = list(group)
-                batch = (
-                    images[rows] if isinstance(images, Tensor) else prepare([images[i] for i in rows], preprocessing)
-                )
-                values[rows] = model(batch.to(weight.device, weight.dtype)).float().cpu().numpy()
-                done += len(rows)
-                if progress is not None:
-                    progress(done, count)
-    finally:
-        for module, training in modes:  # not model.train(): a frozen part must stay frozen
-            module.training = training
+    with evaluating(model), torch.inference_mode():
+        for group in groups:
+            rows = list(group)
+            batch = images[rows] if isinstance(images, Tensor) else prepare([images[i] for i in rows], preprocessing)
+            values[rows] = model(batch.to(weight.device, weight.dtype)).float().cpu().numpy()
+            done += len(rows)
+            if progress is not None:
+                progress(done, count)
     return Descriptors(
         values=values,
         variant=model.variant.name,
@@ -218,10 +224,10 @@ def region_vectors(
     With :func:`encode` the descriptors of many batch compositions cost one pass through the backbone.
     Arguments and errors as in :func:`describe`.
     """
-    _require_weights(model)
+    require_weights(model)
     preprocessing = preprocessing or model.variant.preprocessing
     weight, parts = next(model.parameters()), []
-    with torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
             x = batch if isinstance(batch, Tensor) else prepare(list(batch), preprocessing)
@@ -234,11 +240,53 @@ def region_vectors(
 
 def encode(model: VPRModel, regions: Tensor, grouping: Grouping) -> np.ndarray:
     """Descriptors [N, D] float32 of region vectors [N, 14, C] whose photos share batches as ``grouping`` says."""
-    weight = next(model.parameters())
     values = np.empty((len(regions), model.variant.descriptor_dim), np.float32)
-    with torch.inference_mode():
-        for group in grouping.split(len(regions)):
-            rows = list(group)
-            encoded = model.encoder(regions[rows].to(weight.device, weight.dtype)).flatten(1)
-            values[rows] = torch.nn.functional.normalize(encoded, dim=-1).float().cpu().numpy()
+    by_size: dict[int, list[tuple[int, ...]]] = {}
+    for group in grouping.split(len(regions)):
+        by_size.setdefault(len(group), []).append(group)
+    for groups in by_size.values():
+        rows = np.array(groups)
+        values[rows] = encode_groups(model, regions, rows)
     return values
+
+
+def encode_groups(
+    model: VPRModel,
+    regions: Tensor,
+    groups: np.ndarray,
+    *,
+    first_only: bool = False,
+    photos_at_once: int = 1024,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Describe many batches by running the encoder alone.
+
+    Args:
+        regions: region vectors [N, 14, C] of N photos (see :func:`region_vectors`).
+        groups: rows of ``regions`` that share a batch, [G, S]; a photo may be in many batches.
+        first_only: describe the first photo of every batch only (less work, the same values).
+        progress: called with (batches done, batches in all).
+
+    Returns:
+        [G, S, D] float32 with unit rows, or [G, D] with ``first_only``.
+
+    Raises:
+        UsageError: groups are not a table of rows of ``regions``.
+    """
+    groups = np.asarray(groups)
+    if groups.ndim != 2 or groups.size == 0 or not np.issubdtype(groups.dtype, np.integer):
+        raise UsageError(f"Groups must be a table [batches, photos] of whole numbers, not {list(groups.shape)}.")
+    if groups.min() < 0 or groups.max() >= len(regions):
+        raise UsageError(f"Groups name rows {groups.min()}..{groups.max()}, but there are {len(regions)} photos.")
+    weight = next(model.parameters())
+    count, size = groups.shape
+    values = np.empty((count, 1 if first_only else size, model.variant.descriptor_dim), np.float32)
+    step = max(1, photos_at_once // size)
+    with evaluating(model), torch.inference_mode():
+        for start in range(0, count, step):
+            part = regions[groups[start : start + step]].to(weight.device, weight.dtype)
+            encoded = model.encoder.encode_groups(part, first_only).flatten(2)
+            values[start : start + step] = torch.nn.functional.normalize(encoded, dim=-1).float().cpu().numpy()
+            if progress is not None:
+                progress(min(start + step, count), count)
+    return values[:, 0] if first_only else values

@@ -92,13 +92,33 @@ class PlaceBatch:
     labels: np.ndarray
 
 
+HARD_WEATHER = ("snow", "fog", "night")
+
+
+def weather_weights(bank: PhotoBank, factor: float) -> np.ndarray:
+    """[N] how often to show each photo: ``factor`` where the name's condition has snow, fog or night, else 1."""
+    hard = [any(word in name.split("@")[14] for word in HARD_WEATHER) for name in bank.names]
+    return np.where(hard, factor, 1.0)
+
+
+def _draw(rows: np.ndarray, photos: int, weights: np.ndarray | None, generator: np.random.Generator) -> np.ndarray:
+    share = None if weights is None else weights[rows] / weights[rows].sum()
+    return generator.choice(rows, photos, replace=False, p=share)
+
+
 def place_batches(
-    bank: PhotoBank, places: int, photos: int, *, cities: int | None, generator: np.random.Generator
+    bank: PhotoBank,
+    places: int,
+    photos: int,
+    *,
+    cities: int | None,
+    generator: np.random.Generator,
+    weights: np.ndarray | None = None,
 ) -> Iterator[PlaceBatch]:
     """Yield one epoch of batches of ``places`` x ``photos``; every place with enough photos appears once.
 
     ``cities`` bounds how many cities a batch draws from (None: any), so that a model cannot tell places apart by the
-    look of their city alone.
+    look of their city alone. ``weights`` [N]: how often to show each photo of a place; None: all alike.
     """
     by_place: dict[int, np.ndarray] = {p: np.flatnonzero(bank.places == p) for p in np.unique(bank.places)}
     city_of = {p: int(bank.cities[rows[0]]) for p, rows in by_place.items()}
@@ -114,5 +134,5 @@ def place_batches(
     batches = [g[i : i + places] for g in groups for i in range(0, len(g) - places + 1, places)]
     for index in generator.permutation(len(batches)):
         chosen_places = batches[index]
-        rows = np.concatenate([generator.choice(by_place[p], photos, replace=False) for p in chosen_places])
+        rows = np.concatenate([_draw(by_place[p], photos, weights, generator) for p in chosen_places])
         yield PlaceBatch(rows, np.repeat(np.array(chosen_places), photos))

@@ -25,7 +25,7 @@ from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.regions import pool_fused_map
 from scicevpr.places import read_dataset
 from training.augment import StrongAugmentation
-from training.data import PlaceBatch, list_training_photos, load_bank, place_batches
+from training.data import PlaceBatch, list_training_photos, load_bank, place_batches, weather_weights
 from training.recipes import Phase, PretrainRecipe, override
 from training.rooms import RoomMaker
 from training.trainer import Resumable, RunLog, run_facts, seed_everything, stage_parser, validation_recall
@@ -119,6 +119,8 @@ class Batches:
         self._recipe, self._phase, self._rooms = recipe, phase, rooms
         height = min(240, phase.pixels * 5 // 4)
         self._bank = load_bank(paths, height, height * 4 // 3) if phase.places else None
+        plain = self._bank is None or recipe.hard_weather == 1.0
+        self._weights = None if plain else weather_weights(self._bank, recipe.hard_weather)
         self._city_view, self._room_view = (
             StrongAugmentation(phase.pixels),
             StrongAugmentation(phase.pixels, aspect=1.0),
@@ -131,7 +133,11 @@ class Batches:
         torch.manual_seed(int(random.integers(1 << 62)))
         photos, labels = [], []
         if self._bank is not None:
-            batch = next(place_batches(self._bank, phase.places, recipe.photos, cities=phase.cities, generator=random))
+            few, weights = phase.cities, self._weights
+            drawn = place_batches(
+                self._bank, phase.places, recipe.photos, cities=few, generator=random, weights=weights
+            )
+            batch = next(drawn)
             flip, numbers = _mirrored(batch, recipe.mirror, random)
             photos.append(self._city_view(self._bank.photos[torch.from_numpy(batch.rows)], flip))
             labels.append(numbers)

@@ -27,7 +27,8 @@ class Phase:
 class PretrainRecipe:
     """A T backbone by supervised InfoNCE over places: from scratch, or from an earlier run with ``--start``.
 
-    ``stop`` ends a run early; its rate follows the schedule of all phases.
+    ``stop`` ends a run early; its rate follows the schedule of all phases. ``hard_weather`` is how much more often a
+    photo with snow, fog or night is shown than another of its place.
     """
 
     seed: int = 0
@@ -41,6 +42,7 @@ class PretrainRecipe:
     warmup: int = 30
     weight_decay: float = 0.05
     ema: float = 0.99
+    hard_weather: float = 1.0
     validate_every: int = 200
     save_every: int = 100
     stop: int | None = None

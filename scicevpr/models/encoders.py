@@ -25,12 +25,16 @@ class EncoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
         self.dropout = nn.Dropout(ENCODER_DROPOUT)
 
-    def forward(self, x: Tensor, attention: list[Tensor] | None = None) -> Tensor:
-        """Run the layer; if ``attention`` is a list, append the weights [N, heads, S, S] to it."""
-        mixed, weights = self.self_attn(x, x, x, need_weights=attention is not None, average_attn_weights=False)
+    def forward(self, x: Tensor, attention: list[Tensor] | None = None, wanted: int | None = None) -> Tensor:
+        """Run the layer; if ``attention`` is a list, append the weights [N, heads, S, S] to it.
+
+        ``wanted``: compute the first so many members of the sequence only, from all of them.
+        """
+        asked = x[:wanted]
+        mixed, weights = self.self_attn(asked, x, x, need_weights=attention is not None, average_attn_weights=False)
         if attention is not None:
             attention.append(weights)
-        x = self.norm1(x + self.dropout(mixed))
+        x = self.norm1(asked + self.dropout(mixed))
         return self.norm2(x + self.dropout(self.linear2(self.dropout(F.gelu(self.linear1(x))))))
 
 
@@ -61,3 +65,17 @@ class RegionEncoder(nn.Module):
             if outputs is not None:
                 outputs.append(x.reshape(regions.shape))
         return x.reshape(regions.shape)
+
+    def encode_groups(self, groups: Tensor, first_only: bool = False) -> Tensor:
+        """Many batches of the same size at once: [G, S, 14, C] -> [G, S, 14, C], or [G, 1, 14, C] of the first members.
+
+        The batches do not see each other: those of a region stand side by side as separate sequences.
+        """
+        count, size, regions, channels = groups.shape
+        if not self.cross_image:
+            kept = groups[:, :1] if first_only else groups
+            return self(kept.reshape(-1, regions, channels)).reshape(kept.shape)
+        x = groups.transpose(0, 1).reshape(size, count * regions, channels)
+        for number, layer in enumerate(self.layers, start=1):
+            x = layer(x, wanted=1 if first_only and number == len(self.layers) else None)
+        return x.reshape(-1, count, regions, channels).transpose(0, 1)

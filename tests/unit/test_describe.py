@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from scicevpr.describe import Grouping, describe, encode, region_vectors
+from scicevpr.describe import Grouping, describe, encode, encode_groups, region_vectors
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.models import WeightsInfo, build_model
 from scicevpr.places import find_descriptors, save_descriptors
@@ -133,3 +133,27 @@ def test_region_vectors_and_encoder_together_are_describe(name: str, photos) -> 
     for grouping in (Grouping.alone(), Grouping.sequential(2), Grouping.explicit([[4, 0, 2], [1, 3]])):
         whole = describe(model, photos, grouping=grouping).values
         assert np.abs(encode(model, regions, grouping) - whole).max() < 1e-6
+
+
+@pytest.mark.parametrize("name", ["scicevpr-t", "super-cricavpr-t", "cricavpr-t"])
+def test_many_batches_at_once_are_the_batches_one_by_one(name: str, photos) -> None:
+    """Only the encoder is run again, and many batches side by side: the whole model must agree (5e-7)."""
+    model = _model(name)
+    regions = region_vectors(model, photos)
+    groups = np.array([[0, 3, 2], [4, 1, 0], [2, 2, 3], [1, 0, 4]])
+    found = encode_groups(model, regions, groups, photos_at_once=6)
+    assert found.shape == (4, 3, 2688)
+    for group, values in zip(groups, found, strict=True):
+        whole = describe(model, photos[group], grouping=Grouping.explicit([range(3)])).values
+        assert np.abs(values - whole).max() <= 5e-7
+    first = encode_groups(model, regions, groups, first_only=True)
+    assert first.shape == (4, 2688)
+    assert np.abs(first - found[:, 0]).max() <= 5e-7
+
+
+def test_groups_that_are_no_table_of_photos(baseline, photos) -> None:
+    regions = region_vectors(baseline, photos)
+    with pytest.raises(UsageError, match="table"):
+        encode_groups(baseline, regions, np.array([0, 1]))
+    with pytest.raises(UsageError, match=r"0\.\.5"):
+        encode_groups(baseline, regions, np.array([[0, 5]]))
