@@ -19,10 +19,11 @@ import torch
 
 from scicevpr.describe import Grouping, describe, encode, region_vectors
 from scicevpr.evaluation.benchmark import evaluate_baseline, score
+from scicevpr.evaluation.groupings import place_groups, shuffled_groups
 from scicevpr.evaluation.results import Evaluation
 from scicevpr.models.model import VPRModel
 from scicevpr.models.weights import load_model
-from scicevpr.places import Dataset, bundled_city, read_dataset, utm_array
+from scicevpr.places import Dataset, bundled_city, read_dataset
 from training.procity.conditions import QUERY_CONDITIONS
 
 NS = (1, 5, 10)
@@ -48,26 +49,6 @@ class Row:
 
     title: str
     result: Evaluation
-
-
-def place_groups(dataset: Dataset, size: int = 16) -> Grouping:
-    """Batches of queries that stand near each other: repeatedly the first query left and its nearest ones.
-
-    It uses the true positions, which nobody has in practice: the kindest company a cross-image model can get.
-    """
-    positions, left, groups = utm_array(dataset.queries), list(range(len(dataset.queries))), []
-    while left:
-        distances = np.hypot(*(positions[left] - positions[left[0]]).T)
-        chosen = [left[i] for i in np.argsort(distances, kind="stable")[:size]]
-        groups.append(chosen)
-        left = [row for row in left if row not in set(chosen)]
-    return Grouping.explicit(groups)
-
-
-def shuffled_groups(count: int, size: int, seed: int) -> Grouping:
-    """Batches of ``size`` queries in a random order."""
-    order = np.random.default_rng(seed).permutation(count)
-    return Grouping.explicit([order[i : i + size] for i in range(0, count, size)])
 
 
 def measure_model(model: VPRModel, dataset: Dataset) -> Iterator[Row]:

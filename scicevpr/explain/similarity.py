@@ -15,9 +15,10 @@ from scicevpr.explain.fusion import cell_number
 
 
 def region_terms(query: np.ndarray, match: np.ndarray) -> np.ndarray:
-    """The 14 terms whose sum is the similarity of two descriptors [D]: [14] float64.
+    """The 14 terms whose sum is the similarity (cosine) of two descriptors [D]: [14] float64.
 
-    A descriptor is 14 region parts in a row, so q . m is the sum of 14 scalar products.
+    A descriptor is 14 region parts in a row, so q . m is the sum of 14 scalar products. Both are brought to length 1
+    first: stored descriptors are rounded.
 
     Raises:
         UsageError: the descriptors differ in length, or are no 14 equal parts (reduced by PCA, for instance).
@@ -28,7 +29,8 @@ def region_terms(query: np.ndarray, match: np.ndarray) -> np.ndarray:
             f"Region terms need two descriptors of one model, 14 parts each; these have {query.size} and {match.size} "
             "values. Descriptors reduced by PCA have no regions any more."
         )
-    return (query * match).reshape(REGION_COUNT, -1).sum(axis=1)
+    lengths = max(np.linalg.norm(query) * np.linalg.norm(match), np.finfo(np.float64).tiny)
+    return (query * match).reshape(REGION_COUNT, -1).sum(axis=1) / lengths
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,7 @@ def test_region_terms_add_up_to_the_similarity() -> None:
     query, first, second = (v / np.linalg.norm(v) for v in random.standard_normal((3, 14 * 8)))
     terms = region_terms(query, first)
     assert terms.sum() == pytest.approx(query @ first, abs=1e-12)
+    assert region_terms(3 * query, 0.5 * first) == pytest.approx(terms)
     assert terms[5] == pytest.approx(query[40:48] @ first[40:48])
     decision = deciding_region(query, first, second)
     assert decision.differences.sum() == pytest.approx(query @ first - query @ second, abs=1e-12)

@@ -1,0 +1,46 @@
+"""Orders in which queries may reach a model, as groupings: in file order, shuffled, by place."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scicevpr.describe import Grouping
+from scicevpr.errors import UsageError
+from scicevpr.places import Dataset, utm_array
+
+ORDERS = ("file", "shuffled", "place")
+
+
+def shuffled_groups(count: int, size: int, seed: int) -> Grouping:
+    """Batches of ``size`` photos in a random order."""
+    order = np.random.default_rng(seed).permutation(count)
+    return Grouping.explicit([order[i : i + size] for i in range(0, count, size)])
+
+
+def place_groups(dataset: Dataset, size: int = 16) -> Grouping:
+    """Batches of queries that stand near each other: repeatedly the first query left and its nearest ones.
+
+    It uses the true positions, which nobody has in practice: the kindest company a cross-image model can get.
+    """
+    positions, left, groups = utm_array(dataset.queries), list(range(len(dataset.queries))), []
+    while left:
+        distances = np.hypot(*(positions[left] - positions[left[0]]).T)
+        chosen = [left[i] for i in np.argsort(distances, kind="stable")[:size]]
+        groups.append(chosen)
+        left = [row for row in left if row not in set(chosen)]
+    return Grouping.explicit(groups)
+
+
+def ordered_groups(dataset: Dataset, order: str, size: int, seed: int = 0) -> Grouping:
+    """Batches of ``size`` queries in the order "file", "shuffled" (with ``seed``) or "place".
+
+    Raises:
+        UsageError: another order. DatasetError: "place" without positions.
+    """
+    if order == "file":
+        return Grouping.sequential(size)
+    if order == "shuffled":
+        return shuffled_groups(len(dataset.queries), size, seed)
+    if order == "place":
+        return place_groups(dataset, size)
+    raise UsageError(f"The order {order!r} is unknown; choose one of {', '.join(ORDERS)}.")

@@ -1,0 +1,112 @@
+"""Figures for the screen (plotly) about the inside of a model: bars and matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from scicevpr.figures.screen import GRID, NEUTRAL, QUERY, TEXT
+
+SCALE = "Inferno"
+FONT = {"color": TEXT, "size": 12, "family": "Source Sans Pro, system-ui, sans-serif"}
+SECOND = "#b07cc6"
+
+
+def plain_layout(height: int = 340, **more: object) -> dict:
+    """Layout shared by the small figures: transparent, grey text that reads on light and dark pages."""
+    return {
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": FONT,
+        "margin": {"t": 52, "r": 14, "b": 8, "l": 8},
+        "height": height,
+        "autosize": True,
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        **more,
+    }
+
+
+def axis(title: str = "", **more: object) -> dict:
+    """An axis with faint lines."""
+    return {"title": {"text": title}, "gridcolor": GRID, "zeroline": False, "automargin": True, **more}
+
+
+def share_bars(labels: Sequence[str], series: dict[str, Sequence[float]], title: str) -> go.Figure:
+    """Horizontal bars of shares in percent, one colour a series."""
+    figure = go.Figure(layout=plain_layout(300, title={"text": title, "font": {"size": 13}}, barmode="group"))
+    for (name, values), colour in zip(series.items(), (QUERY, NEUTRAL), strict=False):
+        percent = [100 * float(v) for v in values]
+        figure.add_bar(
+            y=list(labels), x=percent, orientation="h", name=name, marker={"color": colour},
+            text=[f"{p:.0f} %" for p in percent], textposition="auto", hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(xaxis=axis("percent"), yaxis=axis(autorange="reversed"), showlegend=len(series) > 1)
+    return figure
+
+
+def value_grid(values: np.ndarray, title: str, cell: tuple[int, int] | None = None) -> go.Figure:
+    """A map [rows, columns] as numbers under the mouse."""
+    figure = go.Figure(layout=plain_layout(360, title={"text": title, "font": {"size": 13}}))
+    figure.add_heatmap(
+        z=np.asarray(values, dtype=float).tolist(), colorscale=SCALE, colorbar={"thickness": 12, "outlinewidth": 0},
+        hovertemplate="row %{y}, column %{x}: %{z:.4g}<extra></extra>",
+    )  # fmt: skip
+    if cell is not None:
+        figure.add_scatter(
+            x=[cell[1]], y=[cell[0]], mode="markers", hoverinfo="skip", showlegend=False,
+            marker={"symbol": "square-open", "size": 16, "color": "white", "line": {"width": 2}},
+        )  # fmt: skip
+    figure.update_layout(
+        xaxis=axis("column", showgrid=False),
+        yaxis=axis("row", autorange="reversed", showgrid=False, scaleanchor="x", constrain="domain"),
+    )
+    return figure
+
+
+def matrix(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str, hover: str) -> go.Figure:
+    """A labelled matrix, e.g. attention between photos [B, B] or rewriting [B, 14]."""
+    height = 150 + 34 * len(rows)
+    figure = go.Figure(layout=plain_layout(max(300, height), title={"text": title, "font": {"size": 13}}))
+    figure.add_heatmap(
+        z=np.asarray(values, dtype=float).tolist(), x=list(columns), y=list(rows), colorscale=SCALE,
+        colorbar={"thickness": 12, "outlinewidth": 0}, hovertemplate=hover + "<extra></extra>", xgap=2, ygap=2,
+    )  # fmt: skip
+    figure.update_layout(xaxis=axis(showgrid=False, side="bottom"), yaxis=axis(showgrid=False, autorange="reversed"))
+    return figure
+
+
+def turning_bars(cosines: np.ndarray, regions: Sequence[str]) -> go.Figure:
+    """Cosine of each region vector before and after the encoder."""
+    title = "Cosine before and after the encoder, region by region"
+    figure = go.Figure(layout=plain_layout(360, title={"text": title, "font": {"size": 13}}))
+    figure.add_bar(
+        y=list(regions), x=np.asarray(cosines, dtype=float).tolist(), orientation="h", marker={"color": QUERY},
+        hovertemplate="%{y}: %{x:.3f}<extra></extra>",
+    )  # fmt: skip
+    figure.update_layout(xaxis=axis("cosine"), yaxis=axis(autorange="reversed"))
+    return figure
+
+
+def term_bars(
+    first: np.ndarray, second: np.ndarray | None, regions: Sequence[str], names: Sequence[str], decided: int | None
+) -> go.Figure:
+    """The 14 terms of one or two candidates; the region that decided between them is named in the title."""
+    title = "Similarity = sum of 14 region terms"
+    if decided is not None:
+        title += f"; “{regions[decided]}” speaks most for {names[0]}"
+    figure = go.Figure(layout=plain_layout(430, title={"text": title, "font": {"size": 13}}, barmode="group"))
+    for values, name, colour in zip((first, second), names, (QUERY, SECOND), strict=False):
+        if values is not None:
+            figure.add_bar(
+                y=list(regions), x=np.asarray(values, dtype=float).tolist(), orientation="h", name=name,
+                marker={"color": colour}, hovertemplate="%{y}: %{x:.4f}<extra>" + name + "</extra>",
+            )  # fmt: skip
+    if decided is not None:
+        figure.add_shape(
+            type="rect", xref="paper", x0=0, x1=1, y0=decided - 0.5, y1=decided + 0.5, line={"width": 0},
+            fillcolor="rgba(128, 128, 128, 0.16)", layer="below",
+        )  # fmt: skip
+    figure.update_layout(xaxis=axis("part of the similarity"), yaxis=axis(autorange="reversed"))
+    return figure
