@@ -10,7 +10,7 @@ import gradio as gr
 from app.components.header import TRAINING, header_html
 from app.handlers import FindHandlers
 from app.services import Services
-from app.tabs import find
+from app.tabs import find, inside
 
 STATIC = Path(__file__).resolve().parent / "static"
 MAX_UPLOAD = "40mb"
@@ -23,8 +23,18 @@ def build_app(services: Services) -> gr.Blocks:
     with gr.Blocks(title="SciceVPR Studio", analytics_enabled=False, elem_id="studio") as page:
         gr.HTML(header_html(), elem_id="masthead")
         notice = gr.HTML(handlers.notice(), elem_id="notice")
-        with gr.Tabs(elem_id="tabs"), gr.Tab("Find", id="find", elem_id="tab-find"):
-            find.build(services, notice)
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Find", id="find", elem_id="tab-find"):
+                found = find.build(services, notice)
+            with gr.Tab("Inside", id="inside", elem_id="tab-inside") as inside_tab:
+                looked = inside.build(services, notice)
+        inside_tab.select(  # the photo of the Find tab is taken over where none was chosen here
+            lambda here, there: here or there,
+            [looked.photo, found.photo],
+            looked.photo,
+            show_progress="hidden",
+            **find.QUIET,
+        )
         page.load(
             handlers.watch_warm_up,
             None,

@@ -21,7 +21,7 @@ from app.queries import (
     whole_number,
 )
 from app.records import Answer, BatchView, Found, Hit, ModelState, Position
-from app.store import DescriptorStore, Progress
+from app.store import Described, DescriptorStore, Progress
 from scicevpr.config import get_variant
 from scicevpr.describe import Descriptors, Grouping, describe
 from scicevpr.errors import SciceVPRError, UsageError, WeightsError
@@ -36,8 +36,9 @@ MAX_COMPANY = 31
 RADIUS = 25.0
 """Metres within which a database photo shows the query's place (the field's convention)."""
 
-STABLE, BASELINE = "stable", "baseline"
+STABLE, BASELINE, TEACHER = "stable", "baseline", "teacher"
 ModelLoader = Callable[[], VPRModel]
+Hits = tuple[Hit, ...]
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Services:
 
     Args:
         datasets: databases by their display name, in order; the first is the default.
-        models: for each role ("stable", "baseline") a variant name and a function that loads the model.
+        models: for each role ("stable", "baseline", perhaps "teacher") a variant name and a function that loads it.
         store: where database descriptors come from.
         examples: per database the file names of its example queries; without them some are picked over the conditions.
     """
@@ -80,7 +81,9 @@ class Services:
 
     def model(self, role: str) -> VPRModel:
         """The model of a role, loaded on first use. Raises SciceVPRError (each time) when it cannot be loaded."""
-        room = self._rooms[role]
+        room = self._rooms.get(role)
+        if room is None:
+            raise UsageError(f"There is no model {role!r} here. Choose one of: {', '.join(self._rooms)}.")
         with self._loading:
             if room.model is None and room.error is None:
                 try:
@@ -94,8 +97,13 @@ class Services:
         return room.model
 
     def model_states(self) -> list[ModelState]:
-        """Both models as they are now, without waiting for any loading."""
+        """All models as they are now, without waiting for any loading."""
         return [self._state(role, room) for role, room in self._rooms.items()]
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that are filled, in order."""
+        return tuple(self._rooms)
 
     @staticmethod
     def _state(role: str, room: _Room) -> ModelState:
@@ -228,6 +236,27 @@ class Services:
             notes=dataset.notes,
         )
 
+    def described(self, role: str, key: str, progress: Progress | None = None) -> Described:
+        """A database as the model of a role describes it, ready to be searched; computed on first use."""
+        return self._store.get(key, self.datasets[key], self.model(role), progress)
+
+    def hits(self, database: Described, query: np.ndarray, k: int, key: str, position: Position | None) -> Hits:
+        """The k best database photos for one descriptor [D], with metres and verdicts where positions are known."""
+        dataset = self.datasets[key]
+        matches = database.index.search(query[None], min(k, len(dataset.database)))
+        metres, right = judged(dataset, position, RADIUS)
+        return tuple(
+            Hit(
+                rank=rank,
+                row=int(index),
+                place=dataset.database[index],
+                similarity=float(similarity),
+                metres=None if metres is None else float(metres[index]),
+                right=None if right is None else bool(right[index]),
+            )
+            for rank, (index, similarity) in enumerate(zip(matches.indices[0], matches.similarities[0], strict=True), 1)
+        )
+
     def _answer(
         self,
         role: str,
@@ -241,19 +270,8 @@ class Services:
         progress: Progress | None,
     ) -> Answer:
         database = self._store.get(key, dataset, model, progress)
-        matches, search_ms = timed(lambda: database.index.search(query.values, min(k, len(dataset.database))))
+        hits, search_ms = timed(lambda: self.hits(database, query.values[0], k, key, position))
         metres, right = judged(dataset, position, RADIUS)
-        hits = tuple(
-            Hit(
-                rank=rank,
-                row=int(index),
-                place=dataset.database[index],
-                similarity=float(similarity),
-                metres=None if metres is None else float(metres[index]),
-                right=None if right is None else bool(right[index]),
-            )
-            for rank, (index, similarity) in enumerate(zip(matches.indices[0], matches.similarities[0], strict=True), 1)
-        )
         first = first_metres = None
         if right is not None and right.any():
             ranking = database.index.search(query.values, len(dataset.database)).indices[0]

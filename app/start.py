@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from app.build import build_app, launch_options
-from app.services import BASELINE, STABLE, Services
+from app.services import BASELINE, STABLE, TEACHER, Services
 from app.store import DescriptorStore, user_cache_folder
 from scicevpr.config import assets_folder
 from scicevpr.errors import SciceVPRError
@@ -19,7 +19,7 @@ from scicevpr.models.weights import load_model
 from scicevpr.places import Dataset, bundled_city, read_dataset
 
 CITY_NAME = "ProCity test city"
-MODELS = {STABLE: "scicevpr-t", BASELINE: "cricavpr-t"}
+MODELS = {STABLE: "scicevpr-t", BASELINE: "cricavpr-t", TEACHER: "super-cricavpr-t"}
 
 
 def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -42,6 +42,7 @@ def build(services: Services, notice: gr.HTML) -> FindParts:
                 buttons=[],
                 interactive=False,
                 elem_id="examples",
+                elem_classes="examples",
             )
             gr.HTML(legend_html(RADIUS), elem_id="legend")
         with gr.Column(scale=5, min_width=300):

@@ -20,12 +20,17 @@ def plain_layout(height: int = 340, **more: object) -> dict:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": FONT,
-        "margin": {"t": 52, "r": 14, "b": 8, "l": 8},
+        "margin": {"t": 76, "r": 14, "b": 8, "l": 8},
         "height": height,
         "autosize": True,
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
         **more,
     }
+
+
+def heading(text: str) -> dict:
+    """A figure's title, at its upper left."""
+    return {"text": text, "font": {"size": 13}, "x": 0, "xanchor": "left", "y": 0.98, "yanchor": "top"}
 
 
 def axis(title: str = "", **more: object) -> dict:
@@ -35,7 +40,7 @@ def axis(title: str = "", **more: object) -> dict:
 
 def share_bars(labels: Sequence[str], series: dict[str, Sequence[float]], title: str) -> go.Figure:
     """Horizontal bars of shares in percent, one colour a series."""
-    figure = go.Figure(layout=plain_layout(300, title={"text": title, "font": {"size": 13}}, barmode="group"))
+    figure = go.Figure(layout=plain_layout(300, title=heading(title), barmode="group"))
     for (name, values), colour in zip(series.items(), (QUERY, NEUTRAL), strict=False):
         percent = [100 * float(v) for v in values]
         figure.add_bar(
@@ -48,7 +53,7 @@ def share_bars(labels: Sequence[str], series: dict[str, Sequence[float]], title:
 
 def value_grid(values: np.ndarray, title: str, cell: tuple[int, int] | None = None) -> go.Figure:
     """A map [rows, columns] as numbers under the mouse."""
-    figure = go.Figure(layout=plain_layout(360, title={"text": title, "font": {"size": 13}}))
+    figure = go.Figure(layout=plain_layout(360, title=heading(title)))
     figure.add_heatmap(
         z=np.asarray(values, dtype=float).tolist(), colorscale=SCALE, colorbar={"thickness": 12, "outlinewidth": 0},
         hovertemplate="row %{y}, column %{x}: %{z:.4g}<extra></extra>",
@@ -59,8 +64,8 @@ def value_grid(values: np.ndarray, title: str, cell: tuple[int, int] | None = No
             marker={"symbol": "square-open", "size": 16, "color": "white", "line": {"width": 2}},
         )  # fmt: skip
     figure.update_layout(
-        xaxis=axis("column", showgrid=False),
-        yaxis=axis("row", autorange="reversed", showgrid=False, scaleanchor="x", constrain="domain"),
+        xaxis=axis("column", showgrid=False, constrain="domain", range=[-0.5, values.shape[1] - 0.5]),
+        yaxis=axis("row", showgrid=False, scaleanchor="x", constrain="domain", range=[values.shape[0] - 0.5, -0.5]),
     )
     return figure
 
@@ -68,7 +73,7 @@ def value_grid(values: np.ndarray, title: str, cell: tuple[int, int] | None = No
 def matrix(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str, hover: str) -> go.Figure:
     """A labelled matrix, e.g. attention between photos [B, B] or rewriting [B, 14]."""
     height = 150 + 34 * len(rows)
-    figure = go.Figure(layout=plain_layout(max(300, height), title={"text": title, "font": {"size": 13}}))
+    figure = go.Figure(layout=plain_layout(max(300, height), title=heading(title)))
     figure.add_heatmap(
         z=np.asarray(values, dtype=float).tolist(), x=list(columns), y=list(rows), colorscale=SCALE,
         colorbar={"thickness": 12, "outlinewidth": 0}, hovertemplate=hover + "<extra></extra>", xgap=2, ygap=2,
@@ -80,7 +85,7 @@ def matrix(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], titl
 def turning_bars(cosines: np.ndarray, regions: Sequence[str]) -> go.Figure:
     """Cosine of each region vector before and after the encoder."""
     title = "Cosine before and after the encoder, region by region"
-    figure = go.Figure(layout=plain_layout(360, title={"text": title, "font": {"size": 13}}))
+    figure = go.Figure(layout=plain_layout(360, title=heading(title)))
     figure.add_bar(
         y=list(regions), x=np.asarray(cosines, dtype=float).tolist(), orientation="h", marker={"color": QUERY},
         hovertemplate="%{y}: %{x:.3f}<extra></extra>",
@@ -96,7 +101,7 @@ def term_bars(
     title = "Similarity = sum of 14 region terms"
     if decided is not None:
         title += f"; “{regions[decided]}” speaks most for {names[0]}"
-    figure = go.Figure(layout=plain_layout(430, title={"text": title, "font": {"size": 13}}, barmode="group"))
+    figure = go.Figure(layout=plain_layout(430, title=heading(title), barmode="group"))
     for values, name, colour in zip((first, second), names, (QUERY, SECOND), strict=False):
         if values is not None:
             figure.add_bar(

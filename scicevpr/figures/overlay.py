@@ -103,36 +103,29 @@ def marked(
     return picture
 
 
-def pyramid(photo: Image.Image, terms: np.ndarray, regions: tuple[Region, ...], low: float, high: float) -> Image.Image:
-    """The 14 region terms on a photo: three levels side by side, each box tinted by its term and labelled with it."""
-    levels = []
+def pyramid(
+    photo: Image.Image, terms: np.ndarray, regions: tuple[Region, ...], low: float, high: float
+) -> list[Image.Image]:
+    """The 14 region terms on a photo: one picture a level, each box tinted by its term and labelled with it."""
+    pictures, rows, columns = [], max(r.bottom for r in regions), max(r.right for r in regions)
     for level in (1, 2, 3):
-        base = fitted(photo, 300)
-        grey = np.asarray(base.convert("L").convert("RGB"), dtype=float)
-        rows = max(r.bottom for r in regions)
-        columns = max(r.right for r in regions)
+        boxes = {number: region for number, region in enumerate(regions) if region.level == level}
         values = np.zeros((rows, columns))
-        for number, region in enumerate(regions):
-            if region.level == level:
-                values[region.top : region.bottom, region.left : region.right] = terms[number]
+        for number, region in boxes.items():
+            values[region.top : region.bottom, region.left : region.right] = terms[number]
+        base = fitted(photo, 360)
+        grey = np.asarray(base.convert("L").convert("RGB"), dtype=float)
         heat = Image.fromarray(colours(values, low, high)).resize(base.size, Image.Resampling.NEAREST)
         picture = Image.fromarray((grey * 0.5 + np.asarray(heat, dtype=float) * 0.5).astype(np.uint8))
         draw, across, down = ImageDraw.Draw(picture), base.width / columns, base.height / rows
-        for number, region in enumerate(regions):
-            if region.level == level:
-                box = [region.left * across, region.top * down, region.right * across - 1, region.bottom * down - 1]
-                draw.rectangle(box, outline=(255, 255, 255))
-                centre = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-                rim = {"stroke_width": 3, "stroke_fill": EDGE}
-                draw.text(centre, f"{terms[number]:.3f}", anchor="mm", fill=MARK, font_size=17, **rim)
-        levels.append(picture)
-    gap = 8
-    sheet = Image.new("RGBA", (sum(p.width for p in levels) + 2 * gap, levels[0].height), (0, 0, 0, 0))
-    left = 0
-    for picture in levels:
-        sheet.paste(picture, (left, 0))
-        left += picture.width + gap
-    return sheet
+        for number, region in boxes.items():
+            box = [region.left * across, region.top * down, region.right * across - 1, region.bottom * down - 1]
+            draw.rectangle(box, outline=MARK)
+            centre = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+            rim = {"stroke_width": 3, "stroke_fill": EDGE}
+            draw.text(centre, f"{terms[number]:.3f}", anchor="mm", fill=MARK, font_size=19, **rim)
+        pictures.append(picture)
+    return pictures
 
 
 def _frame(draw: ImageDraw.ImageDraw, box: list[float], width: int) -> None:

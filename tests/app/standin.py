@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
-from app.services import BASELINE, STABLE, Services
+from app.services import BASELINE, STABLE, TEACHER, Services
 from app.store import DescriptorStore
 from scicevpr.models.model import VPRModel, build_model
 from scicevpr.places import Dataset, format_name, read_dataset
@@ -85,10 +85,11 @@ def untrained(name: str) -> VPRModel:
 
 
 def models() -> dict:
-    """The two roles over untrained T models."""
+    """The three roles over untrained T models."""
     return {
         STABLE: ("scicevpr-t", lambda: untrained("scicevpr-t")),
         BASELINE: ("cricavpr-t", lambda: untrained("cricavpr-t")),
+        TEACHER: ("super-cricavpr-t", lambda: untrained("super-cricavpr-t")),
     }
 
 

@@ -1,0 +1,200 @@
+"""The Inside tab without any web framework: one photo taken through a model, and the picture of each step."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from app.queries import company_of, known_position, query_place, whole_number
+from app.records import Hit, Position
+from app.services import MAX_COMPANY, STABLE, Services
+from scicevpr.errors import UsageError
+from scicevpr.explain import KINDS, STEPS, Decision, Explanation, View, deciding_region, region_terms
+from scicevpr.places import Place
+from scicevpr.preprocessing import open_photo
+
+RANKS = 5
+REMEMBERED = 6
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A photo inside a model: its explanation (with its company), the top matches, and the chosen match's explanation.
+
+    terms [14]: the region terms of the chosen match; they add up to its similarity. decision: the chosen match against
+    its rival (the best of the others; None when there is only one).
+    """
+
+    role: str
+    title: str
+    place: Place
+    position: Position | None
+    company: tuple[Place, ...]
+    explanation: Explanation
+    hits: tuple[Hit, ...]
+    rank: int
+    match: Explanation
+    terms: np.ndarray
+    decision: Decision | None
+    rival: Hit | None
+
+    @property
+    def hit(self) -> Hit:
+        """The chosen match."""
+        return self.hits[self.rank - 1]
+
+    @property
+    def region_names(self) -> tuple[str, ...]:
+        """Names of the 14 regions; CricaVPR's first is its class token."""
+        names = [region.name for region in self.explanation.trace.boxes]
+        if self.explanation.model.variant.class_token:
+            names[0] = "class token"
+        return tuple(names)
+
+    def views(self, step: str) -> tuple[View, ...]:
+        """Pictures on offer in a step. UsageError for an unknown step."""
+        if step not in dict(STEPS):
+            raise UsageError(f"There is no step {step!r}. The steps are: {', '.join(key for key, _ in STEPS)}.")
+        return self.explanation.views[step]
+
+    def to_json(self) -> dict[str, Any]:
+        """What the tab shows as plain values, for the API."""
+        explanation = self.explanation
+        fused = not explanation.model.variant.class_token
+        contribution = explanation.contribution() if fused else None
+        return {
+            "model": self.title,
+            "query": self.place.name,
+            "batch": [self.place.name, *(place.name for place in self.company)],
+            "tensors": [{"step": s, "what": w, "shape": list(shape)} for s, w, shape in explanation.shapes()],
+            "layer_shares": None
+            if contribution is None
+            else {
+                str(block): {"energy": float(share), "aligned": float(aligned)}
+                for block, share, aligned in zip(
+                    sorted(explanation.model.variant.taps), contribution.share, contribution.aligned, strict=True
+                )
+            },
+            "matches": [hit.to_json() for hit in self.hits],
+            "match_rank": self.rank,
+            "region_terms": dict(zip(self.region_names, map(float, self.terms), strict=True)),
+            "similarity": float(self.terms.sum()),
+            "deciding_region": None if self.decision is None else self.region_names[self.decision.region],
+            "views": [view.key for step in explanation.views.values() for view in step],
+        }
+
+
+class Inspector:
+    """Explanations over one Services; the last few are remembered, so that clicking about is quick."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self._kept: OrderedDict[tuple, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def inspect(
+        self,
+        photo: Image.Image | Path | bytes,
+        name: str = "",
+        database: str | None = None,
+        role: str = STABLE,
+        rank: int = 1,
+        company: int = 0,
+        progress: Progress | None = None,
+    ) -> Inspected:
+        """Take a photo through a model.
+
+        Args:
+            photo, name, database: as in :meth:`app.services.Services.find`.
+            role: "stable", "teacher" or "baseline". rank: which match to compare with, 1..5.
+            company: how many photos after it in the query list share its batch (no matter for SciceVPR).
+
+        Raises:
+            SciceVPRError: with a message for the visitor.
+        """
+        key, dataset = self.services.dataset(database)
+        rank = whole_number(rank, "The match", 1, min(RANKS, len(dataset.database)))
+        company = whole_number(company, "The company", 0, MAX_COMPANY)
+        image = open_photo(photo)
+        model = self.services.model(role)
+        place, row = query_place(dataset, name)
+        company = company if model.variant.cross_image else 0
+        digest = hashlib.sha256(image.tobytes()).hexdigest()
+        return self._remembered(
+            (digest, name, key, role, rank, company),
+            lambda: self._inspect(image, digest, place, row, key, role, rank, company, progress),
+        )
+
+    def _inspect(
+        self,
+        image: Image.Image,
+        digest: str,
+        place: Place,
+        row: int | None,
+        key: str,
+        role: str,
+        rank: int,
+        company: int,
+        progress: Progress | None,
+    ) -> Inspected:
+        dataset, model = self.services.datasets[key], self.services.model(role)
+        neighbours = tuple(company_of(dataset, row, company))
+        explanation = self._remembered(
+            (digest, key, role, row, company), lambda: Explanation(model, [image, *(p.path for p in neighbours)])
+        )
+        described = self.services.described(role, key, progress)
+        position = known_position(place, dataset, None, None)
+        query = explanation.descriptors[0]
+        hits = self.services.hits(described, query, RANKS, key, position)
+        hit = hits[rank - 1]
+        match = self._remembered((key, role, hit.row), lambda: Explanation(model, [hit.place.path]))
+        stored = described.descriptors.values
+        rival = next((other for other in hits if other.rank != rank), None)
+        decision = None if rival is None else deciding_region(query, stored[hit.row], stored[rival.row])
+        return Inspected(
+            role=role,
+            title=model.variant.title,
+            place=place,
+            position=position,
+            company=neighbours,
+            explanation=explanation,
+            hits=hits,
+            rank=rank,
+            match=match,
+            terms=region_terms(query, stored[hit.row]),
+            decision=decision,
+            rival=rival,
+        )
+
+    def _remembered(self, key: tuple, make: Callable[[], Any]) -> Any:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        made = make()
+        with self._lock:
+            self._kept[key] = made
+            while len(self._kept) > 4 * REMEMBERED:
+                self._kept.popitem(last=False)
+        return made
+
+
+def chosen_view(inspected: Inspected, step: str, key: str | None) -> View | None:
+    """The view of that key in a step, else the step's first; None when the step has no picture for this model."""
+    offered = inspected.views(step)
+    return next((view for view in offered if view.key == key), offered[0] if offered else None)
+
+
+def sentence_of(view: View) -> tuple[str, str, str]:
+    """Title, sentence and formula of a view."""
+    kind = KINDS[view.kind]
+    return kind.title, kind.sentence, kind.formula

@@ -1,0 +1,162 @@
+"""Between the Inside tab and its service: raw component values in, ready component values out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+import plotly.graph_objects as go
+
+from app.components.header import notice_html
+from app.components.stage import stage_html, step_choices, waiting_stage_html
+from app.handlers import toasts, uploaded_photo
+from app.inside import Inspected, Inspector, chosen_view
+from app.queries import whole_number
+from app.services import Services
+from scicevpr.config import REGION_COUNT
+from scicevpr.errors import UsageError
+from scicevpr.explain import View, class_attention
+from scicevpr.figures.inside import share_bars, term_bars, turning_bars, value_grid
+
+GRID = 16
+FIRST_CELL = (8, 8)
+
+
+class InsideHandlers:
+    """The events of the Inside tab and its API endpoint."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.inspector = Inspector(services)
+        self.show = toasts(self._show)
+        self.picked = toasts(self._picked)
+        self.api_explain = toasts(self._api_explain)
+
+    def waiting(self) -> tuple:
+        """Values for (notice, stage, plot, step, view, cell row, attention row) while there is no photo."""
+        hidden = gr.Row(visible=False)
+        return (
+            self.notice(),
+            waiting_stage_html(),
+            gr.Plot(visible=False),
+            gr.Radio(choices=step_choices(None)),
+            gr.Dropdown(choices=[], value=None, visible=False),
+            hidden,
+            hidden,
+        )
+
+    def notice(self) -> str:
+        """The banners of this moment."""
+        return notice_html(self.services.model_states(), self.services.notes, self.services.warm)
+
+    def _show(
+        self,
+        photo: Any,
+        database: Any,
+        role: Any,
+        rank: Any,
+        company: Any,
+        step: Any,
+        view_key: Any,
+        row: Any,
+        column: Any,
+        layer: Any,
+        head: Any,
+        region: Any,
+        progress: Any = gr.Progress(),  # noqa: B008
+    ) -> tuple:
+        """What the form asks for: values for (notice, stage, plot, step, view, cell row, attention row)."""
+        if not photo:
+            return self.waiting()
+        inspected = self._inspect(photo, database, role, rank, company, progress)
+        view = chosen_view(inspected, step, view_key)
+        cell = (
+            whole_number(row, "The cell's row", 1, GRID) - 1,
+            whole_number(column, "The cell's column", 1, GRID) - 1,
+        )
+        attention = tuple(_part(value, what) for value, what in ((layer, "layer"), (head, "head"), (region, "region")))
+        figure = None if view is None else plot_of(inspected, view, cell)
+        choices = [(v.label, v.key) for v in inspected.views(step)]
+        return (
+            self.notice(),
+            stage_html(inspected, step, view, cell, attention),
+            gr.Plot(value=figure, visible=figure is not None),
+            gr.Radio(choices=step_choices(inspected)),
+            gr.Dropdown(choices=choices, value=view.key if view else None, visible=len(choices) > 1),
+            gr.Row(visible=view is not None and view.needs_cell),
+            gr.Row(visible=view is not None and view.kind == "cross-image"),
+        )
+
+    def _picked(self, event: gr.EventData) -> tuple[int, int]:
+        """The cell that was clicked on a map, counted from 1."""
+        data = event._data if isinstance(event._data, dict) else {}
+        row = whole_number(data.get("row"), "The cell's row", 0, GRID - 1)
+        return row + 1, whole_number(data.get("column"), "The cell's column", 0, GRID - 1) + 1
+
+    def _api_explain(self, image: Any, database: Any, model: Any, match: Any, company: Any) -> dict:
+        """Explain why a photo matches: tensors on the way, layer shares, region terms, deciding region.
+
+        image: the query photo (a file). database: its display name (see /databases). model: "stable" (SciceVPR),
+        "teacher" (Super-CricaVPR) or "baseline" (CricaVPR). match: rank of the match to compare with, 1..5. company:
+        photos of the query list that share the query's batch, 0..31 (SciceVPR does not feel them).
+        """
+        return self._inspect(image, database, model, match, company).to_json()
+
+    def _inspect(
+        self, photo: Any, database: Any, role: Any, rank: Any, company: Any, progress: Any = None
+    ) -> Inspected:
+        source, name = uploaded_photo(photo)
+
+        def advance(done: int, total: int) -> None:
+            progress((done, total), desc="Describing the database, once", unit="photos")
+
+        return self.inspector.inspect(
+            source, name, database, str(role), rank, company, advance if progress is not None else None
+        )
+
+
+def _part(value: Any, what: str) -> int | None:
+    """A chosen layer, head or region (counted from 0), or None for the mean over all."""
+    if value in (None, "", "mean"):
+        return None
+    if not str(value).isdigit() or int(value) >= 64:
+        raise UsageError(f"The {what} must be a number or 'mean', not {value!r}.")
+    return int(value)
+
+
+def plot_of(inspected: Inspected, view: View, cell: tuple[int, int]) -> go.Figure | None:
+    """The interactive figure beside the pictures; None where the pictures say it all."""
+    explanation = inspected.explanation
+    if view.kind == "attention":
+        block = int(view.key.split(":")[1])
+        kept = class_attention(explanation.model, explanation.trace, block)[:, 0].tolist()
+        heads = [f"head {h + 1}" for h in range(len(kept))]
+        return share_bars(heads, {"kept": kept}, f"Block {block}: what the class token keeps to itself")
+    if view.kind in ("contribution", "energy") and not explanation.model.variant.class_token:
+        contribution = explanation.contribution()
+        blocks = [f"block {b}" for b in sorted(explanation.model.variant.taps)]
+        shares = {"share of the energy": contribution.share.tolist(), "part of the sum": contribution.aligned.tolist()}
+        return share_bars(blocks, shares, "What each tapped layer adds to the fusion convolution")
+    if view.kind == "influence":
+        values = explanation.heat_map(view.key, cell=cell).values.copy()
+        own = float(values[cell])
+        values[cell] = float("nan")
+        return value_grid(values, f"Influence of every other cell (the cell on itself: {own:.3g})", cell)
+    if view.kind in ("average", "pooling", "energy"):
+        return value_grid(explanation.heat_map(view.key).values, "The same map as numbers")
+    if view.kind == "encoder":
+        return turning_bars(explanation.turning(), inspected.region_names)
+    if view.kind == "terms":
+        decision, names = inspected.decision, [f"rank {inspected.rank}"]
+        if decision is None:
+            return term_bars(inspected.terms, None, inspected.region_names, names, None)
+        names.append(f"rank {inspected.rival.rank}")
+        return term_bars(decision.first, decision.second, inspected.region_names, names, decision.region)
+    return None
+
+
+ATTENTION_CHOICES = {
+    "layer": [("mean of both", "mean"), ("layer 1", "0"), ("layer 2", "1")],
+    "head": [("mean of all", "mean"), *((f"head {h + 1}", str(h)) for h in range(16))],
+    "region": [("mean of all", "mean"), *((f"region {r}", str(r)) for r in range(REGION_COUNT))],
+}
