@@ -9,8 +9,10 @@ import gradio as gr
 
 from app.components.header import TRAINING, header_html
 from app.handlers import FindHandlers
+from app.lab import Laboratory
+from app.regions import RegionStore
 from app.services import Services
-from app.tabs import find, inside
+from app.tabs import find, inside, stability
 
 STATIC = Path(__file__).resolve().parent / "static"
 MAX_UPLOAD = "40mb"
@@ -28,13 +30,16 @@ def build_app(services: Services) -> gr.Blocks:
                 found = find.build(services, notice)
             with gr.Tab("Inside", id="inside", elem_id="tab-inside") as inside_tab:
                 looked = inside.build(services, notice)
-        inside_tab.select(  # the photo of the Find tab is taken over where none was chosen here
-            lambda here, there: here or there,
-            [looked.photo, found.photo],
-            looked.photo,
-            show_progress="hidden",
-            **find.QUIET,
-        )
+            with gr.Tab("Stability", id="stability", elem_id="tab-stability") as lab_tab:
+                tried = stability.build(services, Laboratory(services, RegionStore(services.cache)), notice)
+        for tab, parts in ((inside_tab, looked), (lab_tab, tried)):
+            tab.select(  # the photo of the Find tab is taken over where none was chosen here
+                lambda here, there: here or there,
+                [parts.photo, found.photo],
+                parts.photo,
+                show_progress="hidden",
+                **find.QUIET,
+            )
         page.load(
             handlers.watch_warm_up,
             None,

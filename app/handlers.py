@@ -10,6 +10,7 @@ import base64
 import binascii
 import functools
 import html
+import inspect
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -42,21 +43,31 @@ WARM_UP_LIMIT_S = 180.0
 def toasts(work: Callable) -> Callable:
     """Turn errors into toasts: ours as they are, unexpected ones logged and put kindly."""
 
+    def kindly(error: Exception) -> gr.Error:
+        if isinstance(error, gr.Error):
+            return error
+        if isinstance(error, SciceVPRError):
+            return toast(str(error))
+        logger.error("unexpected error in %s", work.__name__, exc_info=error)
+        return toast(
+            "Something went wrong on our side, and the server's log says what. Try another photo, or again later."
+        )
+
     @functools.wraps(work)
     def guarded(*values: Any, **named: Any) -> Any:
         try:
             return work(*values, **named)
-        except gr.Error:
-            raise
-        except SciceVPRError as error:
-            raise toast(str(error)) from error
         except Exception as error:
-            logger.exception("unexpected error in %s", work.__name__)
-            raise toast(
-                "Something went wrong on our side, and the server's log says what. Try another photo, or again later."
-            ) from error
+            raise kindly(error) from error
 
-    return guarded
+    @functools.wraps(work)
+    def streamed(*values: Any, **named: Any) -> Iterator[Any]:
+        try:
+            yield from work(*values, **named)
+        except Exception as error:
+            raise kindly(error) from error
+
+    return streamed if inspect.isgeneratorfunction(work) else guarded
 
 
 def toast(message: str) -> gr.Error:

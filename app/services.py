@@ -144,6 +144,11 @@ class Services:
             return None
 
     @property
+    def cache(self) -> Path | None:
+        """This user's cache folder, or None when nothing is to be kept between runs."""
+        return self._store.cache
+
+    @property
     def warm(self) -> bool:
         """True once the warm-up is over, however it went."""
         return self._warm.is_set()

@@ -120,7 +120,7 @@ def rank_correlations(reference: np.ndarray, answers: np.ndarray) -> np.ndarray:
     return 1 - 6 * (differences**2).sum(axis=1) / (count * (count**2 - 1))
 
 
-def _ranks_of(database: np.ndarray, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def ranks_of(database: np.ndarray, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Ranks (from 0) of database rows [Q, K] in the answers to descriptors [Q, D]."""
     similarities = values @ database.T
     chosen = np.take_along_axis(similarities, rows, axis=1)
@@ -143,7 +143,7 @@ def compare(lab: Lab, grouping: Grouping, reference: Grouping | None = None, top
     cosines = (before.astype(np.float64) * after).sum(axis=1)
     correlations = np.concatenate(
         [
-            rank_correlations(old[i : i + 64], _ranks_of(lab.database, after[i : i + 64], old[i : i + 64]))
+            rank_correlations(old[i : i + 64], ranks_of(lab.database, after[i : i + 64], old[i : i + 64]))
             for i in range(0, len(old), 64)
         ]
     )

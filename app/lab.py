@@ -1,0 +1,306 @@
+"""The Stability tab without any web framework: a query, the company it keeps, and what both models make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from app.queries import known_position, query_place
+from app.records import Hit, Position
+from app.regions import RegionStore
+from app.services import BASELINE, MAX_COMPANY, RADIUS, STABLE, Services
+from scicevpr.describe import encode_groups, region_vectors
+from scicevpr.errors import UsageError
+from scicevpr.evaluation.paper_figures import figure_1, pair_statistics, telling_pairs
+from scicevpr.evaluation.stability import (
+    TOP,
+    Lab,
+    iterate_batches,
+    random_company,
+    rank_correlations,
+    ranks_of,
+)
+from scicevpr.evaluation.worst_case import WorstCase, search_worst_company
+from scicevpr.places import Dataset, Place, positives, utm_array
+from scicevpr.preprocessing import open_photo
+from scicevpr.retrieval import PCA
+
+SHOWN = 3
+DRAWS = 64
+POOL = 24
+FITTED = 4096  # database photos on which the projection is fitted at most
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Descriptors on the plane of the database's two main directions, each [n, 2].
+
+    database; cloud: the query in random companies; alone, now: the query; explained: share of the database's variance.
+    """
+
+    database: np.ndarray
+    cloud: np.ndarray
+    alone: np.ndarray
+    now: np.ndarray
+    explained: float
+
+
+@dataclass(frozen=True)
+class Reaction:
+    """What company did to one model's answer.
+
+    alone, now: top answers without and with company. cosine: between both descriptions. correlation: of the top ten's
+    order. flip: another photo at rank 1. draws: the table of the random companies. near: rows of the answers drawn.
+    """
+
+    role: str
+    title: str
+    alone: tuple[Hit, ...]
+    now: tuple[Hit, ...]
+    cosine: float
+    correlation: float
+    flip: bool
+    draws: pd.DataFrame
+    projection: Projection
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as plain JSON values."""
+        return {
+            "model": self.title,
+            "alone": [hit.to_json() for hit in self.alone],
+            "in_company": [hit.to_json() for hit in self.now],
+            "cosine_to_alone": round(self.cosine, 7),
+            "rank_correlation_of_the_top_10": round(self.correlation, 4),
+            "first_answer_changed": self.flip,
+            "random_companies": len(self.draws),
+            "random_companies_that_change_the_first_answer": int(self.draws["flip"].sum()) if len(self.draws) else 0,
+        }
+
+
+@dataclass(frozen=True)
+class Session:
+    """A query and the photos that may keep it company: rows of the data set's query list."""
+
+    image: Image.Image
+    place: Place
+    position: Position | None
+    row: int | None
+    key: str
+    dataset: Dataset
+
+    @property
+    def others(self) -> np.ndarray:
+        """All rows of the query list but the query's own."""
+        rows = np.arange(len(self.dataset.queries))
+        return rows if self.row is None else np.delete(rows, self.row)
+
+
+class Laboratory:
+    """Experiments over one Services. Region vectors of photos are computed once."""
+
+    def __init__(self, services: Services, store: RegionStore | None = None) -> None:
+        self.services = services
+        self.regions = store or RegionStore()
+        self._planes: dict[tuple[str, str], PCA] = {}
+        self._labs: dict[tuple[str, str], Lab] = {}
+
+    # ---- one query and its company ------------------------------------------------------------------------------
+
+    def session(self, photo: Image.Image | Path | bytes, name: str, database: str | None) -> Session:
+        """Open a query for experiments. Raises SciceVPRError with a message for the visitor."""
+        key, dataset = self.services.dataset(database)
+        place, row = query_place(dataset, name)
+        position = known_position(place, dataset, None, None)
+        return Session(open_photo(photo), place, position, row, key, dataset)
+
+    def pool(self, session: Session, seed: int = 0) -> list[int]:
+        """Photos on offer as company: the next ones of the query list, then some from anywhere (by ``seed``)."""
+        others = session.others
+        start = 0 if session.row is None else session.row
+        following = np.roll(others, -start)[: POOL // 3]
+        rest = np.setdiff1d(others, following)
+        random = np.random.default_rng(seed)
+        drawn = random.choice(rest, min(POOL - len(following), len(rest)), replace=False)
+        return [int(row) for row in (*following, *drawn)]
+
+    def react(
+        self, session: Session, company: Sequence[int], pool: Sequence[int], progress: Progress | None = None
+    ) -> list[Reaction]:
+        """What each model answers alone and in this company, and how it fares in random companies from the pool.
+
+        Raises:
+            UsageError: a companion that is not in the query list, is the query itself, or stands there twice.
+        """
+        company = checked_company(session, company)
+        rows = list(dict.fromkeys((*company, *pool)))
+        return [self._react(role, session, company, rows, progress) for role in (STABLE, BASELINE)]
+
+    def _react(
+        self, role: str, session: Session, company: list[int], rows: list[int], progress: Progress | None
+    ) -> Reaction:
+        lab = self._bench(role, session, rows, progress)
+        group = np.array([[0, *range(1, len(company) + 1)]])
+        alone = encode_groups(lab.model, lab.queries, np.array([[0]]), first_only=True)
+        now = encode_groups(lab.model, lab.queries, group, first_only=True)
+        described = self.services.described(role, session.key)
+        hits = [self.services.hits(described, v[0], SHOWN, session.key, session.position) for v in (alone, now)]
+        k = min(TOP, len(lab.index))
+        top = lab.index.search(alone, k).indices
+        size = min(max(2, len(company) + 1), len(lab.queries))
+        draws = None
+        if len(lab.queries) > 1:
+            draws = random_company(lab, 0, size=size, draws=DRAWS, seed=0)
+        plane = self._plane(role, session.key, lab)
+        return Reaction(
+            role=role,
+            title=lab.title,
+            alone=hits[0],
+            now=hits[1],
+            cosine=float(alone[0].astype(np.float64) @ now[0]),
+            correlation=float(rank_correlations(top, ranks_of(lab.database, now, top))[0]),
+            flip=hits[0][0].row != hits[1][0].row,
+            draws=draws.table if draws is not None else pd.DataFrame({"flip": []}),
+            projection=Projection(
+                database=plane.transform(lab.database),
+                cloud=plane.transform(draws.descriptors) if draws is not None else np.zeros((0, 2)),
+                alone=plane.transform(alone),
+                now=plane.transform(now),
+                explained=float(plane.explained_variance_ratio.sum()),
+            ),
+        )
+
+    def worst(
+        self, session: Session, size: int, seed: int = 0, progress: Progress | None = None
+    ) -> Iterator[tuple[WorstCase, list[int]]]:
+        """Search the whole query list for the company that changes the baseline's answer most.
+
+        Yields the best so far and its company as rows of the query list. size: photos in the batch, the query included.
+        """
+        rows = [int(row) for row in session.others]
+        lab = self._bench(BASELINE, session, rows, progress)
+        for found in search_worst_company(lab, 0, size, seed):
+            yield found, [rows[member - 1] for member in found.company]
+
+    def _bench(self, role: str, session: Session, rows: Sequence[int], progress: Progress | None) -> Lab:
+        """A small lab: query 0 is the session's photo, the others are the given rows of the query list."""
+        model, dataset = self.services.model(role), session.dataset
+        step = None if progress is None else (lambda done, total: progress("photos", done, total))
+        own = region_vectors(model, [session.image])
+        places = [dataset.queries[row] for row in rows]
+        vectors = torch.cat([own, self.regions.get(model, places, step)]) if places else own
+        described = self.services.described(role, session.key)
+        right = None
+        if session.position is not None and dataset.use_labels and all(p.utm is not None for p in dataset.database):
+            at = np.array([[session.position.east, session.position.north]])
+            none = np.array([], dtype=np.int64)
+            right = (positives(utm_array(dataset.database), at, RADIUS)[0], *[none] * len(places))
+        values = described.descriptors.values
+        return Lab(
+            model=model,
+            dataset=replace(dataset, queries=(session.place, *places)),
+            queries=vectors,
+            database=values,
+            database_grouping=described.descriptors.grouping,
+            index=described.index,
+            right=right,
+            radius=RADIUS,
+        )
+
+    def _plane(self, role: str, key: str, lab: Lab) -> PCA:
+        if (role, key) not in self._planes:
+            step = -(-len(lab.database) // FITTED)
+            self._planes[role, key] = PCA.fit(lab.database[::step], 2, solver="randomized", seed=0)
+        return self._planes[role, key]
+
+    # ---- whole data sets ----------------------------------------------------------------------------------------
+
+    def lab(self, role: str, key: str, progress: Progress | None = None, database: bool = False) -> Lab:
+        """A lab over a whole data set; ``database``: with the database's region vectors, to vary its grouping."""
+        kept = self._labs.get((role, key))
+        if kept is not None and (kept.database_regions is not None or not database):
+            return kept
+        model, dataset = self.services.model(role), self.services.datasets[key]
+        title = model.variant.title
+
+        def step(what: str) -> Callable[[int, int], None] | None:
+            return None if progress is None else lambda done, total: progress(f"{title}: {what}", done, total)
+
+        described = self.services.described(role, key, step("database"))
+        queries = self.regions.get(model, dataset.queries, step("queries"))
+        regions = self.regions.get(model, dataset.database, step("database photos")) if database else None
+        right = None
+        if dataset.labelled:
+            right = tuple(positives(utm_array(dataset.database), utm_array(dataset.queries), RADIUS))
+        values = described.descriptors.values
+        made = Lab(
+            model, dataset, queries, values, described.descriptors.grouping, described.index, right, RADIUS, regions
+        )
+        self._labs[role, key] = made
+        return made
+
+    def curve(
+        self, database: str | None, sizes: Sequence[int], orders: Sequence[str], seeds: int,
+        roles: Sequence[str] | None = None, progress: Progress | None = None,
+    ) -> Iterator[pd.DataFrame]:  # fmt: skip
+        """Recall@1 against batch size and order for all models; yields the table after every row.
+
+        Raises:
+            UsageError: a data set without labels.
+        """
+        key, dataset = self.services.dataset(database)
+        if not dataset.labelled:
+            raise UsageError("Recall needs positions: this data set has photos without one in their names.")
+        rows: list[dict[str, Any]] = []
+        for role in roles or self.services.roles:
+            lab = self.lab(role, key, progress)
+            for row in iterate_batches(lab, sizes, orders, range(seeds)):
+                rows.append(row)
+                yield pd.DataFrame(rows)
+
+    def pairs(self, database: str | None, count: int = 2, progress: Progress | None = None) -> PairFigure:
+        """Figure 1 of the paper: queries alone and in pairs, for the baseline and SciceVPR."""
+        key, dataset = self.services.dataset(database)
+        if not dataset.labelled:
+            raise UsageError("Right and wrong need positions: this data set has photos without one in their names.")
+        baseline = self.lab(BASELINE, key, progress, database=True)
+        stable = self.lab(STABLE, key, progress)
+        chosen = telling_pairs(baseline, count)
+        if not chosen:
+            raise UsageError(f"No pair of queries was found that changes an answer of {baseline.title}.")
+        table = pd.concat([figure_1(baseline, chosen), figure_1(stable, chosen)], ignore_index=True)
+        return PairFigure(key, dataset, chosen, table, pair_statistics(baseline))
+
+
+@dataclass(frozen=True)
+class PairFigure:
+    """Figure 1 as data: the chosen queries, the table of answers, and how rare such pairs are."""
+
+    key: str
+    dataset: Dataset
+    chosen: list[int]
+    table: pd.DataFrame
+    statistics: dict[str, float]
+
+
+def checked_company(session: Session, company: Sequence[int]) -> list[int]:
+    """Companions as rows of the query list. UsageError names the first that cannot be."""
+    rows = [int(row) for row in company]
+    count = len(session.dataset.queries)
+    for row in rows:
+        if not 0 <= row < count:
+            raise UsageError(f"There is no photo {row} in the query list; it has photos 0..{count - 1}.")
+        if row == session.row:
+            raise UsageError("The query cannot keep itself company.")
+    if len(set(rows)) < len(rows):
+        raise UsageError("A photo can be in the batch only once.")
+    if len(rows) > MAX_COMPANY:
+        raise UsageError(f"At most {MAX_COMPANY} photos can share the query's batch, not {len(rows)}.")
+    return rows

@@ -1,0 +1,234 @@
+"""Between the Stability tab and its service: raw component values in, ready component values out."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import plotly.graph_objects as go
+
+from app.components.header import notice_html
+from app.components.reactions import pair_figure_html, reaction_html
+from app.components.tray import tray_html, waiting_tray_html
+from app.handlers import toasts, uploaded_photo
+from app.lab import Laboratory, Reaction, Session
+from app.queries import whole_number
+from app.services import Services
+from scicevpr.errors import UsageError
+from scicevpr.evaluation.stability import SIZES
+from scicevpr.figures.stability import projection, recall_curve
+
+WAITING = (
+    '<section class="answer answer--waiting"><p class="verdict verdict--waiting">Pick a query above to see what company '
+    "does to this model's answer.</p></section>"
+)
+LARGEST_SEEDS = 20
+COLUMNS = ("model", "order", "size", "seed", "recall_1", "flips", "min_cosine", "mean_cosine", "rank_correlation")
+
+
+def rows_of(text: Any) -> list[int]:
+    """Companions from their text form "3,17,25". UsageError for anything else."""
+    pieces = [piece.strip() for piece in str(text or "").split(",") if piece.strip()]
+    if not all(piece.isdigit() for piece in pieces):
+        raise UsageError(f"The company must be numbers of photos in the query list, like 3,17,25, not {text!r}.")
+    return [int(piece) for piece in pieces]
+
+
+def text_of(rows: list[int]) -> str:
+    """The opposite of rows_of."""
+    return ",".join(map(str, rows))
+
+
+class LabHandlers:
+    """The events of the Stability tab and its API endpoints."""
+
+    def __init__(self, services: Services, laboratory: Laboratory) -> None:
+        self.services = services
+        self.laboratory = laboratory
+        self.show = toasts(self._show)
+        self.moved = toasts(self._moved)
+        self.drawn = toasts(self._drawn)
+        self.worst = toasts(self._worst)
+        self.curve = toasts(self._curve)
+        self.pairs = toasts(self._pairs)
+        self.figure_2 = toasts(self._figure_2)
+        self.api_company = toasts(self._api_company)
+
+    def notice(self) -> str:
+        """The banners of this moment."""
+        return notice_html(self.services.model_states(), self.services.notes, self.services.warm)
+
+    def waiting(self) -> tuple:
+        """Values for (notice, tray, stable, baseline, both planes) while there is no query."""
+        hidden = gr.Plot(visible=False)
+        return self.notice(), waiting_tray_html(), WAITING, WAITING, hidden, hidden
+
+    def _show(
+        self,
+        photo: Any,
+        database: Any,
+        company: Any,
+        seed: Any,
+        progress: Any = gr.Progress(),  # noqa: B008
+    ) -> tuple:
+        """The tray and what both models make of it: values for (notice, tray, stable, baseline, both planes)."""
+        if not photo:
+            return self.waiting()
+        session, rows = self._session(photo, database), rows_of(company)
+        pool = self.laboratory.pool(session, whole_number(seed, "The draw of other photos", 0, 10**6))
+        stable, baseline = self.laboratory.react(session, rows, pool, _advance(progress))
+        return (
+            self.notice(),
+            tray_html(session, rows, pool),
+            reaction_html(stable, len(rows)),
+            reaction_html(baseline, len(rows)),
+            gr.Plot(value=plane_of(self.laboratory, session, stable), visible=True),
+            gr.Plot(value=plane_of(self.laboratory, session, baseline), visible=True),
+        )
+
+    def _moved(self, company: Any, event: gr.EventData) -> str:
+        """The company after a photo was moved in or out of the batch."""
+        rows, data = rows_of(company), event._data if isinstance(event._data, dict) else {}
+        row = whole_number(data.get("row"), "The photo", 0, 10**9)
+        if data.get("to") == "batch":
+            return text_of([*rows, row] if row not in rows else rows)
+        return text_of([other for other in rows if other != row])
+
+    def _drawn(self, photo: Any, database: Any, company: Any, seed: Any) -> tuple[str, int]:
+        """A random company of the present size (at least one photo) from the photos on offer, and the next seed."""
+        if not photo:
+            raise UsageError("There is no query yet. Pick one first.")
+        session = self._session(photo, database)
+        number = whole_number(seed, "The draw of other photos", 0, 10**6)
+        pool = self.laboratory.pool(session, number)
+        size = min(max(1, len(rows_of(company))), len(pool))
+        random = np.random.default_rng([number, 1])
+        return text_of([int(row) for row in random.choice(pool, size, replace=False)]), number + 1
+
+    def _worst(
+        self,
+        photo: Any,
+        database: Any,
+        company: Any,
+        size: Any,
+        progress: Any = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple[str, str]]:
+        """Search for the company that changes the baseline's answer most; yields (company, words)."""
+        if not photo:
+            raise UsageError("There is no query yet. Pick one first.")
+        session = self._session(photo, database)
+        photos = whole_number(size, "The batch", 2, 32)
+        kept = text_of(rows_of(company))
+        for found, rows in self.laboratory.worst(session, photos, 0, _advance(progress)):
+            state = "Found" if found.done else "Searching"
+            change = (
+                f"another place now wins by {found.margin:.4f}"
+                if found.flipped
+                else f"the answer still holds, by {-found.margin:.4f}"
+            )
+            words = f"{state}: {found.tried} companies tried; {change} (alone it held by {-found.margin_alone:.4f})."
+            yield (text_of(rows) if found.done else kept), words
+
+    def _curve(
+        self,
+        database: Any,
+        sizes: Any,
+        orders: Any,
+        seeds: Any,
+        progress: Any = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple]:
+        """Recall@1 against batches, row by row; values for (plot, table, file, words)."""
+        numbers = sorted({whole_number(size, "A batch size", 1, 64) for size in sizes or ()})
+        if not numbers or not orders:
+            raise UsageError("Choose at least one batch size and one order.")
+        draws = whole_number(seeds, "The number of shuffles", 1, LARGEST_SEEDS)
+        roles = self.services.roles
+        settings = sum(0 if s == 1 else sum(draws if o == "shuffled" else 1 for o in orders) for s in numbers)
+        total = len(roles) * (settings + (1 in numbers))
+        table = None
+        for table in self.laboratory.curve(database, numbers, list(orders), draws, progress=_advance(progress)):
+            words = f"{len(table)} of {total} settings measured."
+            yield recall_curve(table), table_rows(table), None, words
+        if table is not None:
+            yield recall_curve(table), table_rows(table), str(write_table(table)), summary(table)
+
+    def _figure_2(self, database: Any, progress: Any = gr.Progress()) -> Iterator[tuple]:  # noqa: B008
+        """Figure 2 of the paper: all sizes, all orders, ten shuffles."""
+        yield from self._curve(database, SIZES, ["file", "shuffled", "place"], 10, progress)
+
+    def _pairs(self, database: Any, progress: Any = gr.Progress()) -> str:  # noqa: B008
+        """Figure 1 of the paper as HTML."""
+        return pair_figure_html(self.laboratory.pairs(database, 2, _advance(progress)))
+
+    def _api_company(self, image: Any, database: Any, company: Any) -> list[dict]:
+        """What company does to both models' answers to a photo.
+
+        image: the query photo (a file). database: its display name (see /databases). company: rows of the query list
+        that share its batch, like "3,17,25" (from 0, at most 31). Returns for each model the top answers alone and in
+        company, the cosine between both descriptions, the rank correlation, and whether the first answer changed.
+        """
+        session = self._session(image, database)
+        pool = self.laboratory.pool(session)
+        return [reaction.to_json() for reaction in self.laboratory.react(session, rows_of(company), pool)]
+
+    def _session(self, photo: Any, database: Any) -> Session:
+        source, name = uploaded_photo(photo)
+        return self.laboratory.session(source, name, database)
+
+
+def plane_of(laboratory: Laboratory, session: Session, reaction: Reaction) -> go.Figure:
+    """The projection of one model with the first answers marked."""
+    points = reaction.projection
+    answers = {}
+    for name, hit in (("first answer alone", reaction.alone[0]), ("first answer in this company", reaction.now[0])):
+        if name == "first answer alone" or reaction.flip:
+            answers[name] = (points.database[hit.row], hit.right)
+    title = f"{reaction.title}: the query among the database"
+    return projection(points.database, points.cloud, points.alone, points.now, answers, title, points.explained)
+
+
+def table_rows(table: Any) -> list[list[Any]]:
+    """The table's rows, rounded for reading, under COLUMNS."""
+    rows = []
+    for _, entry in table.iterrows():
+        seed = entry["seed"]
+        rows.append(
+            [
+                entry["model"],
+                entry["order"],
+                int(entry["size"]),
+                "" if seed is None or seed != seed else int(seed),
+                round(float(entry["recall_1"]), 2),
+                int(entry["flips"]),
+                *(round(float(entry[name]), 6) for name in COLUMNS[6:]),
+            ]
+        )
+    return rows
+
+
+def write_table(table: Any) -> Path:
+    """The whole table as CSV in a new temporary folder."""
+    path = Path(tempfile.mkdtemp(prefix="scicevpr-")) / "stability.csv"
+    table.to_csv(path, index=False, quoting=csv.QUOTE_MINIMAL)
+    return path
+
+
+def summary(table: Any) -> str:
+    """The spread of Recall@1 of every model in one sentence."""
+    parts = []
+    for model in table["model"].unique():
+        values = table[table["model"] == model]["recall_1"]
+        spread = (
+            f"{values.min():.1f} to {values.max():.1f} %" if values.nunique() > 1 else f"always {values.iloc[0]:.1f} %"
+        )
+        parts.append(f"{model} {spread}")
+    return "Recall@1 over all settings: " + "; ".join(parts) + "."
+
+
+def _advance(progress: Any) -> Any:
+    return lambda stage, done, total: progress((done, total), desc=f"Describing {stage}, once", unit="photos")

@@ -1,0 +1,102 @@
+"""Region vectors of photos (what enters the encoder), computed once per model and remembered.
+
+They depend on each photo alone, so every composition of batches starts from them. Whole lists are also kept in this
+user's cache folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from scicevpr.describe import region_vectors
+from scicevpr.models.model import VPRModel
+from scicevpr.places import Place
+
+logger = logging.getLogger(__name__)
+
+BATCH = 16
+KEPT_PHOTOS = 20_000
+Progress = Callable[[int, int], None]
+
+
+class RegionStore:
+    """Region vectors by model and photo. cache: folder for whole lists, or None."""
+
+    def __init__(self, cache: Path | None = None) -> None:
+        self.cache = cache
+        self._kept: dict[tuple[str, str, int], Tensor] = {}
+        self._lock = threading.Lock()
+
+    def get(self, model: VPRModel, places: Sequence[Place], progress: Progress | None = None) -> Tensor:
+        """Region vectors [N, 14, C] of photos on disk, in order.
+
+        progress: called with (photos done, photos in all) while some are computed. Raises ImageError for an
+        unreadable photo.
+        """
+        keys = [self._key(model, place) for place in places]
+        missing = [row for row, key in enumerate(keys) if key not in self._kept]
+        file = self._file(model, keys) if len(missing) > 2 * BATCH else None
+        if file is not None and self._load(file, keys):
+            missing = []
+        for start in range(0, len(missing), BATCH):
+            rows = missing[start : start + BATCH]
+            vectors = region_vectors(model, [places[row].path for row in rows], batch_size=BATCH)
+            with self._lock:
+                self._kept |= {keys[row]: vector for row, vector in zip(rows, vectors, strict=True)}
+            if progress is not None:
+                progress(start + len(rows), len(missing))
+        found = torch.stack([self._kept[key] for key in keys])
+        if file is not None and missing:
+            self._save(file, found)
+        if len(self._kept) > KEPT_PHOTOS:
+            with self._lock:
+                self._kept.clear()
+        return found
+
+    @staticmethod
+    def _key(model: VPRModel, place: Place) -> tuple[str, str, int]:
+        weights = model.weights.sha256 if model.weights else f"random {id(model)}"
+        modified = place.path.stat().st_mtime_ns if place.path.exists() else 0
+        return f"{model.variant.fingerprint} {weights}", str(place.path.resolve()), modified
+
+    def _file(self, model: VPRModel, keys: Sequence[tuple[str, str, int]]) -> Path | None:
+        if self.cache is None or model.weights is None:
+            return None
+        digest = hashlib.sha256("\n".join(map(str, keys)).encode()).hexdigest()[:20]
+        return self.cache / "regions" / f"{model.variant.name}-{digest}.safetensors"
+
+    def _load(self, file: Path, keys: Sequence[tuple[str, str, int]]) -> bool:
+        if not file.is_file():
+            return False
+        try:
+            vectors = load_file(file)["regions"]
+        except (SafetensorError, KeyError, OSError, ValueError) as error:
+            logger.warning("%s cannot be read (%s); computing again", file, error)
+            return False
+        if len(vectors) != len(keys):
+            return False
+        with self._lock:
+            self._kept |= dict(zip(keys, vectors, strict=True))
+        return True
+
+    @staticmethod
+    def _save(file: Path, vectors: Tensor) -> None:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
+                pass
+            save_file({"regions": vectors.contiguous()}, part.name)
+            os.replace(part.name, file)
+        except OSError as error:  # a full or read-only disk must not spoil the answer
+            logger.warning("region vectors could not be cached: %s", error)

@@ -1,0 +1,137 @@
+"""The Stability tab: put a query into company and see whose answer changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+
+from app.components.header import step_html
+from app.components.tray import waiting_tray_html
+from app.handlers import FindHandlers
+from app.lab import Laboratory
+from app.lab_handlers import COLUMNS, WAITING, LabHandlers
+from app.services import Services
+from app.tabs.find import MODEL, QUIET
+from scicevpr.evaluation.stability import SIZES
+
+STATIC = Path(__file__).resolve().parents[1] / "static"
+ORDERS = [("file order", "file"), ("shuffled", "shuffled"), ("grouped by place", "place")]
+
+
+@dataclass(frozen=True)
+class StabilityParts:
+    """The components that build_app may need: the photo, to take it over from another tab."""
+
+    photo: gr.Image
+
+
+def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> StabilityParts:
+    """Lay out the tab inside the current gr.Tab. notice: the page's banners."""
+    handlers, finder = LabHandlers(services, laboratory), FindHandlers(services)
+    names = list(services.datasets)
+    with gr.Row(elem_id="lab-form", equal_height=False):
+        with gr.Column(scale=6, min_width=300):
+            gr.HTML(step_html(1, "Pick a query"), elem_classes="step")
+            examples = gr.Gallery(
+                finder.example_items(), show_label=False, columns=4, height="auto", object_fit="cover",
+                allow_preview=False, buttons=[], interactive=False, elem_id="lab-examples", elem_classes="examples",
+            )  # fmt: skip
+        with gr.Column(scale=4, min_width=260):
+            gr.HTML(step_html(None, "or bring your own"), elem_classes="step")
+            photo = gr.Image(
+                show_label=False, sources=["upload", "clipboard"], type="filepath", image_mode=None, height=200,
+                buttons=[], placeholder="Drop a street photo here", alt_text="the query", elem_id="lab-photo",
+            )  # fmt: skip
+            database = gr.Dropdown(
+                names, value=names[0] if names else None, label="Database", interactive=True,
+                visible=len(names) > 1, elem_id="lab-database",
+            )  # fmt: skip
+    gr.HTML(step_html(2, "Choose the company it keeps"), elem_classes="step")
+    tray = gr.HTML(
+        waiting_tray_html(), js_on_load=(STATIC / "tray.js").read_text(encoding="utf-8"), elem_id="tray", min_height=180
+    )
+    with gr.Row(elem_id="lab-buttons", equal_height=True):
+        empty = gr.Button("Empty the batch", size="sm", elem_id="lab-empty")
+        random = gr.Button("Random company", size="sm", elem_id="lab-random")
+        others = gr.Button("Offer other photos", size="sm", elem_id="lab-others")
+        size = gr.Slider(
+            2, 16, value=8, step=1, label="Batch for the worst case", buttons=[], elem_id="lab-size",
+            info="Photos in the batch, the query included.",
+        )  # fmt: skip
+        worst = gr.Button("Find me the worst case", variant="primary", size="sm", elem_id="lab-worst")
+    words = gr.Markdown("", elem_id="lab-words")
+    company = gr.Textbox("", visible=False, elem_id="lab-company")
+    seed = gr.Number(0, visible=False, precision=0, elem_id="lab-seed")
+    gr.HTML(step_html(3, "Whose answer changes?"), elem_classes="step")
+    with gr.Row(elem_id="lab-answers", equal_height=False):
+        stable = gr.HTML(WAITING, elem_id="lab-stable", elem_classes="answer-box")
+        baseline = gr.HTML(WAITING, elem_id="lab-baseline", elem_classes="answer-box")
+    with gr.Row(elem_id="lab-planes", equal_height=False):
+        stable_plane = gr.Plot(visible=False, show_label=False, elem_id="lab-plane-stable")
+        baseline_plane = gr.Plot(visible=False, show_label=False, elem_id="lab-plane-baseline")
+
+    gr.HTML(step_html(4, "And over all queries? Recall@1 against batch size and order"), elem_classes="step")
+    with gr.Row(elem_id="curve-form", equal_height=False):
+        sizes = gr.CheckboxGroup(
+            list(SIZES), value=[1, 2, 4, 8, 16, 32], label="Queries in a batch", elem_id="curve-sizes",
+            info="1 means: every query alone.",
+        )  # fmt: skip
+        orders = gr.CheckboxGroup(
+            ORDERS, value=["file", "shuffled"], label="Order of the queries", elem_id="curve-orders",
+            info="Grouped by place uses the true positions, which nobody has in practice.",
+        )  # fmt: skip
+        seeds = gr.Slider(
+            1, 20, value=3, step=1, label="Shuffles", buttons=[], elem_id="curve-seeds", info="Each has a seed of its own."
+        )  # fmt: skip
+    with gr.Row(elem_id="curve-buttons"):
+        run = gr.Button("Measure", variant="primary", elem_id="curve-run")
+        figure_2 = gr.Button("Figure 2 of the paper", elem_id="figure-2")
+        figure_1 = gr.Button("Figure 1 of the paper", elem_id="figure-1")
+        stop = gr.Button("Stop", variant="stop", elem_id="curve-stop")
+    told = gr.Markdown("", elem_id="curve-words")
+    pairs = gr.HTML("", elem_id="pairs")
+    curve = gr.Plot(visible=True, show_label=False, elem_id="curve")
+    with gr.Accordion("All numbers", open=False, elem_id="curve-numbers"):
+        table = gr.Dataframe(headers=list(COLUMNS), interactive=False, elem_id="curve-table", show_label=False)
+        file = gr.File(label="As CSV", interactive=False, elem_id="curve-file")
+
+    form = [photo, database, company, seed]
+    parts = [notice, tray, stable, baseline, stable_plane, baseline_plane]
+
+    def show(event, **options):
+        shown = event(handlers.show, form, parts, show_progress_on=[stable, baseline], **QUIET, **MODEL, **options)
+        shown.failure(handlers.waiting, None, parts, queue=False, **QUIET)
+
+    quick = {"queue": False, "show_progress": "hidden", **QUIET}
+    fresh = photo.change(lambda: ("", "", 0), None, [company, words, seed], **quick)
+    show(fresh.then, trigger_mode="always_last")
+    moved = tray.select(handlers.moved, company, company, **quick)
+    show(moved.success)
+    show(empty.click(lambda: "", None, company, **quick).success)
+    show(random.click(handlers.drawn, form, [company, seed], **quick).success)
+    show(others.click(lambda number: int(number or 0) + 1, seed, seed, **quick).success)
+    searched = worst.click(
+        handlers.worst, [photo, database, company, size], [company, words], show_progress_on=[tray], **QUIET, **MODEL
+    )
+    show(searched.success)
+    examples.select(finder.example, [database], [photo], show_progress="hidden", **QUIET)
+    database.input(
+        lambda name: (None, gr.Gallery(value=finder.example_items(name), selected_index=None)),
+        [database], [photo, examples], **quick,
+    )  # fmt: skip
+    results = [curve, table, file, told]
+    measured = run.click(
+        handlers.curve, [database, sizes, orders, seeds], results, show_progress_on=[told], **QUIET, **MODEL
+    )
+    second = figure_2.click(handlers.figure_2, [database], results, show_progress_on=[told], **QUIET, **MODEL)
+    first = figure_1.click(handlers.pairs, [database], [pairs], show_progress_on=[told], **QUIET, **MODEL)
+    stop.click(
+        lambda: "Stopped. What was measured stays.", None, told, cancels=[measured, second, first, searched], **quick
+    )
+    answer, trigger = gr.JSON(visible=False), gr.Button(visible=False)
+    trigger.click(
+        handlers.api_company, [photo, database, company], answer, api_name="company", preprocess=False, **MODEL
+    )
+    return StabilityParts(photo)
