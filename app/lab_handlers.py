@@ -24,8 +24,8 @@ from scicevpr.evaluation.stability import SIZES
 from scicevpr.figures.stability import projection, recall_curve
 
 WAITING = (
-    '<section class="answer answer--waiting"><p class="verdict verdict--waiting">Pick a query above to see what company '
-    "does to this model's answer.</p></section>"
+    '<section class="answer answer--waiting"><p class="verdict verdict--waiting">Pick a query above to see what '
+    "company does to this model's answer.</p></section>"
 )
 LARGEST_SEEDS = 20
 COLUMNS = ("model", "order", "size", "seed", "recall_1", "flips", "min_cosine", "mean_cosine", "rank_correlation")
@@ -153,9 +153,9 @@ class LabHandlers:
         table = None
         for table in self.laboratory.curve(database, numbers, list(orders), draws, progress=_advance(progress)):
             words = f"{len(table)} of {total} settings measured."
-            yield recall_curve(table), table_rows(table), None, words
+            yield gr.Plot(value=recall_curve(table), visible=True), table_rows(table), None, words
         if table is not None:
-            yield recall_curve(table), table_rows(table), str(write_table(table)), summary(table)
+            yield gr.Plot(visible=True), gr.skip(), str(write_table(table)), summary(table)
 
     def _figure_2(self, database: Any, progress: Any = gr.Progress()) -> Iterator[tuple]:  # noqa: B008
         """Figure 2 of the paper: all sizes, all orders, ten shuffles."""
@@ -223,10 +223,8 @@ def summary(table: Any) -> str:
     parts = []
     for model in table["model"].unique():
         values = table[table["model"] == model]["recall_1"]
-        spread = (
-            f"{values.min():.1f} to {values.max():.1f} %" if values.nunique() > 1 else f"always {values.iloc[0]:.1f} %"
-        )
-        parts.append(f"{model} {spread}")
+        low, high = values.min(), values.max()
+        parts.append(f"{model} always {low:.1f} %" if low == high else f"{model} {low:.1f} to {high:.1f} %")
     return "Recall@1 over all settings: " + "; ".join(parts) + "."
 
 

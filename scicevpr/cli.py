@@ -14,6 +14,7 @@ from pathlib import Path
 from scicevpr import __version__
 from scicevpr.errors import SciceVPRError
 
+EXPERIMENTS = ("batches", "photos", "database", "last", "company", "worst", "pairs")
 EXIT_MISS = 1
 EXIT_ERROR = 2
 EXIT_STOPPED = 130
@@ -23,9 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code: 0, 1 (verify found a miss), 2 (an error), 130 (stopped)."""
     arguments = build_parser().parse_args(argv)
     try:
-        from scicevpr import commands
-
-        return getattr(commands, arguments.command)(arguments)
+        return _run(arguments)
     except SciceVPRError as error:
         return _fail(error)
     except OSError as error:
@@ -38,16 +37,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_STOPPED
 
 
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command in ("explain", "stability"):
+        from scicevpr import commands_inside
+
+        return getattr(commands_inside, arguments.command)(arguments)
+    from scicevpr import commands
+
+    return getattr(commands, arguments.command)(arguments)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
-        prog="scicevpr", description="Visual place recognition with SciceVPR and CricaVPR: describe, search, evaluate."
+        prog="scicevpr",
+        description="Visual place recognition with SciceVPR and CricaVPR: describe, search, evaluate, explain.",
     )
     parser.add_argument("--version", action="version", version=f"scicevpr {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _evaluate(commands)
     _search(commands)
     _describe(commands)
+    _explain(commands)
+    _stability(commands)
     _verify(commands)
     commands.add_parser("models", help="list the model variants and which weights are here")
     return parser
@@ -60,10 +72,7 @@ def _evaluate(commands: argparse._SubParsersAction) -> None:
         description="Describe database and queries, search exactly, and score per condition.",
     )
     _data_options(parser)
-    parser.add_argument("--queries", "--queries_folder", type=Path, metavar="DIR", help="any folder of query photos")
-    parser.add_argument(
-        "--no-labels", "--no_labels", action="store_true", help="ignore positions: predictions only, no scores"
-    )
+    _query_options(parser)
     _model_options(parser, several="scicevpr-t and cricavpr-t")
     parser.add_argument("--baselines", action="store_true", help="also measure HOG and a colour histogram")
     parser.add_argument("--query-grouping", metavar="GROUPING", help="as --grouping, for the queries alone")
@@ -107,6 +116,57 @@ def _describe(commands: argparse._SubParsersAction) -> None:
     _model_options(parser, several=None)
 
 
+def _explain(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "explain",
+        help="why a photo matches: maps of the model's inside, region terms, patches",
+        description="Take a photo through a model and write every map as array and picture, with the numbers as JSON.",
+    )
+    parser.add_argument("photo", type=Path, metavar="QUERY", help="the query photo")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument(
+        "--match", type=Path, metavar="PHOTO", help="compare with this photo instead of a search's match"
+    )
+    parser.add_argument("--rank", type=_positive, default=1, metavar="R", help="which match of the search (default: 1)")
+    parser.add_argument(
+        "--company", type=Path, nargs="+", default=[], metavar="PHOTO", help="photos that share the query's batch"
+    )
+    parser.add_argument(
+        "--cell", type=_positive, nargs=2, default=(9, 9), metavar=("ROW", "COLUMN"),
+        help="the marked cell of the token grid, from 1 (default: 9 9)",
+    )  # fmt: skip
+    parser.add_argument("--maps", nargs="+", metavar="KEY", help="only these maps, such as energy:fused (default: all)")
+    _data_options(parser)
+    _model_options(parser, several=None)
+
+
+def _stability(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "stability",
+        help="does the answer depend on the photos that share the batch? experiments as tables",
+        description="Run one experiment and print its table. All are repeatable: chance comes from seeds.",
+    )
+    parser.add_argument(
+        "experiment", choices=EXPERIMENTS, metavar="EXPERIMENT",
+        help="batches (Recall@1 over query batch sizes and orders: Figure 2), photos (every query against itself "
+        "alone), database (the database in other batches), last (the incomplete last batch), company (one query in "
+        "random companies, or the one given), worst (search the company that changes an answer most), pairs (Figure 1)",
+    )  # fmt: skip
+    parser.add_argument("--query", metavar="NAME_OR_ROW", help="for company and worst: a query's file name or row")
+    parser.add_argument("--company", nargs="+", metavar="NAME_OR_ROW", help="for company: exactly these queries")
+    parser.add_argument("--size", type=_positive, default=16, metavar="B", help="photos in a batch (default: 16)")
+    parser.add_argument("--sizes", type=_positive, nargs="+", metavar="B", help="default: 1 2 4 8 16 32 64")
+    parser.add_argument("--orders", nargs="+", choices=("file", "shuffled", "place"), help="default: all three")
+    parser.add_argument("--seeds", type=_positive, default=5, metavar="N", help="shuffles or tries (default: 5)")
+    parser.add_argument("--draws", type=_positive, default=100, metavar="N", help="random companies (default: 100)")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table")
+    _radius_option(parser)
+    _data_options(parser)
+    _query_options(parser)
+    _model_options(parser, several="scicevpr-t and cricavpr-t", grouping=False)
+    parser.set_defaults(grouping=None)
+
+
 def _verify(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "verify", help="check this installation against a folder of reference vectors (exit code 1 on a miss)"
@@ -126,7 +186,14 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--database", "--database_folder", type=Path, metavar="DIR", help="any folder of photos")
 
 
-def _model_options(parser: argparse.ArgumentParser, several: str | None) -> None:
+def _query_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--queries", "--queries_folder", type=Path, metavar="DIR", help="any folder of query photos")
+    parser.add_argument(
+        "--no-labels", "--no_labels", action="store_true", help="ignore positions: predictions only, no scores"
+    )
+
+
+def _model_options(parser: argparse.ArgumentParser, several: str | None, grouping: bool = True) -> None:
     if several:
         parser.add_argument(
             "--model", action="append", metavar="NAME_OR_PATH",
@@ -138,11 +205,12 @@ def _model_options(parser: argparse.ArgumentParser, several: str | None) -> None
     parser.add_argument(
         "--allow-untrained", action="store_true", help="accept a variant without weights (random ones, for trials)"
     )
-    parser.add_argument(
-        "--grouping", metavar="GROUPING",
-        help="which photos share a batch: alone, or sequential:16 (default: sequential:16 for the CricaVPR models, "
-        "whose descriptors depend on it)",
-    )  # fmt: skip
+    if grouping:
+        parser.add_argument(
+            "--grouping", metavar="GROUPING",
+            help="which photos share a batch: alone, or sequential:16 (default: sequential:16 for the CricaVPR models, "
+            "whose descriptors depend on it)",
+        )  # fmt: skip
     parser.add_argument(
         "--batch-size", "--batch_size", "--infer_batch_size", type=_positive, default=16, metavar="B",
         help="photos at once where that cannot change the result (default: 16)",

@@ -53,15 +53,15 @@ from scicevpr.terminal import (
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Score models and baselines on a data set."""
-    _check_outputs(arguments.json)
-    dataset = _dataset(arguments)
+    check_outputs(arguments.json)
+    dataset = read_data(arguments)
     if arguments.shuffle_queries is not None:
         dataset = dataset.shuffle_queries(arguments.shuffle_queries)
     if (arguments.pca_dim is None) != (arguments.pca_folder is None):
         raise UsageError("--pca-dim and --pca-folder belong together: the PCA is fitted on the photos of that folder.")
     rounding = "float32" if arguments.utm_rounding == "published" else "float64"
     scoring = {"ns": arguments.recall_values, "radius": arguments.radius, "rounding": rounding}
-    models = _load_models(arguments, ("scicevpr-t", "cricavpr-t"))
+    models = load_models(arguments, ("scicevpr-t", "cricavpr-t"))
     console = open_console()
     results = []
     for title, model in models:
@@ -72,7 +72,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
                 database_grouping=_grouping(arguments.grouping),
                 query_grouping=_grouping(arguments.query_grouping),
                 batch_size=arguments.batch_size,
-                preprocessing=_preprocessing(model, arguments),
+                preprocessing=chosen_preprocessing(model, arguments),
                 pca=_pca(model, arguments, step) if arguments.pca_dim else None,
                 progress=step,
                 **scoring,
@@ -97,15 +97,15 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 def search(arguments: argparse.Namespace) -> int:
     """Show the most similar database photos of each query."""
-    _check_outputs(arguments.json)
-    database = _database(arguments)
+    check_outputs(arguments.json)
+    database = read_database(arguments)
     queries = [parse_name(path) for path in arguments.photos]
-    models = _load_models(arguments, ("scicevpr-t",))
+    models = load_models(arguments, ("scicevpr-t",))
     console, found = open_console(), []
     for title, model in models:
         with show_progress(title) as step:
             described = _descriptors(model, [place.path for place in queries], arguments, step, "queries")
-            searched = _stored(model, database, arguments)
+            searched = stored_descriptors(model, database, arguments)
             if searched is None:
                 searched = _descriptors(model, [place.path for place in database], arguments, step, "database")
         matches = ExactIndex(searched.values).search(described.values, arguments.top)
@@ -133,14 +133,14 @@ def describe(arguments: argparse.Namespace) -> int:
     output = arguments.output
     if output.suffix not in (".npy", ".safetensors"):
         raise UsageError(f"The output {output} must end in .npy or .safetensors.")
-    _check_outputs(output)
+    check_outputs(output)
     paths: list[Path] = []
     names: list[str] = []
     for source in arguments.photos:
         photos = list_photos(source) if source.is_dir() else [source]
         paths += photos
         names += [path.relative_to(source).as_posix() if source.is_dir() else str(path) for path in photos]
-    [(title, model)] = _load_models(arguments, ())
+    [(title, model)] = load_models(arguments, ())
     with show_progress(title) as step:
         described = _descriptors(model, paths, arguments, step, "photos")
     if output.suffix == ".npy":
@@ -193,7 +193,8 @@ def models(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _dataset(arguments: argparse.Namespace) -> Dataset:
+def read_data(arguments: argparse.Namespace) -> Dataset:
+    """The data set that the options name; the bundled city where they name none."""
     labels = not arguments.no_labels
     if arguments.database or arguments.queries:
         if arguments.dataset or not (arguments.database and arguments.queries):
@@ -204,7 +205,8 @@ def _dataset(arguments: argparse.Namespace) -> Dataset:
     return replace(bundled_city(), use_labels=labels)
 
 
-def _database(arguments: argparse.Namespace) -> tuple[Place, ...]:
+def read_database(arguments: argparse.Namespace) -> tuple[Place, ...]:
+    """The database photos that the options name, without need of queries."""
     if arguments.database:
         if arguments.dataset:
             raise UsageError("Give either --dataset or --database.")
@@ -225,7 +227,7 @@ def _machine(arguments: argparse.Namespace) -> None:
         raise UsageError(f"The device {arguments.device!r} cannot be used ({reason}). Try --device cpu.") from error
 
 
-def _load_models(arguments: argparse.Namespace, default: tuple[str, ...]) -> list[tuple[str, VPRModel]]:
+def load_models(arguments: argparse.Namespace, default: tuple[str, ...]) -> list[tuple[str, VPRModel]]:
     """Titles and models. A title names the file where the weights are not the bundled ones."""
     _machine(arguments)
     chosen = arguments.model or default
@@ -245,7 +247,8 @@ def _load_models(arguments: argparse.Namespace, default: tuple[str, ...]) -> lis
     return loaded
 
 
-def _preprocessing(model: VPRModel, arguments: argparse.Namespace) -> Preprocessing:
+def chosen_preprocessing(model: VPRModel, arguments: argparse.Namespace) -> Preprocessing:
+    """The variant's preprocessing with the options' changes."""
     chosen = model.variant.preprocessing
     if arguments.resize:
         chosen = replace(chosen, size=tuple(arguments.resize))
@@ -264,16 +267,18 @@ def _descriptors(
         paths,
         batch_size=arguments.batch_size,
         grouping=_grouping(arguments.grouping),
-        preprocessing=_preprocessing(model, arguments),
+        preprocessing=chosen_preprocessing(model, arguments),
         progress=lambda done, total: step(stage, done, total),
     )
 
 
-def _stored(model: VPRModel, database: tuple[Place, ...], arguments: argparse.Namespace) -> Descriptors | None:
+def stored_descriptors(
+    model: VPRModel, database: tuple[Place, ...], arguments: argparse.Namespace
+) -> Descriptors | None:
     """The bundled descriptors, where they are what would be computed now."""
     names = [place.name for place in database]
     packs = assets_folder() / "descriptors"
-    return find_descriptors(packs, model, names, _grouping(arguments.grouping), _preprocessing(model, arguments))
+    return find_descriptors(packs, model, names, _grouping(arguments.grouping), chosen_preprocessing(model, arguments))
 
 
 def _pca(model: VPRModel, arguments: argparse.Namespace, step: Step) -> PCA:
@@ -292,7 +297,7 @@ def _pca(model: VPRModel, arguments: argparse.Namespace, step: Step) -> PCA:
     )
 
 
-def _check_outputs(path: Path | None) -> None:
+def check_outputs(path: Path | None) -> None:
     """Say before the work, not after it, that a result cannot be written."""
     if path is None:
         return

@@ -52,15 +52,16 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
     tray = gr.HTML(
         waiting_tray_html(), js_on_load=(STATIC / "tray.js").read_text(encoding="utf-8"), elem_id="tray", min_height=180
     )
-    with gr.Row(elem_id="lab-buttons", equal_height=True):
+    with gr.Row(elem_id="lab-buttons", equal_height=False):
         empty = gr.Button("Empty the batch", size="sm", elem_id="lab-empty")
         random = gr.Button("Random company", size="sm", elem_id="lab-random")
         others = gr.Button("Offer other photos", size="sm", elem_id="lab-others")
-        size = gr.Slider(
-            2, 16, value=8, step=1, label="Batch for the worst case", buttons=[], elem_id="lab-size",
-            info="Photos in the batch, the query included.",
-        )  # fmt: skip
         worst = gr.Button("Find me the worst case", variant="primary", size="sm", elem_id="lab-worst")
+    size = gr.Slider(
+        2, 16, value=8, step=1, label="Batch size of the worst case", buttons=[], elem_id="lab-size",
+        info="Searches the whole query list for the company that changes CricaVPR's answer most; photos in the batch, "
+        "the query included.",
+    )  # fmt: skip
     words = gr.Markdown("", elem_id="lab-words")
     company = gr.Textbox("", visible=False, elem_id="lab-company")
     seed = gr.Number(0, visible=False, precision=0, elem_id="lab-seed")
@@ -83,7 +84,8 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
             info="Grouped by place uses the true positions, which nobody has in practice.",
         )  # fmt: skip
         seeds = gr.Slider(
-            1, 20, value=3, step=1, label="Shuffles", buttons=[], elem_id="curve-seeds", info="Each has a seed of its own."
+            1, 20, value=3, step=1, label="Shuffles", buttons=[], elem_id="curve-seeds",
+            info="Each has a seed of its own.",
         )  # fmt: skip
     with gr.Row(elem_id="curve-buttons"):
         run = gr.Button("Measure", variant="primary", elem_id="curve-run")
@@ -92,7 +94,7 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
         stop = gr.Button("Stop", variant="stop", elem_id="curve-stop")
     told = gr.Markdown("", elem_id="curve-words")
     pairs = gr.HTML("", elem_id="pairs")
-    curve = gr.Plot(visible=True, show_label=False, elem_id="curve")
+    curve = gr.Plot(visible=False, show_label=False, elem_id="curve")
     with gr.Accordion("All numbers", open=False, elem_id="curve-numbers"):
         table = gr.Dataframe(headers=list(COLUMNS), interactive=False, elem_id="curve-table", show_label=False)
         file = gr.File(label="As CSV", interactive=False, elem_id="curve-file")

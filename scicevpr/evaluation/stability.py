@@ -258,6 +258,20 @@ def last_batch(lab: Lab, size: int = 16) -> pd.DataFrame:
     return compare(lab, Grouping.sequential(size), full).iloc[tail].reset_index(drop=True)
 
 
+def chosen_company(lab: Lab, row: int, company: Sequence[int], top: int = TOP) -> pd.DataFrame:
+    """What this company does to query ``row``: the one row of :func:`compare` for it, with exactly these companions.
+
+    Raises:
+        UsageError: a row that is no query, the query itself, or a companion named twice.
+    """
+    count, members = len(lab.queries), [row, *company]
+    if not all(0 <= member < count for member in members) or len(set(members)) < len(members):
+        raise UsageError(f"Query and company must be different rows 0..{count - 1}, not {members}.")
+    others = [other for other in range(count) if other not in set(members)]
+    grouping = Grouping.explicit([members, *([other] for other in others)])
+    return compare(lab, grouping, top=top).iloc[[row]].reset_index(drop=True)
+
+
 @dataclass(frozen=True)
 class CompanyDraws:
     """One query in many random companies. table: one row per draw; descriptors [draws, D]; alone [D]."""

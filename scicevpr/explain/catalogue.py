@@ -91,6 +91,10 @@ STEPS: tuple[tuple[str, str], ...] = (
 """The way of the data through the model, in order: key and title."""
 
 
+NO_MAPS = ("photo", "cross-image", "rewriting", "encoder", "terms", "patches")
+"""Kinds that are no map of one value per cell."""
+
+
 @dataclass(frozen=True)
 class View:
     """One picture on offer in a step. key: what :meth:`Explanation.heat_map` understands; kind: a key of KINDS."""
@@ -99,6 +103,11 @@ class View:
     label: str
     kind: str
     needs_cell: bool = False
+
+    @property
+    def is_map(self) -> bool:
+        """True for pictures with one value per cell of the token grid."""
+        return self.kind not in NO_MAPS
 
 
 def views(variant: Variant, blocks: tuple[int, ...], region_names: tuple[str, ...]) -> dict[str, tuple[View, ...]]:

@@ -98,8 +98,8 @@ class Explanation:
             UsageError: no such picture of this model, no such photo or cell, or a cell is missing.
         """
         view = next((v for step in self.views.values() for v in step if v.key == key), None)
-        if view is None or view.kind in ("photo", "cross-image", "rewriting", "encoder", "terms", "patches"):
-            maps = [v.key for step in self.views.values() for v in step if ":" in v.key or v.key in _PLAIN_MAPS]
+        if view is None or not view.is_map:
+            maps = [v.key for step in self.views.values() for v in step if v.is_map]
             raise UsageError(f"{self.model.variant.title} has no map {key!r}. It has: {', '.join(maps)}.")
         if not 0 <= photo < len(self.photos):
             raise UsageError(f"There is no photo {photo} in this batch of {len(self.photos)}.")
@@ -173,6 +173,3 @@ class Explanation:
         rows.append(("encoder", f"after {len(trace.encoder_layers)} encoder layer(s)", tuple(trace.regions.shape)))
         rows.append(("descriptor", "unit descriptors", tuple(trace.descriptor.shape)))
         return rows
-
-
-_PLAIN_MAPS = ("influence", "average")

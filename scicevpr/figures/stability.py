@@ -29,6 +29,8 @@ def projection(
 ) -> go.Figure:
     """Descriptors of one model on a plane.
 
+    The axes show the neighbourhood of the query; a double click shows the whole database.
+
     Args:
         database, cloud, alone, now: points [n, 2]: the database, the query in random companies, alone, as it is now.
         answers: name -> (point [2], right) of the photos answered first. explained: share of variance of the plane.
@@ -61,10 +63,12 @@ def projection(
             hovertemplate=name + "<extra></extra>",
             marker={"size": 13, "symbol": "square-open", "color": colour, "line": {"width": 3}},
         )  # fmt: skip
+    drawn = np.concatenate([cloud.reshape(-1, 2), alone, now, *(p[None] for p, _ in answers.values())])
+    ranges = [_range(drawn[:, i], database[:, i]) for i in range(2)]
     note = f"{100 * explained:.0f} % of the database's variance"
     figure.update_layout(
-        xaxis=axis("first direction · " + note, showticklabels=False),
-        yaxis=axis("second direction", showticklabels=False),
+        xaxis=axis("first direction · " + note, showticklabels=False, range=ranges[0]),
+        yaxis=axis("second direction", showticklabels=False, range=ranges[1]),
         margin={"t": 118, "r": 14, "b": 8, "l": 8},
         height=440,
     )
@@ -116,6 +120,13 @@ def _line(figure: go.Figure, sizes: Sequence[int], values: Sequence[float], name
         marker={"size": 8, "symbol": ORDER_SYMBOL[order], "color": colour},
         hovertemplate=name + "<br>%{x} a batch: %{y:.1f} %<extra></extra>",
     )  # fmt: skip
+
+
+def _range(drawn: np.ndarray, database: np.ndarray) -> list[float]:
+    """Ends of an axis: around the query and its answers, with enough of the database to see where they lie."""
+    span = max(1.5 * float(np.ptp(drawn)), 0.35 * float(np.ptp(database)))
+    middle = float(drawn.min() + drawn.max()) / 2
+    return [middle - span / 2, middle + span / 2]
 
 
 def _list(values: np.ndarray) -> list[float]:
