@@ -1,4 +1,4 @@
-"""Drawings of results: plotly for the screen. Knows arrays and results, neither gradio nor models."""
+"""Drawings of results: plotly and overlays for the screen. Knows arrays and results, neither gradio nor models."""
 
 from __future__ import annotations
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 from plotly.colors import sequential
 
-from scicevpr.models.regions import Region
+if TYPE_CHECKING:
+    from scicevpr.models.regions import Region  # data only: boxes on the token grid
 
 LONGEST = 560
 OPACITY = 0.62
