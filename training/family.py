@@ -37,6 +37,7 @@ def run_family(data: Path, runs: Path, assets: Path, limit_cities: int | None = 
     """Run every stage that has no result yet, then write weights, city, descriptors, examples and results."""
     first = runs / "first-t" / "backbone.safetensors"
     rooms = runs / "rooms-t" / "backbone.safetensors"
+    city = runs / "city-t" / "backbone.safetensors"
     backbone = runs / "backbone-t" / "backbone.safetensors"
     teacher = runs / "super-cricavpr-t" / "best.safetensors"
     student = runs / "scicevpr-t" / "best.safetensors"
@@ -45,9 +46,10 @@ def run_family(data: Path, runs: Path, assets: Path, limit_cities: int | None = 
     stages = (
         (first, lambda: pretrain(data, first.parent, recipes.SHIPPED_FIRST, data, limit_cities)),
         (rooms, lambda: pretrain(None, rooms.parent, recipes.SHIPPED_ROOMS, None, start=[first])),
+        (city, lambda: pretrain(data, city.parent, recipes.SHIPPED_CITY, data, limit_cities, start=[rooms])),
         (
             backbone,
-            lambda: pretrain(data, backbone.parent, recipes.SHIPPED_PRETRAIN, data, limit_cities, start=[rooms]),
+            lambda: pretrain(data, backbone.parent, recipes.SHIPPED_PRETRAIN, data, limit_cities, start=[city]),
         ),
         (teacher, lambda: train(data, backbone, teacher.parent, recipes.SHIPPED_SUPER, limit_cities, features)),
         (student, lambda: distill(data, teacher, student.parent, recipes.SHIPPED_DISTILL, limit_cities, features)),

@@ -129,7 +129,7 @@ SHIPPED_FIRST = PretrainRecipe(
     phases=(Phase(112, 450), Phase(112, 300, cities=2), Phase(168, 80, cities=2), Phase(224, 40, cities=2)), ema=0.0
 )
 SHIPPED_ROOMS = PretrainRecipe(phases=(Phase(112, 900, places=0, rooms=24),), lr=5e-4, last_lr=5e-5, stop=600)
-SHIPPED_PRETRAIN = PretrainRecipe(
+SHIPPED_CITY = PretrainRecipe(
     phases=(
         Phase(112, 360, places=24, rooms=6, cities=4),
         Phase(112, 200, places=26, rooms=4, cities=2),
@@ -139,6 +139,13 @@ SHIPPED_PRETRAIN = PretrainRecipe(
     lr=6e-4,
     last_lr=2e-5,
     validate_every=180,
+)
+SHIPPED_PRETRAIN = PretrainRecipe(
+    phases=(Phase(168, 440, places=24, rooms=3, cities=2), Phase(224, 320, places=22, rooms=2, cities=2)),
+    lr=4e-4,
+    hard_weather=2.0,
+    validate_every=110,
+    save_every=55,
 )
 SHIPPED_SUPER = CrossImageRecipe(
     variant="super-cricavpr-t", views=1, epochs=10, lr=5e-4, decay_epochs=5, validate_every=5

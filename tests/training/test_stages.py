@@ -15,7 +15,7 @@ from scicevpr.errors import DatasetError, UsageError, WeightsError
 from scicevpr.places import format_name
 from training.augment import PublishedAugmentation, StrongAugmentation
 from training.cross_image import prepare_model, set_training, train
-from training.data import list_training_photos, load_bank, place_batches
+from training.data import PhotoBank, list_training_photos, load_bank, place_batches, weather_weights
 from training.distill import build_pair, distill
 from training.pretrain import Batches, PretrainModel, pretrain, save, start_from
 from training.recipes import CrossImageRecipe, DistillRecipe, Phase, PretrainRecipe, override
@@ -76,6 +76,19 @@ def test_batches_hold_whole_places_of_few_cities(toy_city: Path) -> None:
         assert (bank.places[batch.rows] == batch.labels).all()
         assert len(np.unique(batch.rows)) == 2 * PHOTOS
     assert sorted(np.unique(np.concatenate([b.labels for b in batches]))) == list(range(PLACES))
+
+
+def test_hard_weather_is_shown_more_often() -> None:
+    names = tuple(f"@1@2@@@@@c1p1@0@0@@@@@{note}@.jpg" for note in ("day", "rain", "night_snow", "fog"))
+    bank = PhotoBank(torch.zeros(4, 3, 2, 2, dtype=torch.uint8), np.zeros(4, int), np.zeros(4, int), names)
+    weights = weather_weights(bank, 3.0)
+    assert list(weights) == [1, 1, 3, 3]
+    random = np.random.default_rng(0)
+    shown = np.zeros(4)
+    for _ in range(800):
+        batch = next(place_batches(bank, 1, 1, cities=None, generator=random, weights=weights))
+        shown[batch.rows[0]] += 1
+    assert np.allclose(shown / 800, weights / 8, atol=0.05)
 
 
 def test_no_photos_is_a_clear_error(tmp_path: Path) -> None:
