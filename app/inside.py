@@ -22,7 +22,8 @@ from scicevpr.places import Place
 from scicevpr.preprocessing import open_photo
 
 RANKS = 5
-REMEMBERED = 6
+REMEMBERED = 12
+"""Explanations and views of them kept in memory; one of a batch of 16 takes about 40 MB for the T size."""
 Progress = Callable[[int, int], None]
 
 
@@ -183,7 +184,7 @@ class Inspector:
         made = make()
         with self._lock:
             self._kept[key] = made
-            while len(self._kept) > 4 * REMEMBERED:
+            while len(self._kept) > REMEMBERED:
                 self._kept.popitem(last=False)
         return made
 

@@ -28,6 +28,7 @@ from scicevpr.evaluation.stability import (
     ranks_of,
 )
 from scicevpr.evaluation.worst_case import WorstCase, search_worst_company
+from scicevpr.explain import rewriting
 from scicevpr.places import Dataset, Place, positives, utm_array
 from scicevpr.preprocessing import open_photo
 from scicevpr.retrieval import PCA
@@ -58,7 +59,9 @@ class Reaction:
     """What company did to one model's answer.
 
     alone, now: top answers without and with company. cosine: between both descriptions. correlation: of the top ten's
-    order. flip: another photo at rank 1. draws: the table of the random companies. near: rows of the answers drawn.
+    order. flip: another photo at rank 1. draws: the table of the random companies. rewriting
+    [1 + companions, 14]: how far the whole company (first row) and each companion moves each region part of the
+    descriptor; None without company.
     """
 
     role: str
@@ -70,6 +73,7 @@ class Reaction:
     flip: bool
     draws: pd.DataFrame
     projection: Projection
+    rewriting: np.ndarray | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON values."""
@@ -80,6 +84,7 @@ class Reaction:
             "cosine_to_alone": round(self.cosine, 7),
             "rank_correlation_of_the_top_10": round(self.correlation, 4),
             "first_answer_changed": self.flip,
+            "moved_by_companion_and_region": None if self.rewriting is None else self.rewriting.round(5).tolist(),
             "random_companies": len(self.draws),
             "random_companies_that_change_the_first_answer": int(self.draws["flip"].sum()) if len(self.draws) else 0,
         }
@@ -175,6 +180,7 @@ class Laboratory:
                 now=plane.transform(now),
                 explained=float(plane.explained_variance_ratio.sum()),
             ),
+            rewriting=rewriting(lab.model, lab.queries[: len(company) + 1]).numpy() if company else None,
         )
 
     def worst(

@@ -13,7 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from app.components.header import notice_html
-from app.components.reactions import pair_figure_html, reaction_html
+from app.components.reactions import pair_figure_html, reaction_html, why_html
 from app.components.tray import tray_html, waiting_tray_html
 from app.handlers import toasts, uploaded_photo
 from app.lab import Laboratory, Reaction, Session
@@ -64,9 +64,9 @@ class LabHandlers:
         return notice_html(self.services.model_states(), self.services.notes, self.services.warm)
 
     def waiting(self) -> tuple:
-        """Values for (notice, tray, stable, baseline, both planes) while there is no query."""
+        """Values for (notice, tray, stable, baseline, why, both planes) while there is no query."""
         hidden = gr.Plot(visible=False)
-        return self.notice(), waiting_tray_html(), WAITING, WAITING, hidden, hidden
+        return self.notice(), waiting_tray_html(), WAITING, WAITING, "", hidden, hidden
 
     def _show(
         self,
@@ -76,7 +76,7 @@ class LabHandlers:
         seed: Any,
         progress: Any = gr.Progress(),  # noqa: B008
     ) -> tuple:
-        """The tray and what both models make of it: values for (notice, tray, stable, baseline, both planes)."""
+        """The tray and what both models make of it: values for (notice, tray, stable, baseline, why, both planes)."""
         if not photo:
             return self.waiting()
         session, rows = self._session(photo, database), rows_of(company)
@@ -87,6 +87,7 @@ class LabHandlers:
             tray_html(session, rows, pool),
             reaction_html(stable, len(rows)),
             reaction_html(baseline, len(rows)),
+            why_html(baseline, [session.dataset.queries[row] for row in rows]),
             gr.Plot(value=plane_of(self.laboratory, session, stable), visible=True),
             gr.Plot(value=plane_of(self.laboratory, session, baseline), visible=True),
         )
@@ -129,9 +130,9 @@ class LabHandlers:
             change = (
                 f"another place now wins by {found.margin:.4f}"
                 if found.flipped
-                else f"the answer still holds, by {-found.margin:.4f}"
+                else f"no other place wins, the nearest is {-found.margin:.4f} behind"
             )
-            words = f"{state}: {found.tried} companies tried; {change} (alone it held by {-found.margin_alone:.4f})."
+            words = f"{state}: {found.tried} companies tried; {change} (alone: {-found.margin_alone:.4f} behind)."
             yield (text_of(rows) if found.done else kept), words
 
     def _curve(

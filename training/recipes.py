@@ -148,10 +148,10 @@ SHIPPED_PRETRAIN = PretrainRecipe(
     save_every=55,
 )
 SHIPPED_SUPER = CrossImageRecipe(
-    variant="super-cricavpr-t", views=1, epochs=10, lr=5e-4, decay_epochs=5, validate_every=5
+    variant="super-cricavpr-t", views=2, epochs=8, lr=5e-4, decay_epochs=4, validate_every=2
 )
-SHIPPED_DISTILL = DistillRecipe(views=1, epochs=6, lr=1e-3, decay_epochs=2, validate_every=3)
-SHIPPED_CRICA = CrossImageRecipe(variant="cricavpr-t", pixels=168, places=36, epochs=2, lr=1e-3, decay_epochs=1)
+SHIPPED_DISTILL = DistillRecipe(views=2, epochs=6, lr=1e-3, decay_epochs=2, validate_every=2)
+SHIPPED_CRICA = CrossImageRecipe(variant="cricavpr-t", pixels=168, places=36, epochs=3, lr=1e-3, decay_epochs=1)
 """The recipes of the weights in ``assets/weights``; ``python -m training.family`` runs them.
 
 An epoch of ProCity's 1,408 training places has 19 steps, one of GSV-Cities about 870: hence more epochs, a higher rate.

@@ -79,6 +79,11 @@ def step_html(number: int | None, text: str) -> str:
     return f'<h2 class="step__title">{sign}{escape(text)}</h2>'
 
 
+def hint_html(text: str) -> str:
+    """One line that explains the controls above it."""
+    return f'<p class="hint">{escape(text)}</p>'
+
+
 def legend_html(radius: float) -> str:
     """What the frames mean."""
     entries = (

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 import pandas as pd
 
 from app.components.cards import SUBTITLES, card_html, metres_words
+from app.components.matrix import rewriting_html
 from app.components.pictures import described, escape, thumbnail
 from app.lab import PairFigure, Reaction
 from app.records import Hit
 from app.services import RADIUS
+from scicevpr.models.regions import region_boxes
+from scicevpr.places import Place
 
+REGIONS = ("class token", *(region.name for region in region_boxes()[1:]))
 VERDICTS = {True: "right", False: "wrong", None: "unknown"}
 
 
@@ -48,6 +52,19 @@ def reaction_html(reaction: Reaction, companions: int) -> str:
         '<p class="verdict reaction__verdict" role="status">'
         f'<span class="verdict__sign" aria-hidden="true">{sign}</span>'
         f'{escape(words)}</p>{rows}<p class="times">{escape(numbers)}</p></section>'
+    )
+
+
+def why_html(reaction: Reaction, company: Sequence[Place]) -> str:
+    """Which companion rewrote which region of the query's descriptor; empty without company."""
+    if reaction.rewriting is None:
+        return ""
+    pictures = [None, *(thumbnail(place.path, 120) for place in company)]
+    table, words = rewriting_html(reaction.rewriting, pictures, REGIONS)
+    title = f"Why: who rewrote which region of the description by {reaction.title}"
+    return (
+        f'<section class="why"><h4 class="reaction__title">{escape(title)}</h4>'
+        f'<div class="matrix__scroll batch">{table}</div><p class="stage__numbers">{escape(words)}</p></section>'
     )
 
 

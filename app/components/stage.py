@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from PIL import Image
 
 from app.components.cards import metres_words
+from app.components.matrix import matrix_table, rewriting_html
 from app.components.pictures import data_uri, described, escape, thumbnail
 from app.inside import Inspected, sentence_of
 from scicevpr.explain import STEPS, View
@@ -216,53 +215,5 @@ def _batch(inspected: Inspected, view: View, chosen: tuple[int | None, int | Non
             )
         text = "Rows read, columns are read." + strongest
     else:
-        moved = explanation.rewriting()
-        regions = inspected.region_names
-        rows = ["the whole company", *names[1:]]
-        table = matrix_table(moved, [None, *pictures[1:]], rows, None, list(regions), "moved")
-        text = "Alone there is no company: nothing was rewritten."
-        if len(names) > 1:
-            j, r = np.unravel_index(int(moved[1:].argmax()), moved[1:].shape)
-            text = (
-                f"{names[j + 1].capitalize()} rewrites most: it moves “{regions[r]}” by {moved[j + 1, r]:.3f}. "
-                f"All company together moves the descriptor by {float(np.linalg.norm(moved[0])):.3f}."
-            )
+        table, text = rewriting_html(explanation.rewriting(), pictures, inspected.region_names)
     return f'<div class="matrix__scroll batch">{table}</div><p class="stage__numbers">{escape(text)}</p>'
-
-
-def matrix_table(
-    values: np.ndarray,
-    row_pictures: Sequence[str | None],
-    rows: Sequence[str],
-    column_pictures: Sequence[str | None] | None,
-    columns: Sequence[str],
-    what: str,
-    low: float = 0.0,
-    high: float = 1e-12,
-) -> str:
-    """A matrix as a table with thumbnails on its axes; every cell carries its number.
-
-    Colours run from ``low`` to ``high``, or to the largest value where that is higher.
-    """
-    high = max(high, float(values.max()))
-    tints = colours(values, low, high)
-
-    def head(picture: str | None, name: str, scope: str) -> str:
-        image = f'<img src="{picture}" alt="">' if picture else ""
-        return f'<th scope="{scope}">{image}<span>{escape(name)}</span></th>'
-
-    top = "".join(
-        head(None if column_pictures is None else column_pictures[i], name, "col") for i, name in enumerate(columns)
-    )
-    body = ""
-    for i, name in enumerate(rows):
-        cells = ""
-        for j, column in enumerate(columns):
-            red, green, blue = (int(v) for v in tints[i, j])
-            ink = "#111" if red * 0.3 + green * 0.6 + blue * 0.1 > 140 else "#fff"
-            words = escape(f"{name}, {column}: {what} {values[i, j]:.4f}")
-            cells += (
-                f'<td style="background:rgb({red},{green},{blue});color:{ink}" title="{words}">{values[i, j]:.3f}</td>'
-            )
-        body += f"<tr>{head(row_pictures[i], name, 'row')}{cells}</tr>"
-    return f'<table class="matrix"><thead><tr><td></td>{top}</tr></thead><tbody>{body}</tbody></table>'

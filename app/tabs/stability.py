@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from app.components.header import step_html
+from app.components.header import hint_html, step_html
 from app.components.tray import waiting_tray_html
 from app.handlers import FindHandlers
 from app.lab import Laboratory
@@ -17,6 +17,15 @@ from app.tabs.find import MODEL, QUIET
 from scicevpr.evaluation.stability import SIZES
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
+COMPANY_HINT = (
+    "Random company: as many photos as are in the batch now, drawn from those on offer. Other photos: a new draw from "
+    "the query list. Worst case: the whole query list is searched."
+)
+CURVE_HINT = (
+    "Measure: the settings above, for all models; rows appear as they are ready. Figure 2: all sizes and orders, ten "
+    "shuffles. Figure 1: queries alone and in pairs, the database in batches of two. The first run describes every "
+    "photo once."
+)
 ORDERS = [("file order", "file"), ("shuffled", "shuffled"), ("grouped by place", "place")]
 
 
@@ -62,6 +71,7 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
         info="Searches the whole query list for the company that changes CricaVPR's answer most; photos in the batch, "
         "the query included.",
     )  # fmt: skip
+    gr.HTML(hint_html(COMPANY_HINT), elem_classes="step")
     words = gr.Markdown("", elem_id="lab-words")
     company = gr.Textbox("", visible=False, elem_id="lab-company")
     seed = gr.Number(0, visible=False, precision=0, elem_id="lab-seed")
@@ -69,6 +79,7 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
     with gr.Row(elem_id="lab-answers", equal_height=False):
         stable = gr.HTML(WAITING, elem_id="lab-stable", elem_classes="answer-box")
         baseline = gr.HTML(WAITING, elem_id="lab-baseline", elem_classes="answer-box")
+    why = gr.HTML("", elem_id="lab-why")
     with gr.Row(elem_id="lab-planes", equal_height=False):
         stable_plane = gr.Plot(visible=False, show_label=False, elem_id="lab-plane-stable")
         baseline_plane = gr.Plot(visible=False, show_label=False, elem_id="lab-plane-baseline")
@@ -92,6 +103,7 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
         figure_2 = gr.Button("Figure 2 of the paper", elem_id="figure-2")
         figure_1 = gr.Button("Figure 1 of the paper", elem_id="figure-1")
         stop = gr.Button("Stop", variant="stop", elem_id="curve-stop")
+    gr.HTML(hint_html(CURVE_HINT), elem_classes="step")
     told = gr.Markdown("", elem_id="curve-words")
     pairs = gr.HTML("", elem_id="pairs")
     curve = gr.Plot(visible=False, show_label=False, elem_id="curve")
@@ -100,7 +112,7 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
         file = gr.File(label="As CSV", interactive=False, elem_id="curve-file")
 
     form = [photo, database, company, seed]
-    parts = [notice, tray, stable, baseline, stable_plane, baseline_plane]
+    parts = [notice, tray, stable, baseline, why, stable_plane, baseline_plane]
 
     def show(event, **options):
         shown = event(handlers.show, form, parts, show_progress_on=[stable, baseline], **QUIET, **MODEL, **options)

@@ -84,7 +84,9 @@ def influence_on(fusion: LayerFusion, fused: Tensor, row: int, column: int) -> T
     cell = cell_number(grid, row, column)
     x = fused.detach().clone()[None].requires_grad_()
     out = _through_mixers(fusion, x).flatten(2)[0, :, cell]
-    (jacobian,) = torch.autograd.grad(out, x, torch.eye(len(out), dtype=out.dtype), is_grads_batched=True)
+    (jacobian,) = torch.autograd.grad(
+        out, x, torch.eye(len(out), dtype=out.dtype, device=out.device), is_grads_batched=True
+    )
     return jacobian.flatten(-2).square().sum(dim=(0, 1, 2)).sqrt().reshape(grid)
 
 
@@ -100,18 +102,18 @@ def average_influence(fusion: LayerFusion, fused: Tensor, probes: int = 128, see
     tokens = grid[0] * grid[1]
     x = fused.detach().clone()[None].requires_grad_()
     out = (_through_mixers(fusion, x) - x).flatten(2)[0]
-    total = torch.zeros(tokens, dtype=out.dtype)
+    total = torch.zeros(tokens, dtype=out.dtype, device=out.device)
     if probes:
         generator = torch.Generator().manual_seed(seed)
-        signs = torch.randint(0, 2, (probes, channels, tokens), generator=generator).to(out.dtype) * 2 - 1
+        signs = torch.randint(0, 2, (probes, channels, tokens), generator=generator).to(out) * 2 - 1
         for part in signs.split(32):
             (product,) = torch.autograd.grad(out, x, part, is_grads_batched=True, retain_graph=True)
             total += product.flatten(-2).square().sum(dim=(0, 1, 2))
         total /= probes
     else:
         for cell in range(tokens):
-            one = torch.zeros(channels, channels, tokens, dtype=out.dtype)
-            one[:, :, cell] = torch.eye(channels, dtype=out.dtype)
+            one = torch.zeros(channels, channels, tokens).to(out)
+            one[:, :, cell] = torch.eye(channels).to(out)
             (block,) = torch.autograd.grad(out, x, one, is_grads_batched=True, retain_graph=True)
             total += block.flatten(-2).square().sum(dim=(0, 1, 2))
     return (total / tokens).sqrt().reshape(grid)

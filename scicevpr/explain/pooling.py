@@ -23,7 +23,7 @@ def pooling_attention(pooled_map: Tensor, p: Tensor | float, regions: tuple[Regi
         p: GeM's exponent. regions: boxes on the grid.
     """
     exponent = float(p)
-    powers = pooled_map.double().clamp(min=GEM_EPS).pow(exponent)
+    powers = pooled_map.detach().cpu().double().clamp(min=GEM_EPS).pow(exponent)
     shares = torch.zeros(len(regions), *pooled_map.shape[-2:], dtype=torch.float64)
     for number, r in enumerate(regions):
         box = powers[:, r.top : r.bottom, r.left : r.right]

@@ -78,7 +78,7 @@ class Correspondence:
 @torch.no_grad()
 def patch_correspondence(query_map: Tensor, match_map: Tensor) -> Correspondence:
     """Compare all patches of two maps [C, rows, columns] (see :func:`scicevpr.explain.pooling.pooled_map`)."""
-    query, match = (F.normalize(m.double().flatten(1), dim=0) for m in (query_map, match_map))
+    query, match = (F.normalize(m.cpu().double().flatten(1), dim=0) for m in (query_map, match_map))
     similarity = (query.T @ match).numpy()
     nearest, back = similarity.argmax(axis=1), similarity.argmax(axis=0)
     mutual = back[nearest] == np.arange(len(nearest))

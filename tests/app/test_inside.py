@@ -6,7 +6,8 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from app.components.stage import matrix_table, stage_html, step_choices
+from app.components.matrix import matrix_table
+from app.components.stage import stage_html, step_choices
 from app.inside import Inspector, chosen_view
 from app.inside_handlers import InsideHandlers, plot_of
 from app.services import BASELINE, STABLE, TEACHER

@@ -75,6 +75,9 @@ def test_an_uploaded_photo_can_be_the_query(laboratory):
     assert session.row is None
     stable, baseline = laboratory.react(session, [0, 1], laboratory.pool(session))
     assert stable.now[0].right is None
+    assert stable.rewriting.max() < 1e-6
+    assert baseline.rewriting.shape == (3, 14)
+    assert baseline.rewriting.max() > 1e-4
     assert baseline.cosine < 1
     assert "another photo" in reaction_words(baseline, 2)[1] or "same" in reaction_words(baseline, 2)[1]
 
@@ -125,7 +128,9 @@ def test_handlers_fill_all_parts(services, laboratory, session):
     assert 'data-row="9" data-to="pool"' in parts[1]
     assert 'data-flip="same"' in parts[2]
     assert "random companies" in parts[3]
-    assert parts[4].visible
+    assert "who rewrote which region" in parts[4]
+    assert parts[4].count('scope="row"') == 3
+    assert parts[5].visible
     assert len(handlers.show(None, None, "", 0)) == len(parts)
     company, seed = handlers.drawn(payload(place), None, "5,9", 0)
     assert len(rows_of(company)) == 2
