@@ -19,6 +19,7 @@ from app.services import BASELINE, MAX_COMPANY, RADIUS, STABLE, Services
 from scicevpr.describe import encode_groups, region_vectors
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.paper_figures import figure_1, pair_statistics, telling_pairs
+from scicevpr.evaluation.plane import database_plane
 from scicevpr.evaluation.stability import (
     TOP,
     Lab,
@@ -36,7 +37,6 @@ from scicevpr.retrieval import PCA
 SHOWN = 3
 DRAWS = 64
 POOL = 24
-FITTED = 4096  # database photos on which the projection is fitted at most
 Progress = Callable[[str, int, int], None]
 
 
@@ -222,8 +222,7 @@ class Laboratory:
 
     def _plane(self, role: str, key: str, lab: Lab) -> PCA:
         if (role, key) not in self._planes:
-            step = -(-len(lab.database) // FITTED)
-            self._planes[role, key] = PCA.fit(lab.database[::step], 2, solver="randomized", seed=0)
+            self._planes[role, key] = database_plane(lab)
         return self._planes[role, key]
 
     # ---- whole data sets ----------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from scicevpr.describe import describe
 from scicevpr.errors import UsageError
 from scicevpr.evaluation import stability as experiments
 from scicevpr.evaluation.paper_figures import figure_1, telling_pairs
+from scicevpr.evaluation.plane import database_plane
 from scicevpr.evaluation.worst_case import worst_company
 from scicevpr.explain import Explanation, deciding_region, region_terms
 from scicevpr.figures.overlay import overlay, value_range
@@ -64,6 +65,8 @@ def explain(arguments: argparse.Namespace) -> int:
         decision = deciding_region(query, match, rivals)
         content["deciding_region"] = names[decision.region]
         content["gap_to_the_rival"] = decision.gap
+    turning = map(float, explanation.turning())
+    content["cosine_through_the_encoder"] = dict(zip(names, turning, strict=True))
     if not model.variant.class_token:
         shares = explanation.contribution()
         content["layer_energy_shares"] = [float(v) for v in shares.share]
@@ -193,7 +196,9 @@ def _experiment(lab: experiments.Lab, arguments: argparse.Namespace) -> pd.DataF
     if arguments.company:
         rows = [query_row(lab.dataset, one) for one in arguments.company]
         return experiments.chosen_company(lab, row, rows)
-    return experiments.random_company(lab, row, size, arguments.draws, 0).table
+    draws = experiments.random_company(lab, row, size, arguments.draws, 0)
+    x, y = database_plane(lab).transform(draws.descriptors).T
+    return draws.table.assign(x=x, y=y)
 
 
 def _numbers(found: Any) -> dict[str, Any]:

@@ -36,6 +36,7 @@ def test_explain_writes_maps_pictures_and_numbers(tiny_city, queries, tmp_path, 
     assert content["deciding_region"] in content["region_terms"]
     assert sum(content["layer_energy_shares"]) == pytest.approx(1, abs=1e-5)
     assert len(content["nearest_patches"]) == 3
+    assert all(-1 <= value <= 1 for value in content["cosine_through_the_encoder"].values())
     arrays = np.load(tmp_path / "out" / "maps.npz")
     assert arrays["influence"].shape == (16, 16)
     assert arrays["pooling-4"].sum() == pytest.approx(1, abs=1e-5)
@@ -84,6 +85,7 @@ def test_every_experiment_gives_its_table(experiment, options, rows, tiny_city, 
     assert len(table) == rows
     assert set(table["model"]) == {"CricaVPR-T"}
     assert "8 queries" in shown.out
+    assert {"x", "y"} <= set(table.columns) or experiment != "company" or "--company" in options
 
 
 def test_stability_compares_models_and_knows_queries_by_name(tiny_city, queries, tmp_path, capsys):

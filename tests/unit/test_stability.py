@@ -15,6 +15,7 @@ from scicevpr.errors import UsageError
 from scicevpr.evaluation.groupings import ordered_groups, place_groups, shuffled_groups
 from scicevpr.evaluation.metrics import recall_at_n
 from scicevpr.evaluation.paper_figures import figure_1, figure_2, pair_statistics, telling_pairs
+from scicevpr.evaluation.plane import database_plane
 from scicevpr.evaluation.stability import (
     compare,
     database_batches,
@@ -168,6 +169,15 @@ def test_random_company_draws_are_what_the_encoder_says(restless) -> None:
         random_company(restless, 8)
     with pytest.raises(UsageError, match="2 to 8"):
         random_company(restless, 0, size=9)
+
+
+def test_the_plane_is_that_of_the_database(restless) -> None:
+    plane = database_plane(restless)
+    points = plane.transform(restless.database)
+    centred = restless.database.astype(np.float64) - restless.database.mean(axis=0)
+    singular = np.linalg.svd(centred, compute_uv=False)
+    assert np.allclose(np.linalg.norm(points - points.mean(axis=0), axis=0), singular[:2], rtol=1e-3)
+    assert np.allclose(points, plane.transform(restless.database))
 
 
 def test_the_worst_company_is_no_better_than_trying_them_all(restless) -> None:
