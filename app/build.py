@@ -15,6 +15,7 @@ from app.services import Services
 from app.tabs import find, inside, stability
 
 STATIC = Path(__file__).resolve().parent / "static"
+SCRIPTS = ("lightbox.js", "stepper.js")
 MAX_UPLOAD = "40mb"
 SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "sans-serif")
 
@@ -33,12 +34,14 @@ def build_app(services: Services) -> gr.Blocks:
             with gr.Tab("Stability", id="stability", elem_id="tab-stability") as lab_tab:
                 tried = stability.build(services, Laboratory(services, RegionStore(services.cache)), notice)
         for tab, parts in ((inside_tab, looked), (lab_tab, tried)):
-            tab.select(  # the photo of the Find tab is taken over where none was chosen here
-                lambda here, there: here or there,
+            # the photo of the Find tab is taken over where none was chosen here; in the browser, so that it cannot come
+            # late and undo a choice
+            tab.select(
+                None,
                 [parts.photo, found.photo],
                 parts.photo,
-                show_progress="hidden",
-                **find.QUIET,
+                js="(here, there) => here ?? there",
+                api_visibility="private",
             )
         page.load(
             handlers.watch_warm_up,
@@ -58,7 +61,7 @@ def launch_options(services: Services) -> dict[str, Any]:
     return {
         "theme": theme(),
         "css_paths": [STATIC / "style.css"],
-        "head": f"<script>{(STATIC / 'lightbox.js').read_text(encoding='utf-8')}</script>",
+        "head": "".join(f"<script>{(STATIC / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS),
         "favicon_path": STATIC / "logo.svg",
         "allowed_paths": sorted(folders | ({str(TRAINING)} if TRAINING.is_file() else set())),
         "max_file_size": MAX_UPLOAD,

@@ -72,16 +72,18 @@ def test_the_stepper_answers_the_keyboard(open_page):
     page = open_page()
     open_tab(page)
     pick(page)
+    expect(page.locator("#stepper")).to_contain_text("1×257×192")  # the labels have got their shapes
     page.locator("#stepper input").nth(1).focus()
-    page.keyboard.press("ArrowRight")
-    expect(page.locator("#stage [data-step=fusion]")).to_be_visible(timeout=PATIENCE)
+    for name in ("fusion", "mixers"):  # the focus must stay where it is when the answer comes
+        page.keyboard.press("ArrowRight")
+        expect(page.locator(f"#stage [data-step={name}]")).to_be_visible(timeout=PATIENCE)
 
 
 def test_cross_image_attention_shows_the_batch_on_both_axes(open_page):
     page = open_page()
     open_tab(page)
     pick(page)
-    page.locator("#inside-model label", has_text=re.compile("^CricaVPR")).click()
+    page.locator("#inside-model").get_by_role("radio", name="CricaVPR", exact=True).click()
     step(page, "Encoder")
     table = page.locator("#stage table.matrix")
     expect(table).to_be_visible(timeout=PATIENCE)
