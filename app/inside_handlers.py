@@ -132,7 +132,7 @@ def plot_of(inspected: Inspected, view: View, cell: tuple[int, int]) -> go.Figur
         kept = class_attention(explanation.model, explanation.trace, block)[:, 0].tolist()
         heads = [f"head {h + 1}" for h in range(len(kept))]
         return share_bars(heads, {"kept": kept}, f"Block {block}: what the class token keeps to itself")
-    if view.kind in ("contribution", "energy") and not explanation.model.variant.class_token:
+    if view.kind in ("contribution", "energy", "sum") and not explanation.model.variant.class_token:
         contribution = explanation.contribution()
         blocks = [f"block {b}" for b in sorted(explanation.model.variant.taps)]
         shares = {"share of the energy": contribution.share.tolist(), "part of the sum": contribution.aligned.tolist()}

@@ -18,13 +18,13 @@ from app.regions import RegionStore
 from app.services import BASELINE, MAX_COMPANY, RADIUS, STABLE, Services
 from scicevpr.describe import encode_groups, region_vectors
 from scicevpr.errors import UsageError
+from scicevpr.evaluation.company import random_company
 from scicevpr.evaluation.paper_figures import figure_1, pair_statistics, telling_pairs
 from scicevpr.evaluation.plane import database_plane
 from scicevpr.evaluation.stability import (
     TOP,
     Lab,
     iterate_batches,
-    random_company,
     rank_correlations,
     ranks_of,
 )

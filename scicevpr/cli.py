@@ -148,10 +148,10 @@ def _stability(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "experiment", choices=EXPERIMENTS, metavar="EXPERIMENT",
-        help="batches (Recall@1 over query batch sizes and orders: Figure 2), photos (every query against itself "
-        "alone), database (the database in other batches), last (the incomplete last batch), company (one query in "
-        "random companies, with x and y on the database's main plane, or in the one given), worst (search the company "
-        "that changes an answer most), pairs (Figure 1)",
+        help="batches (Recall@1 over query batch sizes and orders: Figure 2), photos (every query in shuffled batches "
+        "against itself alone), database (the database in other batches), last (the incomplete last batch), company "
+        "(one query in random companies, with x and y on the database's main plane, or the one given), worst (search "
+        "the company that changes an answer most), pairs (Figure 1)",
     )  # fmt: skip
     parser.add_argument("--query", metavar="NAME_OR_ROW", help="for company and worst: a query's file name or row")
     parser.add_argument("--company", nargs="+", metavar="NAME_OR_ROW", help="for company: exactly these queries")

@@ -23,6 +23,7 @@ from scicevpr.commands import (
 from scicevpr.describe import describe
 from scicevpr.errors import UsageError
 from scicevpr.evaluation import stability as experiments
+from scicevpr.evaluation.company import chosen_company, random_company
 from scicevpr.evaluation.paper_figures import figure_1, telling_pairs
 from scicevpr.evaluation.plane import database_plane
 from scicevpr.evaluation.worst_case import worst_company
@@ -176,7 +177,7 @@ def _experiment(lab: experiments.Lab, arguments: argparse.Namespace) -> pd.DataF
     if name == "batches":
         return experiments.query_batches(lab, sizes, arguments.orders or experiments.ORDERS, range(arguments.seeds))
     if name == "photos":
-        return experiments.compare(lab, experiments.Grouping.sequential(size))
+        return experiments.photo_stability(lab, size, range(arguments.seeds))
     if name == "database":
         return experiments.database_batches(lab, sizes, range(arguments.seeds))
     if name == "last":
@@ -195,8 +196,8 @@ def _experiment(lab: experiments.Lab, arguments: argparse.Namespace) -> pd.DataF
         return pd.DataFrame([{"query": row, "company": members, **_numbers(found)}])
     if arguments.company:
         rows = [query_row(lab.dataset, one) for one in arguments.company]
-        return experiments.chosen_company(lab, row, rows)
-    draws = experiments.random_company(lab, row, size, arguments.draws, 0)
+        return chosen_company(lab, row, rows)
+    draws = random_company(lab, row, size, arguments.draws, 0)
     x, y = database_plane(lab).transform(draws.descriptors).T
     return draws.table.assign(x=x, y=y)
 

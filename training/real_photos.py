@@ -103,6 +103,7 @@ def measure() -> dict[str, Any]:
     """Recall@1 in percent, over all queries and by look, of SciceVPR-T, the same network untrained, and HOG."""
     database, queries, places, looks = build_set()
     rows = {}
+    torch.manual_seed(0)
     untrained = build_model("scicevpr-t")
     untrained.allow_untrained = True
     for title, model in (("SciceVPR-T", load_model("scicevpr-t")), ("SciceVPR-T, untrained", untrained)):

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from scicevpr.describe import Descriptors, Grouping, default_grouping, encode, encode_groups, region_vectors
+from scicevpr.describe import Descriptors, Grouping, default_grouping, encode, region_vectors
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.groupings import ORDERS, ordered_groups
 from scicevpr.evaluation.metrics import recall_at_n
@@ -171,6 +171,29 @@ def compare(lab: Lab, grouping: Grouping, reference: Grouping | None = None, top
     return pd.DataFrame(rows)
 
 
+def photo_stability(lab: Lab, size: int = 16, seeds: Sequence[int] = range(10)) -> pd.DataFrame:
+    """One row per query over several shuffled orders with batches of ``size``; the reference is the query alone.
+
+    Columns: model, query, condition, compositions, min_cosine, mean_cosine, rank_correlation (mean), flips (orders in
+    which another photo stands at rank 1), right (percent of the orders; None without labels).
+    """
+    tables = [compare(lab, ordered_groups(lab.dataset, "shuffled", size, seed)) for seed in seeds]
+    groups = pd.concat(tables).groupby("query", sort=False)
+    table = pd.DataFrame(
+        {
+            "model": lab.title,
+            "condition": groups["condition"].first(),
+            "compositions": len(tables),
+            "min_cosine": groups["cosine"].min(),
+            "mean_cosine": groups["cosine"].mean(),
+            "rank_correlation": groups["rank_correlation"].mean(),
+            "flips": groups["flip"].sum(),
+            "right": None if lab.right is None else 100.0 * groups["right"].mean(),
+        }
+    )
+    return table.reset_index()
+
+
 def summarise(table: pd.DataFrame) -> dict[str, Any]:
     """The numbers of one comparison: min and mean cosine, mean rank correlation, flips, Recall@1 in percent."""
     known = table["right"].notna().all()
@@ -256,57 +279,3 @@ def last_batch(lab: Lab, size: int = 16) -> pd.DataFrame:
     tail = list(range(count - short, count))
     full = Grouping.explicit([[*tail, *range(size - short)], list(range(size - short, count - short))])
     return compare(lab, Grouping.sequential(size), full).iloc[tail].reset_index(drop=True)
-
-
-def chosen_company(lab: Lab, row: int, company: Sequence[int], top: int = TOP) -> pd.DataFrame:
-    """What this company does to query ``row``: the one row of :func:`compare` for it, with exactly these companions.
-
-    Raises:
-        UsageError: a row that is no query, the query itself, or a companion named twice.
-    """
-    count, members = len(lab.queries), [row, *company]
-    if not all(0 <= member < count for member in members) or len(set(members)) < len(members):
-        raise UsageError(f"Query and company must be different rows 0..{count - 1}, not {members}.")
-    others = [other for other in range(count) if other not in set(members)]
-    grouping = Grouping.explicit([members, *([other] for other in others)])
-    return compare(lab, grouping, top=top).iloc[[row]].reset_index(drop=True)
-
-
-@dataclass(frozen=True)
-class CompanyDraws:
-    """One query in many random companies. table: one row per draw; descriptors [draws, D]; alone [D]."""
-
-    table: pd.DataFrame
-    descriptors: np.ndarray
-    alone: np.ndarray
-
-
-def random_company(lab: Lab, row: int, size: int = 16, draws: int = 100, seed: int = 0) -> CompanyDraws:
-    """Describe query ``row`` in ``draws`` random batches of ``size`` (itself and size - 1 other queries).
-
-    The table's columns: draw, company (query rows), cosine (to alone), first (database row), flip, right.
-    """
-    count = len(lab.queries)
-    if not 0 <= row < count:
-        raise UsageError(f"There is no query {row}; the data set has queries 0..{count - 1}.")
-    if not 2 <= size <= count:
-        raise UsageError(f"A company needs batches of 2 to {count} photos (the whole query list), not {size}.")
-    random, others = np.random.default_rng(seed), np.delete(np.arange(count), row)
-    groups = np.array([[row, *random.choice(others, size - 1, replace=False)] for _ in range(draws)])
-    values = encode_groups(lab.model, lab.queries, groups, first_only=True)
-    alone = encode_groups(lab.model, lab.queries, np.array([[row]]), first_only=True)[0]
-    first = int(lab.index.search(alone[None], 1).indices[0, 0])
-    answers = lab.index.search(values, 1).indices[:, 0]
-    verdicts = lab.is_right(row, answers)
-    table = pd.DataFrame(
-        {
-            "model": lab.title,
-            "draw": np.arange(draws),
-            "company": [tuple(int(i) for i in group[1:]) for group in groups],
-            "cosine": values.astype(np.float64) @ alone,
-            "first": answers,
-            "flip": answers != first,
-            "right": None if verdicts is None else verdicts,
-        }
-    )
-    return CompanyDraws(table, values, alone)

@@ -37,6 +37,11 @@ KINDS: dict[str, MapKind] = {
         "How long the vector of channels is at each position of the map.",
         "e(p) = √(Σ_c f_c(p)²)",
     ),
+    "sum": MapKind(
+        "Sum over the channels",
+        "All channels added up at each position of the map, as heat maps of feature maps are often drawn.",
+        "s(p) = Σ_c f_c(p)",
+    ),
     "influence": MapKind(
         "Influence on the marked cell",
         "How strongly each cell moves the marked cell through the token mixers of this photo.",
@@ -125,12 +130,14 @@ def views(variant: Variant, blocks: tuple[int, ...], region_names: tuple[str, ..
     else:
         shown["fusion"] = (
             View("energy:fused", "after the 1x1 convolution and ReLU", "energy"),
+            View("sum:fused", "channels added up, after the 1x1 convolution and ReLU", "sum"),
             *(View(f"contribution:{b}", f"what block {b} adds", "contribution") for b in sorted(variant.taps)),
         )
         shown["mixers"] = (
             View("influence", "influence on the marked cell", "influence", needs_cell=True),
             View("average", "average influence", "average"),
             *(View(f"energy:mixer{n}", f"energy after mixer {n}", "energy") for n in range(1, variant.mixers + 1)),
+            *(View(f"sum:mixer{n}", f"channels added up after mixer {n}", "sum") for n in range(1, variant.mixers + 1)),
         )
     first = 1 if variant.class_token else 0
     shown["regions"] = tuple(

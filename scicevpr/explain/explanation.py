@@ -119,10 +119,10 @@ class Explanation:
             return self.contribution(photo).energy[sorted(self.model.variant.taps).index(int(rest))], None
         if kind == "pooling":
             return region_pooling(self.model, self.trace, photo)[int(rest)], int(rest)
-        if kind == "energy":
+        if kind in ("energy", "sum"):
             maps = {"last": self.trace.patch_map, "fused": self.trace.fused}
             maps |= {f"mixer{n}": mixed for n, mixed in enumerate(self.trace.mixed, start=1)}
-            return map_energy(maps[rest][photo]), None
+            return map_energy(maps[rest][photo], "sum" if kind == "sum" else "norm"), None
         fused = self.trace.fused[photo]
         if kind == "influence":
             return influence_on(self.model.fusion, fused, *cell), None

@@ -68,7 +68,7 @@ def test_explain_refuses_what_is_not_there(tiny_city, queries, tmp_path, capsys)
     ("experiment", "options", "rows"),
     [
         ("batches", ("--sizes", 1, 4, "--seeds", 2, "--orders", "file", "shuffled"), 4),
-        ("photos", ("--size", 3), 8),
+        ("photos", ("--size", 3, "--seeds", 2), 8),
         ("database", ("--sizes", 1, 4, "--seeds", 1), 3),
         ("last", ("--size", 3), 2),
         ("company", ("--query", 1, "--size", 3, "--draws", 4), 4),

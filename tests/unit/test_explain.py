@@ -282,7 +282,7 @@ def test_every_view_of_every_model_can_be_had(name: str, usable, photos) -> None
                 found = explanation.heat_map(view.key, cell=(4, 9))
                 assert found.values.shape == (16, 16)
                 assert np.isfinite(found.values).all()
-                assert found.values.min() >= 0
+                assert found.values.min() >= 0 or view.kind == "sum"
                 assert found.sentence == KINDS[view.kind].sentence
     assert ("contribution" in kinds) == ("influence" in kinds) == (name != "cricavpr-t")
     assert ("cross-image" in kinds) == get_variant(name).cross_image

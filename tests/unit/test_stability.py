@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 
 from scicevpr.describe import Grouping, describe, encode_groups
 from scicevpr.errors import UsageError
+from scicevpr.evaluation.company import random_company
 from scicevpr.evaluation.groupings import ordered_groups, place_groups, shuffled_groups
 from scicevpr.evaluation.metrics import recall_at_n
 from scicevpr.evaluation.paper_figures import figure_1, figure_2, pair_statistics, telling_pairs
@@ -20,9 +21,9 @@ from scicevpr.evaluation.stability import (
     compare,
     database_batches,
     last_batch,
+    photo_stability,
     prepare_lab,
     query_batches,
-    random_company,
     rank_correlations,
     summarise,
 )
@@ -99,6 +100,18 @@ def test_compare_row_by_row(restless, dataset) -> None:
     assert numbers["min_cosine"] == table["cosine"].min()
     answers = ExactIndex(restless.database).search(after, 1).indices
     assert numbers["recall_1"] == pytest.approx(recall_at_n(answers, restless.right, (1,))[1])
+
+
+def test_photo_stability_sums_up_the_orders(restless) -> None:
+    table = photo_stability(restless, size=3, seeds=(4, 5))
+    tables = [compare(restless, shuffled_groups(8, 3, seed)) for seed in (4, 5)]
+    assert list(table["query"]) == [place.name for place in restless.dataset.queries]
+    for row in range(8):
+        cosines = [one["cosine"][row] for one in tables]
+        assert table["min_cosine"][row] == pytest.approx(min(cosines))
+        assert table["mean_cosine"][row] == pytest.approx(sum(cosines) / 2)
+        assert table["flips"][row] == sum(one["flip"][row] for one in tables)
+        assert table["right"][row] == 50 * sum(one["right"][row] for one in tables)
 
 
 def test_scicevpr_does_not_feel_its_batch(labs) -> None:
