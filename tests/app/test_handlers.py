@@ -138,9 +138,13 @@ def client(services):
     page.close()
 
 
-def test_only_the_three_endpoints_are_public_and_described(client):
+def test_only_the_named_endpoints_are_public_and_described(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(endpoints) == {"/find", "/databases", "/models"}
+    assert set(endpoints) == {"/find", "/databases", "/models", "/explain", "/company"}
+    assert [item["parameter_name"] for item in endpoints["/explain"]["parameters"]] == [
+        "image", "database", "model", "match", "company",
+    ]  # fmt: skip
+    assert [item["parameter_name"] for item in endpoints["/company"]["parameters"]] == ["image", "database", "company"]
     assert [item["parameter_name"] for item in endpoints["/find"]["parameters"]] == [
         "image", "database", "k", "company", "east", "north",
     ]  # fmt: skip
@@ -150,11 +154,17 @@ def test_only_the_three_endpoints_are_public_and_described(client):
 def test_endpoints_answer(client, services, tmp_path):
     from gradio_client import handle_file
 
-    assert [model["state"] for model in client.predict(api_name="/models")] == ["ready", "ready"]
+    states = {model["role"]: model["state"] for model in client.predict(api_name="/models")}
+    assert states["stable"] == states["baseline"] == "ready"
+    assert set(states) == {"stable", "baseline", "teacher"}
     assert client.predict(api_name="/databases")[0]["database_photos"] == 48
     query = services.dataset(None)[1].queries[6]
     result = client.predict(image=handle_file(str(query.path)), k=3, company=2, api_name="/find")
     assert [len(answer["matches"]) for answer in result["answers"]] == [3, 3]
+    told = client.predict(handle_file(str(query.path)), "Tiny city", "baseline", 2, 1, api_name="/explain")
+    assert sum(told["region_terms"].values()) == pytest.approx(told["matches"][1]["similarity"], abs=1e-5)
+    both = client.predict(handle_file(str(query.path)), "Tiny city", "3,9", api_name="/company")
+    assert [model["model"] for model in both] == ["SciceVPR-T", "CricaVPR-T"]
     assert result["query"]["position"] == {"east": query.utm[0], "north": query.utm[1], "known_from": "file name"}
     assert len(result["batch_of_the_baseline"]) == 3
     nameless = tmp_path / "photo.jpg"
