@@ -112,3 +112,7 @@ def test_nothing_overflows(open_page, width, dark):
     for name in ("Layers", "Descriptor"):
         step(page, name)
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1")
+    page.locator("#inside-model").get_by_role("radio", name="CricaVPR", exact=True).click()
+    step(page, "Encoder")
+    expect(page.locator("#stage table.matrix")).to_be_visible(timeout=PATIENCE)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1")

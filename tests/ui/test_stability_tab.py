@@ -91,6 +91,8 @@ def test_nothing_overflows(open_page, width, dark):
     page = open_page(width=width, dark=dark)
     open_tab(page)
     pick(page)
+    page.locator("#lab-random").click()
+    expect(page.locator("#lab-why table.matrix")).to_be_visible(timeout=PATIENCE)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1")
 
 
