@@ -86,6 +86,18 @@ def test_the_curve_is_measured_and_figure_1_drawn(open_page):
     assert all(images.evaluate_all("images => images.map(i => i.naturalWidth > 0 && i.alt.length > 5)"))
 
 
+def test_a_long_run_can_be_stopped_and_another_started(open_page):
+    page = open_page()
+    open_tab(page)
+    page.locator("#figure-2").click()
+    expect(page.locator("#curve-words")).to_contain_text("settings measured", timeout=PATIENCE)
+    page.locator("#curve-stop").click()
+    expect(page.locator("#curve-words")).to_contain_text("Stopped", timeout=PATIENCE)
+    page.wait_for_timeout(1500)
+    expect(page.locator("#curve-words")).to_contain_text("Stopped")  # nothing is measured any more
+    pick(page)  # the model is free for other questions
+
+
 @pytest.mark.parametrize(("width", "dark"), [(390, True), (1280, False)])
 def test_nothing_overflows(open_page, width, dark):
     page = open_page(width=width, dark=dark)
