@@ -23,6 +23,9 @@ from scicevpr.figures.stability import recall_curve
 from scicevpr.models.model import WeightsInfo
 
 
+pytestmark = pytest.mark.slow  # the experiments themselves are in tests/unit/test_stability.py, which runs quickly
+
+
 @pytest.fixture(scope="module")
 def laboratory(services):
     return Laboratory(services)

@@ -11,6 +11,8 @@ from PIL import Image
 
 from scicevpr.cli import main
 
+pytestmark = pytest.mark.slow  # the library behind it is in test_explain.py and test_stability.py, which run quickly
+
 MODEL = ("--model", "cricavpr-t", "--allow-untrained")
 
 
