@@ -93,11 +93,22 @@ def uploaded_photo(payload: Any) -> tuple[Path | bytes, str]:
         raise ImageError("The photo's data URI is damaged. Choose it again.") from error
 
 
-class FindHandlers:
-    """The events of the Find tab and its API endpoints over one Services."""
+class PageHandlers:
+    """What the handlers of every tab share."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
+
+    def notice(self) -> str:
+        """The banners of this moment."""
+        return notice_html(self.services.model_states(), self.services.notes, self.services.warm)
+
+
+class FindHandlers(PageHandlers):
+    """The events of the Find tab and its API endpoints over one Services."""
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
         self.search_view = toasts(self._search_view)
         self.current_view = toasts(self._current_view)
         self.example = toasts(self._example)
@@ -164,10 +175,6 @@ class FindHandlers:
         except SciceVPRError:
             return []
         return [(str(place.path), place.condition or f"example {number}") for number, place in enumerate(places, 1)]
-
-    def notice(self) -> str:
-        """The banners of this moment."""
-        return notice_html(self.services.model_states(), self.services.notes, self.services.warm)
 
     def watch_warm_up(self) -> Iterator[str]:
         """The banners, renewed until the models are loaded."""

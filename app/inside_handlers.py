@@ -7,9 +7,8 @@ from typing import Any
 import gradio as gr
 import plotly.graph_objects as go
 
-from app.components.header import notice_html
 from app.components.stage import stage_html, step_choices, waiting_stage_html
-from app.handlers import toasts, uploaded_photo
+from app.handlers import PageHandlers, toasts, uploaded_photo
 from app.inside import Inspected, Inspector, chosen_view
 from app.queries import whole_number
 from app.services import Services
@@ -22,11 +21,11 @@ GRID = 16
 FIRST_CELL = (8, 8)
 
 
-class InsideHandlers:
+class InsideHandlers(PageHandlers):
     """The events of the Inside tab and its API endpoint."""
 
     def __init__(self, services: Services) -> None:
-        self.services = services
+        super().__init__(services)
         self.inspector = Inspector(services)
         self.show = toasts(self._show)
         self.picked = toasts(self._picked)
@@ -44,10 +43,6 @@ class InsideHandlers:
             hidden,
             hidden,
         )
-
-    def notice(self) -> str:
-        """The banners of this moment."""
-        return notice_html(self.services.model_states(), self.services.notes, self.services.warm)
 
     def _show(
         self,

@@ -12,10 +12,9 @@ import gradio as gr
 import numpy as np
 import plotly.graph_objects as go
 
-from app.components.header import notice_html
 from app.components.reactions import pair_figure_html, reaction_html, why_html
 from app.components.tray import tray_html, waiting_tray_html
-from app.handlers import toasts, uploaded_photo
+from app.handlers import PageHandlers, toasts, uploaded_photo
 from app.lab import Laboratory, Reaction, Session
 from app.queries import whole_number
 from app.services import Services
@@ -44,11 +43,11 @@ def text_of(rows: list[int]) -> str:
     return ",".join(map(str, rows))
 
 
-class LabHandlers:
+class LabHandlers(PageHandlers):
     """The events of the Stability tab and its API endpoints."""
 
     def __init__(self, services: Services, laboratory: Laboratory) -> None:
-        self.services = services
+        super().__init__(services)
         self.laboratory = laboratory
         self.show = toasts(self._show)
         self.moved = toasts(self._moved)
@@ -58,10 +57,6 @@ class LabHandlers:
         self.pairs = toasts(self._pairs)
         self.figure_2 = toasts(self._figure_2)
         self.api_company = toasts(self._api_company)
-
-    def notice(self) -> str:
-        """The banners of this moment."""
-        return notice_html(self.services.model_states(), self.services.notes, self.services.warm)
 
     def waiting(self) -> tuple:
         """Values for (notice, tray, stable, baseline, why, both planes) while there is no query."""

@@ -125,7 +125,8 @@ class Services:
 
     def _warm_up(self) -> None:
         try:
-            models = [model for model in map(self._model_or_none, self._rooms) if model is not None]
+            roles = [role for role in self._rooms if role != TEACHER]  # the teacher is loaded when it is asked for
+            models = [model for model in map(self._model_or_none, roles) if model is not None]
             for key, dataset in list(self.datasets.items())[:1]:
                 for model in models:
                     self._store.get(key, dataset, model)

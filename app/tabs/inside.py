@@ -9,11 +9,11 @@ import gradio as gr
 
 from app.components.header import step_html
 from app.components.stage import step_choices, waiting_stage_html
-from app.handlers import FindHandlers
 from app.inside import RANKS
 from app.inside_handlers import ATTENTION_CHOICES, FIRST_CELL, GRID, InsideHandlers
 from app.services import BASELINE, STABLE, TEACHER, Services
 from app.tabs.find import COMPANY_CHOICES, MODEL, QUIET
+from app.tabs.picker import photo_picker
 from scicevpr.config import get_variant
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
@@ -29,28 +29,12 @@ class InsideParts:
 
 def build(services: Services, notice: gr.HTML) -> InsideParts:
     """Lay out the tab inside the current gr.Tab. notice: the page's banners."""
-    handlers, finder = InsideHandlers(services), FindHandlers(services)
-    names = list(services.datasets)
+    handlers = InsideHandlers(services)
     with gr.Row(elem_id="inside-form", equal_height=False):
-        with gr.Column(scale=6, min_width=300):
-            gr.HTML(step_html(1, "Pick a photo"), elem_classes="step")
-            examples = gr.Gallery(
-                finder.example_items(), show_label=False, columns=4, height="auto", object_fit="cover",
-                allow_preview=False, buttons=[], interactive=False, elem_id="inside-examples", elem_classes="examples",
-            )  # fmt: skip
-        with gr.Column(scale=4, min_width=260):
-            gr.HTML(step_html(None, "or bring your own"), elem_classes="step")
-            photo = gr.Image(
-                show_label=False, sources=["upload", "clipboard"], type="filepath", image_mode=None, height=200,
-                buttons=[], placeholder="Drop a street photo here", alt_text="the photo to explain",
-                elem_id="inside-photo",
-            )  # fmt: skip
+        picker = photo_picker(services, "inside", "Pick a photo", "the photo to explain")
+        photo, database = picker.photo, picker.database
         with gr.Column(scale=5, min_width=280, elem_id="inside-settings"):
             gr.HTML(step_html(2, "Choose model and match"), elem_classes="step")
-            database = gr.Dropdown(
-                names, value=names[0] if names else None, label="Database", interactive=True,
-                visible=len(names) > 1, elem_id="inside-database",
-            )  # fmt: skip
             titles = {STABLE: "SciceVPR", TEACHER: "Super-CricaVPR", BASELINE: "CricaVPR"}
             states = {state.role: state.name for state in services.model_states()}
             roles = [
@@ -121,9 +105,6 @@ def build(services: Services, notice: gr.HTML) -> InsideParts:
         show(component.input, trigger_mode="always_last")
     picked = stage.select(handlers.picked, None, [row, column], queue=False, show_progress="hidden", **QUIET)
     show(picked.success)
-    examples.select(finder.example, [database], [photo], show_progress="hidden", **QUIET)
-    database.input(lambda name: (None, gr.Gallery(value=finder.example_items(name), selected_index=None)),
-                   [database], [photo, examples], queue=False, show_progress="hidden", **QUIET)  # fmt: skip
     result, trigger = gr.JSON(visible=False), gr.Button(visible=False)
     asked = [photo, database, role, rank, company]
     trigger.click(handlers.api_explain, asked, result, api_name="explain", preprocess=False, **MODEL)

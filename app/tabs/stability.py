@@ -9,11 +9,11 @@ import gradio as gr
 
 from app.components.header import hint_html, step_html
 from app.components.tray import waiting_tray_html
-from app.handlers import FindHandlers
 from app.lab import Laboratory
 from app.lab_handlers import COLUMNS, WAITING, LabHandlers
 from app.services import Services
 from app.tabs.find import MODEL, QUIET
+from app.tabs.picker import QUICK, photo_picker
 from scicevpr.evaluation.stability import SIZES
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
@@ -38,25 +38,10 @@ class StabilityParts:
 
 def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> StabilityParts:
     """Lay out the tab inside the current gr.Tab. notice: the page's banners."""
-    handlers, finder = LabHandlers(services, laboratory), FindHandlers(services)
-    names = list(services.datasets)
+    handlers = LabHandlers(services, laboratory)
     with gr.Row(elem_id="lab-form", equal_height=False):
-        with gr.Column(scale=6, min_width=300):
-            gr.HTML(step_html(1, "Pick a query"), elem_classes="step")
-            examples = gr.Gallery(
-                finder.example_items(), show_label=False, columns=4, height="auto", object_fit="cover",
-                allow_preview=False, buttons=[], interactive=False, elem_id="lab-examples", elem_classes="examples",
-            )  # fmt: skip
-        with gr.Column(scale=4, min_width=260):
-            gr.HTML(step_html(None, "or bring your own"), elem_classes="step")
-            photo = gr.Image(
-                show_label=False, sources=["upload", "clipboard"], type="filepath", image_mode=None, height=200,
-                buttons=[], placeholder="Drop a street photo here", alt_text="the query", elem_id="lab-photo",
-            )  # fmt: skip
-            database = gr.Dropdown(
-                names, value=names[0] if names else None, label="Database", interactive=True,
-                visible=len(names) > 1, elem_id="lab-database",
-            )  # fmt: skip
+        picker = photo_picker(services, "lab", "Pick a query", "the query")
+        photo, database = picker.photo, picker.database
     gr.HTML(step_html(2, "Choose the company it keeps"), elem_classes="step")
     tray = gr.HTML(
         waiting_tray_html(), js_on_load=(STATIC / "tray.js").read_text(encoding="utf-8"), elem_id="tray", min_height=180
@@ -118,23 +103,17 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
         shown = event(handlers.show, form, parts, show_progress_on=[stable, baseline], **QUIET, **MODEL, **options)
         shown.failure(handlers.waiting, None, parts, queue=False, **QUIET)
 
-    quick = {"queue": False, "show_progress": "hidden", **QUIET}
-    fresh = photo.change(lambda: ("", "", 0), None, [company, words, seed], **quick)
+    fresh = photo.change(lambda: ("", "", 0), None, [company, words, seed], **QUICK)
     show(fresh.then, trigger_mode="always_last")
-    moved = tray.select(handlers.moved, company, company, **quick)
+    moved = tray.select(handlers.moved, company, company, **QUICK)
     show(moved.success)
-    show(empty.click(lambda: "", None, company, **quick).success)
-    show(random.click(handlers.drawn, form, [company, seed], **quick).success)
-    show(others.click(lambda number: int(number or 0) + 1, seed, seed, **quick).success)
+    show(empty.click(lambda: "", None, company, **QUICK).success)
+    show(random.click(handlers.drawn, form, [company, seed], **QUICK).success)
+    show(others.click(lambda number: int(number or 0) + 1, seed, seed, **QUICK).success)
     searched = worst.click(
         handlers.worst, [photo, database, company, size], [company, words], show_progress_on=[tray], **QUIET, **MODEL
     )
     show(searched.success)
-    examples.select(finder.example, [database], [photo], show_progress="hidden", **QUIET)
-    database.input(
-        lambda name: (None, gr.Gallery(value=finder.example_items(name), selected_index=None)),
-        [database], [photo, examples], **quick,
-    )  # fmt: skip
     results = [curve, table, file, told]
     measured = run.click(
         handlers.curve, [database, sizes, orders, seeds], results, show_progress_on=[told], **QUIET, **MODEL
@@ -142,7 +121,7 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
     second = figure_2.click(handlers.figure_2, [database], results, show_progress_on=[told], **QUIET, **MODEL)
     first = figure_1.click(handlers.pairs, [database], [pairs], show_progress_on=[told], **QUIET, **MODEL)
     stop.click(
-        lambda: "Stopped. What was measured stays.", None, told, cancels=[measured, second, first, searched], **quick
+        lambda: "Stopped. What was measured stays.", None, told, cancels=[measured, second, first, searched], **QUICK
     )
     answer, trigger = gr.JSON(visible=False), gr.Button(visible=False)
     trigger.click(
