@@ -100,7 +100,7 @@ def term_bars(
     """The 14 terms of one or two candidates; the region that decided between them is named in the title."""
     title = "Similarity = sum of 14 region terms"
     if decided is not None:
-        title += f"; “{regions[decided]}” speaks most for {names[0]}"
+        title += f"<br>“{regions[decided]}” speaks most for {names[0]}"
     figure = go.Figure(layout=plain_layout(430, title=heading(title), barmode="group"))
     for values, name, colour in zip((first, second), names, (QUERY, SECOND), strict=False):
         if values is not None:
