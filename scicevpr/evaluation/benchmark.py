@@ -19,7 +19,7 @@ from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.evaluation.metrics import f1_at_n, mean_reciprocal_rank, recall_at_n
 from scicevpr.evaluation.results import Evaluation, Scores
 from scicevpr.models.model import VPRModel
-from scicevpr.places import Dataset, positives, utm_array
+from scicevpr.places import Dataset
 from scicevpr.retrieval import PCA, ExactIndex
 
 DEFAULT_NS = (1, 5, 10, 100)
@@ -31,7 +31,7 @@ def evaluate(
     dataset: Dataset,
     *,
     ns: Sequence[int] = DEFAULT_NS,
-    radius: float = 25.0,
+    radius: float | None = None,
     rounding: str = "float64",
     database_grouping: Grouping | None = None,
     query_grouping: Grouping | None = None,
@@ -46,7 +46,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a model on a data set.
 
-    ns: the values of N; the largest is the length of each prediction list, and MRR looks no further. radius: metres.
+    ns: the values of N; the largest is the length of each prediction list, and MRR looks no further. radius: metres
+    (default: the data set's own rule).
     rounding: "float64", or "float32" as published. database_grouping, query_grouping: which photos share a batch
     (queries follow the database unless given; None is the default of `describe`). preprocessing replaces the
     variant's; antialias overrides that one option. database: database descriptors made before, with the same model.
@@ -91,7 +92,7 @@ def evaluate_baseline(
     dataset: Dataset,
     *,
     ns: Sequence[int] = DEFAULT_NS,
-    radius: float = 25.0,
+    radius: float | None = None,
     rounding: str = "float64",
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -122,7 +123,7 @@ def score(
     query_values: np.ndarray,
     *,
     ns: Sequence[int] = DEFAULT_NS,
-    radius: float = 25.0,
+    radius: float | None = None,
     rounding: str = "float64",
     protocol: dict[str, str] | None = None,
 ) -> Evaluation:
@@ -140,7 +141,7 @@ def score(
     matches = ExactIndex(database_values).search(query_values, max(ns))
     right = None
     if dataset.labelled:
-        right = positives(utm_array(dataset.database), utm_array(dataset.queries), radius, rounding)
+        right = dataset.positives(radius, rounding)
     full = dict(protocol or {})
     full["dataset"] = f"{dataset.name} / {dataset.split}"
     full["database"] = f"{wanted[0]} photos"
@@ -148,15 +149,16 @@ def score(
     full["query order"] = dataset.query_order
     if right is not None:
         full["queries without positives"] = str(sum(len(rows) == 0 for rows in right))
-        full["radius"] = f"{radius:g} m"
-        full["UTM rounding"] = "float32 (as published)" if rounding == "float32" else rounding
+        full["right within"] = dataset.truth.label(radius)
+        if dataset.truth.listed is None:
+            full["UTM rounding"] = "float32 (as published)" if rounding == "float32" else rounding
     full["search"] = f"exact L2, best {max(ns)}"
     full["torch"] = torch.__version__
     return Evaluation(
         title=title,
         dataset=dataset,
         ns=ns,
-        radius=radius,
+        radius=dataset.truth.radius if radius is None else radius,
         overall=_scores(matches.indices, right, ns) if right is not None else None,
         conditions=_by_condition(dataset, matches.indices, right, ns) if right is not None else {},
         matches=matches,

@@ -19,7 +19,7 @@ from scicevpr.errors import UsageError
 from scicevpr.evaluation.groupings import ORDERS, ordered_groups
 from scicevpr.evaluation.metrics import recall_at_n
 from scicevpr.models.model import VPRModel
-from scicevpr.places import Dataset, positives, utm_array
+from scicevpr.places import Dataset
 from scicevpr.retrieval import ExactIndex
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -71,7 +71,7 @@ def prepare_lab(
     model: VPRModel,
     dataset: Dataset,
     *,
-    radius: float = 25.0,
+    radius: float | None = None,
     database: Descriptors | None = None,
     database_regions: bool = False,
     query_regions: Tensor | None = None,
@@ -80,7 +80,7 @@ def prepare_lab(
     """Describe a data set for experiments.
 
     Args:
-        radius: metres within which a database photo shows the query's place.
+        radius: metres within which a database photo shows the query's place; default: the data set's own rule.
         database: descriptors made before with this model under its default grouping; else they are computed.
         database_regions: keep the database's region vectors too, so that its grouping can be varied.
         query_regions: region vectors made before, [Q, 14, C]. progress: called with (stage, done, in all).
@@ -101,9 +101,10 @@ def prepare_lab(
     values = encode(model, regions, grouping) if database is None else database.values
     label = grouping.label if database is None else database.grouping
     right = None
+    reach = dataset.truth.radius if radius is None else radius
     if dataset.labelled:
-        right = tuple(positives(utm_array(dataset.database), utm_array(dataset.queries), radius))
-    return Lab(model, dataset, query_regions, values, label, ExactIndex(values), right, radius, regions)
+        right = tuple(dataset.positives(radius))
+    return Lab(model, dataset, query_regions, values, label, ExactIndex(values), right, reach, regions)
 
 
 def rank_correlations(reference: np.ndarray, answers: np.ndarray) -> np.ndarray:
@@ -213,7 +214,7 @@ def iterate_batches(
     """Rows of :func:`query_batches`, one at a time, so that long runs can be watched and stopped."""
     for size in sizes:
         for order in orders:
-            if order == "place" and not lab.dataset.labelled:
+            if order == "place" and not lab.dataset.positioned:
                 continue
             for seed in seeds if order == "shuffled" else (None,):
                 grouping = ordered_groups(lab.dataset, order, size, seed or 0)

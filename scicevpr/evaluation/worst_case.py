@@ -52,6 +52,8 @@ def same_answer(lab: Lab, row: int, first: int) -> np.ndarray:
     if first in lab.right[row]:
         same[lab.right[row]] = True
         return same
+    if not lab.dataset.positioned:
+        return same
     positions = np.array([place.utm for place in lab.dataset.database])
     return same | (np.hypot(*(positions - positions[first]).T) <= lab.radius)
 

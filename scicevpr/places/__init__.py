@@ -6,10 +6,12 @@ from scicevpr.places.layouts import Dataset, bundled_city, list_photos, read_dat
 from scicevpr.places.names import Place, format_name, parse_name
 from scicevpr.places.packs import find_descriptors, load_descriptors, save_descriptors
 from scicevpr.places.positives import distances, positives, utm_array
+from scicevpr.places.truth import Truth
 
 __all__ = [
     "Dataset",
     "Place",
+    "Truth",
     "bundled_city",
     "distances",
     "find_descriptors",

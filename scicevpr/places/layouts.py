@@ -7,13 +7,14 @@ trees without the "images" level, and any two folders of photos.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from scicevpr.errors import DatasetError
 from scicevpr.places.names import Place, parse_name
+from scicevpr.places.truth import Truth
 
 EXTENSIONS = (".jpg", ".jpeg", ".png")
 SPLITS = ("train", "val", "test")
@@ -25,7 +26,8 @@ class Dataset:
     """Database and query photos, each sorted by path (the order decides which photos share a batch).
 
     notes: sentences a reader of the results should see (several zones, missing positions, stand-in coordinates).
-    use_labels: False when the positions in the names are to be ignored. query_order: words for the protocol.
+    use_labels: False when ground truth is to be ignored. query_order: words for the protocol. truth: which answers are
+    right. benchmark: key of the published benchmark that this is (see `scicevpr.places.catalogue`), or None.
     """
 
     name: str
@@ -36,16 +38,31 @@ class Dataset:
     notes: tuple[str, ...] = ()
     use_labels: bool = True
     query_order: str = "by path"
+    truth: Truth = field(default_factory=Truth)
+    benchmark: str | None = None
 
     @property
     def labelled(self) -> bool:
-        """True when every photo has a position, so that answers can be called right or wrong."""
-        return self.use_labels and all(place.utm is not None for place in (*self.database, *self.queries))
+        """True when answers can be called right or wrong: positives are listed, or every photo has a position."""
+        return self.use_labels and (self.truth.listed is not None or self.positioned)
+
+    @property
+    def positioned(self) -> bool:
+        """True when every photo has a position (perhaps a stand-in one)."""
+        return all(place.utm is not None for place in (*self.database, *self.queries))
 
     @property
     def has_map(self) -> bool:
         """True when the positions are real ones that may be drawn (stand-in coordinates may not)."""
-        return self.labelled and not any(place.mock_position for place in (*self.database, *self.queries))
+        places = (*self.database, *self.queries)
+        return self.use_labels and self.positioned and not any(place.mock_position for place in places)
+
+    def positives(self, radius: float | None = None, rounding: str = "float64") -> list[np.ndarray]:
+        """Database rows that show the place of each query; ``radius`` (metres) replaces the data set's own.
+
+        Raises UsageError and DatasetError as `Truth.positives` does.
+        """
+        return self.truth.positives(self.database, self.queries, radius, rounding)
 
     @property
     def conditions(self) -> list[str]:
@@ -56,7 +73,10 @@ class Dataset:
         """The same data set with its queries in a random order: others share a batch, which cross-image models feel."""
         order = np.random.default_rng(seed).permutation(len(self.queries))
         queries = tuple(self.queries[row] for row in order)
-        return replace(self, queries=queries, query_order=f"shuffled with seed {seed}")
+        truth = self.truth
+        if truth.listed is not None:
+            truth = replace(truth, listed=tuple(truth.listed[row] for row in order))
+        return replace(self, queries=queries, truth=truth, query_order=f"shuffled with seed {seed}")
 
 
 def list_photos(folder: Path | str) -> list[Path]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from scicevpr.errors import UsageError
 from scicevpr.places import Place, distances
+from scicevpr.places.truth import DEFAULT_RADIUS
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,19 @@ class Match:
 
 
 def list_matches(
-    matches: Matches, database: Sequence[Place], queries: Sequence[Place], radius: float = 25.0
+    matches: Matches, database: Sequence[Place], queries: Sequence[Place], radius: float | None = None
 ) -> list[list[Match]]:
     """Turn matches [Q, K] into one list of Match records per query; rows of -1 are left out.
 
-    correct means: the positions lie within `radius` metres (inclusive). Raises UsageError when counts do not fit.
+    correct means: the positions lie within `radius` metres (inclusive; default 25). Raises UsageError when counts do
+    not fit.
     """
     if len(matches.indices) != len(queries) or matches.indices.max(initial=-1) >= len(database):
         raise UsageError(
             f"The matches ({len(matches.indices)} queries, rows up to {matches.indices.max(initial=-1)}) do not belong "
             f"to {len(queries)} queries and {len(database)} database photos."
         )
+    radius = DEFAULT_RADIUS if radius is None else radius
     metres = distances(database, queries, matches.indices)
     answers = []
     for index in range(len(queries)):

@@ -62,7 +62,7 @@ def test_the_protocol_names_all_that_moves_the_numbers(result, dataset):
     assert protocol["dataset"] == f"{dataset.name} / test"
     assert (protocol["database"], protocol["queries"]) == ("12 photos", "8 photos")
     assert protocol["queries without positives"] == "1"
-    assert (protocol["radius"], protocol["UTM rounding"]) == ("25 m", "float64")
+    assert (protocol["right within"], protocol["UTM rounding"]) == ("25 m", "float64")
     assert protocol["torch"] == torch.__version__
     assert "query grouping independent of the batch" in result.protocol_line()
     assert "The weights are not trained." in result.notes
@@ -150,7 +150,7 @@ def test_without_labels_there_are_predictions_only(stable, dataset, result, tmp_
     assert plain.conditions == {}
     assert plain.to_json()["overall"] is None
     np.testing.assert_array_equal(plain.predictions, result.predictions)
-    assert "radius" not in plain.protocol
+    assert "right within" not in plain.protocol
     assert write_predictions(plain, tmp_path).read_text().splitlines()[1].endswith(",,")
 
 

@@ -1,0 +1,101 @@
+"""What makes an answer right: a rule of the data set, from which the positives of every query follow.
+
+The field has four rules: within a radius (25 m, most sets), within a radius and looking the same way (25 m and 40
+degrees, MSLS), within some frames of the same drive (Nordland, GardensPoint), and lists that the data set ships with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scicevpr.errors import DatasetError, UsageError
+from scicevpr.places.names import Place
+from scicevpr.places.positives import positives, utm_array
+
+DEFAULT_RADIUS = 25.0
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The rule by which database photos are positives of a query.
+
+    radius: metres, inclusive. turn: degrees by which the headings may differ at most, or None when they do not count.
+    listed: database rows per query, when the data set names them itself; radius and turn are not used then. words:
+    what the rule is called in a protocol when rows are listed.
+    """
+
+    radius: float = DEFAULT_RADIUS
+    turn: float | None = None
+    listed: tuple[np.ndarray, ...] | None = None
+    words: str = ""
+
+    @classmethod
+    def lists(cls, rows: Sequence[Sequence[int] | np.ndarray], words: str) -> Truth:
+        """Positives that a data set lists: database rows for every query, in query order."""
+        return cls(listed=tuple(np.unique(np.asarray(row, dtype=np.int64).reshape(-1)) for row in rows), words=words)
+
+    @classmethod
+    def frames(cls, database_count: int, query_count: int, tolerance: int) -> Truth:
+        """Query i shows what database rows i - tolerance .. i + tolerance show (two drives, frame by frame)."""
+        rows = [
+            np.arange(max(0, query - tolerance), min(database_count, query + tolerance + 1))
+            for query in range(query_count)
+        ]
+        return cls.lists(rows, f"±{tolerance} frames" if tolerance else "same frame number")
+
+    def label(self, radius: float | None = None) -> str:
+        """Protocol words, e.g. ``"25 m"``, ``"25 m and 40 degrees"``, ``"±10 frames"``."""
+        if self.listed is not None:
+            return self.words
+        metres = f"{self.radius if radius is None else radius:g} m"
+        return metres if self.turn is None else f"{metres} and {self.turn:g} degrees"
+
+    def positives(
+        self,
+        database: Sequence[Place],
+        queries: Sequence[Place],
+        radius: float | None = None,
+        rounding: str = "float64",
+    ) -> list[np.ndarray]:
+        """Database rows that show the place of each query, ascending; ``radius`` replaces the rule's own.
+
+        Raises:
+            UsageError: a radius for a data set that lists its positives. DatasetError: a photo without position, or
+            without heading where headings count; listed rows that the database does not have.
+        """
+        if self.listed is None:
+            reach = self.radius if radius is None else radius
+            rows = positives(utm_array(database), utm_array(queries), reach, rounding)
+            return rows if self.turn is None else self._turned_alike(rows, database, queries)
+        if radius is not None:
+            raise UsageError(
+                f"This data set lists its positives itself ({self.words}), so a radius of {radius:g} m has no meaning "
+                "for it. Leave the radius out."
+            )
+        largest = max((int(row[-1]) for row in self.listed if len(row)), default=-1)
+        if len(self.listed) != len(queries) or largest >= len(database):
+            raise DatasetError(
+                f"The ground truth names {len(self.listed)} queries and database rows up to {largest}, but there are "
+                f"{len(queries)} queries and {len(database)} database photos: it belongs to other photos."
+            )
+        return list(self.listed)
+
+    def _turned_alike(
+        self, rows: list[np.ndarray], database: Sequence[Place], queries: Sequence[Place]
+    ) -> list[np.ndarray]:
+        headings = _headings(database)
+        kept = []
+        for near, heading in zip(rows, _headings(queries), strict=True):
+            apart = np.abs((headings[near] - heading + 180.0) % 360.0 - 180.0)
+            kept.append(near[apart <= self.turn])
+        return kept
+
+
+def _headings(places: Sequence[Place]) -> np.ndarray:
+    missing = next((place for place in places if place.heading is None), None)
+    if missing is not None:
+        raise DatasetError(f"{missing.path} carries no heading, but this data set's rule compares headings.")
+    return np.array([place.heading for place in places], dtype=np.float64)
