@@ -12,7 +12,10 @@ from app.handlers import FindHandlers
 from app.lab import Laboratory
 from app.regions import RegionStore
 from app.services import Services
+from app.sources import Sources
 from app.tabs import find, inside, stability
+from app.tabs import sources as tab_sources
+from scicevpr.foreign import load_any
 
 STATIC = Path(__file__).resolve().parent / "static"
 SCRIPTS = ("lightbox.js", "stepper.js")
@@ -20,8 +23,12 @@ MAX_UPLOAD = "40mb"
 SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "sans-serif")
 
 
-def build_app(services: Services) -> gr.Blocks:
-    """Build the page over the given services. The only place that knows all tabs."""
+def build_app(services: Services, sources: Sources | None = None) -> gr.Blocks:
+    """Build the page over the given services. The only place that knows all tabs.
+
+    sources: what the Models & data tab may load; without it everything stays as it is (locked).
+    """
+    sources = sources or Sources(services, load_any, locked=True)
     handlers = FindHandlers(services)
     with gr.Blocks(title="SciceVPR Studio", analytics_enabled=False, elem_id="studio") as page:
         gr.HTML(header_html(), elem_id="masthead")
@@ -33,6 +40,9 @@ def build_app(services: Services) -> gr.Blocks:
                 looked = inside.build(services, notice)
             with gr.Tab("Stability", id="stability", elem_id="tab-stability") as lab_tab:
                 tried = stability.build(services, Laboratory(services, RegionStore(services.cache)), notice)
+            with gr.Tab("Models & data", id="sources", elem_id="tab-sources") as source_tab:
+                changes = tab_sources.build(sources)
+        _after_changes(page, services, source_tab, changes, found, (looked.database, tried.database))
         for tab, parts in ((inside_tab, looked), (lab_tab, tried)):
             # the photo of the Find tab is taken over where none was chosen here; in the browser, so that it cannot come
             # late and undo a choice
@@ -53,6 +63,36 @@ def build_app(services: Services) -> gr.Blocks:
         )
     page.queue(max_size=64)
     return page
+
+
+def _after_changes(
+    page: gr.Blocks,
+    services: Services,
+    tab: gr.Tab,
+    changes: tab_sources.SourceParts,
+    found: find.FindParts,
+    other_databases: tuple[gr.Dropdown, ...],
+) -> None:
+    """Carry new models and databases into the other tabs."""
+    finder = FindHandlers(services)
+
+    def offer(name: str) -> tuple:
+        folders = {str(place.path.resolve().parent) for place in services.datasets[name].queries}
+        page.allowed_paths = sorted({*(page.allowed_paths or ()), *folders})  # its photos may be served
+        names = list(services.datasets)
+        others = [gr.Dropdown(choices=names, visible=len(names) > 1)] * len(other_databases)
+        return gr.Dropdown(choices=names, value=name), *others, *finder.other_database(name)
+
+    for event in changes.models_changed:
+        event.success(finder.current_view, found.form, found.parts, **find.QUIET, **find.MODEL)
+    changes.pack_opened.success(
+        offer,
+        changes.opened,
+        [found.database, *other_databases, found.photo, found.examples, *found.parts],
+        queue=False,
+        **find.QUIET,
+    )
+    tab.select(changes.refresh, None, changes.tables, queue=False, **find.QUIET)
 
 
 def launch_options(services: Services) -> dict[str, Any]:

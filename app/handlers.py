@@ -23,20 +23,21 @@ import plotly.graph_objects as go
 
 from app.components.batch_strip import strip_html, waiting_strip_html
 from app.components.cards import answer_html, hit_words, protocol_html, waiting_html
-from app.components.header import notice_html
+from app.components.header import legend_html, notice_html
 from app.components.pictures import escape
 from app.records import Found
-from app.services import BASELINE, STABLE, Services
+from app.rooms import BASELINE, STABLE, THIRD
+from app.services import Services
 from scicevpr.errors import ImageError, SciceVPRError, UsageError
 from scicevpr.figures import MapSeries, match_map
-from scicevpr.places import Dataset
+from scicevpr.places import Dataset, Truth
 
 logger = logging.getLogger(__name__)
 
-PARTS = ("notice", "strip", "stable", "baseline", "map", "protocol")
+PARTS = ("notice", "strip", "stable", "baseline", "third", "map", "protocol", "legend")
 """What a search fills in, in the order in which the handlers return it."""
 
-SYMBOLS = {STABLE: "circle-open", BASELINE: "square-open"}
+SYMBOLS = {STABLE: "circle-open", BASELINE: "square-open", THIRD: "diamond-open"}
 WARM_UP_LIMIT_S = 180.0
 
 
@@ -135,8 +136,10 @@ class FindHandlers(PageHandlers):
             strip_html(found),
             answer_html(found.stable),
             answer_html(found.baseline),
+            gr.update(value=answer_html(found.third) if found.third else "", visible=found.third is not None),
             found_map(found),
             protocol_html(found.answers),
+            self.legend(database),
         )
 
     def _current_view(self, photo: Any, database: Any, *rest: Any, progress: Any = gr.Progress()) -> tuple:  # noqa: B008
@@ -153,9 +156,19 @@ class FindHandlers(PageHandlers):
             waiting_strip_html(),
             waiting_html(STABLE, titles[STABLE]),
             waiting_html(BASELINE, titles[BASELINE]),
+            gr.update(value=waiting_html(THIRD, titles[THIRD]) if THIRD in titles else "", visible=THIRD in titles),
             self.empty_map(database),
             protocol_html(()),
+            self.legend(database),
         )
+
+    def legend(self, database: Any = None) -> str:
+        """What the frames mean for this database."""
+        try:
+            _, dataset = self.services.dataset(database)
+        except SciceVPRError:
+            return legend_html(Truth().label())
+        return legend_html(dataset.truth.label())
 
     def _example(self, database: Any, event: gr.SelectData) -> str:
         """The file of the example that was clicked."""
@@ -197,12 +210,12 @@ class FindHandlers(PageHandlers):
     # ---- endpoints ----------------------------------------------------------------------------------------------
 
     def _api_find(self, image: Any, database: Any, k: Any, company: Any, east: Any = None, north: Any = None) -> dict:
-        """Find the place of a photo with SciceVPR and the CricaVPR baseline.
+        """Find the place of a photo with SciceVPR, the CricaVPR baseline and the third model, if one is loaded.
 
         image: the query photo (a file; a name of the form @utm_east@utm_north@...@.jpg gives its position).
         database: display name of the database (see /databases). k: matches per model, 1..20. company: photos of the
         query list that share the baseline's batch with the query, 0..31. east, north: UTM position in metres, or null.
-        Returns both models' matches (photo, similarity, metres, right), verdict, times and protocol.
+        Returns all models' matches (photo, similarity, metres, right), verdict, times and protocol.
         """
         return self._find(image, database, k, company, east, north).to_json()
 
@@ -216,13 +229,14 @@ class FindHandlers(PageHandlers):
                 "queries": len(dataset.queries),
                 "conditions": dataset.conditions,
                 "labelled": dataset.labelled,
+                "right_within": dataset.truth.label() if dataset.labelled else None,
                 "examples": [place.name for place in self.services.examples(key)],
             }
             for key, dataset in self.services.datasets.items()
         ]
 
     def api_models(self) -> list[dict]:
-        """List both models: role, name, whether their weights are trained, and the weights' hash."""
+        """List the models: role, name, whether their weights are trained, and the weights' hash."""
         return [state.to_json() for state in self.services.model_states()]
 
     def _find(
@@ -259,6 +273,7 @@ def found_map(found: Found) -> go.Figure | None:
             notes=[escape(hit_words(hit, answer.title)) for hit in answer.hits],
         )
         for answer in found.answers
+        if answer.hits
     ]
     query = None if found.position is None else (found.position.east, found.position.north)
     return match_map(found.database_utm, series, query, found.radius)

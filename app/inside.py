@@ -15,7 +15,8 @@ from PIL import Image
 
 from app.queries import company_of, known_position, query_place, whole_number
 from app.records import Hit, Position
-from app.services import MAX_COMPANY, STABLE, Services
+from app.rooms import STABLE
+from app.services import MAX_COMPANY, Services, weights_of
 from scicevpr.errors import UsageError
 from scicevpr.explain import KINDS, STEPS, Decision, Explanation, View, deciding_region, region_terms
 from scicevpr.places import Place
@@ -131,7 +132,7 @@ class Inspector:
         company = company if model.variant.cross_image else 0
         digest = hashlib.sha256(image.tobytes()).hexdigest()
         return self._remembered(
-            (digest, name, key, role, rank, company),
+            (digest, name, key, role, weights_of(model), rank, company),
             lambda: self._inspect(image, digest, place, row, key, role, rank, company, progress),
         )
 
@@ -149,15 +150,22 @@ class Inspector:
     ) -> Inspected:
         dataset, model = self.services.datasets[key], self.services.model(role)
         neighbours = tuple(company_of(dataset, row, company))
+        weights = weights_of(model)
         explanation = self._remembered(
-            (digest, key, role, row, company), lambda: Explanation(model, [image, *(p.path for p in neighbours)])
+            (digest, key, role, weights, row, company),
+            lambda: Explanation(model, [image, *(p.path for p in neighbours)]),
         )
         described = self.services.described(role, key, progress)
         position = known_position(place, dataset, None, None)
         query = explanation.descriptors[0]
-        hits = self.services.hits(described, query, RANKS, key, position)
+        hits = self.services.hits(described, query, RANKS, key, self.services.judgement(key, row, position))
         hit = hits[rank - 1]
-        match = self._remembered((key, role, hit.row), lambda: Explanation(model, [hit.place.path]))
+        if not hit.place.path.is_file():
+            raise UsageError(
+                f"{hit.place.name} is not here: this database came as a pack of descriptors without photos, and a "
+                "match can only be explained with its photo. Open the pack together with the folder of its photos."
+            )
+        match = self._remembered((key, role, weights, hit.row), lambda: Explanation(model, [hit.place.path]))
         stored = described.descriptors.values
         rival = next((other for other in hits if other.rank != rank), None)
         decision = None if rival is None else deciding_region(query, stored[hit.row], stored[rival.row])

@@ -15,7 +15,8 @@ from PIL import Image
 from app.queries import known_position, query_place
 from app.records import Hit, Position
 from app.regions import RegionStore
-from app.services import BASELINE, MAX_COMPANY, RADIUS, STABLE, Services
+from app.rooms import BASELINE, STABLE, THIRD
+from app.services import MAX_COMPANY, Services, weights_of
 from scicevpr.describe import encode_groups, region_vectors
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.company import random_company
@@ -30,7 +31,7 @@ from scicevpr.evaluation.stability import (
 )
 from scicevpr.evaluation.worst_case import WorstCase, search_worst_company
 from scicevpr.explain import rewriting
-from scicevpr.places import Dataset, Place, positives, utm_array
+from scicevpr.places import Dataset, Place
 from scicevpr.preprocessing import open_photo
 from scicevpr.retrieval import PCA
 
@@ -117,6 +118,11 @@ class Laboratory:
         self._planes: dict[tuple[str, str], PCA] = {}
         self._labs: dict[tuple[str, str], Lab] = {}
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles whose models can be taken apart: a model of others shows descriptors only."""
+        return tuple(role for role in self.services.roles if role != THIRD)
+
     # ---- one query and its company ------------------------------------------------------------------------------
 
     def session(self, photo: Image.Image | Path | bytes, name: str, database: str | None) -> Session:
@@ -156,7 +162,8 @@ class Laboratory:
         alone = encode_groups(lab.model, lab.queries, np.array([[0]]), first_only=True)
         now = encode_groups(lab.model, lab.queries, group, first_only=True)
         described = self.services.described(role, session.key)
-        hits = [self.services.hits(described, v[0], SHOWN, session.key, session.position) for v in (alone, now)]
+        judgement = self.services.judgement(session.key, session.row, session.position)
+        hits = [self.services.hits(described, v[0], SHOWN, session.key, judgement) for v in (alone, now)]
         k = min(TOP, len(lab.index))
         top = lab.index.search(alone, k).indices
         size = min(max(2, len(company) + 1), len(lab.queries))
@@ -203,11 +210,10 @@ class Laboratory:
         places = [dataset.queries[row] for row in rows]
         vectors = torch.cat([own, self.regions.get(model, places, step)]) if places else own
         described = self.services.described(role, session.key)
-        right = None
-        if session.position is not None and dataset.use_labels and all(p.utm is not None for p in dataset.database):
-            at = np.array([[session.position.east, session.position.north]])
+        right = self.services.judgement(session.key, session.row, session.position).right
+        if right is not None:
             none = np.array([], dtype=np.int64)
-            right = (positives(utm_array(dataset.database), at, RADIUS)[0], *[none] * len(places))
+            right = (np.flatnonzero(right), *[none] * len(places))
         values = described.descriptors.values
         return Lab(
             model=model,
@@ -217,22 +223,23 @@ class Laboratory:
             database_grouping=described.descriptors.grouping,
             index=described.index,
             right=right,
-            radius=RADIUS,
+            radius=dataset.truth.radius,
         )
 
     def _plane(self, role: str, key: str, lab: Lab) -> PCA:
-        if (role, key) not in self._planes:
-            self._planes[role, key] = database_plane(lab)
-        return self._planes[role, key]
+        identity = (key, weights_of(lab.model))
+        if identity not in self._planes:
+            self._planes[identity] = database_plane(lab)
+        return self._planes[identity]
 
     # ---- whole data sets ----------------------------------------------------------------------------------------
 
     def lab(self, role: str, key: str, progress: Progress | None = None, database: bool = False) -> Lab:
         """A lab over a whole data set; ``database``: with the database's region vectors, to vary its grouping."""
-        kept = self._labs.get((role, key))
+        model, dataset = self.services.model(role), self.services.datasets[key]
+        kept = self._labs.get((key, weights_of(model)))
         if kept is not None and (kept.database_regions is not None or not database):
             return kept
-        model, dataset = self.services.model(role), self.services.datasets[key]
         title = model.variant.title
 
         def step(what: str) -> Callable[[int, int], None] | None:
@@ -243,12 +250,11 @@ class Laboratory:
         regions = self.regions.get(model, dataset.database, step("database photos")) if database else None
         right = None
         if dataset.labelled:
-            right = tuple(positives(utm_array(dataset.database), utm_array(dataset.queries), RADIUS))
+            right = tuple(dataset.positives())
         values = described.descriptors.values
-        made = Lab(
-            model, dataset, queries, values, described.descriptors.grouping, described.index, right, RADIUS, regions
-        )
-        self._labs[role, key] = made
+        grouping, reach = described.descriptors.grouping, dataset.truth.radius
+        made = Lab(model, dataset, queries, values, grouping, described.index, right, reach, regions)
+        self._labs[key, weights_of(model)] = made
         return made
 
     def curve(
@@ -262,9 +268,9 @@ class Laboratory:
         """
         key, dataset = self.services.dataset(database)
         if not dataset.labelled:
-            raise UsageError("Recall needs positions: this data set has photos without one in their names.")
+            raise UsageError("Recall needs ground truth: this data set has photos without a position in their names.")
         rows: list[dict[str, Any]] = []
-        for role in roles or self.services.roles:
+        for role in roles or self.roles:
             lab = self.lab(role, key, progress)
             for row in iterate_batches(lab, sizes, orders, range(seeds)):
                 rows.append(row)

@@ -143,7 +143,7 @@ class LabHandlers(PageHandlers):
         if not numbers or not orders:
             raise UsageError("Choose at least one batch size and one order.")
         draws = whole_number(seeds, "The number of shuffles", 1, LARGEST_SEEDS)
-        roles = self.services.roles
+        roles = self.laboratory.roles
         settings = sum(0 if s == 1 else sum(draws if o == "shuffled" else 1 for o in orders) for s in numbers)
         total = len(roles) * (settings + (1 in numbers))
         table = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -63,15 +64,38 @@ def company_of(dataset: Dataset, row: int | None, count: int) -> list[Place]:
     return [dataset.queries[(start + step) % len(dataset.queries)] for step in range(count)]
 
 
-def judged(dataset: Dataset, position: Position | None, radius: float) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Metres to the query [D] and whether each database photo is right [D]; (None, None) when positions are unknown."""
-    if position is None or not dataset.use_labels or any(place.utm is None for place in dataset.database):
-        return None, None
-    database = np.array([place.utm for place in dataset.database])
-    query = np.array([[position.east, position.north]])
+@dataclass(frozen=True)
+class Judgement:
+    """Every database photo as an answer to one query: metres to it [D] and whether it is right [D]; None: unknown."""
+
+    metres: np.ndarray | None
+    right: np.ndarray | None
+
+    def first_right(self, ranking: np.ndarray) -> tuple[int, float | None] | None:
+        """Rank (from 1) of the first right photo in a ranking of database rows, and its metres; None without one."""
+        if self.right is None or not self.right[ranking].any():
+            return None
+        rank = int(np.argmax(self.right[ranking]))
+        return rank + 1, None if self.metres is None else float(self.metres[ranking[rank]])
+
+
+def judge(dataset: Dataset, position: Position | None, right_rows: np.ndarray | None) -> Judgement:
+    """Judge all database photos for a query at a position.
+
+    right_rows: the query's positives by the data set's own rule, where the query is one of its list; else photos
+    within the radius of the position are right (a rule that compares headings says nothing about other photos).
+    """
+    database = np.array([place.utm or (np.nan, np.nan) for place in dataset.database])
+    known = position is not None and dataset.use_labels and bool(np.isfinite(database).all())
+    metres = np.hypot(*(database - (position.east, position.north)).T) if known else None
+    if right_rows is None and (not known or dataset.truth.listed is not None or dataset.truth.turn is not None):
+        return Judgement(metres, None)
     right = np.zeros(len(database), dtype=bool)
-    right[positives(database, query, radius)[0]] = True
-    return np.hypot(*(database - query).T), right
+    if right_rows is None:
+        query = np.array([[position.east, position.north]])
+        right_rows = positives(database, query, dataset.truth.radius)[0]
+    right[right_rows] = True
+    return Judgement(metres, right)
 
 
 def spread_over_conditions(queries: Sequence[Place], count: int) -> list[Place]:

@@ -13,7 +13,8 @@ from scicevpr.places import Place
 
 @dataclass(frozen=True)
 class ModelState:
-    """One of the two models as the page sees it. role: "stable" or "baseline"; state: "waiting", "ready" or "missing".
+    """A model as the page sees it. role: "stable", "baseline", "teacher" or "third"; state: "waiting", "ready" or
+    "missing".
 
     message: what went wrong and what to do, for a missing model.
     """
@@ -83,6 +84,7 @@ class Answer:
     hits: the top K. first_right: rank of the first right photo in the whole ranking, first_right_metres its distance
     (both None when the position is unknown or no photo is right). right_photos: how many database photos are right
     (None when unknown). Times in milliseconds; described: photos described in describe_ms (the query and its company).
+    problem: why there is no answer (hits are empty then).
     """
 
     role: str
@@ -96,18 +98,21 @@ class Answer:
     trained: bool
     described: int = 1
     protocol: dict[str, str] = field(default_factory=dict)
+    problem: str = ""
 
     def verdict(self) -> tuple[str, str]:
         """One sentence, and its mood: "right", "late", "wrong" or "unknown"."""
+        if self.problem:
+            return "unknown", self.problem
         if self.right_photos is None:
             return "unknown", "Position unknown, so nothing can be called right or wrong"
         if self.right_photos == 0:
             return "unknown", "The database has no photo of this place, so no answer can be right"
-        where = f"{self.first_right_metres:.0f} m away"
+        where = "" if self.first_right_metres is None else f", {self.first_right_metres:.0f} m away"
         if self.first_right == 1:
-            return "right", f"Right at rank 1, {where}"
+            return "right", f"Right at rank 1{where}"
         if self.first_right <= len(self.hits):
-            return "late", f"First right answer at rank {self.first_right}, {where}"
+            return "late", f"First right answer at rank {self.first_right}{where}"
         return (
             "wrong",
             f"No right answer in the top {len(self.hits)}; the first right photo is at rank {self.first_right}",
@@ -118,6 +123,7 @@ class Answer:
         return {
             "model": self.title,
             "verdict": self.verdict()[1],
+            "problem": self.problem or None,
             "first_right_rank": self.first_right,
             "right_photos_in_database": self.right_photos,
             "matches": [hit.to_json() for hit in self.hits],
@@ -140,7 +146,11 @@ class BatchView:
 
 @dataclass(frozen=True)
 class Found:
-    """A whole search: the query, both answers, the baseline's batch and what is needed to draw the map."""
+    """A whole search: the query, the answers, the baseline's batch and what is needed to draw the map.
+
+    radius: metres within which a photo is right, None where the data set has another rule. third: the answer of the
+    model in the third column, if one is loaded.
+    """
 
     query: Image.Image
     query_place: Place
@@ -148,16 +158,17 @@ class Found:
     database: str
     database_utm: np.ndarray | None
     drawable: bool
-    radius: float
+    radius: float | None
     stable: Answer
     baseline: Answer
     batch: BatchView
     notes: tuple[str, ...] = ()
+    third: Answer | None = None
 
     @property
-    def answers(self) -> tuple[Answer, Answer]:
-        """SciceVPR first, then the baseline."""
-        return self.stable, self.baseline
+    def answers(self) -> tuple[Answer, ...]:
+        """SciceVPR first, then the baseline, then the third model if there is one."""
+        return (self.stable, self.baseline) if self.third is None else (self.stable, self.baseline, self.third)
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON values, for the API."""

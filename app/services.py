@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from app.queries import (
+    Judgement,
     company_of,
-    judged,
+    judge,
     known_position,
     query_place,
     spread_over_conditions,
@@ -21,10 +23,10 @@ from app.queries import (
     whole_number,
 )
 from app.records import Answer, BatchView, Found, Hit, ModelState, Position
-from app.store import Described, DescriptorStore, Progress
-from scicevpr.config import get_variant
+from app.rooms import BASELINE, STABLE, THIRD, ModelLoader, ModelRooms
+from app.store import Described, DescriptorStore, PackDescriptors, Progress
 from scicevpr.describe import Descriptors, Grouping, describe
-from scicevpr.errors import SciceVPRError, UsageError, WeightsError
+from scicevpr.errors import IndexMismatchError, SciceVPRError, UsageError
 from scicevpr.models.model import VPRModel
 from scicevpr.places import Dataset, Place
 from scicevpr.preprocessing import open_photo
@@ -33,22 +35,12 @@ logger = logging.getLogger(__name__)
 
 MAX_K = 20
 MAX_COMPANY = 31
-RADIUS = 25.0
-"""Metres within which a database photo shows the query's place (the field's convention)."""
-
-STABLE, BASELINE, TEACHER = "stable", "baseline", "teacher"
-ModelLoader = Callable[[], VPRModel]
 Hits = tuple[Hit, ...]
 
 
-@dataclass
-class _Room:
-    """A model being loaded: the loader, and what came of it."""
-
-    name: str
-    load: ModelLoader
-    model: VPRModel | None = None
-    error: SciceVPRError | None = None
+def weights_of(model: VPRModel) -> str:
+    """What tells a model from every other: its variant and the hash of its weights."""
+    return f"{model.variant.name} {model.weights.sha256 if model.weights else f'random {id(model)}'}"
 
 
 class Services:
@@ -71,51 +63,26 @@ class Services:
     ) -> None:
         self.datasets = dict(datasets)
         self.notes = tuple(notes)
-        self._rooms = {role: _Room(name, load) for role, (name, load) in models.items()}
+        self.rooms = ModelRooms(models)
         self._store = store or DescriptorStore()
         self._examples = dict(examples or {})
-        self._loading = threading.Lock()
+        self._positives: dict[str, list[np.ndarray]] = {}
         self._warm = threading.Event()
 
     # ---- models -------------------------------------------------------------------------------------------------
 
     def model(self, role: str) -> VPRModel:
         """The model of a role, loaded on first use. Raises SciceVPRError (each time) when it cannot be loaded."""
-        room = self._rooms.get(role)
-        if room is None:
-            raise UsageError(f"There is no model {role!r} here. Choose one of: {', '.join(self._rooms)}.")
-        with self._loading:
-            if room.model is None and room.error is None:
-                try:
-                    room.model = room.load()
-                except SciceVPRError as error:
-                    room.error = error
-                except (OSError, RuntimeError) as error:  # RuntimeError: torch, about an absent device
-                    room.error = WeightsError(f"{get_variant(room.name).title} could not be loaded: {error}.")
-        if room.error is not None:
-            raise room.error
-        return room.model
+        return self.rooms.model(role)
 
     def model_states(self) -> list[ModelState]:
         """All models as they are now, without waiting for any loading."""
-        return [self._state(role, room) for role, room in self._rooms.items()]
+        return self.rooms.states()
 
     @property
     def roles(self) -> tuple[str, ...]:
         """The roles that are filled, in order."""
-        return tuple(self._rooms)
-
-    @staticmethod
-    def _state(role: str, room: _Room) -> ModelState:
-        title = get_variant(room.name).title
-        if room.error is not None:
-            return ModelState(role, room.name, title, "missing", message=str(room.error))
-        if room.model is None:
-            return ModelState(role, room.name, title, "waiting")
-        weights = room.model.weights
-        if weights is None:
-            return ModelState(role, room.name, title, "ready", weights="random")
-        return ModelState(role, room.name, title, "ready", weights.trained, weights.sha256, weights.trained_on)
+        return self.rooms.roles
 
     def warm_up(self) -> threading.Thread:
         """Load the models and describe the first database in the background; returns the running thread."""
@@ -125,7 +92,7 @@ class Services:
 
     def _warm_up(self) -> None:
         try:
-            roles = [role for role in self._rooms if role != TEACHER]  # the teacher is loaded when it is asked for
+            roles = [role for role in self.roles if role in (STABLE, BASELINE)]  # others are loaded when asked for
             models = [model for model in map(self._model_or_none, roles) if model is not None]
             for key, dataset in list(self.datasets.items())[:1]:
                 for model in models:
@@ -169,6 +136,18 @@ class Services:
             raise UsageError(f"There is no database {key!r}. Choose one of: {', '.join(self.datasets)}.")
         return key, self.datasets[key]
 
+    def add_database(self, name: str, dataset: Dataset, descriptors: PackDescriptors | None = None) -> str:
+        """Offer one more database. descriptors: from a pack (see DescriptorStore.attach). Returns its display name,
+        with a number behind it where the name is taken by another database."""
+        key, number = name, 2
+        while key in self.datasets and self.datasets[key].root != dataset.root:
+            key, number = f"{name} ({number})", number + 1
+        if descriptors is not None:
+            self._store.attach(key, descriptors)
+        self._positives.pop(key, None)
+        self.datasets[key] = dataset
+        return key
+
     def examples(self, key: str | None, count: int = 8) -> list[Place]:
         """Example queries of a database: the named ones that exist, else some spread over conditions and the list."""
         key, dataset = self.dataset(key)
@@ -210,34 +189,31 @@ class Services:
         place, row = query_place(dataset, name)
         position = known_position(place, dataset, east, north)
         neighbours = company_of(dataset, row, company)
-        stable, baseline = self.model(STABLE), self.model(BASELINE)
-
-        alone = Grouping.alone()
-        described, stable_ms = timed(lambda: describe(stable, [image], grouping=alone))
         group = [image, *(neighbour.path for neighbour in neighbours)]
-        together = Grouping.explicit([range(len(group))]) if neighbours else alone
-        in_batch, baseline_ms = timed(lambda: describe(baseline, group, grouping=together))
-        drift = None
-        if neighbours:
-            drift = float(describe(baseline, [image], grouping=alone).values[0] @ in_batch.values[0])
-
-        answers = {}
-        for role, model, result, elapsed in (
-            (STABLE, stable, described, stable_ms),
-            (BASELINE, baseline, in_batch, baseline_ms),
-        ):
-            answers[role] = self._answer(role, model, result, elapsed, key, dataset, k, position, progress)
-        labelled = dataset.use_labels and all(item.utm is not None for item in dataset.database)
+        judgement = self.judgement(key, row, position)
+        answers, drift = {}, None
+        for role in (STABLE, BASELINE, THIRD):
+            if role not in self.roles:
+                continue
+            model = self.model(role)
+            batch = group if model.variant.cross_image else [image]
+            together = Grouping.explicit([range(len(batch))]) if len(batch) > 1 else Grouping.alone()
+            described, elapsed = timed(partial(describe, model, batch, grouping=together))
+            if role == BASELINE and len(batch) > 1:
+                drift = float(describe(model, [image], grouping=Grouping.alone()).values[0] @ described.values[0])
+            answers[role] = self._answer(role, model, described, elapsed, key, k, judgement, progress)
+        placed = dataset.use_labels and all(item.utm is not None for item in dataset.database)
         return Found(
             query=image,
             query_place=place,
             position=position,
             database=key,
-            database_utm=np.array([item.utm for item in dataset.database]) if labelled else None,
-            drawable=labelled and not any(item.mock_position for item in dataset.database),
-            radius=RADIUS,
+            database_utm=np.array([item.utm for item in dataset.database]) if placed else None,
+            drawable=placed and not any(item.mock_position for item in dataset.database),
+            radius=dataset.truth.radius if dataset.truth.listed is None else None,
             stable=answers[STABLE],
             baseline=answers[BASELINE],
+            third=answers.get(THIRD),
             batch=BatchView(tuple(neighbours), drift),
             notes=dataset.notes,
         )
@@ -246,11 +222,22 @@ class Services:
         """A database as the model of a role describes it, ready to be searched; computed on first use."""
         return self._store.get(key, self.datasets[key], self.model(role), progress)
 
-    def hits(self, database: Described, query: np.ndarray, k: int, key: str, position: Position | None) -> Hits:
-        """The k best database photos for one descriptor [D], with metres and verdicts where positions are known."""
+    def judgement(self, key: str, row: int | None, position: Position | None) -> Judgement:
+        """Which database photos are right answers for a query: by the data set's rule for one of its own queries
+        (``row``), within its radius for another photo at a known position."""
+        dataset = self.datasets[key]
+        rows = None
+        if row is not None and dataset.labelled and (position is None or position.source != "entered"):
+            if key not in self._positives:
+                self._positives[key] = dataset.positives()
+            rows = self._positives[key][row]
+        return judge(dataset, position, rows)
+
+    def hits(self, database: Described, query: np.ndarray, k: int, key: str, judgement: Judgement) -> Hits:
+        """The k best database photos for one descriptor [D], with metres and verdicts where they are known."""
         dataset = self.datasets[key]
         matches = database.index.search(query[None], min(k, len(dataset.database)))
-        metres, right = judged(dataset, position, RADIUS)
+        metres, right = judgement.metres, judgement.right
         return tuple(
             Hit(
                 rank=rank,
@@ -270,40 +257,43 @@ class Services:
         query: Descriptors,
         describe_ms: float,
         key: str,
-        dataset: Dataset,
         k: int,
-        position: Position | None,
+        judgement: Judgement,
         progress: Progress | None,
     ) -> Answer:
-        database = self._store.get(key, dataset, model, progress)
-        hits, search_ms = timed(lambda: self.hits(database, query.values[0], k, key, position))
-        metres, right = judged(dataset, position, RADIUS)
-        first = first_metres = None
-        if right is not None and right.any():
-            ranking = database.index.search(query.values, len(dataset.database)).indices[0]
-            first = int(np.argmax(right[ranking])) + 1
-            first_metres = float(metres[ranking[first - 1]])
+        dataset = self.datasets[key]
+        answer = Answer(
+            role=role,
+            title=model.variant.title,
+            hits=(),
+            first_right=None,
+            first_right_metres=None,
+            right_photos=None if judgement.right is None else int(judgement.right.sum()),
+            describe_ms=describe_ms,
+            search_ms=0.0,
+            trained=query.trained,
+            described=len(query.values),
+        )
+        try:
+            database = self._store.get(key, dataset, model, progress)
+        except IndexMismatchError as error:  # a pack without this model's descriptors: the other columns still answer
+            return replace(answer, problem=str(error))
+        hits, search_ms = timed(lambda: self.hits(database, query.values[0], k, key, judgement))
+        first = None
+        if judgement.right is not None and judgement.right.any():
+            first = judgement.first_right(database.index.search(query.values[:1], len(dataset.database)).indices[0])
         protocol = {
             "model": model.variant.title,
             "weights": query.protocol()["weights"],
             "input": query.protocol()["resize"],
-            "descriptor": f"{model.variant.descriptor_dim} values, {query.dtype} on {query.device}",
+            "descriptor": f"{query.values.shape[1]} values, {query.dtype} on {query.device}",
             "query batch": "alone" if len(query.values) == 1 else f"with {len(query.values) - 1} of the query list",
             "database batches": database.descriptors.grouping,
             "database": f"{key}, {dataset.split}, {len(dataset.database)} photos ({database.source})",
             "search": "exact, L2",
-            "right within": f"{RADIUS:.0f} m",
+            "right within": dataset.truth.label(),
         }
-        return Answer(
-            role=role,
-            title=model.variant.title,
-            hits=hits,
-            first_right=first,
-            first_right_metres=first_metres,
-            right_photos=None if right is None else int(right.sum()),
-            describe_ms=describe_ms,
-            search_ms=search_ms,
-            trained=query.trained,
-            described=len(query.values),
-            protocol=protocol,
+        rank, metres = first or (None, None)
+        return replace(
+            answer, hits=hits, first_right=rank, first_right_metres=metres, search_ms=search_ms, protocol=protocol
         )

@@ -11,19 +11,22 @@ from functools import partial
 from pathlib import Path
 
 from app.build import build_app, launch_options
-from app.services import BASELINE, STABLE, TEACHER, Services
+from app.rooms import BASELINE, ROLE_WORDS, STABLE, TEACHER
+from app.services import Services
+from app.sources import Sources
 from app.store import DescriptorStore, user_cache_folder
 from scicevpr.config import assets_folder
 from scicevpr.errors import SciceVPRError
-from scicevpr.models.weights import load_model
+from scicevpr.foreign import load_any
 from scicevpr.places import Dataset, bundled_city, read_dataset
 
 CITY_NAME = "ProCity test city"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MODELS = {STABLE: "scicevpr-t", BASELINE: "cricavpr-t", TEACHER: "super-cricavpr-t"}
 
 
 def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line: --dataset (repeatable), --split, --host, --port, --device, --allow-untrained, --no-cache."""
+    """The command line of app.py."""
     parser = argparse.ArgumentParser(prog="python app.py", description="Serve SciceVPR Studio.")
     parser.add_argument(
         "--dataset",
@@ -41,6 +44,24 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
         "--allow-untrained",
         action="store_true",
         help="use random weights where trained ones are missing, to look at the page (answers mean nothing)",
+    )
+    for role, words in ROLE_WORDS.items():
+        aliases = ["--weights"] if role == STABLE else []
+        parser.add_argument(
+            f"--{role}",
+            *aliases,
+            dest=role,
+            metavar="SOURCE",
+            help=f"weights for {words}: a variant, path, URL, Hub repository or a model of others",
+        )
+    parser.add_argument("--pack", action="append", default=[], metavar="PACK", help="a database pack to offer as well")
+    parser.add_argument(
+        "--trust-remote-code", action="store_true", help="let models of others run the code of their repositories"
+    )
+    parser.add_argument(
+        "--lock",
+        action="store_true",
+        help="nobody may load other weights or packs in the page (always so on a Space, and with --host for others)",
     )
     parser.add_argument("--no-cache", action="store_true", help="keep no descriptors between runs")
     return parser.parse_args(arguments)
@@ -87,16 +108,31 @@ def make_services(options: argparse.Namespace) -> Services:
     datasets, problems = open_datasets([*options.dataset, *named], options.split)
     untrained = options.allow_untrained or os.environ.get("SCICEVPR_ALLOW_UNTRAINED") == "1"
     store = DescriptorStore(assets_folder() / "descriptors", None if options.no_cache else user_cache_folder())
+    load = partial(load_any, device=options.device, allow_untrained=untrained, trust=options.trust_remote_code)
+    models = {role: (name, partial(load, name)) for role, name in MODELS.items()}
+    for role in ROLE_WORDS:
+        if source := getattr(options, role):
+            models[role] = (source, partial(load, source, download=True))
     return Services(
         datasets,
-        {
-            role: (name, partial(load_model, name, device=options.device, allow_untrained=untrained))
-            for role, name in MODELS.items()
-        },
+        models,
         store,
         {CITY_NAME: example_names()},
         problems,
     )
+
+
+def make_sources(options: argparse.Namespace, services: Services) -> Sources:
+    """What the page may load, with the command line's packs opened; one that cannot be opened becomes a note."""
+    load = partial(load_any, device=options.device, download=True)
+    sources = Sources(services, load, may_trust=options.trust_remote_code)
+    for pack in options.pack:
+        try:
+            sources.open_pack(pack)
+        except SciceVPRError as error:
+            services.notes = (*services.notes, str(error))
+    sources.locked = options.lock or "SPACE_ID" in os.environ or options.host not in (None, *LOOPBACK)
+    return sources
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -106,6 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     options = read_arguments(arguments)
     services = make_services(options)
+    sources = make_sources(options, services)
     services.warm_up()
     host = options.host or ("0.0.0.0" if "SPACE_ID" in os.environ else None)
-    build_app(services).launch(server_name=host, server_port=options.port, **launch_options(services))
+    build_app(services, sources).launch(server_name=host, server_port=options.port, **launch_options(services))

@@ -1,8 +1,8 @@
 """Descriptors of whole databases: from memory, from a bundled pack, from this user's cache, or computed now.
 
 A pack or cached file is taken only when its architecture, weights and photo names agree with what is asked for;
-otherwise it is passed over and the descriptors are computed. Two callers that want
-the same database wait for one computation.
+otherwise it is passed over and the descriptors are computed. Two callers that want the same database wait for one
+computation.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scicevpr.describe import Descriptors, describe
+from scicevpr.errors import IndexMismatchError
 from scicevpr.models.model import VPRModel
 from scicevpr.places import Dataset, find_descriptors, save_descriptors
 from scicevpr.retrieval import ExactIndex
 
 logger = logging.getLogger(__name__)
 
+PackDescriptors = Callable[[VPRModel], Descriptors]
 Progress = Callable[[int, int], None]
 """Called with (photos done, photos in all)."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """A database ready to be searched. source: "bundled pack", "cache" or "computed here"."""
+    """A database ready to be searched. source: "bundled pack", "opened pack", "cache" or "computed here"."""
 
     descriptors: Descriptors
     index: ExactIndex
@@ -63,7 +65,13 @@ class DescriptorStore:
         self.packs = packs
         self.cache = cache
         self._jobs: dict[tuple[str, str, str], _Job] = {}
+        self._attached: dict[str, PackDescriptors] = {}
         self._lock = threading.Lock()
+
+    def attach(self, key: str, descriptors: PackDescriptors) -> None:
+        """Take a database's descriptors from an opened pack: a function that gives those of a model, and raises
+        IndexMismatchError for one that the pack does not have."""
+        self._attached[key] = descriptors
 
     def get(self, key: str, dataset: Dataset, model: VPRModel, progress: Progress | None = None) -> Described:
         """Return the described database; the first caller computes, later ones wait and see its progress.
@@ -92,7 +100,8 @@ class DescriptorStore:
                 progress(done, total)
 
         try:
-            descriptors, source = self._stored(dataset, model) or (None, "")
+            found = self._opened(identity[0], dataset, model) or self._stored(dataset, model)
+            descriptors, source = found or (None, "")
             if descriptors is None:
                 photos = [place.path for place in dataset.database]
                 descriptors = describe(model, photos, progress=advance)
@@ -105,6 +114,16 @@ class DescriptorStore:
                 self._jobs.pop(identity, None)
         finally:
             job.finished.set()
+
+    def _opened(self, key: str, dataset: Dataset, model: VPRModel) -> tuple[Descriptors, str] | None:
+        if key not in self._attached:
+            return None
+        try:
+            return self._attached[key](model), "opened pack"
+        except IndexMismatchError:
+            if all(place.path.is_file() for place in dataset.database):
+                return None  # the photos are here, so this model can describe them itself
+            raise
 
     def _stored(self, dataset: Dataset, model: VPRModel) -> tuple[Descriptors, str] | None:
         if model.weights is None:

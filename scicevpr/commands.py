@@ -6,26 +6,28 @@ Results go to standard output, progress and notes to standard error.
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, replace
+import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from rich import box
 from rich.table import Table
 
-from scicevpr.config import VARIANTS, Preprocessing, assets_folder
-from scicevpr.describe import Descriptors, Grouping
+from scicevpr.commands_models import (
+    chosen_grouping,
+    chosen_preprocessing,
+    load_models,
+    prepare_machine,
+    reading_options,
+)
+from scicevpr.config import VARIANTS, assets_folder
+from scicevpr.describe import Descriptors
 from scicevpr.describe import describe as describe_photos
-from scicevpr.errors import DatasetError, UsageError
-from scicevpr.evaluation.baselines import BASELINES
-from scicevpr.evaluation.benchmark import evaluate as evaluate_model
-from scicevpr.evaluation.benchmark import evaluate_baseline
-from scicevpr.evaluation.results import write_predictions
+from scicevpr.errors import UsageError
 from scicevpr.models.checkpoint_io import read_metadata
 from scicevpr.models.model import VPRModel
-from scicevpr.models.weights import bundled_weights, load_model
+from scicevpr.models.weights import bundled_weights
 from scicevpr.places import (
     Dataset,
     Place,
@@ -37,62 +39,18 @@ from scicevpr.places import (
     read_folders,
     save_descriptors,
 )
-from scicevpr.retrieval import PCA, ExactIndex, list_matches
-from scicevpr.retrieval.pca import MAX_PHOTOS
+from scicevpr.retrieval import ExactIndex, list_matches
+from scicevpr.row_store import scratch_folder
 from scicevpr.terminal import (
     Step,
+    check_outputs,
     open_console,
     print_line,
     short,
-    show_evaluation,
     show_matches,
     show_progress,
     write_json,
 )
-
-
-def evaluate(arguments: argparse.Namespace) -> int:
-    """Score models and baselines on a data set."""
-    check_outputs(arguments.json)
-    dataset = read_data(arguments)
-    if arguments.shuffle_queries is not None:
-        dataset = dataset.shuffle_queries(arguments.shuffle_queries)
-    if (arguments.pca_dim is None) != (arguments.pca_folder is None):
-        raise UsageError("--pca-dim and --pca-folder belong together: the PCA is fitted on the photos of that folder.")
-    rounding = "float32" if arguments.utm_rounding == "published" else "float64"
-    scoring = {"ns": arguments.recall_values, "radius": arguments.radius, "rounding": rounding}
-    models = load_models(arguments, ("scicevpr-t", "cricavpr-t"))
-    console = open_console()
-    results = []
-    for title, model in models:
-        with show_progress(title) as step:
-            result = evaluate_model(
-                model,
-                dataset,
-                database_grouping=_grouping(arguments.grouping),
-                query_grouping=_grouping(arguments.query_grouping),
-                batch_size=arguments.batch_size,
-                preprocessing=chosen_preprocessing(model, arguments),
-                pca=_pca(model, arguments, step) if arguments.pca_dim else None,
-                progress=step,
-                **scoring,
-            )
-        results.append(replace(result, title=title))
-        show_evaluation(console, results[-1])
-    for name in BASELINES if arguments.baselines else ():
-        with show_progress(BASELINES[name].title) as step:
-            results.append(evaluate_baseline(name, dataset, progress=step, **scoring))
-        show_evaluation(console, results[-1])
-    for note in results[0].dataset.notes:
-        open_console(stderr=True).print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
-    if arguments.save_predictions:
-        for result in results:
-            path = write_predictions(result, arguments.save_predictions)
-            print_line(console, f"Predictions of {result.title}: {path}")
-    if arguments.json:
-        write_json(arguments.json, {"results": [result.to_json() for result in results]})
-        print_line(console, f"All results: {arguments.json}")
-    return 0
 
 
 def search(arguments: argparse.Namespace) -> int:
@@ -142,9 +100,9 @@ def describe(arguments: argparse.Namespace) -> int:
         names += [path.relative_to(source).as_posix() if source.is_dir() else str(path) for path in photos]
     [(title, model)] = load_models(arguments, ())
     with show_progress(title) as step:
-        described = _descriptors(model, paths, arguments, step, "photos")
+        out = output if output.suffix == ".npy" else None
+        described = _descriptors(model, paths, arguments, step, "photos", out)
     if output.suffix == ".npy":
-        np.save(output, described.values)
         write_json(output.with_name(output.name + ".json"), {"protocol": described.protocol(), "names": names})
     else:
         save_descriptors(output, described, names)
@@ -158,7 +116,7 @@ def verify(arguments: argparse.Namespace) -> int:
     """Check the installation against reference vectors; 1 when anything misses."""
     from scicevpr.verify import verify_folder
 
-    _machine(arguments)
+    prepare_machine(arguments)
     with show_progress("Verify") as step:
         checks = verify_folder(
             arguments.folder,
@@ -195,80 +153,80 @@ def models(arguments: argparse.Namespace) -> int:
 
 def read_data(arguments: argparse.Namespace) -> Dataset:
     """The data set that the options name; the bundled city where they name none."""
-    labels = not arguments.no_labels
+    folder, answers = _dataset_folder(arguments), answers_asked(arguments)
     if arguments.database or arguments.queries:
-        if arguments.dataset or not (arguments.database and arguments.queries):
+        if folder or not (arguments.database and arguments.queries):
             raise UsageError("Give either --dataset, or both --database and --queries.")
-        return read_folders(arguments.database, arguments.queries, labels)
-    if arguments.dataset:
-        return read_dataset(arguments.dataset, arguments.split, queries=arguments.query_folder, labels=labels)
-    return replace(bundled_city(), use_labels=labels)
+        return read_folders(arguments.database, arguments.queries, benchmark=arguments.benchmark, **answers)
+    if folder:
+        return read_dataset(folder, **layout_asked(arguments), **answers)
+    return bundled_city(**answers)
 
 
 def read_database(arguments: argparse.Namespace) -> tuple[Place, ...]:
     """The database photos that the options name, without need of queries."""
+    folder = _dataset_folder(arguments)
     if arguments.database:
-        if arguments.dataset:
+        if folder:
             raise UsageError("Give either --dataset or --database.")
         return tuple(parse_name(path) for path in list_photos(arguments.database))
-    if arguments.dataset:
-        return read_dataset(arguments.dataset, arguments.split, queries=arguments.query_folder, labels=False).database
+    if folder:
+        return read_dataset(folder, **{**layout_asked(arguments), "queries": None}, labels=False).database
     return bundled_city().database
 
 
-def _machine(arguments: argparse.Namespace) -> None:
-    """Threads, and a device that is really there."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    try:
-        torch.empty(1, device=arguments.device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"The device {arguments.device!r} cannot be used ({reason}). Try --device cpu.") from error
+def layout_asked(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `read_dataset` that say how a folder is read."""
+    return {
+        "split": arguments.split,
+        "queries": arguments.query_folder,
+        "layout": arguments.layout,
+        "benchmark": arguments.benchmark,
+        "images": arguments.image_root,
+    }
 
 
-def load_models(arguments: argparse.Namespace, default: tuple[str, ...]) -> list[tuple[str, VPRModel]]:
-    """Titles and models. A title names the file where the weights are not the bundled ones."""
-    _machine(arguments)
-    chosen = arguments.model or default
-    loaded = []
-    for name in (chosen,) if isinstance(chosen, str) else chosen:
-        torch.manual_seed(arguments.seed)  # only random weights feel it
-        bundled = name.lower() in VARIANTS
-        model = load_model(
-            name,
-            variant=None if bundled else arguments.variant,
-            device=arguments.device,
-            dtype=getattr(torch, arguments.dtype),
-            allow_untrained=arguments.allow_untrained,
-        )
-        title = model.variant.title if bundled else f"{model.variant.title} ({name})"
-        loaded.append((title, model))
-    return loaded
+def answers_asked(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `read_dataset` and `read_folders` that say what is right."""
+    return {
+        "labels": not arguments.no_labels,
+        "ground_truth": arguments.ground_truth,
+        "frames": arguments.frames,
+        "same_name": arguments.same_name,
+        "positions": arguments.positions,
+        "query_list": arguments.query_list,
+    }
 
 
-def chosen_preprocessing(model: VPRModel, arguments: argparse.Namespace) -> Preprocessing:
-    """The variant's preprocessing with the options' changes."""
-    chosen = model.variant.preprocessing
-    if arguments.resize:
-        chosen = replace(chosen, size=tuple(arguments.resize))
-    return chosen if arguments.antialias is None else replace(chosen, antialias=arguments.antialias)
-
-
-def _grouping(text: str | None) -> Grouping | None:
-    return Grouping.parse(text) if text else None
+def _dataset_folder(arguments: argparse.Namespace) -> Path | None:
+    """--dataset, or what the published codes call --eval_datasets_folder and --eval_dataset_name."""
+    name = arguments.eval_dataset_name
+    if name is None:
+        if arguments.eval_datasets_folder:
+            raise UsageError("--eval_datasets_folder needs --eval_dataset_name: which of its folders?")
+        return arguments.dataset
+    if arguments.dataset:
+        raise UsageError("Give either --dataset or --eval_dataset_name.")
+    parent = arguments.eval_datasets_folder or os.environ.get("DATASETS_FOLDER")
+    if not parent:
+        raise UsageError(f"Where is {name}? Give --eval_datasets_folder DIR or set DATASETS_FOLDER.")
+    return Path(parent) / name
 
 
 def _descriptors(
-    model: VPRModel, paths: list[Path], arguments: argparse.Namespace, step: Step, stage: str
+    model: VPRModel, paths: list[Path], arguments: argparse.Namespace, step: Step, stage: str, out: Path | None = None
 ) -> Descriptors:
+    reading = reading_options(arguments)
+    room = (4 * len(paths) * model.variant.descriptor_dim, reading.pop("memory_limit"), reading.pop("storage"))
     return describe_photos(
         model,
         paths,
-        batch_size=arguments.batch_size,
-        grouping=_grouping(arguments.grouping),
+        grouping=chosen_grouping(model, arguments),
         preprocessing=chosen_preprocessing(model, arguments),
+        out=out,
+        scratch=None if out else scratch_folder(*room),
         progress=lambda done, total: step(stage, done, total),
+        **reading,
     )
 
 
@@ -278,35 +236,9 @@ def stored_descriptors(
     """The bundled descriptors, where they are what would be computed now."""
     names = [place.name for place in database]
     packs = assets_folder() / "descriptors"
-    return find_descriptors(packs, model, names, _grouping(arguments.grouping), chosen_preprocessing(model, arguments))
-
-
-def _pca(model: VPRModel, arguments: argparse.Namespace, step: Step) -> PCA:
-    """Fit on at most 2^14 photos of the folder, drawn with the seed."""
-    photos = list_photos(arguments.pca_folder)
-    if len(photos) > MAX_PHOTOS:
-        rows = np.random.default_rng(arguments.seed).choice(len(photos), MAX_PHOTOS, replace=False)
-        photos = [photos[row] for row in np.sort(rows)]
-    described = _descriptors(model, photos, arguments, step, "PCA photos")
-    return PCA.fit(
-        described.values,
-        arguments.pca_dim,
-        seed=arguments.seed,
-        fingerprint=described.fingerprint,
-        weights=described.weights,
+    return find_descriptors(
+        packs, model, names, chosen_grouping(model, arguments), chosen_preprocessing(model, arguments)
     )
-
-
-def check_outputs(path: Path | None) -> None:
-    """Say before the work, not after it, that a result cannot be written."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; a file name is needed.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatasetError(f"The folder {path.parent} cannot be made ({error.strerror}).") from error
 
 
 def _match_json(match: Any) -> dict[str, Any]:

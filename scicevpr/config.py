@@ -121,6 +121,8 @@ _SIZES = {
 }
 _OWN = "trained from scratch by this project on ProCity; not official"
 _NONE_PUBLISHED = "no official weights are published; train with the bundled package or load a checkpoint by path"
+_NONE_AT_THIS_SIZE = "no weights are published at this size; train with the bundled package"
+_CRICAVPR_RELEASE = "CricaVPR.pth, release v1.0 of github.com/Lu-Feng/CricaVPR (MIT)"
 
 
 def _variants() -> dict[str, Variant]:
@@ -128,15 +130,15 @@ def _variants() -> dict[str, Variant]:
     families = (
         ("scicevpr", "SciceVPR", 4, 2, 1, "TSBL"),
         ("super-cricavpr", "Super-CricaVPR", 4, 2, 2, "TSBL"),
-        ("cricavpr", "CricaVPR", 0, 0, 2, "TB"),
+        ("cricavpr", "CricaVPR", 0, 0, 2, "TSBL"),
     )
     for family, title, tap_count, mixers, layers, sizes in families:
         for size in sizes:
             base = _SIZES[size]
             adapters = family == "cricavpr"
             note = _OWN if size == "T" else _NONE_PUBLISHED
-            if family == "cricavpr" and size == "B":
-                note = "CricaVPR.pth, release v1.0 of github.com/Lu-Feng/CricaVPR (MIT); load it by path"
+            if family == "cricavpr" and size != "T":
+                note = _CRICAVPR_RELEASE if size == "B" else _NONE_AT_THIS_SIZE
             name = f"{family}-{size.lower()}"
             table[name] = Variant(
                 name=name,
@@ -173,3 +175,8 @@ def assets_folder() -> Path:
     """Folder with the bundled weights and the bundled city: ``$SCICEVPR_ASSETS`` or ``assets/`` of this checkout."""
     override = os.environ.get("SCICEVPR_ASSETS")
     return Path(override).expanduser() if override else Path(__file__).resolve().parent.parent / "assets"
+
+
+def bundled_path(variant: Variant) -> Path:
+    """Where the bundled weights of a variant lie, if there are any."""
+    return assets_folder() / "weights" / f"{variant.name}.safetensors"

@@ -5,89 +5,45 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scicevpr.config import Preprocessing, Variant
+from scicevpr.config import Preprocessing
 from scicevpr.errors import UsageError, WeightsError
+from scicevpr.grouping import DEFAULT_SEQUENTIAL, Grouping, default_grouping
 from scicevpr.models.model import VPRModel
-from scicevpr.preprocessing import prepare
+from scicevpr.photo_batches import DEFAULT_WORKERS, photo_batches
+from scicevpr.preprocessing import VIEWS, prepare
+from scicevpr.row_store import RowStore
 
-DEFAULT_SEQUENTIAL = 16
-"""CricaVPR's published evaluation: database and queries in file order, 16 photos a batch."""
-
-
-@dataclass(frozen=True)
-class Grouping:
-    """Which photos share a batch: every photo alone, runs of ``size`` in the given order, or an explicit list."""
-
-    kind: str
-    size: int | None = None
-    groups: tuple[tuple[int, ...], ...] | None = None
-
-    @classmethod
-    def alone(cls) -> Grouping:
-        """Every photo in a batch of its own."""
-        return cls("alone")
-
-    @classmethod
-    def sequential(cls, size: int) -> Grouping:
-        """Runs of ``size`` photos in the given order; the last run may be shorter."""
-        if size < 1:
-            raise UsageError(f"A sequential grouping needs at least 1 photo a batch, not {size}.")
-        return cls("sequential", size=size)
-
-    @classmethod
-    def explicit(cls, groups: Sequence[Sequence[int]]) -> Grouping:
-        """The given groups of photo indices; together they must hold every photo once."""
-        return cls("groups", groups=tuple(tuple(int(i) for i in group) for group in groups))
-
-    @classmethod
-    def parse(cls, text: str) -> Grouping:
-        """Read ``"alone"``, ``"sequential 16"``, ``"sequential:16"`` or ``"sequential"`` (16)."""
-        words = text.replace(":", " ").split()
-        if words == ["alone"]:
-            return cls.alone()
-        if words and words[0] == "sequential" and len(words) <= 2:
-            size = words[1] if len(words) == 2 else str(DEFAULT_SEQUENTIAL)
-            if size.isdigit():
-                return cls.sequential(int(size))
-        raise UsageError(f"Grouping {text!r} is not understood. Write 'alone' or 'sequential:16'.")
-
-    @property
-    def label(self) -> str:
-        """Protocol words, e.g. ``"sequential 16"``."""
-        if self.kind == "sequential":
-            return f"sequential {self.size}"
-        return f"{len(self.groups)} explicit groups" if self.kind == "groups" else self.kind
-
-    def split(self, count: int) -> list[tuple[int, ...]]:
-        """Return the groups of ``count`` photos as index tuples.
-
-        Raises:
-            UsageError: an explicit list leaves a photo out, names one twice or one that is not there.
-        """
-        if self.kind == "alone":
-            return [(i,) for i in range(count)]
-        if self.kind == "sequential":
-            return [tuple(range(i, min(i + self.size, count))) for i in range(0, count, self.size)]
-        members = sorted(i for group in self.groups for i in group)
-        if members != list(range(count)):
-            raise UsageError(
-                f"The explicit groups hold photos {members[:8]}{'…' if len(members) > 8 else ''}, but every photo "
-                f"0..{count - 1} must be in exactly one group."
-            )
-        return [group for group in self.groups if group]
+__all__ = [
+    "DEFAULT_SEQUENTIAL",
+    "Descriptors",
+    "Grouping",
+    "default_grouping",
+    "describe",
+    "encode",
+    "encode_groups",
+    "evaluating",
+    "region_vectors",
+    "require_inside",
+    "require_weights",
+]
 
 
 @dataclass(frozen=True)
 class Descriptors:
-    """Descriptors [N, D] float32 (unit rows) and the protocol under which they were made."""
+    """Descriptors [N, D] (unit rows) and the protocol under which they were made.
+
+    values: float32 in memory, or a read-only memory map of a file (float32 or float16). facts: what the protocol adds
+    for a model that is not this project's (see :class:`scicevpr.foreign.ForeignVariant`).
+    """
 
     values: np.ndarray
     variant: str
@@ -99,6 +55,7 @@ class Descriptors:
     device: str
     dtype: str
     seconds: float
+    facts: dict[str, str] = field(default_factory=dict)
 
     def protocol(self) -> dict[str, str]:
         """The protocol as words, in the order in which it is printed."""
@@ -110,16 +67,12 @@ class Descriptors:
             "grouping": self.grouping,
             "dtype": self.dtype,
             "device": self.device,
+            **self.facts,
         }
 
     def protocol_line(self) -> str:
         """One printable line."""
         return " · ".join(f"{key} {value}" for key, value in self.protocol().items())
-
-
-def default_grouping(variant: Variant) -> Grouping | None:
-    """The published "sequential 16" where a descriptor depends on its batch; None where grouping cannot matter."""
-    return Grouping.sequential(DEFAULT_SEQUENTIAL) if variant.cross_image else None
 
 
 def require_weights(model: VPRModel) -> tuple[str, bool]:
@@ -132,6 +85,15 @@ def require_weights(model: VPRModel) -> tuple[str, bool]:
         f"{model.variant.title} has no weights loaded, so its descriptors would mean nothing. Load weights with "
         "scicevpr.models.weights.load_model, or set model.allow_untrained = True to describe with random weights."
     )
+
+
+def require_inside(model: VPRModel) -> None:
+    """UsageError unless a model is this project's: of other people's models only the descriptors are known."""
+    if not isinstance(model, VPRModel):
+        raise UsageError(
+            f"{model.variant.title} is not one of this project's models, so only its descriptors are known and nothing "
+            "of its inside. Explanations, region vectors and stability experiments need one of them, e.g. scicevpr-t."
+        )
 
 
 @contextmanager
@@ -153,8 +115,13 @@ def describe(
     batch_size: int = 16,
     grouping: Grouping | None = None,
     preprocessing: Preprocessing | None = None,
+    framing: str = "resize",
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
+    num_workers: int = DEFAULT_WORKERS,
+    out: Path | str | None = None,
+    out_dtype: str = "float32",
+    scratch: Path | str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Descriptors:
     """Describe photos.
@@ -162,53 +129,79 @@ def describe(
     Args:
         model: a loaded model. images: paths, PIL images or arrays (see :mod:`scicevpr.preprocessing`), or a prepared
             tensor [N, 3, H, W].
-        batch_size: photos per forward pass where that cannot change the result (SciceVPR, whose descriptors depend on
+        batch_size: views per forward pass where that cannot change the result (SciceVPR, whose descriptors depend on
             their own photo alone). With a named grouping the groups are the batches.
         grouping: which photos share a batch. Default: "sequential 16" for models whose descriptors depend on it,
             "independent" (batches of ``batch_size``) for SciceVPR.
-        preprocessing: replaces the variant's own. device, dtype: where and in which precision; default: where
-            the model is. progress: called with (photos done, photos in all).
+        preprocessing: replaces the variant's own. framing: how it views a photo ("resize", "central_crop" or
+            "five_crops", see `preprocessing.to_views`). Views of a photo share its batch and have a row each.
+        device, dtype: where and in which precision; default: where the model is.
+        num_workers: threads that decode photos ahead of the model (files only); the result does not depend on it.
+        out: write the rows straight into this .npy file, as ``out_dtype`` ("float32" or "float16"); ``values`` is then
+            a read-only memory map. scratch: the same with a nameless temporary file in this folder, which disappears
+            with the last use of ``values``.
+        progress: called with (photos done, photos in all).
 
     Returns:
-        :class:`Descriptors`, rows in the order of ``images``.
+        :class:`Descriptors`, rows in the order of ``images`` (V rows for each photo, V = VIEWS[framing]).
 
     Raises:
-        WeightsError: no weights are loaded. ImageError: a photo cannot be read. UsageError: an impossible grouping.
+        WeightsError: no weights are loaded. ImageError: a photo cannot be read. UsageError: an impossible grouping or
+        framing, or no room for the file.
     """
     sha, trained = require_weights(model)
     count = len(images)
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, not {batch_size}.")
+    if framing not in VIEWS:
+        raise UsageError(f"The framing {framing!r} is unknown; choose one of {', '.join(VIEWS)}.")
+    views = VIEWS[framing]
     grouping = grouping or default_grouping(model.variant)
-    groups = grouping.split(count) if grouping else Grouping.sequential(batch_size).split(count)
+    groups = (grouping or Grouping.sequential(max(1, batch_size // views))).split(count)
     preprocessing = preprocessing or model.variant.preprocessing
     weight = next(model.parameters())
     wanted = (torch.device(device or weight.device), dtype or weight.dtype)
     if wanted != (weight.device, weight.dtype):
         model = copy.deepcopy(model).to(*wanted)  # the caller's weights stay as they are
         weight = next(model.parameters())
-    values = np.empty((count, model.variant.descriptor_dim), dtype=np.float32)
     started, done = time.perf_counter(), 0
-    with evaluating(model), torch.inference_mode():
-        for group in groups:
-            rows = list(group)
-            batch = images[rows] if isinstance(images, Tensor) else prepare([images[i] for i in rows], preprocessing)
-            values[rows] = model(batch.to(weight.device, weight.dtype)).float().cpu().numpy()
-            done += len(rows)
+    shape = (count * views, model.variant.descriptor_dim)
+    batches = photo_batches(images, groups, preprocessing, framing, num_workers)
+    with (
+        evaluating(model),
+        torch.inference_mode(),
+        RowStore(shape, out_dtype if out else "float32", path=out, scratch=scratch) as store,
+        closing(batches),
+    ):
+        for group, batch in zip(groups, batches, strict=True):
+            rows = [photo * views + view for photo in group for view in range(views)]
+            store.write(rows, model(batch.to(weight.device, weight.dtype)).float().cpu().numpy())
+            done += len(group)
             if progress is not None:
                 progress(done, count)
+        values = store.finish()
     return Descriptors(
         values=values,
         variant=model.variant.name,
         fingerprint=model.variant.fingerprint,
         weights=sha,
         trained=trained,
-        grouping=grouping.label if grouping else "independent of the batch",
+        grouping=_grouping_label(grouping, views),
         preprocessing=asdict(preprocessing),
         device=str(weight.device),
         dtype=str(weight.dtype).removeprefix("torch."),
         seconds=time.perf_counter() - started,
+        facts=getattr(model.variant, "facts", {}),
     )
+
+
+def _grouping_label(grouping: Grouping | None, views: int) -> str:
+    if grouping is None:
+        return "independent of the batch"
+    if views == 1:
+        return grouping.label
+    together = f"{grouping.size * views} images a batch" if grouping.size else "all in its batch"
+    return f"{grouping.label}, {views} crops of each photo ({together})"
 
 
 def region_vectors(
@@ -222,8 +215,9 @@ def region_vectors(
     """What enters the encoder, [N, 14, C] float32: it depends on each photo alone, in every family.
 
     With :func:`encode` the descriptors of many batch compositions cost one pass through the backbone.
-    Arguments and errors as in :func:`describe`.
+    Arguments and errors as in :func:`describe`; UsageError for a model of other people.
     """
+    require_inside(model)
     require_weights(model)
     preprocessing = preprocessing or model.variant.preprocessing
     weight, parts = next(model.parameters()), []

@@ -37,6 +37,8 @@ TURNS = {
 }  # stored -> upright
 ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
+VIEWS = {"resize": 1, "central_crop": 1, "five_crops": 5}
+"""Framings by name, and how many views of a photo each gives."""
 
 Source = str | Path | Image.Image | np.ndarray | bytes | BinaryIO
 _header_lock = threading.Lock()  # silencing warnings is process-wide, so one thread at a time reads a header
@@ -65,9 +67,28 @@ def to_tensor(photo: Source, preprocessing: Preprocessing) -> torch.Tensor:
 
     Raises ImageError as open_photo does, UsageError for an interpolation other than bilinear or bicubic.
     """
+    return to_views(photo, preprocessing)[0]
+
+
+def to_views(photo: Source, preprocessing: Preprocessing, framing: str = "resize") -> torch.Tensor:
+    """Turn one photo into the views [V, 3, H, W] float32 that a framing takes of it; V is VIEWS[framing].
+
+    "resize": the whole photo, its aspect ratio not kept. "central_crop": scaled until it covers the size, then the
+    middle. "five_crops": the shorter side scaled to the smaller of the two sizes, then squares of that side: top left,
+    top right, bottom left, bottom right, middle. All are taken from the normalised tensor, as published.
+
+    Raises ImageError as open_photo does and for a photo too long and narrow to be cropped, UsageError for another
+    framing or interpolation.
+    """
     if preprocessing.interpolation not in ("bilinear", "bicubic"):
         raise UsageError(f"Interpolation {preprocessing.interpolation!r} is unknown; choose bilinear or bicubic.")
     pixels = np.asarray(open_photo(photo, preprocessing.max_pixels))
+    size = _scaled_size(pixels.shape[:2], preprocessing.size, framing)
+    if framing != "resize" and size[0] * size[1] > preprocessing.max_pixels:
+        raise ImageError(
+            f"{_name(photo)} is so long and narrow ({pixels.shape[1]}x{pixels.shape[0]} pixels) that it would have "
+            f"{size[1]}x{size[0]} before it is cropped. Use hard_resize, or leave it out."
+        )
     channels = []
     for index, (mean, std) in enumerate(zip(preprocessing.mean, preprocessing.std, strict=True)):
         # one channel at a time: a large photo needs a third of the memory, with the same result
@@ -75,20 +96,31 @@ def to_tensor(photo: Source, preprocessing: Preprocessing) -> torch.Tensor:
         channels.append(
             F.interpolate(
                 channel[None, None],
-                size=tuple(preprocessing.size),
+                size=size,
                 mode=preprocessing.interpolation,
                 align_corners=False,
                 antialias=preprocessing.antialias,
             )[0, 0]
         )
-    return torch.stack(channels)
+    scaled = torch.stack(channels)
+    if framing == "resize":
+        return scaled[None]
+    if framing == "central_crop":
+        return _middle(scaled, tuple(preprocessing.size))[None]
+    side = min(preprocessing.size)
+    first, last = slice(None, side), slice(-side, None)
+    corners = [scaled[:, rows, columns] for rows in (first, last) for columns in (first, last)]
+    return torch.stack([*corners, _middle(scaled, (side, side))])
 
 
-def prepare(sources: Sequence[Source], preprocessing: Preprocessing) -> torch.Tensor:
-    """Turn photos into a batch [N, 3, H, W] float32. UsageError when there are none, ImageError for a bad one."""
+def prepare(sources: Sequence[Source], preprocessing: Preprocessing, framing: str = "resize") -> torch.Tensor:
+    """Turn photos into a batch [N * V, 3, H, W] float32: the V views of the first photo, of the second, ...
+
+    Raises UsageError when there are none or for an unknown framing, ImageError for a bad photo.
+    """
     if len(sources) == 0:
         raise UsageError("No photos were given; at least one is needed.")
-    return torch.stack([to_tensor(source, preprocessing) for source in sources])
+    return torch.cat([to_views(source, preprocessing, framing) for source in sources])
 
 
 def to_display(tensor: torch.Tensor, preprocessing: Preprocessing) -> np.ndarray:
@@ -97,6 +129,25 @@ def to_display(tensor: torch.Tensor, preprocessing: Preprocessing) -> np.ndarray
     std = torch.tensor(preprocessing.std)[:, None, None]
     values = tensor.detach().float().cpu() * std + mean
     return (values.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+
+def _scaled_size(found: tuple[int, ...], size: Sequence[int], framing: str) -> tuple[int, int]:
+    """Rows and columns of a whole photo before a framing crops it."""
+    rows, columns = found
+    if framing == "resize":
+        return size[0], size[1]
+    if framing == "central_crop":
+        scale = max(size[0] / rows, size[1] / columns)
+        return max(size[0], int(rows * scale)), max(size[1], int(columns * scale))
+    if framing == "five_crops":
+        side, shorter = min(size), min(found)
+        return side * rows // shorter, side * columns // shorter
+    raise UsageError(f"The framing {framing!r} is unknown; choose one of {', '.join(VIEWS)}.")
+
+
+def _middle(tensor: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    top, left = (round((have - want) / 2) for have, want in zip(tensor.shape[1:], size, strict=True))
+    return tensor[:, top : top + size[0], left : left + size[1]]
 
 
 def _name(source: Any) -> str:

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scicevpr import __version__
+from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.results import Evaluation
 from scicevpr.retrieval import Match
 
@@ -25,7 +26,10 @@ Step = Callable[[str, int, int], None]  # (stage, photos done, photos in all)
 
 
 def show_evaluation(console: Console, result: Evaluation) -> None:
-    """A table of one model's scores, and the protocol below it."""
+    """A table of one model's scores, and the protocol below it.
+
+    "74.0 ±2.6": the interval reaches 2.6 away at most, "100.0 -3.7": only downwards; its limits stand in the files.
+    """
     if result.overall is None:
         print_line(console, f"{result.title}: predictions only (no labels).")
     else:
@@ -34,10 +38,12 @@ def show_evaluation(console: Console, result: Evaluation) -> None:
         for heading in ("queries", *(f"R@{n}" for n in result.ns), "MRR", *(f"F1@{n}" for n in result.ns)):
             table.add_column(heading, justify="right")
         for name, scores in (*result.conditions.items(), ("all", result.overall)):
-            recalls = [f"{value:.1f}" for value in scores.recalls.values()]
+            own = scores.intervals
+            recalls = [_with_reach(value, own and own.recalls[n], 1) for n, value in scores.recalls.items()]
             harmonic = [f"{value:.3f}" for value in scores.f1.values()]
+            mean_rank = _with_reach(scores.mrr, own and own.mrr, 3)
             style = "bold" if name == "all" else None
-            table.add_row(Text(name), str(scores.queries), *recalls, f"{scores.mrr:.3f}", *harmonic, style=style)
+            table.add_row(Text(name), str(scores.queries), *recalls, mean_rank, *harmonic, style=style)
         console.print(table)
     print_line(console, "Protocol: " + result.protocol_line())
     for note in result.notes:
@@ -90,6 +96,34 @@ def verdict(correct: bool | None) -> str:
 def short(value: float | None) -> str:
     """A small number with two digits, or nothing."""
     return "" if value is None else f"{value:.1e}"
+
+
+def _with_reach(value: float, limits: tuple[float, float] | None, digits: int) -> str:
+    if limits is None:
+        return f"{value:.{digits}f}"
+    down, up = value - limits[0], limits[1] - value
+    sign = "±" if min(down, up) > 0 else "-" if down > up else "+"
+    return f"{value:.{digits}f} {sign}{max(down, up):.{digits}f}"
+
+
+def check_outputs(path: Path | None, folder: bool = False) -> None:
+    """Say before the work, not after it, that a result cannot be written.
+
+    Raises UsageError for a folder where a file is needed (or the other way round), DatasetError when the folder
+    cannot be made.
+    """
+    if path is None:
+        return
+    if not folder and path.is_dir():
+        raise UsageError(f"{path} is a folder; a file name is needed.")
+    if folder and path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file; the name of a folder is needed.")
+    try:
+        (path if folder else path.parent).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(
+            f"The folder {path if folder else path.parent} cannot be made ({error.strerror})."
+        ) from error
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -51,11 +51,14 @@ class StrongAugmentation(nn.Module):
 
 
 class PublishedAugmentation(nn.Module):
-    """The published recipe's RandAugment: [N, 3, h, w] uint8 -> [N, 3, pixels, pixels] normalised."""
+    """The published recipe's RandAugment: [N, 3, h, w] uint8 -> [N, 3, rows, columns] normalised.
 
-    def __init__(self, pixels: int, operations: int = 3, magnitude: int = 9) -> None:
+    ``pixels``: (rows, columns), or one number for both.
+    """
+
+    def __init__(self, pixels: int | tuple[int, int], operations: int = 3, magnitude: int = 9) -> None:
         super().__init__()
-        self.resize = K.Resize((pixels, pixels), antialias=True)
+        self.resize = K.Resize((pixels, pixels) if isinstance(pixels, int) else pixels, antialias=True)
         self.random = RandAugment(n=operations, m=magnitude)
 
     @torch.no_grad()

@@ -54,13 +54,18 @@ def prepare_model(recipe: CrossImageRecipe, backbone: Path) -> VPRModel:
     """Build the variant on the pretrained backbone; freeze what the published recipe freezes."""
     model = build_model(recipe.variant)
     load_pretrained_backbone(model, backbone, fusion=not model.variant.class_token)
+    freeze_published(model)
+    return model
+
+
+def freeze_published(model: VPRModel) -> None:
+    """Freeze the backbone but for CricaVPR's adapters, which start as published."""
     freeze(model.backbone)
     for module in model.backbone.modules():
         if isinstance(module, MultiScaleAdapter):
             module.reset_for_training()
             for parameter in module.parameters():
                 parameter.requires_grad_(True)
-    return model
 
 
 def set_training(model: VPRModel) -> None:

@@ -31,14 +31,23 @@ from training.trainer import BestModel, Resumable, RunLog, freeze, halving, seed
 def build_pair(recipe: DistillRecipe, teacher_path: Path) -> tuple[VPRModel, VPRModel]:
     """Return (student, teacher): the student takes the teacher's backbone and convolution, both frozen."""
     student = build_model(recipe.variant)
-    teacher = build_model(student.variant.name.replace("scicevpr", "super-cricavpr"))
+    teacher = build_model(teacher_name(recipe.variant))
     teacher.load_state_dict(load_file(teacher_path))
-    freeze(teacher)
-    student.backbone.load_state_dict(teacher.backbone.state_dict())
-    student.fusion.conv.load_state_dict(teacher.fusion.conv.state_dict())
-    freeze(student.backbone)
-    freeze(student.fusion.conv)
+    inherit(student, teacher)
     return student, teacher
+
+
+def teacher_name(student: str) -> str:
+    """The variant that teaches a SciceVPR: the Super-CricaVPR of its size."""
+    return student.replace("scicevpr", "super-cricavpr")
+
+
+def inherit(student: VPRModel, teacher: VPRModel) -> None:
+    """Freeze the teacher, and give the student its backbone (one for both) and a frozen copy of its convolution."""
+    freeze(teacher)
+    student.backbone = teacher.backbone
+    student.fusion.conv.load_state_dict(teacher.fusion.conv.state_dict())
+    freeze(student.fusion.conv)
 
 
 def distillation_step(

@@ -22,6 +22,12 @@ from training.data import PhotoBank
 
 
 @torch.no_grad()
+def frozen_maps(model: VPRModel, x: Tensor) -> Tensor:
+    """Tapped maps as they enter the 1x1 convolution, final norm applied: [B, 3, H, W] -> [B, M*C, rows, columns]."""
+    return torch.cat(model.layer_maps(model.backbone(x, model.variant.taps)), dim=1)
+
+
+@torch.no_grad()
 def layer_map_views(
     model: VPRModel,
     bank: PhotoBank,
@@ -43,8 +49,7 @@ def layer_map_views(
         for start in range(0, len(bank), batch):
             x = augmentation(bank.photos[start : start + batch])
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                features = model.backbone(x, model.variant.taps)
-                maps = torch.cat(model.layer_maps(features), dim=1)
+                maps = frozen_maps(model, x)
             kept[view, start : start + batch] = maps.to(torch.bfloat16)
             if progress is not None:
                 progress(view * len(bank) + min(start + batch, len(bank)), views * len(bank))

@@ -94,7 +94,45 @@ class DistillRecipe:
     validate_every: int = 1
 
 
-R = TypeVar("R", PretrainRecipe, CrossImageRecipe, DistillRecipe)
+@dataclass(frozen=True)
+class FullSizeRecipe:
+    """Any of the three families on GSV-Cities, as published: 72 places x 4 photos of one city, RandAugment with 3
+    operations, Adam 1e-4 halved every 3 epochs, 10 epochs (SciceVPR: 1), best Recall@5 on validation.
+
+    ``chunk``: how many photos attend to each other in the cross-image encoder; the published runs split their 288
+    photos over 2 GPUs (144 each), while distilling over 4 (72). ``gather_negatives``: the loss compares all photos of
+    the batch, as published. ``repeat_batches``: every epoch has the same batches, as published. ``views``: 0 for fresh
+    augmentation every time; with a frozen backbone that many augmented views of a photo can be passed through it once
+    and kept. ``data``, ``backbone`` and ``teacher`` are hashes of where the run starts; ``validation`` names the set.
+    """
+
+    variant: str
+    seed: int = 0
+    pixels: tuple[int, int] = (224, 224)
+    places: int = 72
+    photos: int = 4
+    min_photos: int = 4
+    epochs: int = 10
+    lr: float = 1e-4
+    decay: float = 0.5
+    decay_epochs: int = 3
+    patience: int = 10
+    operations: int = 3
+    miner_epsilon: float = 0.1
+    gamma: float = 1.0
+    eta: float = 1.0
+    chunk: int = 144
+    gather_negatives: bool = True
+    repeat_batches: bool = False
+    precision: str = "none"
+    views: int = 0
+    data: str = ""
+    backbone: str = ""
+    teacher: str = ""
+    validation: str = "none"
+
+
+R = TypeVar("R", PretrainRecipe, CrossImageRecipe, DistillRecipe, FullSizeRecipe)
 
 
 def _parse(field_name: str, text: str, current: Any) -> Any:
@@ -102,6 +140,10 @@ def _parse(field_name: str, text: str, current: Any) -> Any:
         return tuple(Phase(*(int(n) for n in part.split("x"))) for part in text.split(","))
     if text == "none":
         return None
+    if isinstance(current, bool):
+        return {"true": True, "false": False}[text.lower()]
+    if isinstance(current, tuple):
+        return tuple(int(n) for n in text.split("x"))
     kind = int if current is None else type(current)
     return kind(text)
 
@@ -120,7 +162,7 @@ def override(recipe: R, assignments: list[str]) -> R:
             raise UsageError(f"{type(recipe).__name__} has no {name!r}. It has: {', '.join(names)}.")
         try:
             changes[name] = _parse(name, text, getattr(recipe, name))
-        except (TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):
             raise UsageError(f"{name}={text!r} is no valid value; the recipe has {getattr(recipe, name)!r}.") from None
     return replace(recipe, **changes)
 

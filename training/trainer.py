@@ -7,6 +7,7 @@ import csv
 import json
 import random
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ class RunLog:
         text, file = json.dumps(asdict(recipe), indent=2) + "\n", self.folder / "recipe.json"
         if (self.folder / STATE).exists() and file.exists() and file.read_text() != text:
             raise UsageError(
-                f"{self.folder} holds an unfinished run of another recipe. Give another --out or delete it."
+                f"{self.folder} holds an unfinished run of another recipe ({_differences(file.read_text(), text)}). "
+                "Give another --out or delete it."
             )
         file.write_text(text)
         self._started = time.perf_counter()
@@ -102,16 +104,23 @@ class RunLog:
             self._board.close()
 
 
+def _differences(there: str, here: str) -> str:
+    """What two recipes differ in: ``lr 0.0001 there, 0.0002 here``."""
+    old, new = json.loads(there), json.loads(here)
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return "; ".join(f"{name} {old.get(name)} there, {new.get(name)} here" for name in names) or "written differently"
+
+
 class Resumable:
     """Saves and restores all that a run needs to go on exactly where it was: parts, random numbers, step, log.
 
     Args:
         folder: the run folder.
-        generator: the one from which batches are drawn.
+        generator: the one from which batches are drawn; None where they do not come from a running generator.
         parts: whatever has ``state_dict`` and ``load_state_dict``: model, optimiser, schedule, averages.
     """
 
-    def __init__(self, folder: str | Path, generator: np.random.Generator, **parts: Any) -> None:
+    def __init__(self, folder: str | Path, generator: np.random.Generator | None, **parts: Any) -> None:
         self._file = Path(folder) / STATE
         self._generator = generator
         self._parts = parts
@@ -119,21 +128,28 @@ class Resumable:
     def save(self, step: int, epoch: int = 0) -> None:
         """Write the state after ``step`` steps and ``epoch`` whole epochs: a whole file or none."""
         state = {name: part.state_dict() for name, part in self._parts.items()}
-        numbers = {"torch": torch.get_rng_state(), "numpy": json.dumps(self._generator.bit_generator.state)}
+        numbers: dict[str, Any] = {"torch": torch.get_rng_state()}
+        if self._generator is not None:
+            numbers["numpy"] = json.dumps(self._generator.bit_generator.state)
         part_file = self._file.with_suffix(".part")
         torch.save({"step": step, "epoch": epoch, "parts": state, "random": numbers}, part_file)
         part_file.replace(self._file)
 
-    def restore(self, log: RunLog) -> tuple[int, int]:
-        """Load the saved state, if there is one, and take up the log; returns steps and epochs done (0, 0 if new)."""
+    def restore(self, log: RunLog | None) -> tuple[int, int]:
+        """Load the saved state, if there is one, and take up the log; returns steps and epochs done (0, 0 if new).
+
+        ``log`` is None in processes that keep none.
+        """
         if not self._file.exists():
             return 0, 0
-        saved = torch.load(self._file, weights_only=True)
+        saved = torch.load(self._file, map_location="cpu", weights_only=True)
         for name, part in self._parts.items():
             part.load_state_dict(saved["parts"][name])
         torch.set_rng_state(saved["random"]["torch"])
-        self._generator.bit_generator.state = json.loads(saved["random"]["numpy"])
-        log.go_on(saved["step"])
+        if self._generator is not None:
+            self._generator.bit_generator.state = json.loads(saved["random"]["numpy"])
+        if log is not None:
+            log.go_on(saved["step"])
         return int(saved["step"]), int(saved["epoch"])
 
 
@@ -147,34 +163,54 @@ def validation_recall(model: VPRModel, dataset: Dataset, ns: tuple[int, ...] = (
 
 
 class BestModel:
-    """Validates a model and keeps the best by Recall@1 (then Recall@5) as ``best.safetensors`` in its run folder.
+    """Validates a model and keeps the best as ``best.safetensors`` in its run folder.
 
-    The file's metadata name variant, architecture fingerprint, recipe, step and the Recall that made it the best.
+    Args:
+        by: the values of N whose Recall@N decides, the first one first.
+        write: called with (model, file, step, recalls) to write the best; default: the tensors, and as metadata
+            variant, architecture fingerprint, recipe, step and the Recall that made it the best.
     """
 
-    def __init__(self, dataset: Dataset, log: RunLog, recipe: Any) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        log: RunLog,
+        recipe: Any,
+        *,
+        by: tuple[int, ...] = (1, 5),
+        write: Callable[[VPRModel, Path, int, dict[int, float]], None] | None = None,
+    ) -> None:
         self._dataset = dataset
         self._log = log
         self._recipe = recipe
-        self._best = [-1.0, -1.0]
+        self._by = by
+        self._write = write or self._write_tensors
+        self._best = [-1.0] * len(by)
+        self.waited = 0
+        """How many validations in a row were no better than the best."""
 
-    def validate(self, model: VPRModel, step: int, epoch: int) -> None:
-        """Measure, log, and save the model if none was better so far."""
+    def validate(self, model: VPRModel, step: int, epoch: int) -> dict[int, float]:
+        """Measure, log, and save the model if none was better so far; returns its Recall@N."""
         recalls = validation_recall(model, self._dataset)
         self._log.write(step, epoch=epoch, **{f"val_recall_{n}": value for n, value in recalls.items()})
-        if [recalls[1], recalls[5]] > self._best:
-            self._best = [recalls[1], recalls[5]]
-            state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-            facts = run_facts(model.variant, self._recipe, step, recalls)
-            save_file(state, self._log.folder / "best.safetensors", facts)
+        found = [recalls[n] for n in self._by]
+        self.waited += 1
+        if found > self._best:
+            self._best, self.waited = found, 0
+            self._write(model, self._log.folder / "best.safetensors", step, recalls)
+        return recalls
 
-    def state_dict(self) -> dict[str, list[float]]:
+    def _write_tensors(self, model: VPRModel, file: Path, step: int, recalls: dict[int, float]) -> None:
+        state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        save_file(state, file, run_facts(model.variant, self._recipe, step, recalls))
+
+    def state_dict(self) -> dict[str, Any]:
         """What an interrupted run needs to know."""
-        return {"best": self._best}
+        return {"best": self._best, "waited": self.waited}
 
-    def load_state_dict(self, state: dict[str, list[float]]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take it up again."""
-        self._best = list(state["best"])
+        self._best, self.waited = list(state["best"]), state["waited"]
 
 
 def run_facts(variant: Any, recipe: Any, step: int, recalls: dict[int, float]) -> dict[str, str]:

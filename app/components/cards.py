@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from app.components.pictures import described, escape, picture, thumbnail
 from app.records import Answer, Hit
-from app.services import BASELINE, STABLE
+from app.rooms import BASELINE, STABLE, THIRD
 
 SUBTITLES = {
     STABLE: "looks at your photo alone: same answer in any company",
     BASELINE: "compares the photos of a batch: company can change its answer",
+    THIRD: "another model on the same database",
 }
 SIGNS = {True: ("right", "✓"), False: ("wrong", "✕"), None: ("neutral", "")}
 MOOD_SIGNS = {"right": "✓", "late": "↓", "wrong": "✕", "unknown": "?"}
@@ -55,6 +56,7 @@ def answer_html(answer: Answer) -> str:
     """A model's whole column."""
     mood, sentence = answer.verdict()
     cards = "".join(card_html(hit, answer.title) for hit in answer.hits)
+    searched = f" · searched in {answer.search_ms:.1f} ms" if answer.hits else ""
     photos = "1 photo" if answer.described == 1 else f"{answer.described} photos"
     untrained = "" if answer.trained else '<span class="pill pill--alarm">untrained weights</span>'
     return (
@@ -63,8 +65,7 @@ def answer_html(answer: Answer) -> str:
         f'<p class="verdict verdict--{mood}" role="status"><span class="verdict__sign" aria-hidden="true">'
         f"{MOOD_SIGNS[mood]}</span>{escape(sentence)}</p>"
         f'<ol class="cards">{cards}</ol>'
-        f'<p class="times">{photos} described in {answer.describe_ms:.0f} ms · '
-        f"searched in {answer.search_ms:.1f} ms</p>"
+        f'<p class="times">{photos} described in {answer.describe_ms:.0f} ms{searched}</p>'
         "</section>"
     )
 
@@ -91,7 +92,8 @@ def waiting_html(role: str, title: str) -> str:
 
 
 def protocol_html(answers: tuple[Answer, ...]) -> str:
-    """The protocol of both answers as a table: what agrees is written once."""
+    """The protocol of the answers as a table: what agrees is written once."""
+    answers = tuple(answer for answer in answers if answer.protocol)
     if not answers:
         return '<section class="protocol protocol--waiting">The protocol of the search will stand here.</section>'
     rows = []

@@ -84,11 +84,11 @@ def hint_html(text: str) -> str:
     return f'<p class="hint">{escape(text)}</p>'
 
 
-def legend_html(radius: float) -> str:
-    """What the frames mean."""
+def legend_html(rule: str) -> str:
+    """What the frames mean. rule: the data set's, such as "25 m"."""
     entries = (
-        ("right", "✓", f"right: at most {radius:.0f} m from your photo"),
-        ("wrong", "✕", "wrong: farther away"),
+        ("right", "✓", f"right: shows the place of your photo ({rule})"),
+        ("wrong", "✕", "wrong: shows another place"),
         ("neutral", "", "no verdict: your photo's position is unknown"),
         ("batch", "", "one batch: photos described together"),
     )

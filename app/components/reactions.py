@@ -11,7 +11,6 @@ from app.components.matrix import rewriting_html
 from app.components.pictures import described, escape, thumbnail
 from app.lab import PairFigure, Reaction
 from app.records import Hit
-from app.services import RADIUS
 from scicevpr.models.regions import region_boxes
 from scicevpr.places import Place
 
@@ -83,10 +82,10 @@ def pair_figure_html(figure: PairFigure) -> str:
     numbers = figure.statistics
     caption = (
         f"The same queries alone and in a batch of two (orange frame), with the photo at rank 1; green is right "
-        f"(within {RADIUS:.0f} m), red wrong. Database {figure.key}; cross-image models describe it in sequential "
-        f"batches of 2. The pairs were searched for: of {numbers['pairs']:.0f} random pairs {numbers['changed']:.1f} % "
-        f"change an answer of the baseline, {numbers['lost']:.1f} % turn a right one wrong. After Figure 1 of the "
-        "SciceVPR paper (arXiv 2502.20676)."
+        f"({figure.dataset.truth.label()}), red wrong. Database {figure.key}; cross-image models describe it in "
+        f"sequential batches of 2. The pairs were searched for: of {numbers['pairs']:.0f} random pairs "
+        f"{numbers['changed']:.1f} % change an answer of the baseline, {numbers['lost']:.1f} % turn a right one wrong. "
+        "After Figure 1 of the SciceVPR paper (arXiv 2502.20676)."
     )
     return f'<section class="pairs">{blocks}<p class="times">{escape(caption)}</p></section>'
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from app.components.header import legend_html, step_html
+from app.components.header import step_html
 from app.handlers import PARTS, FindHandlers
-from app.services import MAX_K, RADIUS, Services
+from app.services import MAX_K, Services
 
 COMPANY_CHOICES = [("alone", 0), ("+1", 1), ("+3", 3), ("+7", 7), ("+15", 15)]
 QUIET = {"api_visibility": "private", "preprocess": False}
@@ -22,13 +22,14 @@ class FindParts:
     photo: gr.Image
     database: gr.Dropdown
     examples: gr.Gallery
-    notice: gr.HTML
+    form: list
+    parts: list
 
 
 def build(services: Services, notice: gr.HTML) -> FindParts:
     """Lay out the tab inside the current gr.Tab. notice: the page's banners, renewed by every search."""
     handlers = FindHandlers(services)
-    _, strip_0, stable_0, baseline_0, map_0, protocol_0 = handlers.waiting_view()
+    _, strip_0, stable_0, baseline_0, third_0, map_0, protocol_0, legend_0 = handlers.waiting_view()
     with gr.Row(elem_id="find-form", equal_height=False):
         with gr.Column(scale=6, min_width=320):
             gr.HTML(step_html(1, "Pick an example"), elem_classes="step")
@@ -44,7 +45,7 @@ def build(services: Services, notice: gr.HTML) -> FindParts:
                 elem_id="examples",
                 elem_classes="examples",
             )
-            gr.HTML(legend_html(RADIUS), elem_id="legend")
+            legend = gr.HTML(legend_0, elem_id="legend")
         with gr.Column(scale=5, min_width=300):
             gr.HTML(step_html(None, "or bring your own photo"), elem_classes="step")
             photo = gr.Image(
@@ -86,6 +87,10 @@ def build(services: Services, notice: gr.HTML) -> FindParts:
     with gr.Row(elem_id="answers", equal_height=False):
         stable = gr.HTML(stable_0, elem_id="answer-stable", elem_classes="answer-box", min_height=420)
         baseline = gr.HTML(baseline_0, elem_id="answer-baseline", elem_classes="answer-box", min_height=420)
+        third = gr.HTML(
+            third_0["value"], visible=third_0["visible"], min_height=420, elem_id="answer-third",
+            elem_classes="answer-box",
+        )  # fmt: skip
     with gr.Row(elem_id="evidence", equal_height=False):
         with gr.Column(scale=6, min_width=320):
             gr.HTML(step_html(None, "Where query and matches lie"), elem_classes="step")
@@ -95,7 +100,8 @@ def build(services: Services, notice: gr.HTML) -> FindParts:
             protocol = gr.HTML(protocol_0, elem_id="protocol")
 
     by_name = {
-        "notice": notice, "strip": strip, "stable": stable, "baseline": baseline, "map": map_, "protocol": protocol,
+        "notice": notice, "strip": strip, "stable": stable, "baseline": baseline, "third": third, "map": map_,
+        "protocol": protocol, "legend": legend,
     }  # fmt: skip
     parts = [by_name[name] for name in PARTS]
     form = [photo, database, k, company, east, north]
@@ -115,7 +121,7 @@ def build(services: Services, notice: gr.HTML) -> FindParts:
         handlers.other_database, [database], [photo, examples, *parts], queue=False, show_progress="hidden", **QUIET
     )
     _endpoints(handlers, form)
-    return FindParts(photo, database, examples, notice)
+    return FindParts(photo, database, examples, form, parts)
 
 
 def _endpoints(handlers: FindHandlers, form: list) -> None:

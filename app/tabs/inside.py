@@ -11,10 +11,10 @@ from app.components.header import step_html
 from app.components.stage import step_choices, waiting_stage_html
 from app.inside import RANKS
 from app.inside_handlers import ATTENTION_CHOICES, FIRST_CELL, GRID, InsideHandlers
-from app.services import BASELINE, STABLE, TEACHER, Services
+from app.rooms import BASELINE, STABLE, TEACHER
+from app.services import Services
 from app.tabs.find import COMPANY_CHOICES, MODEL, QUIET
 from app.tabs.picker import photo_picker
-from scicevpr.config import get_variant
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
 FIRST_STEP = "layers"
@@ -22,9 +22,10 @@ FIRST_STEP = "layers"
 
 @dataclass(frozen=True)
 class InsideParts:
-    """The components that build_app may need: the photo, to take it over from another tab."""
+    """The components that build_app may need: photo and database, to take them over from another tab."""
 
     photo: gr.Image
+    database: gr.Dropdown
 
 
 def build(services: Services, notice: gr.HTML) -> InsideParts:
@@ -36,10 +37,8 @@ def build(services: Services, notice: gr.HTML) -> InsideParts:
         with gr.Column(scale=5, min_width=280, elem_id="inside-settings"):
             gr.HTML(step_html(2, "Choose model and match"), elem_classes="step")
             titles = {STABLE: "SciceVPR", TEACHER: "Super-CricaVPR", BASELINE: "CricaVPR"}
-            states = {state.role: state.name for state in services.model_states()}
             roles = [
-                (titles.get(role, get_variant(states[role]).title), role)
-                for role in (STABLE, TEACHER, BASELINE) if role in states
+                (title, role) for role, title in titles.items() if role in services.roles
             ]  # fmt: skip
             role = gr.Radio(
                 roles, value=STABLE, label="Model", elem_id="inside-model",
@@ -108,4 +107,4 @@ def build(services: Services, notice: gr.HTML) -> InsideParts:
     result, trigger = gr.JSON(visible=False), gr.Button(visible=False)
     asked = [photo, database, role, rank, company]
     trigger.click(handlers.api_explain, asked, result, api_name="explain", preprocess=False, **MODEL)
-    return InsideParts(photo)
+    return InsideParts(photo, database)

@@ -31,9 +31,10 @@ ORDERS = [("file order", "file"), ("shuffled", "shuffled"), ("grouped by place",
 
 @dataclass(frozen=True)
 class StabilityParts:
-    """The components that build_app may need: the photo, to take it over from another tab."""
+    """The components that build_app may need: photo and database, to take them over from another tab."""
 
     photo: gr.Image
+    database: gr.Dropdown
 
 
 def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> StabilityParts:
@@ -127,4 +128,4 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
     trigger.click(
         handlers.api_company, [photo, database, company], answer, api_name="company", preprocess=False, **MODEL
     )
-    return StabilityParts(photo)
+    return StabilityParts(photo, database)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +18,16 @@ from scicevpr.config import Preprocessing
 from scicevpr.describe import Descriptors, Grouping, describe
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.evaluation.baselines import BASELINES
+from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.evaluation.metrics import f1_at_n, mean_reciprocal_rank, recall_at_n
-from scicevpr.evaluation.results import Evaluation, Scores
+from scicevpr.evaluation.query_methods import MAJORITY_WEIGHT, QueryMethod, find_method, search_queries
+from scicevpr.evaluation.results import UNNAMED, Evaluation, Scores
 from scicevpr.models.model import VPRModel
+from scicevpr.photo_batches import DEFAULT_WORKERS
 from scicevpr.places import Dataset
 from scicevpr.retrieval import PCA, ExactIndex
+from scicevpr.retrieval.blocks import shape_of
+from scicevpr.row_store import MEMORY_LIMIT, scratch_folder
 
 DEFAULT_NS = (1, 5, 10, 100)
 Progress = Callable[[str, int, int], None]  # ("database" or "queries", photos done, photos in all)
@@ -33,6 +40,8 @@ def evaluate(
     ns: Sequence[int] = DEFAULT_NS,
     radius: float | None = None,
     rounding: str = "float64",
+    test_method: str = "hard_resize",
+    majority_weight: float = MAJORITY_WEIGHT,
     database_grouping: Grouping | None = None,
     query_grouping: Grouping | None = None,
     batch_size: int = 16,
@@ -42,49 +51,82 @@ def evaluate(
     database: Descriptors | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
+    num_workers: int = DEFAULT_WORKERS,
+    storage: Path | str | None = None,
+    memory_limit: int = MEMORY_LIMIT,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate a model on a data set.
 
     ns: the values of N; the largest is the length of each prediction list, and MRR looks no further. radius: metres
-    (default: the data set's own rule).
-    rounding: "float64", or "float32" as published. database_grouping, query_grouping: which photos share a batch
-    (queries follow the database unless given; None is the default of `describe`). preprocessing replaces the
-    variant's; antialias overrides that one option. database: database descriptors made before, with the same model.
-    progress is called with ("database" or "queries", photos done, photos in all).
+    (default: the data set's own rule). rounding: "float64", or "float32" as published.
+    test_method, majority_weight: how queries are viewed and their answers merged (see `query_methods`).
+    database_grouping, query_grouping: which photos share a batch (queries follow the database unless given; None is
+    how the model was published on this benchmark, see `published_grouping`). preprocessing replaces the variant's;
+    antialias overrides that one option. database: database descriptors made before, with the same model.
+    num_workers: threads that decode photos. memory_limit: bytes of descriptors kept in memory; more go to a nameless
+    temporary file in the folder `storage` (default: the system's temporary folder), which disappears with the last
+    use of the result. progress is called with ("database" or "queries", photos done, photos in all).
 
     Without labels only predictions are made. Raises the errors of `describe`, and IndexMismatchError when `database`
     or `pca` belong to another model.
     """
     started = time.perf_counter()
-    ns = _checked(ns)
+    ns, method = _checked(ns), find_method(test_method)
     preprocessing = preprocessing or model.variant.preprocessing
     if antialias is not None:
         preprocessing = replace(preprocessing, antialias=antialias)
     weights = model.weights.sha256 if model.weights is not None else "random"
     if pca is not None:
         pca.check_model(model.variant.fingerprint, weights)
-    options = {"batch_size": batch_size, "preprocessing": preprocessing, "device": device, "dtype": dtype}
-    if database is None:
-        paths = [place.path for place in dataset.database]
-        database = describe(model, paths, grouping=database_grouping, progress=_step(progress, "database"), **options)
-    elif (database.fingerprint, database.weights) != (model.variant.fingerprint, weights):
+    if database is not None and (database.fingerprint, database.weights) != (model.variant.fingerprint, weights):
         raise IndexMismatchError(
             f"The database descriptors come from {database.variant} (weights {database.weights}), not from "
             f"{model.variant.name} (weights {weights}). Describe the database with the model in use."
         )
-    paths = [place.path for place in dataset.queries]
-    grouping = query_grouping or database_grouping
-    queries = describe(model, paths, grouping=grouping, progress=_step(progress, "queries"), **options)
+    database_grouping = database_grouping or published_grouping(model.variant, dataset)
+    rows = len(dataset.queries) * method.views + (len(dataset.database) if database is None else 0)
+    options = {
+        "batch_size": batch_size,
+        "preprocessing": preprocessing,
+        "device": device,
+        "dtype": dtype,
+        "num_workers": num_workers,
+        "scratch": scratch_folder(4 * rows * model.variant.descriptor_dim, memory_limit, storage),
+    }
+    if database is None:
+        paths = [place.path for place in dataset.database]
+        database = describe(model, paths, grouping=database_grouping, progress=_step(progress, "database"), **options)
+    queries = describe(
+        model,
+        [place.path for place in dataset.queries],
+        grouping=_query_grouping(method, query_grouping, database_grouping),
+        framing=method.framing,
+        progress=_step(progress, "queries"),
+        **options,
+    )
     words = queries.protocol()
     words.pop("grouping")
     groupings = {"database grouping": database.grouping, "query grouping": queries.grouping}
     protocol = _insert_after(words, "resize", groupings)
     protocol["PCA"] = pca.label if pca else "none"
-    values = [pca.transform(part.values) if pca else part.values for part in (database, queries)]
-    result = score(model.variant.title, dataset, *values, ns=ns, radius=radius, rounding=rounding, protocol=protocol)
+    values = [database.values, queries.values]
+    if pca is not None:
+        size = 4 * pca.dimension * sum(map(len, values))
+        values = [pca.transform(part, scratch_folder(size, memory_limit, storage)) for part in values]
+    result = score(
+        model.variant.title,
+        dataset,
+        *values,
+        ns=ns,
+        radius=radius,
+        rounding=rounding,
+        test_method=method,
+        majority_weight=majority_weight,
+        protocol=protocol,
+    )
     notes = result.notes if database.trained and queries.trained else (*result.notes, "The weights are not trained.")
-    return replace(result, notes=notes, database=database, seconds=time.perf_counter() - started)
+    return replace(result, notes=notes, database=database, queries=queries, seconds=time.perf_counter() - started)
 
 
 def evaluate_baseline(
@@ -119,26 +161,31 @@ def evaluate_baseline(
 def score(
     title: str,
     dataset: Dataset,
-    database_values: np.ndarray,
-    query_values: np.ndarray,
+    database_values: Any,
+    query_values: Any,
     *,
     ns: Sequence[int] = DEFAULT_NS,
     radius: float | None = None,
     rounding: str = "float64",
+    test_method: str | QueryMethod = "hard_resize",
+    majority_weight: float = MAJORITY_WEIGHT,
     protocol: dict[str, str] | None = None,
 ) -> Evaluation:
-    """Search and score descriptors [D, C] and [Q, C] that were made elsewhere.
+    """Search and score descriptors [D, C] and [Q * V, C] that were made elsewhere; V is the test method's views.
 
-    Raises UsageError when the rows do not belong to the data set's photos.
+    Anything that gives rows when sliced will do (see `ExactIndex`). Raises UsageError when the rows do not belong to
+    the data set's photos.
     """
-    ns = _checked(ns)
-    counts, wanted = (len(database_values), len(query_values)), (len(dataset.database), len(dataset.queries))
-    if counts != wanted:
+    ns, method = _checked(ns), find_method(test_method)
+    wanted = (len(dataset.database), len(dataset.queries))
+    counts = (shape_of(database_values, "database descriptors")[0], shape_of(query_values, "query descriptors")[0])
+    if counts != (wanted[0], wanted[1] * method.views):
+        views = f" ({method.views} for each query by {method.name})" if method.views > 1 else ""
         raise UsageError(
             f"Descriptors of {counts[0]} database photos and {counts[1]} queries do not fit a data set of {wanted[0]} "
-            f"and {wanted[1]}."
+            f"and {wanted[1]}{views}."
         )
-    matches = ExactIndex(database_values).search(query_values, max(ns))
+    matches = search_queries(ExactIndex(database_values), query_values, max(ns), method, majority_weight)
     right = None
     if dataset.labelled:
         right = dataset.positives(radius, rounding)
@@ -147,6 +194,8 @@ def score(
     full["database"] = f"{wanted[0]} photos"
     full["queries"] = f"{wanted[1]} photos"
     full["query order"] = dataset.query_order
+    voting = f", weight {majority_weight:g}" if method.name == "maj_voting" else ""
+    full["test method"] = f"{method.name} ({method.words}{voting})"
     if right is not None:
         full["queries without positives"] = str(sum(len(rows) == 0 for rows in right))
         full["right within"] = dataset.truth.label(radius)
@@ -173,6 +222,17 @@ def _checked(ns: Sequence[int]) -> tuple[int, ...]:
     if not values or values[0] < 1:
         raise UsageError(f"The values of N must be at least 1, not {', '.join(map(str, ns)) or 'an empty list'}.")
     return values
+
+
+def _query_grouping(method: QueryMethod, own: Grouping | None, database: Grouping | None) -> Grouping | None:
+    if not method.alone:
+        return own or database
+    if own not in (None, Grouping.alone()):
+        raise UsageError(
+            f"{method.name} puts every query in a batch of its own, so the query grouping {own.label!r} contradicts "
+            "it. Leave one of the two out."
+        )
+    return Grouping.alone()
 
 
 def _step(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
@@ -208,5 +268,5 @@ def _by_condition(
     for condition in (*dataset.conditions, None):
         rows = [row for row, place in enumerate(dataset.queries) if place.condition == condition]
         if rows:
-            result[condition or "unnamed"] = _scores(predictions[rows], [right[row] for row in rows], ns)
+            result[condition or UNNAMED] = _scores(predictions[rows], [right[row] for row in rows], ns)
     return result

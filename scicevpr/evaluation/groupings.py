@@ -1,20 +1,33 @@
-"""Orders in which queries may reach a model, as groupings: in file order, shuffled, by place."""
+"""Orders in which photos may reach a model, as groupings: as published, in file order, shuffled, by place."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from scicevpr.describe import Grouping
+from scicevpr.config import Variant
+from scicevpr.describe import Grouping, default_grouping
 from scicevpr.errors import UsageError
 from scicevpr.places import Dataset, utm_array
+from scicevpr.places.catalogue import BENCHMARKS
 
 ORDERS = ("file", "shuffled", "place")
+
+
+def published_grouping(variant: Variant, dataset: Dataset) -> Grouping | None:
+    """How a model was published on a benchmark: in file order, 8 photos a batch on the Pittsburgh sets, 16 elsewhere.
+
+    None for a model whose descriptors do not depend on their batch.
+    """
+    benchmark = BENCHMARKS.get(dataset.benchmark)
+    if not variant.cross_image or benchmark is None:
+        return default_grouping(variant)
+    return Grouping.sequential(benchmark.cross_image_batch)
 
 
 def shuffled_groups(count: int, size: int, seed: int) -> Grouping:
     """Batches of ``size`` photos in a random order."""
     order = np.random.default_rng(seed).permutation(count)
-    return Grouping.explicit([order[i : i + size] for i in range(0, count, size)])
+    return Grouping.explicit([order[i : i + size] for i in range(0, count, size)], f"shuffled with seed {seed}, {size}")
 
 
 def place_groups(dataset: Dataset, size: int = 16) -> Grouping:
@@ -28,7 +41,7 @@ def place_groups(dataset: Dataset, size: int = 16) -> Grouping:
         chosen = [left[i] for i in np.argsort(distances, kind="stable")[:size]]
         groups.append(chosen)
         left = [row for row in left if row not in set(chosen)]
-    return Grouping.explicit(groups)
+    return Grouping.explicit(groups, f"by place {size}")
 
 
 def ordered_groups(dataset: Dataset, order: str, size: int, seed: int = 0) -> Grouping:

@@ -44,7 +44,7 @@ def f1_at_n(
     Precision divides by N even where the database holds fewer photos; recall divides by all positives of the query.
     Raises UsageError as recall_at_n does.
     """
-    hits = _hits(predictions, positives, ns)
+    hits = hit_matrix(predictions, positives, ns)
     totals = np.array([len(rows) for rows in positives], dtype=np.float64)
     scores = {}
     for n in ns:
@@ -54,8 +54,8 @@ def f1_at_n(
     return scores
 
 
-def _hits(predictions: np.ndarray, positives: Sequence[np.ndarray], ns: Sequence[int]) -> np.ndarray:
-    """[Q, K] bool: is this prediction a positive of its query?"""
+def hit_matrix(predictions: np.ndarray, positives: Sequence[np.ndarray], ns: Sequence[int]) -> np.ndarray:
+    """Is this prediction a positive of its query? [Q, K] bool. Raises UsageError as recall_at_n does."""
     rows = np.asarray(predictions)
     if rows.ndim != 2 or len(rows) == 0:
         raise UsageError(f"The predictions must have the shape [Q, K] with at least one query, not {list(rows.shape)}.")
@@ -71,5 +71,5 @@ def _hits(predictions: np.ndarray, positives: Sequence[np.ndarray], ns: Sequence
 
 def _first_hits(predictions: np.ndarray, positives: Sequence[np.ndarray], ns: Sequence[int]) -> np.ndarray:
     """[Q] column of the first positive; a value beyond every N where there is none."""
-    hits = _hits(predictions, positives, ns)
+    hits = hit_matrix(predictions, positives, ns)
     return np.where(hits.any(axis=1), hits.argmax(axis=1), hits.shape[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,29 +12,48 @@ from typing import Any
 import numpy as np
 
 from scicevpr.describe import Descriptors
-from scicevpr.places import Dataset
+from scicevpr.errors import UsageError
+from scicevpr.evaluation.metrics import hit_matrix
+from scicevpr.evaluation.uncertainty import (
+    DRAWS,
+    LEVEL,
+    UNITS,
+    Intervals,
+    places_by_position,
+    places_by_positives,
+    score_intervals,
+)
+from scicevpr.places import Dataset, utm_array
 from scicevpr.retrieval import Match, Matches, list_matches
+
+UNNAMED = "unnamed"
+"""What queries without a condition are called where others have one."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Results over some queries. recalls: N to percent. f1: N to 0..1. A query without positives counts as a miss."""
+    """Results over some queries. recalls: N to percent. f1: N to 0..1. A query without positives counts as a miss.
+
+    intervals: how far recalls and mrr are to be trusted, or None when they were not asked for.
+    """
 
     queries: int
     without_positives: int
     recalls: dict[int, float]
     mrr: float
     f1: dict[int, float]
+    intervals: Intervals | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers; the values of N become text keys."""
-        return {
+        """Plain numbers; the values of N become text keys. "intervals" is there only when they were asked for."""
+        content = {
             "queries": self.queries,
             "queries_without_positives": self.without_positives,
             "recall_percent": {str(n): value for n, value in self.recalls.items()},
             "mrr": self.mrr,
             "f1": {str(n): value for n, value in self.f1.items()},
         }
+        return content | ({"intervals": self.intervals.to_json()} if self.intervals else {})
 
 
 @dataclass(frozen=True)
@@ -41,8 +61,8 @@ class Evaluation:
     """Result of one model (or baseline) on one data set.
 
     overall is None and conditions empty for an unlabelled set. matches holds the predictions [Q, K], K = max(ns).
-    positives: database rows per query, or None. database: the database descriptors, to be used again (None for a
-    baseline). protocol: what the numbers depend on, in printing order.
+    positives: database rows per query, or None. database, queries: the descriptors, to be used again or written (None
+    for a baseline). protocol: what the numbers depend on, in printing order.
     """
 
     title: str
@@ -56,6 +76,7 @@ class Evaluation:
     protocol: dict[str, str]
     notes: tuple[str, ...] = ()
     database: Descriptors | None = None
+    queries: Descriptors | None = None
     seconds: float = 0.0
 
     @property
@@ -78,8 +99,75 @@ class Evaluation:
             judged.append([replace(match, correct=match.row in rows) for match in answer])
         return judged
 
+    def places(self) -> np.ndarray:
+        """Which queries show the same place: labels [Q], the same whatever the order of the queries.
+
+        By position within the radius, or by shared positives where the data set lists them. Raises UsageError for an
+        unlabelled set.
+        """
+        if self.positives is None:
+            raise UsageError("Without labels nobody knows which queries show the same place.")
+        order = np.argsort([query.path.as_posix() for query in self.dataset.queries], kind="stable")
+        if self.dataset.truth.listed is None:
+            found = places_by_position(utm_array(self.dataset.queries)[order], self.radius)
+        else:
+            found = places_by_positives([self.positives[row] for row in order])
+        labels = np.empty_like(found)
+        labels[order] = found
+        return labels
+
+    def with_intervals(
+        self, by: str = "place", *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0
+    ) -> Evaluation:
+        """The same result with bootstrap intervals for all queries and for every condition, and so in its protocol.
+
+        by: what is drawn, "place" (queries of one place together) or "query". An unlabelled result stays as it is.
+        """
+        if by not in UNITS:
+            raise UsageError(f"Intervals can be drawn by {' or by '.join(UNITS)}, not by {by!r}.")
+        if self.overall is None:
+            return self
+        hits = hit_matrix(self.predictions, self.positives, self.ns)
+        places = self.places() if by == "place" else None
+        options = {"level": level, "draws": draws, "seed": seed}
+
+        def with_its_own(scores: Scores, rows: np.ndarray) -> Scores:
+            labels = None if places is None else places[rows]
+            return replace(scores, intervals=score_intervals(hits[rows], self.ns, labels, **options))
+
+        named = np.array([query.condition or UNNAMED for query in self.dataset.queries])
+        overall = with_its_own(self.overall, np.arange(len(hits)))
+        words = overall.intervals.label if overall.intervals else f"none, there is only one {by}"
+        return replace(
+            self,
+            overall=overall,
+            conditions={
+                name: with_its_own(scores, np.flatnonzero(named == name)) for name, scores in self.conditions.items()
+            },
+            protocol={**self.protocol, "intervals": words},
+        )
+
+    def ground_truth(self) -> str | None:
+        """12 hex digits over the names of queries, database photos and positives, in any order; None without labels.
+
+        Two results can be compared query by query when this is the same.
+        """
+        if self.positives is None:
+            return None
+        root = self.dataset.root
+        database = [relative_name(place.path, root) for place in self.dataset.database]
+        lines = [
+            "\t".join([relative_name(query.path, root), *sorted(database[row] for row in rows)])
+            for query, rows in zip(self.dataset.queries, self.positives, strict=True)
+        ]
+        text = "\n".join([*sorted(lines), "", *sorted(database)])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
     def to_json(self, predictions: bool = True) -> dict[str, Any]:
-        """Everything as plain dicts, lists, numbers and text, ready for json.dump."""
+        """Everything as plain dicts, lists, numbers and text, ready for json.dump.
+
+        With predictions also what a comparison needs: `ground_truth`, and the condition and place of every query.
+        """
         content: dict[str, Any] = {
             "title": self.title,
             "protocol": dict(self.protocol),
@@ -89,16 +177,25 @@ class Evaluation:
             "seconds": self.seconds,
         }
         if predictions:
+            places = [None] * len(self.dataset.queries) if self.positives is None else self.places().tolist()
+            content["ground_truth"] = self.ground_truth()
             content["predictions"] = [
-                {"query": query, "matches": [_match_json(match, name) for match, name in answer]}
-                for query, answer in self._named_matches()
+                {
+                    "query": name,
+                    "condition": query.condition,
+                    "place": place,
+                    "matches": [_match_json(match, photo) for match, photo in answer],
+                }
+                for query, place, (name, answer) in zip(
+                    self.dataset.queries, places, self._named_matches(), strict=True
+                )
             ]
         return content
 
     def _named_matches(self) -> list[tuple[str, list[tuple[Match, str]]]]:
         root = self.dataset.root
         return [
-            (_relative(query.path, root), [(match, _relative(match.place.path, root)) for match in answer])
+            (relative_name(query.path, root), [(match, relative_name(match.place.path, root)) for match in answer])
             for query, answer in zip(self.dataset.queries, self.list_matches(), strict=True)
         ]
 
@@ -110,8 +207,7 @@ def write_predictions(evaluation: Evaluation, folder: Path | str) -> Path:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    words = re.findall(r"[a-z0-9.]+", evaluation.title.lower())
-    path = folder / f"{'-'.join(words)}.csv"
+    path = folder / f"{file_title(evaluation.title)}.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["query", "rank", "database", "similarity", "metres", "correct"])
@@ -121,6 +217,11 @@ def write_predictions(evaluation: Evaluation, folder: Path | str) -> Path:
                 correct = "" if match.correct is None else int(match.correct)
                 writer.writerow([query, match.rank, name, f"{match.similarity:.6f}", metres, correct])
     return path
+
+
+def file_title(title: str) -> str:
+    """A result's title as a file name: "SciceVPR-T (a/b.pth)" becomes "scicevpr-t-a-b.pth"."""
+    return "-".join(word.strip(".-") for word in re.findall(r"[a-z0-9.-]+", title.lower())) or "model"
 
 
 def _match_json(match: Match, name: str) -> dict[str, Any]:
@@ -133,5 +234,6 @@ def _match_json(match: Match, name: str) -> dict[str, Any]:
     }
 
 
-def _relative(path: Path, root: Path) -> str:
+def relative_name(path: Path, root: Path) -> str:
+    """A photo's path within its data set, with forward slashes; the whole path where it lies elsewhere."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()

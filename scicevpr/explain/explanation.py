@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from scicevpr.config import Preprocessing
-from scicevpr.describe import evaluating, require_weights
+from scicevpr.describe import evaluating, require_inside, require_weights
 from scicevpr.errors import UsageError
 from scicevpr.explain.backbone import attention_maps, shown_blocks
 from scicevpr.explain.catalogue import KINDS, View, views
@@ -60,10 +60,12 @@ class Explanation:
         preprocessing: replaces the variant's own.
 
     Raises:
-        WeightsError: no weights are loaded. ImageError: a photo cannot be read. UsageError: no photo.
+        WeightsError: no weights are loaded. ImageError: a photo cannot be read. UsageError: no photo, or a model of
+            other people, whose inside is not known.
     """
 
     def __init__(self, model: VPRModel, photos: Sequence[Any], preprocessing: Preprocessing | None = None) -> None:
+        require_inside(model)
         require_weights(model)
         if not photos:
             raise UsageError("There is no photo to explain.")

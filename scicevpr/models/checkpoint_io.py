@@ -122,10 +122,10 @@ def _kind_of(path: Path) -> str:
         )
     if text.startswith(b"version https://git-lfs"):
         raise WeightsError(f"{path} is a Git LFS pointer, not the weights. Run `git lfs pull` to fetch them.")
-    if head.startswith(b"PK\x03\x04") or head[0] == 0x80:
-        return "pickle"
     if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < SAFETENSORS_HEADER_LIMIT:
         return "safetensors"
+    if head.startswith(b"PK\x03\x04") or head[0] == 0x80:
+        return "pickle"
     raise WeightsError(
         f"{path} is not a weights file: it begins with {head[:12]!r}. "
         "Expected a .safetensors file or a PyTorch checkpoint (.pth, .pt, .ckpt)."

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from scicevpr.config import Variant, get_variant
@@ -17,12 +21,16 @@ from scicevpr.models.regions import GeM, Region, pool_class_token_and_map, pool_
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """Where a model's weights come from. ``sha256`` is 12 hex digits over all tensors with their names."""
+    """Where a model's weights come from. ``sha256`` is 12 hex digits over all tensors with their names.
+
+    ``facts``: what else their file records, such as command, seed and date.
+    """
 
     source: str
     sha256: str
     trained_on: str
     trained: bool
+    facts: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -53,11 +61,12 @@ class Trace:
     boxes: tuple[Region, ...]
 
 
-class VPRModel(nn.Module):
+class VPRModel(nn.Module, PyTorchModelHubMixin):
     """A visual place recognition model: [B, 3, H, W] normalised photos -> [B, 14*C] unit descriptors.
 
     ``weights`` is None until weights are loaded; :func:`scicevpr.describe.describe` refuses such a model unless
-    ``allow_untrained`` is set.
+    ``allow_untrained`` is set. ``save_pretrained(folder)`` writes model.safetensors, config.json and a model card, for
+    :meth:`from_pretrained` and :func:`scicevpr.models.weights.load_model`.
     """
 
     def __init__(self, variant: Variant) -> None:
@@ -127,6 +136,65 @@ class VPRModel(nn.Module):
             descriptor=F.normalize(encoded.flatten(1), dim=-1),
             boxes=region_boxes(features.grid),
         )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+    ) -> VPRModel:
+        """A model from a folder or a Hub repository ("org/name") that `save_pretrained` or `push_to_hub` wrote.
+
+        Raises WeightsError for another architecture, damaged tensors, and a download that fails.
+        """
+        from scicevpr.hub.pretrained import read_pretrained
+
+        model = read_pretrained(
+            pretrained_model_name_or_path, revision, local_files_only=local_files_only, token=token, cache=cache_dir
+        )
+        return model.to(device=device, dtype=dtype)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        endpoint: str | None = None,
+        commit_message: str = "Weights, configuration and model card",
+        branch: str | None = None,
+        create_pr: bool | None = None,
+        model_card_kwargs: Mapping[str, Any] | None = None,
+        config: Any = None,
+    ) -> str:
+        """Upload what `save_pretrained` writes to a model repository, made if it is missing.
+
+        model_card_kwargs: `results` and `licence` for the card (scicevpr.hub.card). config: not used; the mixin passes
+        it. Returns the commit's address. Raises WeightsError when the Hub cannot be reached or refuses.
+        """
+        from scicevpr.hub.pretrained import push
+
+        return push(
+            self, repo_id, private=private, token=token, endpoint=endpoint, commit_message=commit_message,
+            branch=branch, create_pr=create_pr, card=model_card_kwargs or {},
+        )  # fmt: skip
+
+    def generate_model_card(self, **about: Any) -> ModelCard:
+        """The model card as `save_pretrained` writes it; `about` as in :func:`scicevpr.hub.card.model_card`."""
+        from scicevpr.hub.card import model_card
+
+        return ModelCard(model_card(self, **about))
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        from scicevpr.hub.pretrained import write_pretrained
+
+        write_pretrained(self, save_directory)
 
 
 def build_model(variant: Variant | str) -> VPRModel:

@@ -165,7 +165,8 @@ def with_backbone(
 def weights_info(path: Path, metadata: Mapping[str, str], sha: str) -> WeightsInfo:
     """What is recorded about a file's weights."""
     trained = metadata.get("trained", "true").strip().lower() not in ("false", "no", "0")
-    return WeightsInfo(path.name, sha, trained_on=metadata.get("trained_on", NOT_RECORDED), trained=trained)
+    facts = tuple(sorted((k, v) for k, v in metadata.items() if k not in _RESERVED | {"trained", "trained_on"}))
+    return WeightsInfo(path.name, sha, metadata.get("trained_on", NOT_RECORDED), trained, facts)
 
 
 def _read_backbone_file(path: Path, variant: Variant) -> tuple[dict[str, Tensor], dict[str, str]]:

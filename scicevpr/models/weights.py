@@ -1,24 +1,20 @@
-"""Load weights: bundled ones by name, this project's files and published checkpoints by path."""
+"""Load weights: bundled ones by name, this project's files and published checkpoints from any source."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from scicevpr.config import VARIANTS, Variant, assets_folder, get_variant
+from scicevpr.config import VARIANTS, Variant, bundled_path, get_variant
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.models import layouts
 from scicevpr.models.checkpoint_io import read_checkpoint
-from scicevpr.models.key_check import (
-    KeyReport,
-    compare,
-    nearest_variant,
-    shapes_of,
-)
+from scicevpr.models.key_check import KeyReport, compare, nearest_variant, shapes_of
 from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.own_files import (
     NOT_RECORDED,
@@ -33,6 +29,9 @@ from scicevpr.models.own_files import (
     weights_info,
     with_backbone,
 )
+
+if TYPE_CHECKING:
+    from scicevpr.hub import Source
 
 __all__ = [
     "bundled_path",
@@ -53,43 +52,40 @@ def load_model(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     allow_untrained: bool = False,
+    download: bool = False,
+    local_files_only: bool = False,
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> VPRModel:
     """Load a model, in evaluation mode, with its `weights` filled in.
 
     Args:
-        name_or_path: a variant with bundled weights ("scicevpr-t"), or the path of a weights file: this project's
-            safetensors, or a published SciceVPR, Super-CricaVPR or CricaVPR checkpoint, of which nothing is run.
+        name_or_path: a variant ("scicevpr-t"), or a source of weights: a path, a web address, a Hub repository, a
+            registry name (all forms in scicevpr.hub.sources). Files are this project's safetensors, or published
+            SciceVPR, Super-CricaVPR or CricaVPR checkpoints, of which nothing is run. A variant's name always means
+            the variant, which takes, in this order, what SCICEVPR_WEIGHTS assigns to it (scicevpr.hub.environment),
+            its bundled weights, a single source in SCICEVPR_WEIGHTS that fits it, its authors' release if downloaded.
         variant: which variant the file is for; told from names and shapes if not given. A DINOv2 backbone needs it.
         device, dtype: where the model goes and in which precision.
-        allow_untrained: also return a model whose weights are random: all of them (no bundled weights for that name),
-            or all but a DINOv2 backbone. Its `weights` stays None and its `allow_untrained` is set.
+        allow_untrained: also return a model whose weights are random: all of them (no weights for that name), or all
+            but a DINOv2 backbone. Its `weights` stays None and its `allow_untrained` is set.
+        download: also get what a variant or a registry name stands for. Web addresses and Hub repositories are asked
+            for by naming them.
+        local_files_only, progress: as in `scicevpr.hub.fetch`.
 
     Raises:
         UsageError: no variant has that name.
-        WeightsError: no such file, an unsafe or damaged one, or one for another architecture (names what differs).
+        WeightsError: no such file, an unsafe or damaged one, or one for another architecture (names what differs); or
+            the download failed (see scicevpr.hub.fetch).
     """
-    name = str(name_or_path)
+    name, getting = str(name_or_path), _Getting(download, local_files_only, progress)
+    named = get_variant(variant) if variant is not None else None
     if name.lower() in VARIANTS:
-        named = get_variant(name)
-        if variant is not None and get_variant(variant) is not named:
+        if named not in (None, get_variant(name)):
             raise UsageError(f"{name} and variant={variant!r} contradict each other. Give one of them.")
-        path = bundled_path(named)
-        if not path.is_file():
-            return _untrained(named, allow_untrained).to(device=device, dtype=dtype)
+        model = _load_named(get_variant(name), allow_untrained, getting)
     else:
-        path = Path(name_or_path).expanduser()
-        named = get_variant(variant) if variant is not None else None
-        if not path.exists() and path.name == name and not path.suffix:
-            raise WeightsError(
-                f"{name!r} is neither a variant nor a file. Variants: {', '.join(VARIANTS)}. "
-                f"Bundled weights: {', '.join(bundled_weights()) or 'none'}."
-            )
-    return _load_file(path, named, allow_untrained).to(device=device, dtype=dtype)
-
-
-def bundled_path(variant: Variant) -> Path:
-    """Where the bundled weights of a variant lie, if there are any."""
-    return assets_folder() / "weights" / f"{variant.name}.safetensors"
+        model = _load_source(name_or_path, named, allow_untrained, getting)
+    return model.to(device=device, dtype=dtype)
 
 
 def bundled_weights() -> dict[str, Path]:
@@ -97,8 +93,18 @@ def bundled_weights() -> dict[str, Path]:
     return {name: bundled_path(variant) for name, variant in VARIANTS.items() if bundled_path(variant).is_file()}
 
 
-def load_backbone(model: VPRModel, path: str | Path) -> str:
+def load_backbone(
+    model: VPRModel,
+    source: str | Path,
+    *,
+    download: bool = False,
+    local_files_only: bool = False,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> str:
     """Fill a model's backbone from a file: DINOv2 (original, timm, transformers), or any model of this family.
+
+    `source`: as in `load_model`; of the registry's names, "dinov2-b" is any of "dinov2-b:timm", "dinov2-b:facebook" and
+    "dinov2-b:original" that is on this computer. `download`, `local_files_only`, `progress` as in `load_model` too.
 
     Strict over all backbone tensors but the adapters, which keep their values. A position embedding on another square
     grid than the variant's is taken as it is: the backbone resamples it, or uses it unchanged at the right size. The
@@ -106,7 +112,12 @@ def load_backbone(model: VPRModel, path: str | Path) -> str:
 
     Returns the hash of the loaded backbone (12 hex digits). Raises WeightsError like `load_model`.
     """
-    path, variant = Path(path).expanduser(), model.variant
+    path, _ = _located(source, _Getting(download, local_files_only, progress))
+    return _fill_backbone(model, path)
+
+
+def _fill_backbone(model: VPRModel, path: Path) -> str:
+    variant = model.variant
     what = f"the backbone of {variant.name}"
     own, layout, metadata, _ = _read(path)
     if metadata.get("kind") == "backbone":
@@ -148,6 +159,75 @@ def fill_model(
     return model
 
 
+@dataclass(frozen=True)
+class _Getting:
+    """What may be done to get weights that are not here."""
+
+    download: bool
+    local_files_only: bool
+    progress: Callable[[int, int | None], None] | None
+
+
+def _load_named(named: Variant, allow_untrained: bool, getting: _Getting) -> VPRModel:
+    from scicevpr.hub import Source, find_cached
+    from scicevpr.hub.environment import VARIABLE, assigned_weights
+    from scicevpr.hub.sources import entries_named
+
+    assigned, single = assigned_weights()
+    if named.name in assigned:
+        return _load_source(assigned[named.name], named, allow_untrained, getting)
+    if bundled_path(named).is_file():
+        return _load_file(bundled_path(named), named, allow_untrained)
+    note = ""
+    if single is not None:
+        model = _load_source(single, None, False, getting)
+        if model.variant is named:
+            return model
+        note = f" {VARIABLE} names {single}, which is for {model.variant.name}."
+    published = tuple(entry.place for entry in entries_named(named.name) if entry.kind != "bundled")
+    if published:
+        release = Source(named.name, published, registered=True)
+        if getting.download or find_cached(release):
+            return _load_source(release, named, allow_untrained, getting)
+        note += f" The published weights are not on this computer: get them with `scicevpr weights get {named.name}`."
+    return _untrained(named, allow_untrained, note)
+
+
+def _load_source(
+    source: str | Path | Source, named: Variant | None, allow_untrained: bool, getting: _Getting
+) -> VPRModel:
+    path, origin = _located(source, getting)
+    model = _load_file(path, named, allow_untrained)
+    if model.weights is not None:
+        model.weights = replace(model.weights, source=origin)
+    return model
+
+
+def _located(source: str | Path | Source, getting: _Getting) -> tuple[Path, str]:
+    """(The file of a source, how to call where it came from)."""
+    from scicevpr.hub import Source, fetch, find_cached, parse_source
+    from scicevpr.hub.sources import LocalFile, UrlFile, address, entries_named
+
+    if not isinstance(source, Source):
+        word, path = str(source), Path(source).expanduser()
+        if path.name == word and not path.suffix and not path.exists() and not entries_named(word):
+            raise WeightsError(
+                f"{word!r} is neither a variant nor a file. Variants: {', '.join(VARIANTS)}. "
+                f"Bundled weights: {', '.join(bundled_weights()) or 'none'}."
+            )
+    parsed = parse_source(source)
+    name, place = parsed.text, parsed.places[0]
+    if parsed.registered and not getting.download and not find_cached(parsed):
+        raise WeightsError(
+            f"The weights {name} ({address(place)}) are not on this computer. Get them with "
+            f"`scicevpr weights get {name}`."
+        )
+    path = fetch(parsed, local_files_only=getting.local_files_only, progress=getting.progress)
+    if parsed.registered or isinstance(place, LocalFile):
+        return path, path.name
+    return path, place.url.partition("?")[0] if isinstance(place, UrlFile) else name
+
+
 def _load_file(path: Path, named: Variant | None, allow_untrained: bool) -> VPRModel:
     own, layout, metadata, facts = _read(path)
     if metadata.get("kind") == "backbone" or layout in layouts.BACKBONE_ONLY:
@@ -157,7 +237,7 @@ def _load_file(path: Path, named: Variant | None, allow_untrained: bool) -> VPRM
                 "Load a whole checkpoint. To start training from this file, use load_backbone."
             )
         model = _untrained(named, allow_untrained)
-        load_backbone(model, path)
+        _fill_backbone(model, path)
         return model
     if metadata:
         named = variant_of(path, metadata, named)
@@ -185,11 +265,11 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str, dict[str, str], dict[str,
     return layouts.to_own(state, layout, str(path)), layout, metadata, facts
 
 
-def _untrained(variant: Variant, allowed: bool) -> VPRModel:
+def _untrained(variant: Variant, allowed: bool, note: str = "") -> VPRModel:
     if not allowed:
         raise WeightsError(
             f"No weights for {variant.name} come with the project ({variant.weights_note}). Bundled: "
-            f"{', '.join(bundled_weights()) or 'none'}. To use your own, give the path of a checkpoint."
+            f"{', '.join(bundled_weights()) or 'none'}.{note} To use your own, give the path of a checkpoint."
         )
     model = build_model(variant)
     model.allow_untrained = True

@@ -6,6 +6,9 @@ import argparse
 from pathlib import Path
 
 from scicevpr.parsers import options
+from scicevpr.parsers.familiar import familiar_options
+from scicevpr.parsers.outputs import output_options
+from scicevpr.parsers.scoring import scoring_options
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -27,29 +30,35 @@ def _evaluate(commands: argparse._SubParsersAction) -> None:
     options.data_options(parser)
     options.query_options(parser)
     options.model_options(parser, several="scicevpr-t and cricavpr-t")
+    options.storage_options(parser)
     parser.add_argument("--baselines", action="store_true", help="also measure HOG and a colour histogram")
-    parser.add_argument("--query-grouping", metavar="GROUPING", help="as --grouping, for the queries alone")
+    parser.add_argument(
+        "--test-method", "--test_method", default="hard_resize", metavar="NAME",
+        help="how queries are viewed: hard_resize (default), single_query, central_crop, five_crops, nearest_crop or "
+        "maj_voting; database photos are always resized whole",
+    )  # fmt: skip
+    parser.add_argument(
+        "--majority-weight", "--majority_weight", type=float, default=0.01, metavar="W",
+        help="how much a vote counts in maj_voting (default: 0.01)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--query-grouping", metavar="GROUPING",
+        help="as --grouping, for the queries alone; also place or place:16 (queries of one place together, as far as "
+        "16 allow: it uses the true positions)",
+    )  # fmt: skip
     parser.add_argument(
         "--shuffle-queries", type=int, metavar="SEED", help="shuffle the queries: shows whether a model feels its batch"
     )
     parser.add_argument(
-        "--recall-values", "--recall_values", type=options.positive, nargs="+", default=[1, 5, 10], metavar="N",
-        help="default: 1 5 10; the largest is also how far MRR looks",
+        "--published", action="store_true",
+        help="what the published numbers were measured with: no antialias, positions rounded to float32, published "
+        "batches",
     )  # fmt: skip
-    options.radius_option(parser)
-    parser.add_argument(
-        "--utm-rounding", choices=("float64", "published"), default="float64",
-        help="published: round positions to float32 first, as the published SciceVPR evaluation does",
-    )  # fmt: skip
-    parser.add_argument(
-        "--pca-dim", "--pca_dim", type=options.positive, metavar="K", help="reduce descriptors to K values"
-    )
-    parser.add_argument(
-        "--pca-folder", "--pca_dataset_folder", type=Path, metavar="DIR", help="photos on which the PCA is fitted"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write scores, protocol and predictions as JSON")
-    parser.add_argument("--save-predictions", type=Path, metavar="DIR", help="write one CSV of predictions per model")
-    parser.set_defaults(handler="commands.evaluate")
+    scoring_options(parser)
+    options.pca_options(parser)
+    familiar_options(parser)
+    output_options(parser)
+    parser.set_defaults(handler="commands_evaluate.evaluate")
 
 
 def _search(commands: argparse._SubParsersAction) -> None:
@@ -57,6 +66,7 @@ def _search(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("photos", nargs="+", type=Path, metavar="QUERY", help="query photos")
     options.data_options(parser)
     options.model_options(parser, several="scicevpr-t")
+    options.storage_options(parser)
     parser.add_argument(
         "-k", "--top", type=options.positive, default=5, metavar="K", help="matches per query (default: 5)"
     )
@@ -73,6 +83,7 @@ def _describe(commands: argparse._SubParsersAction) -> None:
         help=".safetensors: float16 with names and protocol; .npy: float32, with names and protocol in FILE.json",
     )  # fmt: skip
     options.model_options(parser, several=None)
+    options.storage_options(parser)
     parser.set_defaults(handler="commands.describe")
 
 

@@ -1,10 +1,12 @@
-"""Photos on disk as Place records: file names, folder layouts, positives, and packs of descriptors."""
+"""Photos on disk as Place records: file names, folder layouts, positives, and files of descriptors."""
 
 from __future__ import annotations
 
-from scicevpr.places.layouts import Dataset, bundled_city, list_photos, read_dataset, read_folders
+from scicevpr.places.dataset import Dataset
+from scicevpr.places.descriptor_files import find_descriptors, load_descriptors, save_descriptors
+from scicevpr.places.layouts import bundled_city, read_dataset, read_folders
 from scicevpr.places.names import Place, format_name, parse_name
-from scicevpr.places.packs import find_descriptors, load_descriptors, save_descriptors
+from scicevpr.places.photos import list_photos
 from scicevpr.places.positives import distances, positives, utm_array
 from scicevpr.places.truth import Truth
 

@@ -67,6 +67,17 @@ def parse_name(path: Path | str) -> Place:
     )
 
 
+def position_problem(name: str) -> str:
+    """Why a base name carries no position, in words for an error message."""
+    pieces = name.split("@")
+    if len(pieces) < 4:
+        return "it has no @east@north@ in it" if len(pieces) == 1 else f"it has only {len(pieces) - 1} @ signs"
+    for what, text in zip(("east", "north"), pieces[1:3], strict=True):
+        if _number(text) is None:
+            return f"its {what} is {text!r}, which is no number"
+    return "its position is readable"
+
+
 def format_name(
     *,
     east: float,

@@ -31,11 +31,12 @@ def positives(
     if not (np.isfinite(radius) and radius > 0):
         raise UsageError(f"The radius must be a positive number of metres, not {radius}.")
     database, queries = (_coordinates(rows, rounding) for rows in (database_utm, query_utm))
-    order = np.argsort(database[:, 0], kind="stable")  # sorted by east: each query looks at one strip only
+    axis = int(np.ptp(database, axis=0).argmax()) if len(database) else 0  # stand-in positions lie on one line
+    order = np.argsort(database[:, axis], kind="stable")  # sorted along it: each query looks at one strip only
     ordered = database[order]
     reach = radius + 1.0  # a little wider than the radius, so that rounding at the strip's edge cannot matter
-    first = np.searchsorted(ordered[:, 0], queries[:, 0] - reach, side="left")
-    last = np.searchsorted(ordered[:, 0], queries[:, 0] + reach, side="right")
+    first = np.searchsorted(ordered[:, axis], queries[:, axis] - reach, side="left")
+    last = np.searchsorted(ordered[:, axis], queries[:, axis] + reach, side="right")
     found = []
     for query, start, stop in zip(queries, first, last, strict=True):
         offsets = ordered[start:stop] - query

@@ -24,7 +24,7 @@ class Truth:
 
     radius: metres, inclusive. turn: degrees by which the headings may differ at most, or None when they do not count.
     listed: database rows per query, when the data set names them itself; radius and turn are not used then. words:
-    what the rule is called in a protocol when rows are listed.
+    what the rule is called in a protocol when rows are listed; else what the radius stands for, where it needs saying.
     """
 
     radius: float = DEFAULT_RADIUS
@@ -47,11 +47,13 @@ class Truth:
         return cls.lists(rows, f"±{tolerance} frames" if tolerance else "same frame number")
 
     def label(self, radius: float | None = None) -> str:
-        """Protocol words, e.g. ``"25 m"``, ``"25 m and 40 degrees"``, ``"±10 frames"``."""
+        """Protocol words: ``"25 m"``, ``"25 m and 40 degrees"``, ``"±10 frames"``, ``"25 m (stand-in ...)"``."""
         if self.listed is not None:
             return self.words
         metres = f"{self.radius if radius is None else radius:g} m"
-        return metres if self.turn is None else f"{metres} and {self.turn:g} degrees"
+        if self.turn is not None:
+            metres = f"{metres} and {self.turn:g} degrees"
+        return f"{metres} ({self.words})" if self.words and radius in (None, self.radius) else metres
 
     def positives(
         self,

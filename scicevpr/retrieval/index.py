@@ -1,78 +1,122 @@
-"""Exact nearest-neighbour search with FAISS (squared L2, as in the published evaluation)."""
+"""Exact nearest-neighbour search with FAISS (squared L2, as in the published evaluation), in bounded memory.
+
+The database stays where it is - in memory, in a memory-mapped file - and is read a block at a time. FAISS finds the
+candidates of each block in single precision; the best of all blocks are then compared in double precision, and equal
+distances are ordered by row number. So the answer does not depend on the size of the blocks.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from scicevpr.errors import IndexMismatchError, UsageError
+from scicevpr.retrieval.blocks import check_finite, row_blocks, shape_of, take_rows
 from scicevpr.retrieval.matches import Matches
 
 QUERIES_AT_ONCE = 1024
+SPARE = 32  # candidates beyond k: single precision may have put them in the wrong order
 
 
 class ExactIndex:
-    """Every query is compared with every database descriptor: no training, no loss.
+    """Every query is compared with every database descriptor: no training, no loss, no copy.
 
-    descriptors [N, D]: kept as float32, need not be normalised. Raises UsageError for another shape, no rows, or
-    values that are not finite.
+    descriptors: [N, D], anything that gives rows when sliced (array, memory map, slice of a safetensors file) in
+    float16, float32 or float64; compared in float32 precision; need not be normalised. block_rows: rows that are read
+    at once; default: 64 MiB of them.
+
+    Raises UsageError for another shape, no rows, or values that are not finite.
     """
 
-    def __init__(self, descriptors: np.ndarray) -> None:
-        import faiss
-
-        values = _rows(descriptors, "database descriptors")
-        if len(values) == 0:
+    def __init__(self, descriptors: Any, block_rows: int | None = None) -> None:
+        self._values, self._block_rows = descriptors, block_rows
+        self._count, self._width = shape_of(descriptors, "database descriptors")
+        if self._count == 0:
             raise UsageError("The database is empty: there is nothing to search in.")
-        self._norms = np.linalg.norm(values, axis=1)
-        self._index = faiss.IndexFlatL2(values.shape[1])
-        self._index.add(values)
+        check_finite(descriptors, "database descriptors", block_rows)
 
     def __len__(self) -> int:
-        return int(self._index.ntotal)
+        return self._count
 
     @property
     def dimension(self) -> int:
         """Values per descriptor (D)."""
-        return int(self._index.d)
+        return self._width
 
-    def search(self, queries: np.ndarray, k: int) -> Matches:
+    def search(self, queries: Any, k: int) -> Matches:
         """The k nearest database rows of queries [Q, D], nearest first; padded with -1 when k exceeds the database.
 
         Raises IndexMismatchError when D differs from the database's, UsageError when k is below 1.
         """
-        values = _rows(queries, "query descriptors")
-        if values.shape[1] != self.dimension:
+        count, width = shape_of(queries, "query descriptors")
+        if width != self._width:
             raise IndexMismatchError(
-                f"The queries have {values.shape[1]} values each, the database {self.dimension}. Describe both with "
+                f"The queries have {width} values each, the database {self._width}. Describe both with "
                 "the same model and the same PCA."
             )
         if k < 1:
             raise UsageError(f"The number of matches must be at least 1, not {k}.")
-        found = min(k, len(self))
-        shape = (len(values), k)
-        indices = np.full(shape, -1, dtype=np.int64)
-        distances = np.full(shape, np.inf, dtype=np.float32)
-        for start in range(0, len(values), QUERIES_AT_ONCE):
-            part = slice(start, start + QUERIES_AT_ONCE)
-            distances[part, :found], indices[part, :found] = self._index.search(values[part], found)
-        return Matches(indices, distances, self._similarities(values, indices, distances))
+        check_finite(queries, "query descriptors")
+        candidates = self._candidates(queries, count, min(k + SPARE, self._count))
+        indices = np.full((count, k), -1, dtype=np.int64)
+        distances = np.full((count, k), np.inf, dtype=np.float32)
+        similarities = np.full((count, k), np.nan, dtype=np.float32)
+        found = min(k, self._count)
+        for start, block in row_blocks(queries, QUERIES_AT_ONCE):
+            for row, query in enumerate(block.astype(np.float64), start):
+                indices[row, :found], distances[row, :found], similarities[row, :found] = self._compare(
+                    query, candidates[row], found
+                )
+        return Matches(indices, distances, similarities)
 
-    def _similarities(self, queries: np.ndarray, indices: np.ndarray, distances: np.ndarray) -> np.ndarray:
-        """Cosines, from |a-b|^2 = |a|^2 + |b|^2 - 2 a.b; NaN where there is no match."""
-        similarities = np.full(indices.shape, np.nan, dtype=np.float32)
-        found = indices >= 0
-        query_norms = np.broadcast_to(np.linalg.norm(queries, axis=1)[:, None], indices.shape)[found].astype(np.float64)
-        database_norms = self._norms[indices[found]].astype(np.float64)
-        products = (query_norms**2 + database_norms**2 - distances[found]) / 2
-        lengths = np.maximum(query_norms * database_norms, np.finfo(np.float32).tiny)
-        similarities[found] = np.clip(products / lengths, -1, 1)
-        return similarities
+    def _candidates(self, queries: Any, count: int, wanted: int) -> np.ndarray:
+        """The rows [Q, wanted] that are nearest in single precision."""
+        import faiss
 
+        rows = np.full((count, wanted), -1, dtype=np.int64)
+        distances = np.full((count, wanted), np.inf, dtype=np.float32)
+        for first, block in row_blocks(self._values, self._block_rows):
+            for start, part in row_blocks(queries, QUERIES_AT_ONCE):
+                here = slice(start, start + len(part))
+                new_distances, new_rows = faiss.knn(part, block, min(wanted, len(block)))
+                merged = np.concatenate([distances[here], new_distances], axis=1)
+                # stable: of equal distances the earlier row stays in front
+                order = np.argsort(merged, axis=1, kind="stable")[:, :wanted]
+                distances[here] = np.take_along_axis(merged, order, axis=1)
+                rows[here] = np.take_along_axis(np.concatenate([rows[here], new_rows + first], axis=1), order, axis=1)
+        return rows
 
-def _rows(values: np.ndarray, what: str) -> np.ndarray:
-    array = np.ascontiguousarray(values, dtype=np.float32)
-    if array.ndim != 2 or array.shape[1] == 0:
-        raise UsageError(f"The {what} must have the shape [N, D], not {list(array.shape)}.")
-    if not np.isfinite(array).all():
-        raise UsageError(f"The {what} contain NaN or infinite values; describe the photos again.")
-    return array
+    def _compare(self, query: np.ndarray, candidates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The k nearest of the candidates in double precision: rows, squared distances, cosines."""
+        rows = np.sort(candidates)
+        values = take_rows(self._values, rows)
+        distances = ((values - query) ** 2).sum(axis=1)
+        order = np.argsort(distances, kind="stable")
+        last = distances[order[k - 1]]
+        if len(rows) < self._count and distances[order[-1]] == last:
+            # more equal rows than there are spare candidates (repeated photos): the first of them count
+            rows, values, distances = self._with_first_equals(query, rows, values, distances, last, k)
+            order = np.argsort(distances, kind="stable")
+        order = order[:k]
+        lengths = np.sqrt((values[order] ** 2).sum(axis=1) * (query**2).sum())
+        products = (values[order] * query).sum(axis=1)
+        cosines = np.clip(products / np.maximum(lengths, np.finfo(np.float32).tiny), -1, 1)
+        return rows[order], distances[order], cosines
+
+    def _with_first_equals(
+        self, query: np.ndarray, rows: np.ndarray, values: np.ndarray, distances: np.ndarray, last: float, k: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The candidates nearer than ``last``, and the first database rows that are exactly as far."""
+        nearer = distances < last
+        needed, equals = k - int(nearer.sum()), []
+        for start, block in row_blocks(self._values, self._block_rows):
+            far = ((block.astype(np.float64) - query) ** 2).sum(axis=1)
+            equals += (start + np.flatnonzero(far == last)).tolist()
+            if len(equals) >= needed:
+                break
+        first = np.array(equals[:needed], dtype=np.int64)
+        rows = np.concatenate([rows[nearer], first])
+        order = np.argsort(rows)
+        values = np.concatenate([values[nearer], take_rows(self._values, first)])[order]
+        return rows[order], values, np.concatenate([distances[nearer], np.full(needed, last)])[order]

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
-from app.services import BASELINE, STABLE, TEACHER, Services
+from app.rooms import BASELINE, STABLE, TEACHER
+from app.services import Services
 from app.store import DescriptorStore
 from scicevpr.models.model import VPRModel, build_model
 from scicevpr.places import Dataset, format_name, read_dataset

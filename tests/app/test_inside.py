@@ -10,7 +10,7 @@ from app.components.matrix import matrix_table
 from app.components.stage import stage_html, step_choices
 from app.inside import Inspector, chosen_view
 from app.inside_handlers import InsideHandlers, plot_of
-from app.services import BASELINE, STABLE, TEACHER
+from app.rooms import BASELINE, STABLE, TEACHER
 from scicevpr.describe import Grouping, describe
 from scicevpr.errors import UsageError
 from scicevpr.explain import STEPS, region_terms

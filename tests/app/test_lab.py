@@ -16,7 +16,7 @@ from app.handlers import toasts
 from app.lab import Laboratory, checked_company
 from app.lab_handlers import COLUMNS, LabHandlers, rows_of, summary, table_rows, text_of
 from app.regions import RegionStore
-from app.services import BASELINE, STABLE
+from app.rooms import BASELINE, STABLE
 from scicevpr.describe import Grouping, describe, region_vectors
 from scicevpr.errors import UsageError
 from scicevpr.figures.stability import recall_curve

@@ -13,7 +13,8 @@ from PIL import Image
 import app.store as store_module
 from app.queries import company_of, known_position, query_place, spread_over_conditions, whole_number
 from app.records import Answer
-from app.services import BASELINE, STABLE, Services
+from app.rooms import BASELINE, STABLE
+from app.services import Services
 from app.start import CITY_NAME, example_names, make_services, open_datasets, read_arguments
 from app.store import DescriptorStore
 from scicevpr.describe import Grouping, describe

@@ -7,17 +7,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from filled_models import filled_model
+from PIL import Image
 
 from scicevpr.describe import Grouping
-from scicevpr.errors import IndexMismatchError, UsageError, WeightsError
+from scicevpr.errors import ImageError, IndexMismatchError, UsageError, WeightsError
 from scicevpr.evaluation.baselines import BASELINES, colour_histogram, hog
 from scicevpr.evaluation.benchmark import evaluate, evaluate_baseline, score
+from scicevpr.evaluation.groupings import place_groups, published_grouping
 from scicevpr.evaluation.results import write_predictions
 from scicevpr.models.model import build_model
-from scicevpr.places import read_dataset
+from scicevpr.places import read_dataset, utm_array
 from scicevpr.retrieval import PCA
 
 NS = (1, 5, 10)
+FAMILIES = ("scicevpr", "super-cricavpr", "cricavpr")
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +127,78 @@ def test_options_reach_the_result(stable, dataset, result):
     assert steps[0] == ("database", 5, 12)
     assert steps[-1] == ("queries", 8, 8)
     json.dumps(other.to_json(), allow_nan=False)
+
+
+def test_the_published_batches_follow_the_benchmark(dataset):
+    cross, stable = _model("cricavpr-t").variant, _model("scicevpr-t").variant
+    for benchmark, size in (("pitts30k", 8), ("tokyo247", 16), (None, 16)):
+        known = replace(dataset, benchmark=benchmark)
+        assert published_grouping(cross, known) == Grouping.sequential(size)
+        assert published_grouping(stable, known) is None
+
+
+def test_batches_of_a_known_benchmark_reach_the_protocol(dataset):
+    small = replace(dataset, database=dataset.database[:10], queries=dataset.queries[:1], benchmark="pitts30k")
+    result = evaluate(_model("cricavpr-t"), small, ns=[1], query_grouping=place_groups(small, 4))
+    assert result.protocol["database grouping"] == "sequential 8"
+    assert result.protocol["query grouping"] == "by place 4"
+
+
+@pytest.mark.parametrize("limit", [0, 2**30])
+def test_descriptors_on_disk_give_the_same_result(stable, dataset, result, tmp_path, limit):
+    pca = PCA.fit(result.database.values, 6)
+    found = evaluate(stable, dataset, ns=NS, pca=pca, memory_limit=limit, storage=tmp_path, num_workers=3)
+    kept = evaluate(stable, dataset, ns=NS, pca=pca, num_workers=0)
+    np.testing.assert_array_equal(found.predictions, kept.predictions)
+    np.testing.assert_array_equal(found.matches.distances, kept.matches.distances)
+    np.testing.assert_array_equal(found.database.values, result.database.values)
+    assert isinstance(found.database.values, np.memmap) == (limit == 0)
+    assert isinstance(found.queries.values, np.memmap) == (limit == 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_file_stays_when_a_photo_is_bad(stable, dataset, tmp_path):
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("no photo")
+    broken = replace(dataset, database=(*dataset.database[:3], replace(dataset.database[3], path=bad)))
+    (tmp_path / "storage").mkdir()
+    with pytest.raises(ImageError, match=r"bad\.jpg"):
+        evaluate(stable, broken, memory_limit=0, storage=tmp_path / "storage")
+    assert list((tmp_path / "storage").iterdir()) == []
+    with pytest.raises(UsageError, match="does not exist"):
+        evaluate(stable, dataset, memory_limit=0, storage=tmp_path / "nowhere")
+
+
+def _plain_descriptors(model, places) -> np.ndarray:
+    """The published evaluation, written out: normalise, then resize without antialias; file order, 16 a batch."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    photos = []
+    for place in places:
+        pixels = np.array(Image.open(place.path).convert("RGB"), dtype=np.float32) / 255
+        tensor = (torch.from_numpy(pixels).permute(2, 0, 1) - mean) / std
+        photos.append(F.interpolate(tensor[None], (224, 224), mode="bilinear", align_corners=False, antialias=False))
+    batches = torch.cat(photos).split(16)
+    with torch.no_grad():
+        return torch.cat([model(batch) for batch in batches]).numpy()
+
+
+@pytest.mark.parametrize(
+    "name", ["scicevpr-s", "super-cricavpr-s", *(pytest.param(f"{f}-b", marks=pytest.mark.slow) for f in FAMILIES)]
+)
+def test_evaluate_equals_a_plain_loop(dataset, name):
+    model = filled_model(name)
+    model.allow_untrained = True
+    dataset = replace(dataset, database=dataset.database + dataset.queries[:5], queries=dataset.queries[5:])  # 16 + 1
+    result = evaluate(model, dataset, ns=NS)
+    database, queries = _plain_descriptors(model, dataset.database), _plain_descriptors(model, dataset.queries)
+    np.testing.assert_allclose(result.database.values, database, atol=1e-6)
+    np.testing.assert_allclose(result.queries.values, queries, atol=1e-6)
+    squared = ((queries[:, None].astype(np.float64) - database) ** 2).sum(axis=2)
+    order = np.argsort(squared, axis=1, kind="stable")
+    metres = np.linalg.norm(utm_array(dataset.queries)[:, None] - utm_array(dataset.database), axis=2)
+    for n in NS:
+        found = [bool((metres[query, order[query, :n]] <= 25).any()) for query in range(len(order))]
+        assert result.overall.recalls[n] == 100 * sum(found) / len(found)
 
 
 def test_pca_shortens_and_belongs_to_its_model(stable, dataset, result):

@@ -55,7 +55,8 @@ def test_evaluate_prints_a_table_and_protocol_per_model_and_writes_all(tiny_city
     assert tables == ["colour-histogram.csv", "cricavpr-t.csv", "hog.csv", "scicevpr-t.csv"]
 
 
-def test_evaluate_options_show_in_the_protocol(tiny_city, capsys):
+def test_evaluate_options_show_in_the_protocol(tiny_city, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # the fitted PCA goes there
     code = _run(
         "evaluate", "--dataset", tiny_city, "--model", "cricavpr-t", "--allow-untrained", "--grouping", "sequential:8",
         "--query-grouping", "alone", "--shuffle-queries", 3, "--no-antialias", "--utm-rounding", "published",
@@ -65,7 +66,7 @@ def test_evaluate_options_show_in_the_protocol(tiny_city, capsys):
     assert code == 0
     for words in (
         "database grouping sequential 8", "query grouping alone", "shuffled with seed 3", "no antialias",
-        "float32 (as published)", "PCA 2688 to 4 (exact solver, fitted on 20 photos)", "dtype bfloat16", "radius 60 m",
+        "float32 (as published)", "PCA 2688 to 4 (exact solver, fitted on 20 photos)", "dtype bfloat16", "right within 60 m",
     ):  # fmt: skip
         assert words in shown
 

@@ -7,10 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from scicevpr import photo_batches as photo_batches_module
+from scicevpr.config import Preprocessing
 from scicevpr.describe import Grouping, describe, encode, encode_groups, region_vectors
-from scicevpr.errors import UsageError, WeightsError
+from scicevpr.errors import ImageError, UsageError, WeightsError
 from scicevpr.models import WeightsInfo, build_model
+from scicevpr.photo_batches import photo_batches
 from scicevpr.places import find_descriptors, save_descriptors
 
 
@@ -109,6 +113,55 @@ def test_a_model_without_weights_refuses(photos) -> None:
         describe(model, photos)
     model.allow_untrained = True
     assert not describe(model, photos[:1]).trained
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> list[Path]:
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(3)
+    paths = [folder / f"{number}.png" for number in range(7)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(path)
+    return paths
+
+
+def test_threads_that_decode_change_nothing(baseline, files) -> None:
+    expected = describe(baseline, files, grouping=Grouping.explicit([[6, 0], [5, 1, 2], [3], [4]]), num_workers=0)
+    for workers in (1, 4):
+        found = describe(
+            baseline, files, grouping=Grouping.explicit([[6, 0], [5, 1, 2], [3], [4]]), num_workers=workers
+        )
+        np.testing.assert_array_equal(found.values, expected.values)
+    with pytest.raises(ImageError, match=r"nothing\.jpg"):
+        describe(baseline, [*files[:2], files[0].with_name("nothing.jpg"), *files[2:]], num_workers=4)
+    with pytest.raises(UsageError, match="at least 0, not -1"):
+        describe(baseline, files[:1], num_workers=-1)
+
+
+def test_decoding_runs_ahead_by_a_few_batches_only(files, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(
+        photo_batches_module, "to_views", lambda path, *_: asked.append(path) or torch.zeros(1, 3, 2, 2)
+    )
+    batches = photo_batches(files, [(i,) for i in range(7)], Preprocessing(), workers=1)
+    next(batches)
+    assert len(asked) <= 1 + photo_batches_module.AHEAD
+    batches.close()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_rows_are_written_straight_into_a_file(baseline, files, tmp_path: Path, dtype: str) -> None:
+    grouping = Grouping.explicit([[6, 0], [5, 1, 2], [3, 4]])
+    expected = describe(baseline, files, grouping=grouping).values
+    found = describe(baseline, files, grouping=grouping, out=tmp_path / "d.npy", out_dtype=dtype).values
+    assert isinstance(found, np.memmap)
+    assert not found.flags.writeable
+    np.testing.assert_array_equal(found, expected.astype(dtype))
+    np.testing.assert_array_equal(np.load(tmp_path / "d.npy"), found)
+    with pytest.raises(ImageError):
+        describe(baseline, [tmp_path / "nothing.jpg"], out=tmp_path / "e.npy")
+    assert [path.name for path in tmp_path.iterdir()] == ["d.npy"]
+    with pytest.raises(UsageError, match="not both"):
+        describe(baseline, files[:1], out=tmp_path / "e.npy", scratch=tmp_path)
 
 
 def test_packs_are_found_only_where_everything_agrees(baseline, stable, photos, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from photo_files import photo
 
 from scicevpr.describe import Descriptors
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
@@ -28,12 +28,6 @@ FULL = {
     "longitude": -79.9959, "pano_id": "abc", "tile": 3, "heading": 92.4, "pitch": -5, "timestamp": "20240102_030405",
     "note": "rain",
 }  # fmt: skip
-
-
-def _photo(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 6)).save(path, format="PNG" if path.suffix.lower() == ".png" else "JPEG")
-    return path
 
 
 def test_format_name_writes_the_sixteen_pieces_of_the_field():
@@ -86,29 +80,29 @@ def test_a_data_set_may_be_named_at_three_levels(tiny_city, inside):
 
 def test_the_split_of_the_folder_wins_and_is_noted(tmp_path):
     for folder in ("database", "queries"):
-        _photo(tmp_path / "images" / "val" / folder / "@1@2@.jpg")
+        photo(tmp_path / "images" / "val" / folder / "@1@2@.jpg")
     dataset = read_dataset(tmp_path / "images" / "val")
     assert dataset.split == "val"
     assert "val" in dataset.notes[0]
 
 
 def test_svox_folders_give_the_condition(tmp_path):
-    _photo(tmp_path / "images/test/gallery/@500000@4000000@.jpg")
-    _photo(tmp_path / "images/test/queries_night/@500000@4000000@.jpg")
+    photo(tmp_path / "images/test/gallery/@500000@4000000@.jpg")
+    photo(tmp_path / "images/test/queries_night/@500000@4000000@.jpg")
     with pytest.raises(DatasetError, match="queries_night"):
         read_dataset(tmp_path)
     assert read_dataset(tmp_path, queries="queries_night").conditions == ["night"]
 
 
 def test_photos_are_found_in_subfolders_with_any_case_of_extension(tmp_path):
-    wanted = [_photo(tmp_path / name) for name in ("b/1.JPG", "a.png", "c.jpeg")]
+    wanted = [photo(tmp_path / name) for name in ("b/1.JPG", "a.png", "c.jpeg")]
     (tmp_path / "notes.txt").write_text("no photo")
     assert list_photos(tmp_path) == sorted(wanted)
 
 
 def test_mock_coordinates_are_scored_but_not_mapped(tmp_path):
     for folder in ("database", "queries"):
-        _photo(tmp_path / folder / "@0@1000.0@@@@@1@@@@@@@@.jpg")
+        photo(tmp_path / folder / "@0@1000.0@@@@@1@@@@@@@@.jpg")
     dataset = read_folders(tmp_path / "database", tmp_path / "queries")
     assert dataset.labelled
     assert not dataset.has_map
@@ -116,14 +110,14 @@ def test_mock_coordinates_are_scored_but_not_mapped(tmp_path):
 
 
 def test_several_zones_are_noted(tmp_path):
-    _photo(tmp_path / "database" / format_name(east=5e5, north=4e6, zone_number=31, zone_letter="U"))
-    _photo(tmp_path / "queries" / format_name(east=5e5, north=4e6, zone_number=32, zone_letter="U"))
+    photo(tmp_path / "database" / format_name(east=5e5, north=4e6, zone_number=31, zone_letter="U"))
+    photo(tmp_path / "queries" / format_name(east=5e5, north=4e6, zone_number=32, zone_letter="U"))
     assert "31U, 32U" in read_folders(tmp_path / "database", tmp_path / "queries").notes[0]
 
 
 def test_photos_without_positions_need_no_labels(tmp_path):
-    _photo(tmp_path / "database" / "one.jpg")
-    _photo(tmp_path / "queries" / "two.jpg")
+    photo(tmp_path / "database" / "one.jpg")
+    photo(tmp_path / "queries" / "two.jpg")
     with pytest.raises(DatasetError, match="--no-labels"):
         read_folders(tmp_path / "database", tmp_path / "queries")
     dataset = read_folders(tmp_path / "database", tmp_path / "queries", labels=False)
@@ -209,7 +203,7 @@ def test_a_pack_of_other_photos_another_model_or_no_pack_is_refused(tmp_path, de
         load_descriptors(path, names=["a", "b"])
     with pytest.raises(IndexMismatchError, match="other architecture"):
         load_descriptors(path, build_model("scicevpr-t"))
-    with pytest.raises(IndexMismatchError, match="no descriptor pack"):
+    with pytest.raises(IndexMismatchError, match="no descriptor file"):
         load_descriptors(tmp_path / "none.safetensors")
     (tmp_path / "text.safetensors").write_text("not a pack")
     with pytest.raises(IndexMismatchError, match="not a readable"):

@@ -23,12 +23,12 @@ from typing import Any
 
 from scicevpr.errors import DatasetError
 from scicevpr.places import format_name
+from scicevpr.places.utm import latitude_letter, to_latitude_longitude
 from training.procity.atlas import build_atlas
 from training.procity.conditions import get_condition
 from training.procity.plan import City, build_city
 from training.procity.presets import UTM_ZONE, Preset, city_origin
 from training.procity.sampler import Sampler, Shot
-from training.procity.utm import latitude_letter, to_latitude_longitude
 
 LOG = logging.getLogger(__name__)
 WIDTH, HEIGHT = 320, 240

@@ -1,4 +1,4 @@
-"""UTM metres -> latitude and longitude on the WGS 84 ellipsoid.
+"""UTM metres <-> latitude and longitude on the WGS 84 ellipsoid.
 
 Series of Krueger to the third power of the third flattening, as given by Karney, "Transverse Mercator with an
 accuracy of a few nanometers" (2011); better than a millimetre within a zone.

@@ -1,0 +1,80 @@
+"""Between the Models & data tab and its service: raw component values in, ready component values out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from app.components.tables import databases_html, models_html
+from app.handlers import PageHandlers, toasts
+from app.sources import Sources
+
+
+class SourceHandlers(PageHandlers):
+    """The events of the Models & data tab and its API endpoints."""
+
+    def __init__(self, sources: Sources) -> None:
+        super().__init__(sources.services)
+        self.sources = sources
+        self.load = toasts(self._load)
+        self.reset = toasts(self._reset)
+        self.open = toasts(self._open)
+        self.api_load_weights = toasts(self._api_load_weights)
+        self.api_open_pack = toasts(self._api_open_pack)
+
+    def tables(self) -> tuple[str, str]:
+        """Values for (models, databases)."""
+        return models_html(self.services.model_states()), databases_html(self.services.datasets)
+
+    def pack_choices(self) -> list[tuple[str, str]]:
+        """Packs on this machine for a dropdown: (words, folder)."""
+        return [(f"{pack.manifest.title} ({pack.reference})", pack.reference) for pack in self.sources.packs()]
+
+    def _load(
+        self,
+        role: Any,
+        source: Any,
+        variant: Any,
+        trust: Any,
+        progress: Any = gr.Progress(),  # noqa: B008
+    ) -> tuple:
+        """Load other weights; values for (models, databases, words)."""
+
+        def advance(done: int, total: int) -> None:
+            progress((done, total), desc="Downloading", unit="bytes")
+
+        state = self.sources.load_weights(role, source, variant, bool(trust), advance)
+        trained = "trained" if state.trained else "NOT trained"
+        words = f"{state.title} is loaded ({trained}, weights {state.weights}). Find uses it from now on."
+        return *self.tables(), words
+
+    def _reset(self, role: Any) -> tuple:
+        """Back to the first model; values for (models, databases, words)."""
+        self.sources.reset(role)
+        return *self.tables(), "Back to the model that the page started with."
+
+    def _open(self, chosen: Any, written: Any, photos: Any, progress: Any = gr.Progress()) -> tuple:  # noqa: B008
+        """Open a pack; values for (models, databases, words, the name of the new database)."""
+        progress(0.0, desc="Opening the pack")
+        name = self.sources.open_pack(written or chosen or "", str(photos or ""))
+        words = f"{name} is open: {len(self.services.datasets[name].database):,} photos. Choose it in the other tabs."
+        return *self.tables(), words, name
+
+    def _api_load_weights(self, role: str, source: str, variant: str = "", trust: bool = False) -> list[dict]:
+        """Load other weights for a column, for everybody who has the page open (refused on shared servers).
+
+        role: "stable", "baseline", "teacher" or "third". source: a variant, path, URL, Hub repository, or a known model
+        of others. variant: which variant a published file is for, or "". trust: whether code of other people's
+        repositories may be run. Returns the models as they are now.
+        """
+        self.sources.load_weights(role, source, variant, trust)
+        return [state.to_json() for state in self.services.model_states()]
+
+    def _api_open_pack(self, source: str, photos: str = "") -> str:
+        """Offer a database pack (refused on shared servers).
+
+        source: a pack's folder on the server, or a Hub data set repository. photos: folder with its photos, or "".
+        Returns the display name of the new database.
+        """
+        return self.sources.open_pack(source, photos)

@@ -1,0 +1,206 @@
+"""What the options of a command say about models: which, with which weights, and how they see photos."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from scicevpr.config import VARIANTS, Preprocessing, Variant
+from scicevpr.describe import Grouping
+from scicevpr.errors import UsageError
+from scicevpr.evaluation.groupings import place_groups, published_grouping
+from scicevpr.foreign import is_foreign, load_any
+from scicevpr.models.model import VPRModel
+from scicevpr.places import Dataset
+from scicevpr.terminal import show_progress
+
+FAMILIES = ("scicevpr", "super-cricavpr", "cricavpr")
+BACKBONE = re.compile(r"(?:dinov2[_-])?(?:vit[_-]?)?([tsbl])(?:[/_-]?14)?", re.IGNORECASE)
+
+
+def load_models(arguments: argparse.Namespace, default: tuple[str, ...]) -> list[tuple[str, VPRModel]]:
+    """Titles and models. A title names the source where the weights are not a variant's own."""
+    prepare_machine(arguments)
+    loaded = []
+    for source, variant in chosen_sources(arguments, default or ("scicevpr-t",)):
+        torch.manual_seed(arguments.seed)  # only random weights feel it
+        options: dict[str, Any] = {"variant": variant}
+        if is_foreign(source):
+            options["trust"] = arguments.trust_remote_code
+            if arguments.resize:  # it is measured at the size at which it is used
+                options["size"] = (arguments.resize[0], arguments.resize[-1])
+        else:
+            options["allow_untrained"] = arguments.allow_untrained
+        with show_progress(source) as step:
+            if not is_foreign(source):
+                options["progress"] = lambda done, total, step=step: step("download", done, total)
+            model = load_any(source, device=arguments.device, dtype=getattr(torch, arguments.dtype), **options)
+        check_architecture(arguments, model.variant)
+        plain = source.lower() in VARIANTS or is_foreign(source)
+        loaded.append((model.variant.title if plain else f"{model.variant.title} ({source})", model))
+    return loaded
+
+
+def chosen_sources(arguments: argparse.Namespace, default: tuple[str, ...]) -> list[tuple[str, str | None]]:
+    """What to load: sources as `load_any` takes them, and the variant that each is for (None: as the source tells).
+
+    Raises UsageError for options that contradict each other.
+    """
+    models = _named_models(arguments)
+    weights = arguments.weights or []
+    if not weights:
+        names = models or list(default)
+        return [(name, None if name.lower() in VARIANTS else arguments.variant) for name in names]
+    if not models:
+        return [(source, arguments.variant) for source in weights]
+    other = next((name for name in models if name.lower() not in VARIANTS), None)
+    if other is not None:
+        raise UsageError(
+            f"--model {other} is itself a source of weights, so --weights {weights[0]} contradicts it. Give a variant "
+            f"({', '.join(VARIANTS)}) as --model, or leave one of the two out."
+        )
+    if len(models) != len(weights):
+        raise UsageError(
+            f"{len(models)} models and {len(weights)} weights were given. Give one --weights (or --resume) for each "
+            "--model, in the same order."
+        )
+    if arguments.variant is not None:
+        raise UsageError(f"--variant {arguments.variant} and --model {models[0]} say the same thing. Give one of them.")
+    return [(source, name.lower()) for name, source in zip(models, weights, strict=True)]
+
+
+def check_architecture(arguments: argparse.Namespace, variant: Variant) -> None:
+    """Raise UsageError where an option of another tool describes another architecture than the weights have."""
+    given = {name: getattr(arguments, name, None) for name in ("method", "backbone", *_ARCHITECTURE)}
+    expected: dict[str, Any] = {"descriptors_dimension": getattr(arguments, "pca_dim", None) or variant.descriptor_dim}
+    if isinstance(variant, Variant):
+        expected |= {
+            "layer1": variant.backbone.depth - 1,
+            "out_indices": list(variant.taps) or None,
+            "backbone_out_dim": len(variant.taps) * variant.channels or None,
+            "mix_in_dim": variant.channels,
+            "token_num": variant.mixers or None,
+            "token_ratio": 1.0,
+        }
+        if given["method"] is not None and given["method"].lower() != variant.family:
+            raise UsageError(f"The weights are for {variant.name}, not for --method {given['method']}. Leave it out.")
+        if given["backbone"] is not None and _size(given["backbone"]) != variant.size:
+            raise UsageError(
+                f"The weights are for {variant.name}, whose backbone is a ViT-{variant.size}, not "
+                f"{given['backbone']!r}. Leave --backbone (--backbone_arch) out, or give other weights."
+            )
+    for name in _ARCHITECTURE:
+        found, wanted = given[name], expected.get(name)
+        found = sorted(found) if isinstance(found, list) else found
+        if found is not None and wanted is not None and found != wanted:
+            advice = "For shorter descriptors use --pca-dim." if name == "descriptors_dimension" else "Leave it out."
+            raise UsageError(f"--{name} is {_words(found)}, but {variant.title} has {_words(wanted)}. {advice}")
+
+
+def chosen_preprocessing(model: VPRModel, arguments: argparse.Namespace) -> Preprocessing:
+    """The variant's preprocessing with the options' changes."""
+    chosen = model.variant.preprocessing
+    if arguments.resize:
+        if len(arguments.resize) > 2:
+            raise UsageError(f"--resize takes rows and columns, or one number, not {_words(arguments.resize)}.")
+        chosen = replace(chosen, size=(arguments.resize[0], arguments.resize[-1]))
+    antialias = False if getattr(arguments, "published", False) else arguments.antialias
+    return chosen if antialias is None else replace(chosen, antialias=antialias)
+
+
+def chosen_grouping(model: VPRModel, arguments: argparse.Namespace) -> Grouping | None:
+    """Which photos share a batch; None where the options leave it to the model."""
+    if arguments.grouping:
+        return Grouping.parse(arguments.grouping)
+    if arguments.infer_batch_size and model.variant.cross_image:
+        return Grouping.sequential(arguments.infer_batch_size)
+    return None
+
+
+def chosen_query_grouping(text: str | None, model: VPRModel, dataset: Dataset) -> Grouping | None:
+    """Which queries share a batch: as `Grouping.parse`, or "place" and "place:16"; None where the option is not given.
+
+    Raises UsageError for other words, DatasetError for "place" without positions.
+    """
+    if text is None:
+        return None
+    kind, _, size = text.replace(" ", ":").partition(":")
+    if kind != "place":
+        return Grouping.parse(text)
+    if size and not (size.isdigit() and int(size) > 0):
+        raise UsageError(f"Query grouping {text!r} is not understood. Write 'place' or 'place:16'.")
+    published = published_grouping(model.variant, dataset)
+    return place_groups(dataset, int(size) if size else published.size if published else 16)
+
+
+def reading_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How photos are read and where descriptors lie in the meantime; none of it changes a result."""
+    return {
+        "batch_size": arguments.batch_size,
+        "num_workers": arguments.num_workers,
+        "storage": arguments.storage,
+        "memory_limit": 0 if arguments.efficient_ram_testing else arguments.memory_limit * 2**20,
+    }
+
+
+def check_published(arguments: argparse.Namespace) -> None:
+    """Raise UsageError for an option that contradicts --published, which it would replace silently."""
+    if not arguments.published:
+        return
+    for option, value in (
+        ("--antialias", arguments.antialias),
+        ("--grouping", arguments.grouping),
+        ("--query-grouping", arguments.query_grouping),
+    ):
+        if value:
+            raise UsageError(f"--published decides what {option} would change. Leave one of the two out.")
+
+
+def prepare_machine(arguments: argparse.Namespace) -> None:
+    """Threads, and a device that is really there."""
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    try:
+        torch.empty(1, device=arguments.device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"The device {arguments.device!r} cannot be used ({reason}). Try --device cpu.") from error
+
+
+_ARCHITECTURE = (
+    "descriptors_dimension", "layer1", "out_indices", "backbone_out_dim", "mix_in_dim", "token_num", "token_ratio",
+)  # fmt: skip
+
+
+def _named_models(arguments: argparse.Namespace) -> list[str]:
+    """--model, or what --method and --backbone stand for."""
+    models = [arguments.model] if isinstance(arguments.model, str) else list(arguments.model or ())
+    method, backbone = (getattr(arguments, name, None) for name in ("method", "backbone"))
+    size = _size(backbone) if backbone else None
+    if method is None:
+        return models if models or size is None or arguments.weights else [f"scicevpr-{size.lower()}"]
+    if models:
+        raise UsageError(f"--method {method} and --model {models[0]} say the same thing. Give one of them.")
+    if method.lower() not in FAMILIES:
+        return [method]
+    if arguments.weights and size is None:
+        return []  # the weights tell the size
+    return [f"{method.lower()}-{(size or 'T').lower()}"]
+
+
+def _size(backbone: str) -> str:
+    found = BACKBONE.fullmatch(backbone)
+    if not found:
+        raise UsageError(
+            f"The backbone {backbone!r} is none of this project's: t, s, b, l, dinov2_vits14, dinov2_vitb14 or "
+            "dinov2_vitl14."
+        )
+    return found.group(1).upper()
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else f"{value:g}"

@@ -1,0 +1,108 @@
+"""What is written when results are there, for every command that makes them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from scicevpr.errors import UsageError
+from scicevpr.evaluation.prediction_files import new_run_folder, write_descriptor_files, write_prediction_files
+from scicevpr.evaluation.report import latex_table, markdown_table, write_csv
+from scicevpr.evaluation.results import Evaluation, file_title, write_predictions
+from scicevpr.terminal import check_outputs, print_line, show_progress, write_json
+
+DEFAULT_FOLDER = Path("logs")
+
+
+def check_output_options(arguments: argparse.Namespace) -> None:
+    """Say before the work, not after it, that something cannot be written. UsageError, DatasetError."""
+    if arguments.save_only_wrong_preds and not arguments.num_preds_to_save:
+        raise UsageError("--save_only_wrong_preds says which predictions to save; add --num_preds_to_save N.")
+    for wanted, option in (
+        (arguments.save_only_wrong_preds, "--save_only_wrong_preds"),
+        (arguments.csv, "--csv"),
+        (arguments.latex, "--latex"),
+        (arguments.markdown, "--markdown"),
+    ):
+        if wanted and arguments.no_labels:
+            raise UsageError(f"{option} needs labels, but --no-labels ignores them. Leave one of the two out.")
+    if arguments.num_preds_to_save and arguments.num_preds_to_save > max(arguments.recall_values):
+        raise UsageError(
+            f"--num_preds_to_save {arguments.num_preds_to_save} asks for more answers than are searched "
+            f"({max(arguments.recall_values)}). Add --recall_values {arguments.num_preds_to_save}, or ask for fewer."
+        )
+    if (arguments.save_dir or arguments.log_dir) and not _has_run_folder(arguments):
+        raise UsageError("--save_dir and --log_dir go with --num_preds_to_save N or --save_descriptors.")
+    for path in (arguments.json, arguments.csv, arguments.latex, arguments.markdown):
+        check_outputs(path)
+    check_outputs(arguments.save_predictions, folder=True)
+    if _has_run_folder(arguments):
+        check_outputs(_base(arguments), folder=True)
+
+
+def add_intervals(arguments: argparse.Namespace, result: Evaluation) -> Evaluation:
+    """The result with confidence intervals as the options ask for them. Call it before the result is shown."""
+    return result if arguments.no_intervals else result.with_intervals(arguments.intervals_by)
+
+
+def write_outputs(arguments: argparse.Namespace, results: Sequence[Evaluation], console: Console) -> None:
+    """Write every file that the options ask for; one line each. A result gets its intervals if it has none yet."""
+    results = [
+        result if result.overall is None or result.overall.intervals else add_intervals(arguments, result)
+        for result in results
+    ]
+    if arguments.save_predictions:
+        for result in results:
+            path = write_predictions(result, arguments.save_predictions)
+            print_line(console, f"Predictions of {result.title}: {path}")
+    if _has_run_folder(arguments):
+        _write_run(arguments, results, console)
+    if arguments.csv:
+        print_line(console, f"Scores as CSV: {write_csv(results, arguments.csv)}")
+    for path, name, table in (
+        (arguments.latex, "LaTeX", latex_table),
+        (arguments.markdown, "Markdown", markdown_table),
+    ):
+        if path:
+            path.write_text(table(results, per_condition=arguments.per_condition), encoding="utf-8")
+            print_line(console, f"Table in {name}: {path}")
+    if arguments.json:
+        write_json(arguments.json, {"results": [result.to_json() for result in results]})
+        print_line(console, f"All results: {arguments.json}")
+
+
+def _write_run(arguments: argparse.Namespace, results: Sequence[Evaluation], console: Console) -> None:
+    """Pictures and descriptors, in a new folder; a folder per model in it where there are several."""
+    run = new_run_folder(_base(arguments))
+    for number, result in enumerate(results):
+        titles = [file_title(other.title) for other in results]
+        title = titles[number] if titles.count(titles[number]) == 1 else f"{titles[number]}-{number + 1}"
+        folder = run if len(results) == 1 else run / title
+        if arguments.num_preds_to_save:
+            with show_progress(result.title) as step:
+                written = write_prediction_files(
+                    result,
+                    folder,
+                    arguments.num_preds_to_save,
+                    only_wrong=arguments.save_only_wrong_preds,
+                    progress=lambda done, total, step=step: step("pictures", done, total),
+                )
+            print_line(console, f"Pictures of {result.title}: {folder / 'preds'} (queries: {written})")
+        if arguments.save_descriptors:
+            if result.database is None or result.queries is None:
+                print_line(console, f"Descriptors of {result.title}: not saved, they are not kept.")
+                continue
+            for path in write_descriptor_files(result, folder):
+                print_line(console, f"Descriptors of {result.title}: {path}")
+
+
+def _has_run_folder(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.num_preds_to_save or arguments.save_descriptors)
+
+
+def _base(arguments: argparse.Namespace) -> Path:
+    base = arguments.save_dir or DEFAULT_FOLDER
+    return base / arguments.log_dir if arguments.log_dir else base

@@ -1,0 +1,141 @@
+"""The published test methods: how a query becomes one or five views, and how the answers of five views become one.
+
+Database photos are always resized whole. The methods were made for CNNs on photos of any size; SciceVPR's token mixers
+need exactly 16x16 tokens, so here `single_query` keeps the input size, where the published code keeps the aspect ratio
+and scales the shorter side. It still gives every query a batch of its own, which is what cross-image models feel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scicevpr.errors import UsageError
+from scicevpr.preprocessing import VIEWS
+from scicevpr.retrieval import ExactIndex, Matches
+from scicevpr.retrieval.blocks import row_blocks, shape_of
+
+MAJORITY_WEIGHT = 0.01
+VOTE_COLUMNS = (1, 5, 10)
+QUERIES_AT_ONCE = 64
+VOTE_CANDIDATES = 20
+"""Candidates of each crop in a majority vote; more where more matches are asked for."""
+
+
+@dataclass(frozen=True)
+class QueryMethod:
+    """A test method. framing: see `preprocessing.to_views`; alone: every query in a batch of its own."""
+
+    name: str
+    framing: str
+    words: str
+    alone: bool = False
+
+    @property
+    def views(self) -> int:
+        """Descriptors per query (V)."""
+        return VIEWS[self.framing]
+
+
+METHODS: dict[str, QueryMethod] = {
+    method.name: method
+    for method in (
+        QueryMethod("hard_resize", "resize", "whole photo, aspect ratio not kept"),
+        QueryMethod("single_query", "resize", "each query alone in its batch, same input size", alone=True),
+        QueryMethod("central_crop", "central_crop", "scaled until it covers the input, middle"),
+        QueryMethod("five_crops", "five_crops", "mean of the descriptors of four corners and middle, not renormalised"),
+        QueryMethod("nearest_crop", "five_crops", "best distance of four corners and middle"),
+        QueryMethod("maj_voting", "five_crops", "four corners and middle vote"),
+    )
+}
+ALIASES = {"five_crops_mean": "five_crops", "majority_voting": "maj_voting"}
+"""Names that the documentation of the published code uses."""
+
+
+def find_method(name: str | QueryMethod) -> QueryMethod:
+    """The test method of this name. UsageError, with the names, when there is none."""
+    if isinstance(name, QueryMethod):
+        return name
+    try:
+        return METHODS[ALIASES.get(name, name)]
+    except KeyError:
+        raise UsageError(f"There is no test method {name!r}; choose one of {', '.join(METHODS)}.") from None
+
+
+def search_queries(
+    index: ExactIndex,
+    descriptors: Any,
+    k: int,
+    method: str | QueryMethod = "hard_resize",
+    majority_weight: float = MAJORITY_WEIGHT,
+) -> Matches:
+    """The k best database rows of Q queries.
+
+    descriptors: [Q * V, D], the V views of the first query, then those of the second, ... `nearest_crop` and
+    `maj_voting` put every database photo where its best crop has it; in a vote its distances are first reduced (see
+    `vote`), so they are no longer squared lengths.
+
+    Raises UsageError when the rows are no multiple of V, and the errors of `ExactIndex.search`.
+    """
+    method = find_method(method)
+    rows, _ = shape_of(descriptors, "query descriptors")
+    if rows % method.views:
+        raise UsageError(f"{method.name} needs {method.views} descriptors of each query; {rows} is no multiple of it.")
+    if method.views == 1:
+        return index.search(descriptors, k)
+    if method.name == "five_crops":
+        return index.search(mean_of_views(descriptors, method.views), k)
+    voting = method.name == "maj_voting"
+    found = index.search(descriptors, max(k, VOTE_CANDIDATES) if voting else k)
+    parts = (found.indices, found.distances, found.similarities)
+    indices, distances, similarities = (part.reshape(-1, method.views, part.shape[1]) for part in parts)
+    if voting:
+        distances = np.stack([vote(*query, majority_weight) for query in zip(indices, distances, strict=True)])
+    return _best_of_views(indices, distances, similarities, k)
+
+
+def mean_of_views(descriptors: Any, views: int) -> np.ndarray:
+    """Mean [Q, D] float32 of each query's descriptors [Q * V, D]; not normalised again, as published."""
+    rows, width = shape_of(descriptors, "query descriptors")
+    means = np.empty((rows // views, width), np.float32)
+    for start, block in row_blocks(descriptors, QUERIES_AT_ONCE * views):
+        queries = block.reshape(-1, views, width)
+        means[start // views : start // views + len(queries)] = queries.mean(axis=1, dtype=np.float64)
+    return means
+
+
+def vote(indices: np.ndarray, distances: np.ndarray, weight: float) -> np.ndarray:
+    """Reduce the distances of what several crops agree on.
+
+    indices, distances: [V, K] of one query, nearest first. Among the first n columns, n = 1, 5 and 10, a database row
+    that appears c > 1 times has its distances there reduced by weight * c / n. Returns the new distances.
+    """
+    reduced = distances.copy()
+    for n in VOTE_COLUMNS:
+        rows, counts = np.unique(indices[:, :n], return_counts=True)
+        for row, count in zip(rows, counts, strict=True):
+            if count > 1 and row >= 0:
+                reduced[:, :n][indices[:, :n] == row] -= weight * count / n
+    return reduced
+
+
+def _best_of_views(indices: np.ndarray, distances: np.ndarray, similarities: np.ndarray, k: int) -> Matches:
+    """Merge [Q, V, K'] to [Q, k]: every database row once, at its smallest distance; equal distances by row."""
+    shape = (len(indices), k)
+    merged = Matches(
+        indices=np.full(shape, -1, np.int64),
+        distances=np.full(shape, np.inf, np.float32),
+        similarities=np.full(shape, np.nan, np.float32),
+    )
+    for query, (rows, far, near) in enumerate(zip(indices, distances, similarities, strict=True)):
+        rows, far, near = rows.ravel(), far.ravel(), near.ravel()
+        order = np.lexsort((rows, far))
+        order = order[rows[order] >= 0]
+        _, first = np.unique(rows[order], return_index=True)
+        best = order[np.sort(first)[:k]]
+        merged.indices[query, : len(best)] = rows[best]
+        merged.distances[query, : len(best)] = far[best]
+        merged.similarities[query, : len(best)] = near[best]
+    return merged

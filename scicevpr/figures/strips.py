@@ -1,0 +1,87 @@
+"""A query and its best answers side by side, as the field draws them: framed green where right, red where wrong.
+
+A tick or a cross says the same for people who do not tell green from red.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw
+
+TILE = 512
+FRAME = 20
+GAP = 20
+LINE = 40
+RIGHT = (0, 140, 70)
+WRONG = (205, 30, 40)
+PAPER = (255, 255, 255)
+INK = (20, 24, 32)
+GREY = (205, 208, 213)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One photo of a strip. photo: None when it is not here (then `name` is written on grey). correct: None: no frame.
+
+    heading stands above the photo, caption below it.
+    """
+
+    photo: Image.Image | None
+    name: str
+    heading: str
+    caption: str = ""
+    correct: bool | None = None
+
+
+def draw_strip(tiles: Sequence[Tile], size: int = TILE) -> Image.Image:
+    """Tiles from left to right on white paper; each photo fits into `size` x `size` pixels, shape kept."""
+    pictures = [_missing(tile.name, size) if tile.photo is None else _fitted(tile.photo, size) for tile in tiles]
+    height, step = max(picture.height for picture in pictures), size + GAP
+    strip = Image.new("RGB", (len(tiles) * step + GAP, height + 2 * LINE + 2 * GAP), PAPER)
+    draw, top = ImageDraw.Draw(strip), GAP + LINE
+    for number, (tile, picture) in enumerate(zip(tiles, pictures, strict=True)):
+        left = GAP + number * step
+        middle = left + size // 2
+        draw.text((middle, top - LINE // 2 - 4), tile.heading, fill=INK, font_size=LINE - 12, anchor="mm")
+        draw.text((middle, top + height + LINE // 2 + 4), tile.caption, fill=INK, font_size=LINE - 14, anchor="mm")
+        if tile.correct is not None:
+            _frame(picture, tile.correct)
+        strip.paste(picture, (left + (size - picture.width) // 2, top + (height - picture.height) // 2))
+    return strip
+
+
+def _fitted(photo: Image.Image, size: int) -> Image.Image:
+    scale = size / max(photo.size)
+    shape = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+    return photo.convert("RGB").resize(shape, Image.Resampling.BILINEAR)
+
+
+def _missing(name: str, size: int) -> Image.Image:
+    picture = Image.new("RGB", (size, size), GREY)
+    text = "\n".join(["photo not here:", *textwrap.wrap(name, 26)[:8]])
+    draw = ImageDraw.Draw(picture)
+    draw.multiline_text(
+        (size // 2, size // 2), text, fill=INK, font_size=max(10, size // 17), anchor="mm", align="center"
+    )
+    return picture
+
+
+def _frame(picture: Image.Image, correct: bool) -> None:
+    colour, draw = RIGHT if correct else WRONG, ImageDraw.Draw(picture)
+    draw.rectangle([0, 0, picture.width - 1, picture.height - 1], outline=colour, width=FRAME)
+    side = 3 * FRAME
+    right, top = picture.width - 1, 0
+    draw.rectangle([right - side, top, right, top + side], fill=colour)
+
+    def stroke(*points: tuple[float, float]) -> None:  # points in the badge, 0..1
+        line = [(right - side * (1 - x), top + side * y) for x, y in points]
+        draw.line(line, fill=PAPER, width=FRAME // 3, joint="curve")
+
+    if correct:
+        stroke((0.22, 0.52), (0.43, 0.74), (0.78, 0.28))
+    else:
+        stroke((0.27, 0.27), (0.73, 0.73))
+        stroke((0.73, 0.27), (0.27, 0.73))

@@ -1,0 +1,174 @@
+"""Files of Hugging Face Hub repositories: huggingface_hub's own cache and transfer, this project's messages."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from scicevpr.errors import WeightsError
+from scicevpr.hub.sources import HubFile, address
+from scicevpr.hub.web import NoRouteError, Progress, file_sha256
+
+HUB = "https://huggingface.co"
+LOGIN = "Log in with `hf auth login`, or set HF_TOKEN to a token that may"
+ACCESS = f"{LOGIN} read it."
+
+
+def hub_endpoint(endpoint: str | None = None) -> str | None:
+    """The Hub to ask: the one given, or $HF_ENDPOINT, or None for huggingface.co."""
+    chosen = endpoint or os.environ.get("HF_ENDPOINT")
+    return chosen.rstrip("/") if chosen else None
+
+
+def hub_is_off() -> bool:
+    """True where HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) forbids all downloads."""
+    texts = (os.environ.get("HF_HUB_OFFLINE", ""), os.environ.get("TRANSFORMERS_OFFLINE", ""))
+    return any(text.strip().upper() in ("1", "ON", "YES", "TRUE") for text in texts)
+
+
+def web_address(place: HubFile, endpoint: str | None = None) -> str:
+    """Where a browser finds a file of a repository."""
+    return f"{hub_endpoint(endpoint) or HUB}/{place.repo}/resolve/{place.revision or 'main'}/{place.file}"
+
+
+def find_in_cache(place: HubFile, cache: Path | None) -> Path | None:
+    """The file in the Hub's cache, or None. Nothing is asked of the network."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(place.repo, place.file, cache_dir=_cache(cache), revision=place.revision)
+    except HFValidationError as error:
+        raise WeightsError(f"{address(place)} does not name a Hub repository: {error}") from error
+    return Path(found) if isinstance(found, str) else None
+
+
+def download_from_hub(
+    place: HubFile,
+    *,
+    progress: Progress | None = None,
+    token: str | bool | None = None,
+    cache: Path | None = None,
+    endpoint: str | None = None,
+) -> Path:
+    """Bring a file into the Hub's cache, where it stays under its name only when it is whole.
+
+    Raises NoRouteError when no Hub answers (then a copy in the cache may serve), WeightsError for all else.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    hub = hub_endpoint(endpoint)
+    try:
+        # asked first, because hf_hub_download alone tries for half a minute to reach a Hub that is not there
+        url = hf_hub_url(place.repo, place.file, revision=place.revision, endpoint=hub)
+        get_hf_file_metadata(url, token=token, endpoint=hub)
+        found = hf_hub_download(
+            place.repo, place.file, revision=place.revision, cache_dir=_cache(cache), token=token, endpoint=hub,
+            library_name="scicevpr", tqdm_class=_bar(progress),
+        )  # fmt: skip
+    except Exception as error:  # the Hub's transports raise errors of several libraries
+        raise explained(error, place, hub) from error
+    return Path(found)
+
+
+def check_content(path: Path, place: HubFile) -> None:
+    """Compare a cached file with the SHA-256 by which the Hub names it; small files carry none. WeightsError."""
+    blob = path.resolve()
+    if not re.fullmatch(r"[0-9a-f]{64}", blob.name) or file_sha256(blob) == blob.name:
+        return
+    path.unlink(missing_ok=True)
+    blob.unlink(missing_ok=True)
+    raise WeightsError(
+        f"{address(place)} has the wrong checksum: the Hub states SHA-256 {blob.name}, the file that came has another. "
+        "It was deleted. Try again; if it is the same then, a proxy on the way changes files."
+    )
+
+
+def explained(error: Exception, place: HubFile, endpoint: str | None) -> WeightsError:
+    """This project's error for one of huggingface_hub's."""
+    from huggingface_hub import errors
+
+    if isinstance(error, WeightsError):
+        return error
+    page, name = f"{endpoint or HUB}/{place.repo}", address(place)
+    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
+    if isinstance(error, errors.GatedRepoError):
+        return WeightsError(f"{place.repo} is gated: accept its terms on {page}. {ACCESS}")
+    if isinstance(error, errors.RevisionNotFoundError):
+        return WeightsError(
+            f"{place.repo} has no revision {place.revision!r}. Branches and tags stand on {page}/tree/main."
+        )
+    if isinstance(error, errors.EntryNotFoundError) and status is not None:
+        return WeightsError(
+            f"{place.repo} has no file {place.file!r}. Its files stand on {page}/tree/main; name one of them as "
+            f"hf:{place.repo}/FILE."
+        )
+    unknown = status == 401 and "Invalid credentials" not in error.response.headers.get("X-Error-Message", "")
+    if isinstance(error, errors.RepositoryNotFoundError) or unknown:  # the Hub does not tell strangers which it is
+        return WeightsError(
+            f"There is no repository {place.repo} at {endpoint or HUB}, or it is private. Check the name. {ACCESS}"
+        )
+    if status in (401, 403):
+        return WeightsError(f"The Hub refuses the token for {place.repo} ({status}). {ACCESS}")
+    if status is not None:
+        return NoRouteError(f"{endpoint or HUB} answers {status}; try again later")
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return NoRouteError("HF_HUB_OFFLINE forbids it")
+    if isinstance(error, errors.HFValidationError):
+        return WeightsError(f"{name} does not name a Hub repository: {error}")
+    if isinstance(error, errors.FileMetadataError) or isinstance(error.__cause__, errors.FileMetadataError):
+        return NoRouteError(
+            f"what answers at {endpoint or HUB} is not a Hub ({_first_line(error)}); check HF_ENDPOINT and your proxy"
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return WeightsError(
+            f"The disk of the Hub's cache is full; nothing of {name} was kept. Make room, or set HF_HOME."
+        )
+    if type(error).__name__ in ("ConnectError", "ConnectTimeout", "ReadTimeout", "PoolTimeout", "ProxyError"):
+        return NoRouteError(f"{endpoint or HUB} cannot be reached ({_first_line(error)})")
+    return WeightsError(
+        f"The download of {name} broke off ({_first_line(error)}). Nothing incomplete was left. Run the same again."
+    )
+
+
+def explain_push(error: Exception, repo: str, hub: str) -> WeightsError:
+    """This project's error for a failed upload."""
+    from huggingface_hub import errors
+
+    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
+    if isinstance(error, errors.LocalTokenNotFoundError) or status == 401:
+        return WeightsError(f"{hub} does not know you, so nothing was uploaded to {repo}. {LOGIN} write to it.")
+    if status == 403:
+        return WeightsError(f"{hub} does not let you write to {repo}; nothing was uploaded. {LOGIN} write to it.")
+    if status is not None:
+        return WeightsError(f"{repo} was not uploaded: {hub} answers {status} ({_first_line(error)}).")
+    if isinstance(error, errors.HFValidationError):
+        return WeightsError(f"{repo!r} does not name a Hub repository: {error}")
+    return WeightsError(f"{repo} was not uploaded: {hub} cannot be reached ({_first_line(error)}).")
+
+
+def _bar(progress: Progress | None) -> type:
+    """A progress bar that draws nothing and tells `progress` how far it is."""
+    from tqdm import tqdm
+
+    class Bar(tqdm):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **{**options, "disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            self.n += n or 0
+            if progress is not None:
+                progress(int(self.n), int(self.total) if self.total else None)
+
+    return Bar
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _cache(cache: Path | None) -> str | None:
+    return str(cache) if cache is not None else os.environ.get("HF_HUB_CACHE")

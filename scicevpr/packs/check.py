@@ -1,0 +1,104 @@
+"""Every byte of a pack against its checksums, and every table against the others."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from scicevpr.errors import DatasetError, SciceVPRError
+from scicevpr.packs.hub_cache import pack_folder
+from scicevpr.packs.manifest import CARD, MANIFEST, Entry, Manifest, check_links, read_manifest
+from scicevpr.packs.pack import Pack, check_size, open_pack
+
+NOT_LISTED = (MANIFEST, CARD, ".gitattributes")
+"""Files without a checksum: the manifest itself, the card (its owner may edit it on the Hub), and Git's own file."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one file of a pack."""
+
+    file: str
+    message: str
+
+
+def check_pack(path: Path | str, progress: Callable[[int, int], None] | None = None) -> list[Problem]:
+    """Check a pack completely: sizes, SHA-256 sums, files too many, records, descriptors and reductions.
+
+    progress is called with (bytes read, bytes in all). Returns what is wrong, an empty list for a sound pack. Raises
+    DatasetError when there is no manifest that can be read, or a link leads out of the pack.
+    """
+    folder = pack_folder(path)
+    manifest = read_manifest(folder)
+    check_links(folder)
+    problems = _files(folder, manifest, progress)
+    if not problems:  # what is damaged is not worth comparing
+        try:
+            problems = _contents(open_pack(folder))
+        except SciceVPRError as error:
+            problems = [Problem(MANIFEST, str(error))]
+    return [*problems, *_strangers(folder, manifest)]
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _files(folder: Path, manifest: Manifest, progress: Callable[[int, int], None] | None) -> list[Problem]:
+    problems, done, total = [], 0, sum(facts.bytes for facts in manifest.files.values())
+    for name, facts in manifest.files.items():
+        wrong = _problem(name, lambda name=name: check_size(folder, manifest, name))
+        if not wrong and sha256_of(folder / name) != facts.sha256:
+            wrong = [Problem(name, f"{folder / name} was changed: its SHA-256 is not the one in the manifest.")]
+        problems += wrong
+        done += facts.bytes
+        if progress is not None:
+            progress(done, total)
+    return problems
+
+
+def _strangers(folder: Path, manifest: Manifest) -> list[Problem]:
+    problems = []
+    for place, _, names in os.walk(folder):
+        for name in names:
+            relative = Path(place, name).relative_to(folder).as_posix()
+            if relative not in manifest.files and relative not in NOT_LISTED:
+                problems.append(Problem(relative, f"{folder / relative} is not in the manifest. Take it out."))
+    return problems
+
+
+def _contents(pack: Pack) -> list[Problem]:
+    problems = []
+    for entry in pack.manifest.entries:
+        problems += _problem(entry.file, lambda entry=entry: pack.read(entry))
+        if entry.pca:
+            problems += _problem(entry.pca, lambda entry=entry: _check_pca(pack.folder, entry))
+    for place in (*pack.dataset.database, *pack.dataset.queries):
+        name = place.path.relative_to(pack.folder).as_posix()
+        if name.startswith("thumbnails/") and name not in pack.manifest.files:
+            problems.append(Problem(name, f"The thumbnail of {place.name} is not among the pack's files."))
+    return problems
+
+
+def _check_pca(folder: Path, entry: Entry) -> None:
+    from scicevpr.retrieval import PCA
+
+    pca = PCA.load(folder / entry.pca)
+    pca.check_model(entry.fingerprint, entry.weights)
+    if pca.dimension != entry.dimension:
+        raise DatasetError(
+            f"{folder / entry.pca} reduces to {pca.dimension} values, {entry.file} has {entry.dimension}."
+        )
+
+
+def _problem(name: str, check: Callable[[], object]) -> list[Problem]:
+    try:
+        check()
+    except SciceVPRError as error:
+        return [Problem(name, str(error))]
+    return []

@@ -1,0 +1,203 @@
+"""pack.json: what a pack holds, and the checks that make a stranger's pack safe to open.
+
+    pack.json                      this manifest
+    README.md                      the protocol card, which is also the data set card of a Hub repository
+    records.csv, queries.csv       one row a photo, in the order of the descriptors
+    positives.safetensors          listed database rows of every query, where the data set lists them
+    descriptors/MODEL.safetensors  of the database photos, one file a model; MODEL is VARIANT.WEIGHTS or
+    queries/MODEL.safetensors      VARIANT.WEIGHTS.pcaK for reduced ones
+    pca/MODEL.safetensors          the reduction that gave them
+    thumbnails/PART/…/ROW.jpg      small copies of the photos
+
+A pack comes from somebody else: every name in it must stay inside its folder, and nothing in it is executed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scicevpr.errors import DatasetError
+
+MANIFEST = "pack.json"
+CARD = "README.md"
+RECORDS, QUERIES, POSITIVES = "records.csv", "queries.csv", "positives.safetensors"
+FOLDERS = {"descriptors": ".safetensors", "queries": ".safetensors", "pca": ".safetensors", "thumbnails": ".jpg"}
+"""Folders of a pack, and what the files in them end in."""
+
+FORMAT = "scicevpr-pack"
+FORMAT_VERSION = 1
+PARTS = ("database", "queries")
+MAX_MANIFEST = 512 * 2**20  # bytes; a checksum line takes about 120, so this is four million files
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """Size in bytes and SHA-256 of one file of a pack."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of descriptors [rows, dimension] in a pack: which model, under which protocol.
+
+    part: "database" or "queries". pca: the file of the reduction that gave them, or None for full descriptors.
+    protocol: words about resize, grouping, precision and device.
+    """
+
+    file: str
+    part: str
+    dimension: int
+    pca: str | None
+    variant: str
+    fingerprint: str
+    weights: str
+    trained: bool
+    protocol: Mapping[str, str]
+
+    @property
+    def label(self) -> str:
+        """Words such as ``"scicevpr-t (weights 0123abcd), 2688 values"``."""
+        reduced = " after PCA" if self.pca else ""
+        return f"{self.variant} (weights {self.weights}), {self.dimension} values{reduced}"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """pack.json, checked. dataset: name, split, benchmark, notes, query order and truth rule, as read."""
+
+    title: str
+    licence: str
+    created: str
+    versions: Mapping[str, str]
+    dataset: Mapping[str, Any]
+    counts: Mapping[str, int]
+    thumbnails: int | None
+    entries: tuple[Entry, ...]
+    files: Mapping[str, FileFacts]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check a pack's manifest. DatasetError when it is missing, damaged, of a newer format or unsafe."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise DatasetError(
+            f"{folder} is not a database pack: it has no {MANIFEST}. Make one with `scicevpr pack build`, or get one "
+            "with `scicevpr pack pull`."
+        )
+    if path.stat().st_size > MAX_MANIFEST:
+        raise DatasetError(f"{path} has {path.stat().st_size} bytes; a manifest has at most {MAX_MANIFEST}.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path} is not readable JSON ({error}). Get the pack again.") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DatasetError(f"{path} is not the manifest of a database pack (its format is not {FORMAT!r}).")
+    version = content.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise DatasetError(
+            f"{folder} is a pack of format {version}; this version of the program reads up to {FORMAT_VERSION}. "
+            "Update the program."
+        )
+    try:
+        return _parse(content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise DatasetError(f"{path} does not hold what a manifest holds: {reason}. Get the pack again.") from error
+
+
+def safe_name(name: object) -> str:
+    """Return a relative file name that stays inside its folder. ValueError for any other."""
+    text = str(name)
+    parts = text.split("/")
+    leaves = not isinstance(name, str) or any(part in ("", ".", "..") for part in parts)
+    if leaves or "\\" in text or "\0" in text or text[1:2] == ":":
+        raise ValueError(f"the file name {text!r} does not stay inside the pack")
+    return text
+
+
+def check_links(folder: Path) -> None:
+    """Refuse symbolic links that leave a pack. DatasetError.
+
+    In the Hub's cache every file is a link into the repository's own `blobs` folder; nothing else may be a link.
+    """
+    blobs = os.path.join(os.path.abspath(folder.parent.parent), "blobs") if folder.parent.name == "snapshots" else None
+    waiting = [os.path.abspath(folder)]
+    while waiting:
+        place = waiting.pop()
+        for item in os.scandir(place):
+            if item.is_symlink():
+                target = os.path.normpath(os.path.join(place, os.readlink(item.path)))
+                if blobs is None or os.path.dirname(target) != blobs or os.path.islink(target):
+                    raise DatasetError(
+                        f"{item.path} is a symbolic link to {target}. Links could lead out of a pack and are refused; "
+                        "put the file itself there."
+                    )
+            elif item.is_dir():
+                waiting.append(item.path)
+
+
+def _parse(content: Mapping[str, Any]) -> Manifest:
+    if content["format_version"] != FORMAT_VERSION:
+        raise ValueError(f"format_version is {content['format_version']!r}, not {FORMAT_VERSION}")
+    files = {safe_name(name): _file_facts(name, facts) for name, facts in content["files"].items()}
+    counts = {part: _whole(content["counts"][part], f"counts.{part}") for part in PARTS}
+    if counts["database"] < 1:
+        raise ValueError("counts.database is 0")
+    thumbnails = content["thumbnails"]
+    entries = tuple(_entry(entry, files) for entry in content["descriptors"])
+    needed = (RECORDS, *((QUERIES,) if counts["queries"] else ()))
+    missing = next((name for name in needed if name not in files), None)
+    if missing is not None:
+        raise ValueError(f"{missing} is not among its files")
+    if not isinstance(content["dataset"], dict):
+        raise TypeError("dataset is not an object")
+    return Manifest(
+        title=str(content["title"]),
+        licence=str(content["licence"]),
+        created=str(content["created"]),
+        versions={str(key): str(value) for key, value in content["versions"].items()},
+        dataset=content["dataset"],
+        counts=counts,
+        thumbnails=None if thumbnails is None else _whole(thumbnails, "thumbnails"),
+        entries=entries,
+        files=files,
+    )
+
+
+def _file_facts(name: str, facts: Mapping[str, Any]) -> FileFacts:
+    if not SHA256.fullmatch(str(facts["sha256"])):
+        raise ValueError(f"the checksum of {name} is not a SHA-256")
+    return FileFacts(_whole(facts["bytes"], f"the size of {name}"), facts["sha256"])
+
+
+def _entry(facts: Mapping[str, Any], files: Mapping[str, FileFacts]) -> Entry:
+    entry = Entry(
+        file=safe_name(facts["file"]),
+        part=facts["part"],
+        dimension=_whole(facts["dimension"], "a dimension"),
+        pca=None if facts["pca"] is None else safe_name(facts["pca"]),
+        trained=bool(facts["trained"]),
+        protocol={str(key): str(value) for key, value in facts["protocol"].items()},
+        **{name: str(facts[name]) for name in ("variant", "fingerprint", "weights")},
+    )
+    if entry.part not in PARTS:
+        raise ValueError(f"{entry.file} belongs to {entry.part!r}, which is neither of {', '.join(PARTS)}")
+    for name in (entry.file, entry.pca):
+        if name is not None and name not in files:
+            raise ValueError(f"{name} is not among its files")
+    return entry
+
+
+def _whole(value: object, what: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{what} is {value!r}, not a whole number")
+    return value

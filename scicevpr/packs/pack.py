@@ -1,0 +1,225 @@
+"""An opened pack: its data set, and the descriptors of its models as memory maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
+from scicevpr.packs.hub_cache import pack_folder
+from scicevpr.packs.manifest import (
+    PARTS,
+    POSITIVES,
+    QUERIES,
+    RECORDS,
+    Entry,
+    Manifest,
+    check_links,
+    read_manifest,
+)
+from scicevpr.packs.photos import PhotoFolder
+from scicevpr.packs.records import read_positives, read_records
+from scicevpr.places import Dataset, Place, Truth, load_descriptors
+
+if TYPE_CHECKING:
+    from scicevpr.config import Preprocessing
+    from scicevpr.describe import Descriptors
+    from scicevpr.models.model import VPRModel
+    from scicevpr.retrieval import PCA
+
+
+AGAIN = "Get the pack again, or look for more damage with `scicevpr pack check`."
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A database pack on disk. dataset: its photos as records, in the order of the descriptors."""
+
+    folder: Path
+    manifest: Manifest
+    dataset: Dataset
+
+    @property
+    def title(self) -> str:
+        """What its maker calls it."""
+        return self.manifest.title
+
+    @property
+    def models(self) -> tuple[Entry, ...]:
+        """The database descriptors in the pack, one entry each; a model may be there in full and reduced."""
+        return tuple(entry for entry in self.manifest.entries if entry.part == "database")
+
+    def descriptors(
+        self,
+        model: VPRModel,
+        part: str = "database",
+        *,
+        reduced: bool = False,
+        preprocessing: Preprocessing | None = None,
+    ) -> Descriptors | None:
+        """Descriptors [N, D] of the database or the queries by a model: a read-only float16 memory map.
+
+        reduced: those after PCA (see `pca`). preprocessing: what queries will be prepared with; the pack's must be
+        the same. None when part is "queries" and the pack has none of this model.
+
+        Raises IndexMismatchError when the pack has nothing of this architecture with these weights, DatasetError when
+        the file is damaged.
+        """
+        if part not in PARTS:
+            raise UsageError(f"A pack has the parts {' and '.join(PARTS)}, not {part!r}.")
+        entry = self._entry(model, part, reduced)
+        if entry is None:
+            return None
+        found = self.read(entry)
+        if preprocessing is not None and found.preprocessing != asdict(preprocessing):
+            raise IndexMismatchError(
+                f"The pack {self.title!r} was described with other preprocessing ({found.protocol()['resize']}) than "
+                f"the queries would be ({preprocessing.label()}). Use the pack's."
+            )
+        return found
+
+    def pca(self, model: VPRModel) -> PCA | None:
+        """The reduction that gave the pack's reduced descriptors of a model; None when there are none."""
+        from scicevpr.retrieval import PCA
+
+        entry = next((entry for entry in self._of(model) if entry.pca), None)
+        if entry is None:
+            return None
+        pca = PCA.load(self.folder / entry.pca)
+        pca.check_model(entry.fingerprint, entry.weights)
+        return pca
+
+    def read(self, entry: Entry) -> Descriptors:
+        """One file of descriptors, memory-mapped. DatasetError when it is damaged or not what the manifest says."""
+        places = self.dataset.database if entry.part == "database" else self.dataset.queries
+        path = self.folder / entry.file
+        check_size(self.folder, self.manifest, entry.file)
+        try:
+            found, _ = load_descriptors(path, names=[place.name for place in places], mapped=True, remedy=AGAIN)
+        except IndexMismatchError as error:
+            raise DatasetError(str(error)) from error
+        stated = (entry.fingerprint, entry.weights, entry.dimension)
+        if stated != (found.fingerprint, found.weights, found.values.shape[1]):
+            raise DatasetError(f"{path} is not what the manifest says it is: {entry.label}. {AGAIN}")
+        return found
+
+    def _entry(self, model: VPRModel, part: str, reduced: bool) -> Entry | None:
+        mine = [entry for entry in self._of(model) if (entry.pca is not None) == reduced]
+        if not any(entry.part == "database" for entry in mine):
+            weights = model.weights.sha256 if model.weights is not None else "random, which fit no pack"
+            kind = "reduced descriptors" if reduced else "full descriptors"
+            raise IndexMismatchError(
+                f"The pack {self.title!r} has no {kind} of {model.variant.name} (architecture "
+                f"{model.variant.fingerprint}, weights {weights}). It has: "
+                f"{'; '.join(entry.label for entry in self.models) or 'none at all'}. Load one of these models, or "
+                "describe the photos with yours."
+            )
+        return next((entry for entry in mine if entry.part == part), None)
+
+    def _of(self, model: VPRModel) -> list[Entry]:
+        if model.weights is None:
+            return []
+        wanted = (model.variant.fingerprint, model.weights.sha256)
+        return [entry for entry in self.manifest.entries if (entry.fingerprint, entry.weights) == wanted]
+
+
+def open_pack(path: Path | str, *, photos: Path | str | None = None) -> Pack:
+    """Open a pack: a folder, or the name of a Hub repository ("org/name", "org/name@revision") that was pulled before.
+
+    Only the manifest and the records are read; descriptors are mapped when they are asked for, and checksums are left
+    to `check_pack`. An existing folder wins over a repository of that name.
+
+    photos: a folder with the data set's own photos, found there by their path in the data set or by their name. The
+    records' paths lead to them, else to the pack's thumbnails, else to where a photo would be, but is not.
+
+    Raises DatasetError when the pack is missing, damaged, unsafe or of a newer format, or `photos` holds none of them.
+    """
+    folder = pack_folder(path)
+    manifest = read_manifest(folder)
+    check_links(folder)
+    for entry in manifest.entries:
+        check_size(folder, manifest, entry.file)
+    return Pack(folder, manifest, _dataset(folder, manifest, None if photos is None else Path(photos)))
+
+
+def check_size(folder: Path, manifest: Manifest, name: str) -> None:
+    """Refuse a file that is missing or has another size than the manifest says. DatasetError."""
+    path = folder / name
+    if not path.is_file():
+        raise DatasetError(f"{path} is missing from the pack. {AGAIN}")
+    found, stated = path.stat().st_size, manifest.files[name].bytes
+    if found != stated:
+        state = "cut off" if found < stated else "too long"
+        raise DatasetError(f"{path} is {state}: it has {found} bytes, the manifest says {stated}. {AGAIN}")
+
+
+def _dataset(folder: Path, manifest: Manifest, photos: Path | None) -> Dataset:
+    facts, counts = manifest.dataset, manifest.counts
+    notes = _words(facts, "notes")
+    tables: list[tuple[Place, ...]] = []
+    stated = [(name, counts[part]) for part, name in zip(PARTS, (RECORDS, QUERIES), strict=True)]
+    own = None if photos is None else PhotoFolder(photos)
+    for name, count in stated:
+        if count == 0:
+            tables.append(())
+            continue
+        check_size(folder, manifest, name)
+        places, thumbnails = read_records(folder / name, count)
+        paths = [folder / (thumb or f"photos/{place.path}") for place, thumb in zip(places, thumbnails, strict=True)]
+        if own is not None:
+            paths, missing = own.find(places, paths)
+            notes += missing
+        tables.append(tuple(replace(place, path=path) for place, path in zip(places, paths, strict=True)))
+    if photos is None:
+        notes += (_without_photos(manifest),)
+    return Dataset(
+        name=str(facts.get("name", manifest.title)),
+        split=str(facts.get("split", "")),
+        root=folder,
+        database=tables[0],
+        queries=tables[1],
+        notes=notes,
+        use_labels=bool(facts.get("use_labels", True)),
+        query_order=str(facts.get("query_order", "by path")),
+        truth=_truth(folder, manifest),
+        benchmark=None if facts.get("benchmark") is None else str(facts["benchmark"]),
+        layout=str(facts.get("layout", "")),
+    )
+
+
+def _without_photos(manifest: Manifest) -> str:
+    if manifest.thumbnails is None:
+        return "The pack holds no photos: photos=FOLDER (--photos DIR) names your own copy of the data set."
+    return (
+        f"The photos are thumbnails of at most {manifest.thumbnails} pixels: describing them gives other values than "
+        "the photos gave."
+    )
+
+
+def _truth(folder: Path, manifest: Manifest) -> Truth:
+    facts = manifest.dataset.get("truth")
+    facts = facts if isinstance(facts, dict) else {}
+    try:
+        radius, turn = float(facts["radius"]), facts["turn"]
+        words = str(facts["words"])
+        turn = None if turn is None else float(turn)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(
+            f"{folder} does not say which answers are right (dataset.truth: {facts}). {AGAIN}"
+        ) from error
+    if POSITIVES not in manifest.files:
+        return Truth(radius=radius, turn=turn, words=words)
+    check_size(folder, manifest, POSITIVES)
+    listed: Sequence[np.ndarray] = read_positives(
+        folder / POSITIVES, manifest.counts["queries"], manifest.counts["database"]
+    )
+    return Truth(radius=radius, turn=turn, listed=tuple(listed), words=words)
+
+
+def _words(facts: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = facts.get(key, [])
+    return tuple(str(item) for item in value) if isinstance(value, list) else ()

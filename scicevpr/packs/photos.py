@@ -1,0 +1,77 @@
+"""The photos of a pack's records: thumbnails that travel with it, or the user's own copy of the data set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from scicevpr.errors import DatasetError
+from scicevpr.places import Place
+from scicevpr.places.photos import EXTENSIONS
+from scicevpr.preprocessing import open_photo
+
+PHOTOS_A_FOLDER = 1000  # a Hub repository should not have more than 10,000 files in a folder
+QUALITY = 85
+
+
+def write_thumbnails(
+    folder: Path, part: str, places: Sequence[Place], pixels: int, progress: Callable[[int, int], None]
+) -> list[str]:
+    """Write JPEG copies of at most `pixels` a side, without the photos' metadata. Returns their names below `folder`.
+
+    Raises ImageError, naming the photo, for one that cannot be read.
+    """
+    names = []
+    for row, place in enumerate(places):
+        name = f"thumbnails/{part}/{row // PHOTOS_A_FOLDER:04d}/{row:07d}.jpg"
+        small = open_photo(place.path)
+        small.thumbnail((pixels, pixels))
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        small.save(folder / name, quality=QUALITY)
+        names.append(name)
+        progress(row + 1, len(places))
+    return names
+
+
+class PhotoFolder:
+    """The user's own copy of a data set. Raises DatasetError when there is no such folder."""
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise DatasetError(f"The photo folder {folder} {'is a file' if folder.exists() else 'does not exist'}.")
+        self.folder = folder
+
+    def find(self, places: Sequence[Place], otherwise: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
+        """The photo of every place, else the path given `otherwise`; and a note if some are missing.
+
+        A place's path is relative to the data set; a photo elsewhere is known by its name, if that occurs once. Raises
+        DatasetError when the folder holds none of them.
+        """
+        paths, missing = [], []
+        for place, other in zip(places, otherwise, strict=True):
+            path: Path | None = self.folder / place.path
+            if not path.is_file():
+                path = self._by_name.get(place.name)
+            if path is None:
+                missing.append(place)
+            paths.append(path or other)
+        if len(missing) == len(places):
+            raise DatasetError(
+                f"{self.folder} holds none of the {len(places)} photos of the pack; the first is {places[0].path}. "
+                "Name the folder of the data set."
+            )
+        if not missing:
+            return paths, ()
+        first = missing[0].path
+        return paths, (f"{len(missing)} of {len(places)} photos are not in {self.folder}, the first is {first}.",)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Path | None]:
+        found: dict[str, Path | None] = {}
+        for place, _, names in os.walk(self.folder, followlinks=True):
+            for name in names:
+                if name.lower().endswith(EXTENSIONS):
+                    found[name] = None if name in found else Path(place, name)
+        return found

@@ -1,0 +1,151 @@
+"""Packs to and from data set repositories of the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scicevpr.errors import DatasetError, SciceVPRError, UsageError
+from scicevpr.hub.repository import HUB, explain_push, explained, hub_endpoint, hub_is_off
+from scicevpr.hub.sources import HubFile
+from scicevpr.hub.web import NoRouteError
+from scicevpr.packs.check import check_pack
+from scicevpr.packs.hub_cache import PATTERNS, cache_folder, cached_pack, parse_repository
+from scicevpr.packs.manifest import MANIFEST, Manifest, read_manifest
+from scicevpr.packs.pack import Pack, open_pack
+
+
+def push_pack(
+    path: Path | str,
+    repository: str,
+    *,
+    private: bool = False,
+    photos_may_be_shared: bool = False,
+    token: str | bool | None = None,
+    endpoint: str | None = None,
+) -> str:
+    """Upload a pack to a data set repository, made if need be. Returns the commit's address.
+
+    Files of an earlier pack in the repository that this one does not have are deleted from it; other files stay.
+
+    photos_may_be_shared: the caller has the right to publish the photos whose thumbnails are inside. Needed unless the
+    catalogue says that the data set may be passed on; nothing lifts the catalogue's "may not".
+    token: None takes the one of `hf auth login` or HF_TOKEN. endpoint: another Hub; None takes HF_ENDPOINT.
+
+    Raises DatasetError for a damaged pack, and for what the Hub refuses; UsageError for photos that must not be shared.
+    """
+    from huggingface_hub import HfApi
+
+    name, _ = parse_repository(repository)
+    pack = open_pack(path)
+    check_photos_may_be_shared(pack.manifest, photos_may_be_shared)
+    problems = check_pack(path)
+    if problems:
+        raise DatasetError(
+            f"The pack {path} has {len(problems)} problems and was not uploaded; the first: {problems[0].message}"
+        )
+    hub = hub_endpoint(endpoint)
+    api = HfApi(endpoint=hub, token=token, library_name="scicevpr")
+    try:
+        api.create_repo(name, repo_type="dataset", private=private, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=name,
+            repo_type="dataset",
+            folder_path=pack.folder,
+            commit_message=f"Database pack: {pack.title}",
+            delete_patterns=list(PATTERNS),
+        )
+    except Exception as error:  # the Hub's transports raise errors of several libraries
+        raise DatasetError(str(explain_push(error, name, hub or HUB))) from error
+    return commit.commit_url
+
+
+def pull_pack(
+    repository: str,
+    *,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    cache: Path | None = None,
+    token: str | bool | None = None,
+    endpoint: str | None = None,
+) -> Pack:
+    """Download a pack into the Hub's own cache, check every checksum, and open it.
+
+    What is there already is not fetched again; an interrupted download goes on. A file that is not what the manifest
+    says is deleted from the cache, so that the next pull fetches it anew.
+
+    repository: "org/name" or "org/name@revision". cache: another folder than the Hub's. Raises DatasetError with the
+    reason: offline and not here, no such repository or revision, gated, no pack, damaged on the way, a full disk.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, snapshot_download
+
+    name, revision = parse_repository(repository, revision)
+    label = name if revision is None else f"{name}@{revision}"
+    if local_files_only or hub_is_off():
+        return open_pack(cached_pack(label, cache))
+    hub = hub_endpoint(endpoint)
+    where = {"repo_type": "dataset", "revision": revision, "endpoint": hub}
+    options = {**where, "cache_dir": cache_folder(cache), "token": token, "library_name": "scicevpr"}
+    try:
+        # asked first, because hf_hub_download alone tries for half a minute to reach a Hub that is not there
+        get_hf_file_metadata(hf_hub_url(name, MANIFEST, **where), token=token, endpoint=hub)
+        manifest = read_manifest(Path(hf_hub_download(name, MANIFEST, **options)).parent)
+        folder = Path(snapshot_download(name, allow_patterns=list(PATTERNS), **options))
+    except SciceVPRError:
+        raise
+    except Exception as error:  # the Hub's transports raise errors of several libraries
+        raise _explained(error, name, revision, hub) from error
+    damaged = [problem for problem in check_pack(folder) if problem.file in manifest.files]
+    for problem in damaged:
+        path = folder / problem.file
+        path.resolve().unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+    if damaged:
+        raise DatasetError(
+            f"{len(damaged)} files of {label} did not arrive as its manifest describes them, the first: "
+            f"{damaged[0].message} They were deleted from the cache: pull again. If it is the same then, the "
+            "repository itself is damaged."
+        )
+    return open_pack(folder)
+
+
+def check_photos_may_be_shared(manifest: Manifest, allowed: bool) -> None:
+    """Refuse to publish thumbnails of photos that may not be passed on. UsageError."""
+    if manifest.thumbnails is None:
+        return
+    key = manifest.dataset.get("benchmark")
+    redistributable = _redistributable(key)
+    if redistributable is False:
+        raise UsageError(
+            f"The photos of {key} may not be passed on, and this pack holds thumbnails of them. Build it without: "
+            "scicevpr pack build OUT --no-photos"
+        )
+    if redistributable is None and not allowed:
+        raise UsageError(
+            f"The pack {manifest.title!r} holds thumbnails, and nothing is known about the right to pass those on. "
+            "If you have it, say so with --i-may-share-these-photos; else build the pack with --no-photos."
+        )
+
+
+def _explained(error: Exception, name: str, revision: str | None, hub: str | None) -> DatasetError:
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    if isinstance(error, RemoteEntryNotFoundError):
+        return DatasetError(
+            f"The data set repository {name} at {hub or HUB} is not a database pack: it has no {MANIFEST}. Its maker "
+            "uploads one with `scicevpr pack push`."
+        )
+    reason = explained(error, HubFile(f"datasets/{name}", MANIFEST, revision), hub)
+    if not isinstance(reason, NoRouteError):
+        return DatasetError(f"The pack {name} was not pulled. {reason}")
+    return DatasetError(
+        f"The pack {name} was not pulled: {reason}. A copy pulled before can be opened with --local-files-only; "
+        f"else get the files of {hub or HUB}/datasets/{name} on another computer and give their folder."
+    )
+
+
+def _redistributable(benchmark: object) -> bool | None:
+    """What the catalogue says about passing a benchmark's photos on; None where it says nothing."""
+    from scicevpr.places.catalogue import BENCHMARKS
+
+    found = BENCHMARKS.get(str(benchmark))
+    return None if found is None else found.redistributable

@@ -1,0 +1,59 @@
+"""Photos in folders: which files they are, in the order that decides which of them share a batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from scicevpr.errors import DatasetError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png")
+
+
+def list_photos(folder: Path | str) -> list[Path]:
+    """All .jpg, .jpeg and .png files (any case) below a folder, sorted by path; linked folders are followed.
+
+    Raises DatasetError when the folder is missing, holds no photos, or holds a link to a photo that is not there.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        where = f" (a link to {os.readlink(folder)})" if folder.is_symlink() else ""
+        raise DatasetError(f"The folder {folder}{where} does not exist.")
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is a file; a folder with photos was expected.")
+    photos = sorted((Path(path) for path in _walk(folder)), key=str)
+    if not photos:
+        raise DatasetError(
+            f"{folder} holds no photos: looked for {', '.join(EXTENSIONS)} there and in its subfolders, "
+            f"found {listing(folder)}."
+        )
+    return photos
+
+
+def listing(folder: Path) -> str:
+    """What a folder holds, in words for an error message."""
+    names = sorted(path.name + ("/" if path.is_dir() else "") for path in folder.iterdir())
+    if not names:
+        return "an empty folder"
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    seen = set()  # real folders; a link back to a parent must not be walked for ever
+    for base, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(base)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in files:
+            if name.startswith(".") or not name.lower().endswith(EXTENSIONS):
+                continue
+            path = os.path.join(base, name)
+            if os.path.islink(path) and not os.path.exists(path):
+                raise DatasetError(
+                    f"{path} is a link to {os.readlink(path)}, which does not exist. Download or mount the photos it "
+                    "points to, or remove the link."
+                )
+            yield path

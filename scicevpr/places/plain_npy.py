@@ -1,0 +1,178 @@
+"""Read .npy files, also arrays of lists, without running anything that is in them.
+
+Ground truth in this field comes as "object arrays": one array of database rows per query, of different lengths. NumPy
+stores those as a pickle, and a pickle can name any function of Python and ask for it to be called. Here only numbers,
+text, lists, tuples and arrays of these are rebuilt; for the few NumPy names that such a file needs, small records of
+our own stand in, so that NumPy's unpickling code is not run on foreign bytes either. All else is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from scicevpr.errors import DatasetError
+
+_PLAIN_TYPE = re.compile(r"[<>|=]?([biuf](1|2|4|8)|[US]\d+)")
+_MAX_DEPTH = 4  # arrays of lists of arrays are met with; nothing deeper is ground truth
+
+
+def read_npy(path: Path | str) -> np.ndarray:
+    """Read an .npy file: an array of numbers or text, or an object array of ints, text, lists, tuples and arrays.
+
+    Raises DatasetError when the file is missing, damaged, no .npy file, or asks for code to be run (then with the name
+    of what it asked for; nothing of it has been run).
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            if not _holds_objects(file):
+                file.seek(0)
+                return np.load(file, allow_pickle=False)
+            array = _plain(_Reader(file, encoding="latin1").load())
+    except FileNotFoundError as error:
+        raise DatasetError(f"There is no file {path}. Check the path.") from error
+    except _Refused as error:
+        raise DatasetError(
+            f"{path} asks Python to run `{error}`, which a list of rows or names never needs. The file was refused and "
+            "nothing in it was run; do not use it unless you trust where it comes from."
+        ) from error
+    except Exception as error:  # foreign bytes can make the reader fail in any way
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DatasetError(
+            f"{path} cannot be read as an .npy array: {reason}. Download or copy the file again; if it is an .npz "
+            "archive or another format, save the array in it with numpy.save."
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise DatasetError(f"{path} holds a {type(array).__name__}, not an array. Save the array with numpy.save.")
+    return array
+
+
+def _holds_objects(file: BinaryIO) -> bool:
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"it is of the .npy version {version[0]}.{version[1]}, only 1.0 and 2.0 are read")
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    dtype = header(file)[2]
+    if dtype.hasobject and dtype != np.dtype(object):
+        raise ValueError(f"it holds records of the type {dtype}, only arrays of rows or names are read")
+    return dtype.hasobject
+
+
+class _Refused(Exception):
+    """The name of a function or class that a file asked for."""
+
+
+class _Type:
+    """Stands in for `numpy.dtype`: the code of a plain number or text type, or of objects."""
+
+    def __init__(self, code: str, *_: object) -> None:
+        self.objects = code in ("O", "O4", "O8")
+        if not self.objects and not (isinstance(code, str) and _PLAIN_TYPE.fullmatch(code)):
+            raise ValueError(f"it holds values of the NumPy type {code!r}, only numbers and text are read")
+        self.code, self.order = str(code).lstrip("<>|="), "<"
+
+    def __setstate__(self, state: tuple) -> None:
+        self.order = ">" if state[1] == ">" else "<"
+
+    def plain(self) -> np.dtype:
+        return np.dtype(self.order + self.code)
+
+
+class _Array:
+    """Stands in for `numpy.ndarray`; `values` holds the content once it is read."""
+
+    values: np.ndarray | None = None
+
+    def __setstate__(self, state: tuple) -> None:
+        shape, kind, by_columns, data = state[-4:]
+        if not isinstance(kind, _Type):
+            raise ValueError("it holds an array without a type")
+        if kind.objects:
+            values = np.empty(len(data), dtype=object)
+            for row, item in enumerate(data):  # one by one, so that NumPy does not look into the items
+                values[row] = item
+        else:
+            content = data.encode("latin1") if isinstance(data, str) else data  # Python 2 wrote bytes as text
+            values = np.frombuffer(content, kind.plain())
+        if values.size != math.prod(shape):
+            raise ValueError(f"it holds an array of shape {tuple(shape)} with {values.size} values")
+        by_columns = by_columns and not kind.objects  # NumPy lists objects row by row in any case
+        self.values = values.reshape(shape, order="F" if by_columns else "C")
+
+
+class _Named:
+    """What a pickle gets for an allowed name: it can be called, and nothing else can be done to it."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable) -> None:
+        self._function = function
+
+    def __call__(self, *arguments: object) -> object:
+        return self._function(*arguments)
+
+    def __setstate__(self, state: object) -> None:
+        raise _Refused("a change of Python's own functions")
+
+
+def _scalar(kind: _Type, data: bytes | str) -> Any:
+    content = data.encode("latin1") if isinstance(data, str) else data
+    return np.frombuffer(content, kind.plain(), count=1)[0].item()
+
+
+def _bytes(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise _Refused(f"_codecs.encode to {encoding}")
+    return text.encode("latin1")
+
+
+def _no_bytes(*content: object) -> bytes:
+    if content:
+        raise _Refused("bytes of something")
+    return b""
+
+
+# The names under which Python 2 and 3 and NumPy 1 and 2 pickle arrays and scalars, and what answers to them here.
+_ALLOWED: dict[str, Callable] = {
+    "numpy.ndarray": _Array,
+    "numpy.dtype": _Type,
+    "_codecs.encode": _bytes,
+    **{f"{builtins}.bytes": _no_bytes for builtins in ("__builtin__", "builtins")},  # how old pickles say b""
+    **{f"numpy.{core}.multiarray._reconstruct": lambda *_: _Array() for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
+}
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> _Named:
+        if f"{module}.{name}" not in _ALLOWED:
+            raise _Refused(f"{module}.{name}")
+        return _Named(_ALLOWED[f"{module}.{name}"])
+
+    def persistent_load(self, pid: object) -> object:
+        raise _Refused(f"the outside object {pid!r}")
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """Replace the records by arrays, all through the containers; refuse everything that is not plain."""
+    if depth > _MAX_DEPTH:
+        raise ValueError("its lists are nested too deeply for ground truth")
+    if isinstance(value, _Array):
+        value = value.values
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        result = np.empty(value.shape, dtype=object)
+        for place, item in np.ndenumerate(value):
+            result[place] = _plain(item, depth + 1)
+        return result
+    if type(value) in (list, tuple):
+        return type(value)(_plain(item, depth + 1) for item in value)
+    if value is None or isinstance(value, (bool, int, float, str, bytes, np.ndarray)):
+        return value
+    raise ValueError(f"it holds a {type(value).__name__}, only numbers, text, lists and arrays are read")

@@ -1,0 +1,53 @@
+"""Descriptors read a block at a time, wherever they lie: arrays, memory maps, slices of safetensors files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from scicevpr.errors import UsageError
+from scicevpr.row_store import release
+
+BLOCK_BYTES = 64 * 2**20
+
+
+def shape_of(values: Any, what: str) -> tuple[int, int]:
+    """(N, D) of anything that can be sliced by rows. Raises UsageError for another shape."""
+    shape = tuple(values.get_shape() if hasattr(values, "get_shape") else np.shape(values))
+    if len(shape) != 2 or shape[1] == 0:
+        raise UsageError(f"The {what} must have the shape [N, D], not {list(shape)}.")
+    return shape
+
+
+def check_finite(values: Any, what: str, rows: int | None = None) -> None:
+    """Raise UsageError when descriptors [N, D] hold NaN or infinite values."""
+    for _, block in row_blocks(values, rows):
+        if not np.isfinite(block).all():
+            raise UsageError(f"The {what} contain NaN or infinite values; describe the photos again.")
+
+
+def row_blocks(
+    values: Any, rows: int | None = None, dtype: type[np.floating] = np.float32
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (first row, block [R, D] of ``dtype``) for all rows in order; an array of that type is not copied.
+
+    rows: rows a block; default: as many as fit into 64 MiB of float32. What reading a memory map has brought into
+    memory is given back after each block.
+    """
+    count, width = shape_of(values, "descriptors")
+    rows = rows or max(1, BLOCK_BYTES // (4 * width))
+    for start in range(0, count, rows):
+        yield start, np.ascontiguousarray(values[start : min(start + rows, count)], dtype=dtype)
+        release(values)
+
+
+def take_rows(values: Any, rows: np.ndarray) -> np.ndarray:
+    """Copy the given rows [R, D], as float64 numbers of float32 precision."""
+    if isinstance(values, np.ndarray):
+        taken = values[rows]
+        release(values)
+    else:
+        taken = np.concatenate([values[row : row + 1] for row in rows.tolist()])
+    return taken.astype(np.float32).astype(np.float64)

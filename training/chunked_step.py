@@ -1,0 +1,186 @@
+"""One full-size training step: cross-image chunks through the networks, one loss over the gathered batch, gradients.
+
+A batch is cut into chunks, and the cross-image encoder attends within a chunk only. Chunks are dealt to processes, and
+a process may hold the graphs of a few of its chunks at a time. Then it goes through them twice: once without graphs for
+the descriptors, whose gradients the loss gives, and once more with graphs and the same random numbers, to pass those
+gradients back (gradient caching, Gao et al., 2021). The result is the gradient of the whole batch, whatever the number
+of processes and of chunks held at once.
+
+CricaVPR's adapters normalise every chunk by its own statistics. The published runs (DataParallel) kept the running
+statistics of their first replica only; likewise only chunk 0 of a batch updates them here, so they do not depend on the
+number of processes either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scicevpr.errors import UsageError
+from scicevpr.losses import distillation_loss, mine_pairs, multi_similarity_loss
+from scicevpr.models.model import VPRModel
+from training.cross_image import head_descriptors
+from training.distributed import Processes
+from training.features import frozen_maps
+from training.recipes import FullSizeRecipe
+from training.trainer import trainable
+
+PRECISIONS = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The model in training, its teacher if it has one, and how a loaded chunk becomes descriptors [n, D] float32.
+
+    ``precision``: none, bf16 or fp16 (autocast). ``kept_maps``: the loader gives maps of the frozen backbone instead of
+    photos.
+    """
+
+    model: VPRModel
+    teacher: VPRModel | None = None
+    precision: str = "none"
+    kept_maps: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.model.gem.p.device
+
+    @property
+    def frozen_backbone(self) -> bool:
+        """True where nothing in the backbone is trained: its maps are computed without a graph, once a step."""
+        return not self.model.variant.class_token
+
+    def autocast(self) -> Any:
+        """The context in which the networks run; opened anew for every pass, for it remembers rounded weights."""
+        dtype = PRECISIONS[self.precision]
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype=dtype)
+
+    def begin(self, loaded: Tensor) -> Tensor:
+        """What the trained part starts from: maps [n, M*C, rows, columns], or CricaVPR's photos [n, 3, H, W]."""
+        x = loaded.to(self.device, non_blocking=True)
+        if not self.frozen_backbone:
+            return x
+        if self.kept_maps:
+            return x if PRECISIONS[self.precision] else x.float()
+        with self.autocast():
+            return frozen_maps(self.model, x)
+
+    def describe(self, start: Tensor, seed: int, *, keep_statistics: bool) -> Tensor:
+        """Descriptors of a chunk, with the dropout of ``seed``; see the module for ``keep_statistics``."""
+        torch.manual_seed(seed)
+        with self.autocast(), _running_statistics(self.model, keep_statistics):
+            if self.frozen_backbone:
+                return head_descriptors(self.model, start)
+            return self.model(start).float()
+
+    @torch.no_grad()
+    def target(self, start: Tensor) -> Tensor:
+        """The teacher's descriptors of a chunk, in evaluation mode."""
+        with self.autocast():
+            return head_descriptors(self.teacher, start)
+
+
+@contextmanager
+def _running_statistics(model: nn.Module, keep: bool) -> Iterator[None]:
+    """With ``keep`` False, normalisation layers in training use the batch's statistics and leave the running ones."""
+    layers = [] if keep else [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True
+
+
+def batch_losses(
+    descriptors: Tensor, labels: Tensor, targets: Tensor | None, recipe: FullSizeRecipe
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss of a batch and its parts by name: L_MS, and with a teacher gamma * L_MS + eta * L_D."""
+    pairs = mine_pairs(descriptors, labels, recipe.miner_epsilon)
+    similarity = multi_similarity_loss(descriptors, labels, pairs)
+    parts = {"mined_negatives": pairs[1].sum().item() / len(labels)}
+    if targets is None:
+        return similarity, {"loss": similarity.item(), **parts}
+    distance = distillation_loss(descriptors, targets)
+    total = recipe.gamma * similarity + recipe.eta * distance
+    return total, {"loss": total.item(), "l_ms": similarity.item(), "l_d": distance.item(), **parts}
+
+
+def accumulate_gradients(
+    networks: Networks,
+    chunks: Sequence[Tensor],
+    labels: Tensor,
+    seeds: Sequence[int],
+    recipe: FullSizeRecipe,
+    processes: Processes,
+    *,
+    at_once: int = 0,
+    scale: Callable[[Tensor], Tensor] = lambda gradient: gradient,
+) -> dict[str, float]:
+    """Leave the gradient of a batch's loss in the model's parameters, summed over all processes.
+
+    Args:
+        chunks: what the loader gave for this process's chunks. labels: [P*K], of the whole batch. seeds: of every
+            chunk of the batch, for dropout.
+        at_once: of how many chunks the graphs may be held; 0: of all, so that one pass is enough.
+        scale: applied to the descriptors' gradients before they go back (float16).
+
+    Returns:
+        The loss and its parts. Without gathered negatives, each process's loss sees its own rows only (the gradient is
+        the mean over processes), and the numbers are those of this process.
+    """
+    own = processes.share(len(seeds))
+    first_pass_only = not at_once or at_once >= len(own)
+    with processes.together():
+        starts = [networks.begin(chunk) for chunk in chunks]
+        with nullcontext() if first_pass_only else torch.no_grad():
+            described = [
+                networks.describe(start, seeds[number], keep_statistics=number == 0)
+                for number, start in zip(own, starts, strict=True)
+            ]
+        targets = None if networks.teacher is None else torch.cat([networks.target(start) for start in starts])
+    mine = torch.cat([descriptors.detach() for descriptors in described])
+    if recipe.gather_negatives:
+        mine = processes.gather_rows(mine)
+        targets = None if targets is None else processes.gather_rows(targets)
+    else:
+        labels = processes.own_rows(labels)
+    leaf = mine.requires_grad_()
+    loss, parts = batch_losses(leaf, labels.to(leaf.device), targets, recipe)
+    (gradient,) = torch.autograd.grad(loss, leaf)
+    gradient = processes.own_rows(gradient) if recipe.gather_negatives else gradient / processes.count
+    size = recipe.chunk
+    for i, (number, start) in enumerate(zip(own, starts, strict=True)):
+        if not first_pass_only:
+            described[i] = networks.describe(start, seeds[number], keep_statistics=False)
+        described[i].backward(scale(gradient[i * size : (i + 1) * size]))
+        described[i] = None  # frees the graph
+    processes.sum_gradients(trainable(networks.model))
+    return parts
+
+
+def chunks_in(recipe: FullSizeRecipe) -> int:
+    """How many cross-image chunks a batch has.
+
+    Raises:
+        UsageError: the batch cannot be cut into whole chunks.
+    """
+    size = recipe.places * recipe.photos
+    if recipe.chunk < 1 or size % recipe.chunk:
+        raise UsageError(
+            f"A batch of {recipe.places} places x {recipe.photos} photos = {size} photos cannot be cut into "
+            f"cross-image chunks of {recipe.chunk}. Give a --cross_image_chunk that divides {size}, e.g. "
+            f"{_divisor_near(size, recipe.chunk)}."
+        )
+    return size // recipe.chunk
+
+
+def _divisor_near(size: int, wanted: int) -> int:
+    return min((d for d in range(1, size + 1) if size % d == 0), key=lambda d: (abs(d - wanted), -d))

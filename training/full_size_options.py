@@ -1,0 +1,249 @@
+"""What can be asked of ``python -m training.full_size``, under our names and those that people already type."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from scicevpr.config import Variant, get_variant
+from scicevpr.errors import UsageError
+from training.recipes import FullSizeRecipe, override
+
+PRECISIONS = ("none", "bf16", "fp16")
+BACKBONE_SIZES = {"dinov2_vits14": "s", "dinov2_vitb14": "b", "dinov2_vitl14": "l"}
+CHUNKS = {"scicevpr": 72}
+"""The cross-image chunk that the published runs of a family saw; 144 for the others."""
+EPOCHS = {"scicevpr": 1}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run reads, where it writes, and what does not change its result.
+
+    ``accumulate``: of how many chunks a process holds the graphs at once (0: all). ``resume_only``: refuse to start
+    anew. ``command``: to be recorded.
+    """
+
+    data: Path
+    out: Path
+    cities: tuple[str, ...] | None = None
+    skip_missing: bool = False
+    backbone: str | None = None
+    teacher: str | None = None
+    validation: Path | None = None
+    device: str | None = None
+    threads: int | None = None
+    workers: int = field(default_factory=lambda: min(4, os.cpu_count() or 1))
+    accumulate: int = 0
+    feature_cache: Path | None = None
+    save_every: int = 200
+    resume_only: bool = False
+    check: bool = False
+    check_seconds: float = 60.0
+    command: str = ""
+
+
+def read_options(argv: Sequence[str]) -> tuple[FullSizeRecipe, RunOptions]:
+    """Parse a command line. Wrong syntax ends the program as argparse does; UsageError: values that contradict."""
+    given = build_parser().parse_args(argv)
+    variant = _variant(given)
+    _check_architecture(variant, given)
+    recipe = FullSizeRecipe(variant=variant.name, chunk=CHUNKS.get(variant.family, 144))
+    recipe = override(recipe, [f"epochs={EPOCHS.get(variant.family, recipe.epochs)}", *given.set])
+    start = ("backbone", "teacher", "data")  # paths here, hashes in the recipe
+    names = {f.name for f in fields(FullSizeRecipe)}.difference(start)
+    changes = {name: value for name, value in vars(given).items() if name in names and value is not None}
+    if given.feature_cache is not None:
+        changes.setdefault("views", max(1, recipe.views))
+    recipe = FullSizeRecipe(**{**vars(recipe), **changes, "pixels": tuple(given.pixels or recipe.pixels)})
+    _check_recipe(variant, recipe, given)
+    names = {f.name for f in fields(RunOptions)}
+    values: dict[str, Any] = {name: value for name, value in vars(given).items() if name in names and value is not None}
+    values["out"] = given.resume_run or given.out
+    values["resume_only"] = given.resume_run is not None
+    values["cities"] = None if given.cities is None else tuple(given.cities)
+    values["validation"] = _validation_folder(given)
+    values["command"] = shlex.join(["python", "-m", "training.full_size", *argv])
+    if values["out"] is None:
+        raise UsageError("Say where the run is to be kept: --out DIR (or --save_dir DIR).")
+    return recipe, RunOptions(**values)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.full_size",
+        description="Train CricaVPR, Super-CricaVPR or SciceVPR on GSV-Cities by the published recipe.",
+        allow_abbrev=False,
+    )
+    _model_arguments(parser.add_argument_group("model"))
+    _data_arguments(parser.add_argument_group("data"))
+    _recipe_arguments(parser.add_argument_group("recipe (defaults are the published values)"))
+    _run_arguments(parser.add_argument_group("run"))
+    return parser
+
+
+def _model_arguments(group: Any) -> None:
+    group.add_argument("--model", required=True, metavar="NAME", help="e.g. super-cricavpr-b, scicevpr-l, cricavpr-b")
+    group.add_argument("--backbone_arch", choices=BACKBONE_SIZES, help="the size, where --model names the family only")
+    group.add_argument(
+        "--backbone", "--foundation_model_path", metavar="FILE_OR_NAME",
+        help="DINOv2 weights for CricaVPR and Super-CricaVPR: a file, or a registry name such as dinov2-b",
+    )  # fmt: skip
+    group.add_argument(
+        "--teacher", "--crica_path", "--resume", metavar="FILE",
+        help="trained Super-CricaVPR of the same size (ours or a published .pth), for SciceVPR",
+    )  # fmt: skip
+    described = "accepted from the released commands; checked against the model"
+    for name in ("layer1", "backbone_out_dim", "mix_in_dim", "token_num", "token_ratio"):
+        group.add_argument(f"--{name}", type=int, help=described)
+    group.add_argument("--out_indices", type=int, nargs="+", help=described)
+
+
+def _data_arguments(group: Any) -> None:
+    group.add_argument("--data", type=Path, required=True, help="GSV-Cities folder with Dataframes and Images")
+    group.add_argument("--cities", nargs="+", metavar="CITY", help="these only (default: all)")
+    group.add_argument(
+        "--skip_missing_photos", dest="skip_missing", action="store_true", default=None,
+        help="leave photos out whose file is missing, instead of refusing",
+    )  # fmt: skip
+    group.add_argument("--val", type=Path, metavar="DIR", help="UTM tree with images/val, e.g. pitts30k")
+    group.add_argument(
+        "--eval_datasets_folder", type=Path, metavar="DIR", help="with --eval_dataset_name: another --val"
+    )
+    group.add_argument("--eval_dataset_name", metavar="NAME")
+
+
+def _recipe_arguments(group: Any) -> None:
+    group.add_argument("--places", "--train_batch_size", type=_positive, metavar="P", help="places a batch: 72")
+    group.add_argument("--photos", type=_positive, metavar="K", help="photos a place: 4")
+    group.add_argument("--min_photos", type=_positive, help="places with fewer photos are left out: 4")
+    group.add_argument("--epochs", "--epochs_num", type=_positive, help="10; SciceVPR 1")
+    group.add_argument("--lr", type=float, help="1e-4, halved every 3 epochs")
+    group.add_argument("--optim", choices=("adam",), help="the published optimiser")
+    group.add_argument("--patience", type=_positive, help="epochs without a better Recall@5 before stopping: 10")
+    group.add_argument("--seed", type=_not_negative, help="0")
+    group.add_argument("--resize", dest="pixels", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="224 224")
+    group.add_argument(
+        "--cross_image_chunk", dest="chunk", type=_positive, metavar="N",
+        help="photos that attend to each other: 144; SciceVPR, for its teacher: 72",
+    )  # fmt: skip
+    group.add_argument(
+        "--gather_negatives", action=argparse.BooleanOptionalAction,
+        help="the loss compares the whole batch (default), or each process's own photos",
+    )  # fmt: skip
+    group.add_argument("--repeat_batches", action="store_true", default=None, help="every epoch has the same batches")
+    group.add_argument("--precision", choices=PRECISIONS, help="mixed precision of the networks: none")
+    group.add_argument("--views", type=_positive, metavar="V", help="augmented views a photo in --feature_cache: 1")
+    group.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other numbers of the recipe")
+
+
+def _run_arguments(group: Any) -> None:
+    group.add_argument(
+        "--out", "--save_dir", type=Path, metavar="DIR", help="run folder; an unfinished run there goes on"
+    )
+    group.add_argument("--resume_run", type=Path, metavar="DIR", help="go on with the run in DIR, and only that")
+    group.add_argument(
+        "--check", action="store_true", help="verify everything and estimate memory, time and disk; no run"
+    )
+    group.add_argument("--check_seconds", type=float, help="how long --check may measure steps: 60")
+    group.add_argument(
+        "--accumulate", type=_positive, metavar="N",
+        help="hold the graphs of N chunks at once (default: all); changes memory, not the result",
+    )  # fmt: skip
+    group.add_argument("--feature_cache", type=Path, metavar="DIR", help="keep the frozen backbone's maps there")
+    group.add_argument("--save_every", type=_positive, metavar="STEPS", help="save the state every so many steps: 200")
+    group.add_argument(
+        "--num_workers", "--workers", dest="workers", type=_not_negative, metavar="N",
+        help="loader processes for each process (default: 4, or the number of cores)",
+    )  # fmt: skip
+    group.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
+    group.add_argument("--threads", type=_positive, help="CPU threads a process")
+
+
+def _positive(text: str) -> int:
+    return _whole(text, least=1)
+
+
+def _not_negative(text: str) -> int:
+    return _whole(text, least=0)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isdigit() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from {least} on")
+    return int(text)
+
+
+def _variant(given: argparse.Namespace) -> Variant:
+    name = given.model.lower()
+    size = BACKBONE_SIZES.get(given.backbone_arch)
+    if size is None:
+        return get_variant(name)
+    if name in ("cricavpr", "super-cricavpr", "scicevpr"):
+        return get_variant(f"{name}-{size}")
+    variant = get_variant(name)
+    if variant.size.lower() != size:
+        raise UsageError(f"--model {name} and --backbone_arch {given.backbone_arch} contradict each other.")
+    return variant
+
+
+def _check_architecture(variant: Variant, given: argparse.Namespace) -> None:
+    """The released commands spell out what a variant fixes here: refuse what would be another architecture."""
+    channels = variant.channels
+    fixed = {
+        "layer1": variant.backbone.depth - 1,
+        "out_indices": sorted(variant.taps),
+        "backbone_out_dim": len(variant.taps) * channels,
+        "mix_in_dim": channels,
+        "token_num": variant.mixers,
+        "token_ratio": 1,
+    }
+    for name, value in fixed.items():
+        asked = getattr(given, name)
+        asked = sorted(asked) if isinstance(asked, list) else asked
+        if asked is not None and asked != value:
+            raise UsageError(f"--{name} {asked}: {variant.name} has {value}. Leave the option out.")
+
+
+def _check_recipe(variant: Variant, recipe: FullSizeRecipe, given: argparse.Namespace) -> None:
+    taught = variant.family == "scicevpr"
+    if taught and given.teacher is None:
+        raise UsageError(f"{variant.name} learns from a trained Super-CricaVPR: give it with --teacher (--crica_path).")
+    if not taught and given.teacher is not None:
+        raise UsageError(
+            f"{variant.name} has no teacher, so --teacher (--crica_path, --resume) means nothing. To go on with an "
+            "interrupted run, give the same --out again, or --resume_run."
+        )
+    if not taught and given.backbone is None:
+        raise UsageError(
+            f"{variant.name} starts from DINOv2: give --foundation_model_path, a file or a name such as "
+            f"dinov2-{variant.size.lower()}."
+        )
+    pixels, patch = recipe.pixels, variant.backbone.patch
+    if variant.mixers and pixels != variant.preprocessing.size:
+        rows, columns = variant.preprocessing.size
+        raise UsageError(f"--resize {pixels[0]} {pixels[1]}: the token mixers of {variant.name} need {rows} {columns}.")
+    if any(side < patch or side % patch for side in pixels):
+        raise UsageError(f"--resize {pixels[0]} {pixels[1]}: both must be multiples of {patch}.")
+    if given.feature_cache is not None and variant.class_token:
+        raise UsageError(f"--feature_cache keeps a frozen backbone's maps; {variant.name} trains adapters inside it.")
+    if given.views is not None and given.feature_cache is None:
+        raise UsageError(
+            "--views counts the views kept in --feature_cache DIR; without it every photo is drawn afresh."
+        )
+
+
+def _validation_folder(given: argparse.Namespace) -> Path | None:
+    if given.val is not None:
+        return given.val
+    if given.eval_dataset_name is None:
+        return None
+    if given.eval_datasets_folder is None:
+        raise UsageError("--eval_dataset_name needs --eval_datasets_folder, the folder in which the data set lies.")
+    return given.eval_datasets_folder / given.eval_dataset_name
