@@ -1,4 +1,4 @@
-"""The `scicevpr` command. What can be asked for stands in scicevpr.parsers, what is done about it in commands*.py.
+"""The `scicevpr` command. What can be asked for stands in scicevpr.parsers, what is done about it in scicevpr.commands.
 
 Nothing heavy is imported before the options are read, so that `scicevpr --help` answers at once.
 """
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     module, _, function = arguments.handler.partition(".")
-    return getattr(import_module(f"scicevpr.{module}"), function)(arguments)
+    return getattr(import_module(f"scicevpr.commands.{module}"), function)(arguments)
 
 
 def build_parser() -> argparse.ArgumentParser:

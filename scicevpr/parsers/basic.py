@@ -18,7 +18,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     _describe(commands)
     _verify(commands)
     listing = commands.add_parser("models", help="list the model variants and which weights are here")
-    listing.set_defaults(handler="commands.models")
+    listing.set_defaults(handler="basic.models")
 
 
 def _evaluate(commands: argparse._SubParsersAction) -> None:
@@ -28,6 +28,7 @@ def _evaluate(commands: argparse._SubParsersAction) -> None:
         description="Describe database and queries, search exactly, and score per condition.",
     )
     options.data_options(parser)
+    options.pack_options(parser)
     options.query_options(parser)
     options.model_options(parser, several="scicevpr-t and cricavpr-t")
     options.storage_options(parser)
@@ -58,13 +59,14 @@ def _evaluate(commands: argparse._SubParsersAction) -> None:
     options.pca_options(parser)
     familiar_options(parser)
     output_options(parser)
-    parser.set_defaults(handler="commands_evaluate.evaluate")
+    parser.set_defaults(handler="evaluate.evaluate")
 
 
 def _search(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("search", help="the database photos most similar to a photo")
     parser.add_argument("photos", nargs="+", type=Path, metavar="QUERY", help="query photos")
     options.data_options(parser)
+    options.pack_options(parser)
     options.model_options(parser, several="scicevpr-t")
     options.storage_options(parser)
     parser.add_argument(
@@ -72,7 +74,7 @@ def _search(commands: argparse._SubParsersAction) -> None:
     )
     options.radius_option(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the matches as JSON")
-    parser.set_defaults(handler="commands.search")
+    parser.set_defaults(handler="basic.search")
 
 
 def _describe(commands: argparse._SubParsersAction) -> None:
@@ -84,7 +86,7 @@ def _describe(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     options.model_options(parser, several=None)
     options.storage_options(parser)
-    parser.set_defaults(handler="commands.describe")
+    parser.set_defaults(handler="basic.describe")
 
 
 def _verify(commands: argparse._SubParsersAction) -> None:
@@ -94,4 +96,4 @@ def _verify(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="for instance tests/golden")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="check only these files (names without .npz)")
     options.machine_options(parser)
-    parser.set_defaults(handler="commands.verify")
+    parser.set_defaults(handler="basic.verify")

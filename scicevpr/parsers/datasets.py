@@ -14,11 +14,11 @@ def add(commands: argparse._SubParsersAction) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     listing = actions.add_parser("list", help="the published benchmarks: sizes, rules, where to obtain them")
-    listing.set_defaults(handler="commands_datasets.list_benchmarks")
+    listing.set_defaults(handler="datasets.list_benchmarks")
 
     info = actions.add_parser("info", help="one benchmark with its published recalls and their sources")
     info.add_argument("key", metavar="KEY", help="such as pitts30k (see `scicevpr datasets list`)")
-    info.set_defaults(handler="commands_datasets.info")
+    info.set_defaults(handler="datasets.info")
 
     check = actions.add_parser(
         "check",
@@ -31,4 +31,4 @@ def add(commands: argparse._SubParsersAction) -> None:
     options.answer_options(check)
     check.add_argument("--sample", type=int, default=64, metavar="N", help="photos to open (default: 64)")
     check.add_argument("--json", type=Path, metavar="FILE", help="write what was found as JSON")
-    check.set_defaults(handler="commands_datasets.check")
+    check.set_defaults(handler="datasets.check")

@@ -40,7 +40,7 @@ def _explain(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--maps", nargs="+", metavar="KEY", help="only these maps, such as energy:fused (default: all)")
     options.data_options(parser)
     options.model_options(parser, several=None)
-    parser.set_defaults(handler="commands_inside.explain")
+    parser.set_defaults(handler="inside.explain")
 
 
 def _stability(commands: argparse._SubParsersAction) -> None:
@@ -72,4 +72,4 @@ def _stability(commands: argparse._SubParsersAction) -> None:
     options.data_options(parser)
     options.query_options(parser)
     options.model_options(parser, several="scicevpr-t and cricavpr-t", grouping=False)
-    parser.set_defaults(grouping=None, handler="commands_inside.stability")
+    parser.set_defaults(grouping=None, handler="inside.stability")

@@ -176,3 +176,19 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not at least 1")
     return value
+
+
+def pack_options(parser: argparse.ArgumentParser) -> None:
+    """A pack in place of a data set; see commands.data.pack_or_dataset."""
+    parser.add_argument(
+        "--pack",
+        metavar="PATH_OR_REPO",
+        help="a pack folder, or a Hub repository that was pulled, instead of --dataset",
+    )
+    parser.add_argument(
+        "--photos",
+        dest="pack_photos",
+        type=Path,
+        metavar="DIR",
+        help="for a pack: where your own copy of the data set's photos is",
+    )

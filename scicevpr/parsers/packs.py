@@ -23,21 +23,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     _info(actions)
     _score(actions)
     listing = actions.add_parser("list", help="the packs on this computer")
-    listing.set_defaults(handler="commands_packs.show_list")
+    listing.set_defaults(handler="packs.show_list")
     _push(actions)
     _pull(actions)
-
-
-def pack_options(parser: argparse.ArgumentParser) -> None:
-    """A pack in place of a data set; see commands_packs.pack_or_dataset."""
-    parser.add_argument(
-        "--pack",
-        metavar="PATH_OR_REPO",
-        help="a pack folder, or a Hub repository that was pulled, instead of --dataset",
-    )
-    parser.add_argument(
-        "--photos", type=Path, metavar="DIR", help="for a pack: where your own copy of the data set's photos is"
-    )
 
 
 def _build(actions: argparse._SubParsersAction) -> None:
@@ -63,19 +51,19 @@ def _build(actions: argparse._SubParsersAction) -> None:
     options.pca_options(parser)
     parser.add_argument("--pca-only", action="store_true", help="leave the full descriptors out")
     options.storage_options(parser)
-    parser.set_defaults(handler="commands_packs.build")
+    parser.set_defaults(handler="packs.build")
 
 
 def _check(actions: argparse._SubParsersAction) -> None:
     parser = actions.add_parser("check", help="compare every file with its checksum (exit code 1 when one is wrong)")
     parser.add_argument("pack", metavar="PATH_OR_REPO", help="a pack folder, or a Hub repository that was pulled")
-    parser.set_defaults(handler="commands_packs.check")
+    parser.set_defaults(handler="packs.check")
 
 
 def _info(actions: argparse._SubParsersAction) -> None:
     parser = actions.add_parser("info", help="what a pack holds")
     parser.add_argument("pack", metavar="PATH_OR_REPO", help="a pack folder, or a Hub repository that was pulled")
-    parser.set_defaults(handler="commands_packs.info")
+    parser.set_defaults(handler="packs.info")
 
 
 def _score(actions: argparse._SubParsersAction) -> None:
@@ -83,7 +71,7 @@ def _score(actions: argparse._SubParsersAction) -> None:
     parser.add_argument("pack", metavar="PATH_OR_REPO", help="a pack folder, or a Hub repository that was pulled")
     scoring_options(parser)
     output_options(parser, descriptors=False)
-    parser.set_defaults(handler="commands_packs.score")
+    parser.set_defaults(handler="packs.score")
 
 
 def _push(actions: argparse._SubParsersAction) -> None:
@@ -96,7 +84,7 @@ def _push(actions: argparse._SubParsersAction) -> None:
         help="you have the right to publish the photos whose thumbnails are in the pack",
     )  # fmt: skip
     parser.add_argument("--endpoint", metavar="URL", help="another Hub than $HF_ENDPOINT or huggingface.co")
-    parser.set_defaults(handler="commands_packs.push")
+    parser.set_defaults(handler="packs.push")
 
 
 def _pull(actions: argparse._SubParsersAction) -> None:
@@ -105,4 +93,4 @@ def _pull(actions: argparse._SubParsersAction) -> None:
     parser.add_argument("--revision", metavar="NAME", help="a branch, tag or commit (default: main)")
     parser.add_argument("--local-files-only", action="store_true", help="never use the network")
     parser.add_argument("--endpoint", metavar="URL", help="another Hub than $HF_ENDPOINT or huggingface.co")
-    parser.set_defaults(handler="commands_packs.pull")
+    parser.set_defaults(handler="packs.pull")

@@ -56,7 +56,7 @@ def _score(commands: argparse._SubParsersAction) -> None:
         help="for maj_voting (default: 0.01)",
     )  # fmt: skip
     output_options(parser, descriptors=False)
-    parser.set_defaults(handler="commands_scoring.score")
+    parser.set_defaults(handler="scoring.score")
 
 
 def _compare(commands: argparse._SubParsersAction) -> None:
@@ -80,4 +80,4 @@ def _compare(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the comparison as JSON")
-    parser.set_defaults(handler="commands_scoring.compare")
+    parser.set_defaults(handler="scoring.compare")

@@ -17,18 +17,18 @@ def add(commands: argparse._SubParsersAction) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     listing = actions.add_parser("list", help="known sources of weights, and which are on this computer")
-    listing.set_defaults(handler="commands_weights.show_list")
+    listing.set_defaults(handler="weights.show_list")
 
     get = actions.add_parser("get", help="download weights, check them, and print the file's path")
     get.add_argument("source", metavar="SOURCE", help=SOURCE_HELP)
     get.add_argument("--variant", metavar="NAME", help="also check that the file fits this variant")
     get.add_argument("--local-files-only", action="store_true", help="do not use the network")
     _hub_option(get)
-    get.set_defaults(handler="commands_weights.get")
+    get.set_defaults(handler="weights.get")
 
     info = actions.add_parser("info", help="what is known about weights, without downloading them")
     info.add_argument("source", metavar="SOURCE", help=SOURCE_HELP)
-    info.set_defaults(handler="commands_weights.info")
+    info.set_defaults(handler="weights.info")
 
     push = actions.add_parser("push", help="upload a model with configuration and model card to a Hub repository")
     push.add_argument("model", metavar="MODEL_OR_FILE", help="a variant whose weights are here, or a weights file")
@@ -38,7 +38,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     push.add_argument("--results", type=Path, metavar="FILE", help="scores for the card, from `evaluate --json FILE`")
     push.add_argument("--licence", metavar="ID", help="the weights' licence for the card, such as mit")
     _hub_option(push)
-    push.set_defaults(handler="commands_weights.push")
+    push.set_defaults(handler="weights.push")
 
 
 def _hub_option(parser: argparse.ArgumentParser) -> None:

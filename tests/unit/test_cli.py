@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scicevpr import __version__, commands
+from scicevpr import __version__
 from scicevpr.cli import main
 from scicevpr.places import load_descriptors
 
@@ -66,7 +66,8 @@ def test_evaluate_options_show_in_the_protocol(tiny_city, tmp_path, monkeypatch,
     assert code == 0
     for words in (
         "database grouping sequential 8", "query grouping alone", "shuffled with seed 3", "no antialias",
-        "float32 (as published)", "PCA 2688 to 4 (exact solver, fitted on 20 photos)", "dtype bfloat16", "right within 60 m",
+        "float32 (as published)", "PCA 2688 to 4 (exact solver, fitted on 20 photos)", "dtype bfloat16",
+            "right within 60 m",
     ):  # fmt: skip
         assert words in shown
 
@@ -180,7 +181,7 @@ def test_ctrl_c_is_quiet(monkeypatch, capsys):
     def stop(arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "models", stop)
+    monkeypatch.setattr(basic, "models", stop)
     assert _run("models") == 130
     assert capsys.readouterr().err == "scicevpr: stopped.\n"
 

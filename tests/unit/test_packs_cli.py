@@ -10,11 +10,12 @@ from filled_models import INFO, filled_model
 from pack_samples import content, described, small_pack, stand_in
 
 from scicevpr.cli import main
-from scicevpr.commands_packs import pack_or_dataset
+from scicevpr.commands.data import pack_or_dataset
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.models.own_files import save_weights
+from scicevpr.models.weights import load_model
 from scicevpr.packs import Content, build_pack, open_pack, score_pack
-from scicevpr.parsers import options, packs
+from scicevpr.parsers import options
 from scicevpr.places import read_dataset
 
 
@@ -109,7 +110,7 @@ def test_a_pack_takes_the_place_of_a_data_set(tiny_city, tmp_path):
     parser = argparse.ArgumentParser()
     options.data_options(parser)
     options.query_options(parser)
-    packs.pack_options(parser)
+    options.pack_options(parser)
 
     def chosen(*arguments):
         return pack_or_dataset(parser.parse_args([str(argument) for argument in arguments]))
@@ -135,3 +136,24 @@ def test_a_pack_scores_as_its_descriptors_do(tiny_city, tmp_path):
     [result] = score_pack(pack, ns=(1, 5))
     assert result.overall.recalls[1] == pytest.approx(100 * np.mean([len(found) > 0 for found in right]))
     assert result.protocol["variant"] == model.variant.name
+
+
+def test_evaluate_and_search_take_a_pack_and_say_what_it_lacks(tiny_city, tmp_path, capsys):
+    city, model = read_dataset(tiny_city), load_model("scicevpr-t")
+    pack = build_pack(tmp_path / "pack", city, [model])
+    assert _run("evaluate", "--pack", pack.folder, "--model", "scicevpr-t") == 2
+    assert "scicevpr pack score" in capsys.readouterr().err
+    photos = ("--photos", tiny_city / "images" / "test")
+    scores = []
+    for data in (("--pack", pack.folder, *photos), ("--dataset", tiny_city)):
+        assert _run("evaluate", *data, "--model", "scicevpr-t", "--json", tmp_path / "r.json") == 0
+        scores.append(json.loads((tmp_path / "r.json").read_text())["results"][0]["overall"]["recall_percent"])
+    assert scores[0] == scores[1]
+    query = city.queries[0].path
+    capsys.readouterr()
+    assert _run("search", query, "--pack", pack.folder, "-k", 12, "--json", tmp_path / "s.json") == 0
+    [answer] = json.loads((tmp_path / "s.json").read_text())["results"][0]["queries"]
+    assert len(answer["matches"]) == 12
+    assert answer["matches"][0]["similarity"] > answer["matches"][-1]["similarity"]
+    assert _run("search", query, "--pack", pack.folder, "--model", "cricavpr-t") == 2
+    assert "has no full descriptors of cricavpr-t" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 from small_results import PLACES, result, street
 
-from scicevpr.commands_outputs import add_intervals, check_output_options, write_outputs
+from scicevpr.commands.outputs import add_intervals, check_output_options, write_outputs
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation import prediction_files
 from scicevpr.evaluation.prediction_files import new_run_folder, write_descriptor_files, write_prediction_files

@@ -1,12 +1,8 @@
-"""What each subcommand of `scicevpr` does: read the options, call the library, show the result.
-
-Results go to standard output, progress and notes to standard error.
-"""
+"""What `scicevpr search`, `describe`, `verify` and `models` do."""
 
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,31 +10,22 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from scicevpr.commands_models import (
+from scicevpr.commands.data import pack_descriptors, pack_or_dataset, read_database, stored_descriptors
+from scicevpr.commands.models import (
     chosen_grouping,
     chosen_preprocessing,
     load_models,
     prepare_machine,
     reading_options,
 )
-from scicevpr.config import VARIANTS, assets_folder
+from scicevpr.config import VARIANTS
 from scicevpr.describe import Descriptors
 from scicevpr.describe import describe as describe_photos
 from scicevpr.errors import UsageError
 from scicevpr.models.checkpoint_io import read_metadata
 from scicevpr.models.model import VPRModel
 from scicevpr.models.weights import bundled_weights
-from scicevpr.places import (
-    Dataset,
-    Place,
-    bundled_city,
-    find_descriptors,
-    list_photos,
-    parse_name,
-    read_dataset,
-    read_folders,
-    save_descriptors,
-)
+from scicevpr.places import list_photos, parse_name, save_descriptors
 from scicevpr.retrieval import ExactIndex, list_matches
 from scicevpr.row_store import scratch_folder
 from scicevpr.terminal import (
@@ -56,14 +43,19 @@ from scicevpr.terminal import (
 def search(arguments: argparse.Namespace) -> int:
     """Show the most similar database photos of each query."""
     check_outputs(arguments.json)
-    database = read_database(arguments)
+    pack = None
+    if arguments.pack is None:
+        database = read_database(arguments)
+    else:
+        dataset, pack = pack_or_dataset(arguments)
+        database = dataset.database
     queries = [parse_name(path) for path in arguments.photos]
     models = load_models(arguments, ("scicevpr-t",))
     console, found = open_console(), []
     for title, model in models:
         with show_progress(title) as step:
             described = _descriptors(model, [place.path for place in queries], arguments, step, "queries")
-            searched = stored_descriptors(model, database, arguments)
+            searched = pack_descriptors(model, pack, arguments) or stored_descriptors(model, database, arguments)
             if searched is None:
                 searched = _descriptors(model, [place.path for place in database], arguments, step, "database")
         matches = ExactIndex(searched.values).search(described.values, arguments.top)
@@ -151,68 +143,6 @@ def models(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def read_data(arguments: argparse.Namespace) -> Dataset:
-    """The data set that the options name; the bundled city where they name none."""
-    folder, answers = _dataset_folder(arguments), answers_asked(arguments)
-    if arguments.database or arguments.queries:
-        if folder or not (arguments.database and arguments.queries):
-            raise UsageError("Give either --dataset, or both --database and --queries.")
-        return read_folders(arguments.database, arguments.queries, benchmark=arguments.benchmark, **answers)
-    if folder:
-        return read_dataset(folder, **layout_asked(arguments), **answers)
-    return bundled_city(**answers)
-
-
-def read_database(arguments: argparse.Namespace) -> tuple[Place, ...]:
-    """The database photos that the options name, without need of queries."""
-    folder = _dataset_folder(arguments)
-    if arguments.database:
-        if folder:
-            raise UsageError("Give either --dataset or --database.")
-        return tuple(parse_name(path) for path in list_photos(arguments.database))
-    if folder:
-        return read_dataset(folder, **{**layout_asked(arguments), "queries": None}, labels=False).database
-    return bundled_city().database
-
-
-def layout_asked(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `read_dataset` that say how a folder is read."""
-    return {
-        "split": arguments.split,
-        "queries": arguments.query_folder,
-        "layout": arguments.layout,
-        "benchmark": arguments.benchmark,
-        "images": arguments.image_root,
-    }
-
-
-def answers_asked(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `read_dataset` and `read_folders` that say what is right."""
-    return {
-        "labels": not arguments.no_labels,
-        "ground_truth": arguments.ground_truth,
-        "frames": arguments.frames,
-        "same_name": arguments.same_name,
-        "positions": arguments.positions,
-        "query_list": arguments.query_list,
-    }
-
-
-def _dataset_folder(arguments: argparse.Namespace) -> Path | None:
-    """--dataset, or what the published codes call --eval_datasets_folder and --eval_dataset_name."""
-    name = arguments.eval_dataset_name
-    if name is None:
-        if arguments.eval_datasets_folder:
-            raise UsageError("--eval_datasets_folder needs --eval_dataset_name: which of its folders?")
-        return arguments.dataset
-    if arguments.dataset:
-        raise UsageError("Give either --dataset or --eval_dataset_name.")
-    parent = arguments.eval_datasets_folder or os.environ.get("DATASETS_FOLDER")
-    if not parent:
-        raise UsageError(f"Where is {name}? Give --eval_datasets_folder DIR or set DATASETS_FOLDER.")
-    return Path(parent) / name
-
-
 def _descriptors(
     model: VPRModel, paths: list[Path], arguments: argparse.Namespace, step: Step, stage: str, out: Path | None = None
 ) -> Descriptors:
@@ -227,17 +157,6 @@ def _descriptors(
         scratch=None if out else scratch_folder(*room),
         progress=lambda done, total: step(stage, done, total),
         **reading,
-    )
-
-
-def stored_descriptors(
-    model: VPRModel, database: tuple[Place, ...], arguments: argparse.Namespace
-) -> Descriptors | None:
-    """The bundled descriptors, where they are what would be computed now."""
-    names = [place.name for place in database]
-    packs = assets_folder() / "descriptors"
-    return find_descriptors(
-        packs, model, names, chosen_grouping(model, arguments), chosen_preprocessing(model, arguments)
     )
 
 

@@ -12,14 +12,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from scicevpr.commands import (
-    check_outputs,
-    chosen_preprocessing,
-    load_models,
-    read_data,
-    read_database,
-    stored_descriptors,
-)
+from scicevpr.commands.data import read_data, read_database, stored_descriptors
+from scicevpr.commands.models import chosen_preprocessing, load_models
 from scicevpr.describe import describe
 from scicevpr.errors import UsageError
 from scicevpr.evaluation import stability as experiments
@@ -33,7 +27,7 @@ from scicevpr.models.model import VPRModel
 from scicevpr.models.regions import region_boxes
 from scicevpr.places import Dataset
 from scicevpr.retrieval import ExactIndex
-from scicevpr.terminal import open_console, print_line, show_progress, write_json
+from scicevpr.terminal import check_outputs, open_console, print_line, show_progress, write_json
 
 
 def explain(arguments: argparse.Namespace) -> int:

@@ -9,8 +9,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from scicevpr.commands import read_data
-from scicevpr.commands_outputs import add_intervals, check_output_options, write_outputs
+from scicevpr.commands.data import read_data
+from scicevpr.commands.outputs import add_intervals, check_output_options, write_outputs
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.comparison import Answers, Comparison, read_answers
 from scicevpr.evaluation.comparison import compare as compare_answers

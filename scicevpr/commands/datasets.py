@@ -7,7 +7,7 @@ import argparse
 from rich import box
 from rich.table import Table
 
-from scicevpr.commands import answers_asked, layout_asked
+from scicevpr.commands.data import answers_asked, layout_asked
 from scicevpr.errors import UsageError
 from scicevpr.places.catalogue import BENCHMARKS, Benchmark, get
 from scicevpr.places.check import check_dataset

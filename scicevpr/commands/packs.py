@@ -8,16 +8,16 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from scicevpr.commands import read_data, read_database
-from scicevpr.commands_evaluate import check_pca_options, chosen_pca
-from scicevpr.commands_models import (
+from scicevpr.commands.data import read_data, read_database
+from scicevpr.commands.evaluate import check_pca_options, chosen_pca
+from scicevpr.commands.models import (
     chosen_grouping,
     chosen_preprocessing,
     chosen_query_grouping,
     load_models,
     reading_options,
 )
-from scicevpr.commands_outputs import add_intervals, check_output_options, write_outputs
+from scicevpr.commands.outputs import add_intervals, check_output_options, write_outputs
 from scicevpr.errors import UsageError
 from scicevpr.models.model import VPRModel
 from scicevpr.packs import (
@@ -135,18 +135,6 @@ def pull(arguments: argparse.Namespace) -> int:
     )
     _show(pack)
     return 0
-
-
-def pack_or_dataset(arguments: argparse.Namespace) -> tuple[Dataset, Pack | None]:
-    """The data set of `--pack` (see parsers.packs.pack_options) with its pack, or what the data options name."""
-    if arguments.pack is None:
-        if arguments.photos is not None:
-            raise UsageError("--photos belongs to --pack; without a pack, name the data set with --dataset.")
-        return read_data(arguments), None
-    if arguments.dataset or arguments.database:
-        raise UsageError("Give either --pack or a data set (--dataset, --database), not both.")
-    pack = open_pack(arguments.pack, photos=arguments.photos)
-    return pack.dataset, pack
 
 
 def _dataset(arguments: argparse.Namespace) -> Dataset:

@@ -7,8 +7,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from scicevpr.commands import read_data
-from scicevpr.commands_models import (
+from scicevpr.commands.data import pack_descriptors, pack_or_dataset
+from scicevpr.commands.models import (
     check_published,
     chosen_grouping,
     chosen_preprocessing,
@@ -16,7 +16,7 @@ from scicevpr.commands_models import (
     load_models,
     reading_options,
 )
-from scicevpr.commands_outputs import add_intervals, check_output_options, write_outputs
+from scicevpr.commands.outputs import add_intervals, check_output_options, write_outputs
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.evaluation.benchmark import evaluate as evaluate_model
@@ -36,7 +36,12 @@ def evaluate(arguments: argparse.Namespace) -> int:
     method = find_method(arguments.test_method)
     check_pca_options(arguments)
     _say_ignored(arguments)
-    dataset = read_data(arguments)
+    dataset, pack = pack_or_dataset(arguments)
+    if pack is not None and not all(place.path.is_file() for place in dataset.queries):
+        raise UsageError(
+            f"The pack {pack.title!r} has no photos of its queries. Give their folder with --photos, or score the "
+            f"descriptors inside: scicevpr pack score {arguments.pack}"
+        )
     if arguments.shuffle_queries is not None:
         dataset = dataset.shuffle_queries(arguments.shuffle_queries)
     rounding = "float32" if arguments.published or arguments.utm_rounding == "published" else "float64"
@@ -54,6 +59,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
                 database_grouping=chosen_grouping(model, arguments),
                 query_grouping=chosen_query_grouping(arguments.query_grouping, model, dataset),
                 preprocessing=chosen_preprocessing(model, arguments),
+                database=pack_descriptors(model, pack, arguments),
                 pca=chosen_pca(model, arguments, step),
                 progress=step,
                 **reading_options(arguments),

@@ -1,0 +1,131 @@
+"""The data set, database or pack that the options name."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from scicevpr.commands.models import chosen_grouping, chosen_preprocessing
+from scicevpr.config import assets_folder
+from scicevpr.describe import Descriptors
+from scicevpr.errors import IndexMismatchError, UsageError
+from scicevpr.models.model import VPRModel
+from scicevpr.packs import Pack, open_pack
+from scicevpr.places import (
+    Dataset,
+    Place,
+    bundled_city,
+    find_descriptors,
+    list_photos,
+    parse_name,
+    read_dataset,
+    read_folders,
+)
+
+
+def read_data(arguments: argparse.Namespace) -> Dataset:
+    """The data set that the options name; the bundled city where they name none."""
+    folder, answers = _dataset_folder(arguments), answers_asked(arguments)
+    if arguments.database or arguments.queries:
+        if folder or not (arguments.database and arguments.queries):
+            raise UsageError("Give either --dataset, or both --database and --queries.")
+        return read_folders(arguments.database, arguments.queries, benchmark=arguments.benchmark, **answers)
+    if folder:
+        return read_dataset(folder, **layout_asked(arguments), **answers)
+    return bundled_city(**answers)
+
+
+def read_database(arguments: argparse.Namespace) -> tuple[Place, ...]:
+    """The database photos that the options name, without need of queries."""
+    folder = _dataset_folder(arguments)
+    if arguments.database:
+        if folder:
+            raise UsageError("Give either --dataset or --database.")
+        return tuple(parse_name(path) for path in list_photos(arguments.database))
+    if folder:
+        return read_dataset(folder, **{**layout_asked(arguments), "queries": None}, labels=False).database
+    return bundled_city().database
+
+
+def layout_asked(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `read_dataset` that say how a folder is read."""
+    return {
+        "split": arguments.split,
+        "queries": arguments.query_folder,
+        "layout": arguments.layout,
+        "benchmark": arguments.benchmark,
+        "images": arguments.image_root,
+    }
+
+
+def answers_asked(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `read_dataset` and `read_folders` that say what is right."""
+    return {
+        "labels": not arguments.no_labels,
+        "ground_truth": arguments.ground_truth,
+        "frames": arguments.frames,
+        "same_name": arguments.same_name,
+        "positions": arguments.positions,
+        "query_list": arguments.query_list,
+    }
+
+
+def _dataset_folder(arguments: argparse.Namespace) -> Path | None:
+    """--dataset, or what the published codes call --eval_datasets_folder and --eval_dataset_name."""
+    name = arguments.eval_dataset_name
+    if name is None:
+        if arguments.eval_datasets_folder:
+            raise UsageError("--eval_datasets_folder needs --eval_dataset_name: which of its folders?")
+        return arguments.dataset
+    if arguments.dataset:
+        raise UsageError("Give either --dataset or --eval_dataset_name.")
+    parent = arguments.eval_datasets_folder or os.environ.get("DATASETS_FOLDER")
+    if not parent:
+        raise UsageError(f"Where is {name}? Give --eval_datasets_folder DIR or set DATASETS_FOLDER.")
+    return Path(parent) / name
+
+
+def stored_descriptors(
+    model: VPRModel, database: tuple[Place, ...], arguments: argparse.Namespace
+) -> Descriptors | None:
+    """The bundled descriptors, where they are what would be computed now."""
+    names = [place.name for place in database]
+    packs = assets_folder() / "descriptors"
+    return find_descriptors(
+        packs, model, names, chosen_grouping(model, arguments), chosen_preprocessing(model, arguments)
+    )
+
+
+def pack_or_dataset(arguments: argparse.Namespace) -> tuple[Dataset, Pack | None]:
+    """The data set of `--pack` (see parsers.options.pack_options) with its pack, or what the data options name."""
+    if arguments.pack is None:
+        if arguments.pack_photos is not None:
+            raise UsageError("--photos belongs to --pack; without a pack, name the data set with --dataset.")
+        return read_data(arguments), None
+    if arguments.dataset or arguments.database:
+        raise UsageError("Give either --pack or a data set (--dataset, --database), not both.")
+    pack = open_pack(arguments.pack, photos=arguments.pack_photos)
+    return pack.dataset, pack
+
+
+def pack_descriptors(model: VPRModel, pack: Pack | None, arguments: argparse.Namespace) -> Descriptors | None:
+    """A pack's database descriptors of a model; None where they must be computed from photos that are here.
+
+    Raises IndexMismatchError when the pack has none of this model, or others than the options ask for, and no photos.
+    """
+    if pack is None:
+        return None
+    try:
+        found = pack.descriptors(model, preprocessing=chosen_preprocessing(model, arguments))
+        if arguments.grouping and model.variant.cross_image and found.grouping != arguments.grouping.replace(":", " "):
+            raise IndexMismatchError(
+                f"The pack {pack.title!r} was described with grouping {found.grouping}, not {arguments.grouping}. "
+                "Leave --grouping out, or describe the photos again (--photos)."
+            )
+    except IndexMismatchError:
+        if not all(place.path.is_file() for place in pack.dataset.database):
+            raise
+        return None
+    return found
