@@ -12,6 +12,7 @@ from PIL import Image
 
 from scicevpr import __version__
 from scicevpr.cli import main
+from scicevpr.commands import basic
 from scicevpr.places import load_descriptors
 
 
