@@ -17,6 +17,7 @@ from pathlib import Path
 
 from scicevpr.describe import Descriptors, describe
 from scicevpr.errors import IndexMismatchError
+from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.models.model import VPRModel
 from scicevpr.places import Dataset, find_descriptors, save_descriptors
 from scicevpr.retrieval import ExactIndex
@@ -104,7 +105,9 @@ class DescriptorStore:
             descriptors, source = found or (None, "")
             if descriptors is None:
                 photos = [place.path for place in dataset.database]
-                descriptors = describe(model, photos, progress=advance)
+                descriptors = describe(
+                    model, photos, grouping=published_grouping(model.variant, dataset), progress=advance
+                )
                 source = "computed here"
                 self._keep(dataset, model, descriptors)
             job.result = Described(descriptors, ExactIndex(descriptors.values), source)
@@ -132,7 +135,8 @@ class DescriptorStore:
         folders = [(self.packs, "bundled pack")] if self.packs else []
         folders += [(self._cache_file(dataset, model).parent, "cache")] if self.cache else []
         for folder, source in folders:
-            found = find_descriptors(folder, model, names, None, model.variant.preprocessing)
+            grouping = published_grouping(model.variant, dataset)
+            found = find_descriptors(folder, model, names, grouping, model.variant.preprocessing)
             if found is not None:
                 return found, source
         return None

@@ -34,8 +34,6 @@ def check_output_options(arguments: argparse.Namespace) -> None:
             f"--num_preds_to_save {arguments.num_preds_to_save} asks for more answers than are searched "
             f"({max(arguments.recall_values)}). Add --recall_values {arguments.num_preds_to_save}, or ask for fewer."
         )
-    if (arguments.save_dir or arguments.log_dir) and not _has_run_folder(arguments):
-        raise UsageError("--save_dir and --log_dir go with --num_preds_to_save N or --save_descriptors.")
     for path in (arguments.json, arguments.csv, arguments.latex, arguments.markdown):
         check_outputs(path)
     check_outputs(arguments.save_predictions, folder=True)
@@ -75,8 +73,10 @@ def write_outputs(arguments: argparse.Namespace, results: Sequence[Evaluation], 
 
 
 def _write_run(arguments: argparse.Namespace, results: Sequence[Evaluation], console: Console) -> None:
-    """Pictures and descriptors, in a new folder; a folder per model in it where there are several."""
+    """Scores, pictures and descriptors, in a new folder; a folder per model in it where there are several."""
     run = new_run_folder(_base(arguments))
+    write_json(run / "results.json", {"results": [result.to_json() for result in results]})
+    print_line(console, f"This run: {run}")
     for number, result in enumerate(results):
         titles = [file_title(other.title) for other in results]
         title = titles[number] if titles.count(titles[number]) == 1 else f"{titles[number]}-{number + 1}"
@@ -100,7 +100,7 @@ def _write_run(arguments: argparse.Namespace, results: Sequence[Evaluation], con
 
 
 def _has_run_folder(arguments: argparse.Namespace) -> bool:
-    return bool(arguments.num_preds_to_save or arguments.save_descriptors)
+    return bool(arguments.num_preds_to_save or arguments.save_descriptors or arguments.save_dir or arguments.log_dir)
 
 
 def _base(arguments: argparse.Namespace) -> Path:

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from scicevpr.describe import Descriptors, Grouping, default_grouping, encode, region_vectors
+from scicevpr.describe import Descriptors, Grouping, encode, region_vectors
 from scicevpr.errors import UsageError
-from scicevpr.evaluation.groupings import ORDERS, ordered_groups
+from scicevpr.evaluation.groupings import ORDERS, ordered_groups, published_grouping
 from scicevpr.evaluation.metrics import recall_at_n
 from scicevpr.models.model import VPRModel
 from scicevpr.places import Dataset
@@ -95,7 +95,7 @@ def prepare_lab(
     if query_regions is None:
         query_regions = region_vectors(model, [p.path for p in dataset.queries], progress=step("queries"))
     regions = None
-    grouping = default_grouping(model.variant) or Grouping.alone()
+    grouping = published_grouping(model.variant, dataset) or Grouping.alone()
     if database_regions or database is None:
         regions = region_vectors(model, [p.path for p in dataset.database], progress=step("database"))
     values = encode(model, regions, grouping) if database is None else database.values
@@ -214,7 +214,7 @@ def iterate_batches(
     """Rows of :func:`query_batches`, one at a time, so that long runs can be watched and stopped."""
     for size in sizes:
         for order in orders:
-            if order == "place" and not lab.dataset.positioned:
+            if order == "place" and not (lab.dataset.use_labels and lab.dataset.positioned):
                 continue
             for seed in seeds if order == "shuffled" else (None,):
                 grouping = ordered_groups(lab.dataset, order, size, seed or 0)

@@ -38,7 +38,7 @@ def output_options(parser: argparse.ArgumentParser, *, descriptors: bool = True)
         parser.set_defaults(save_descriptors=False)
     group.add_argument(
         "--save_dir", "--save-dir", type=Path, metavar="DIR",
-        help="where pictures and descriptors go, into a new folder named after the time (default: logs)",
+        help="where scores, pictures and descriptors go, into a new folder named after the time (default: logs)",
     )  # fmt: skip
     group.add_argument("--log_dir", "--log-dir", metavar="NAME", help="a folder in between: logs/NAME/TIME")
     group.add_argument(

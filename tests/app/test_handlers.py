@@ -140,7 +140,7 @@ def client(services):
 
 def test_only_the_named_endpoints_are_public_and_described(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(endpoints) == {"/find", "/databases", "/models", "/explain", "/company"}
+    assert set(endpoints) == {"/find", "/databases", "/models", "/explain", "/company", "/load_weights", "/open_pack"}
     assert [item["parameter_name"] for item in endpoints["/explain"]["parameters"]] == [
         "image", "database", "model", "match", "company",
     ]  # fmt: skip

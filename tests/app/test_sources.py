@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 from dataclasses import replace
-from functools import cache, partial
 
 import gradio as gr
 import numpy as np
@@ -17,41 +15,22 @@ from app.handlers import PARTS, FindHandlers
 from app.queries import judge
 from app.records import Position
 from app.rooms import BASELINE, STABLE, THIRD
-from app.services import Services
 from app.source_handlers import SourceHandlers
 from app.sources import Sources
 from app.start import make_services, make_sources, read_arguments
-from app.store import DescriptorStore
-from scicevpr.errors import SciceVPRError, UsageError, WeightsError
-from scicevpr.models.model import WeightsInfo
+from scicevpr.errors import SciceVPRError, UsageError
 from scicevpr.packs import build_pack
 from scicevpr.places import Truth, read_dataset
 
 
-@cache
-def recorded(name):
-    """An untrained model whose weights have a hash, so that its descriptors can be kept."""
-    model = copy.deepcopy(standin.untrained(name))
-    model.weights = WeightsInfo("test", f"hash-{name}", "nothing", trained=False)
-    return model
-
-
-def load(source, **_):
-    if source == "nothing":
-        raise WeightsError("There is nothing there.")
-    return recorded(source)
-
-
 @pytest.fixture
 def own_services(city_folder):
-    models = {STABLE: ("scicevpr-t", partial(recorded, "scicevpr-t"))}
-    models[BASELINE] = ("cricavpr-t", partial(recorded, "cricavpr-t"))
-    return Services({"Tiny city": read_dataset(city_folder)}, models, DescriptorStore())
+    return standin.recorded_services(city_folder)
 
 
 @pytest.fixture
 def sources(own_services):
-    return Sources(own_services, load)
+    return Sources(own_services, standin.load_recorded)
 
 
 def test_a_third_model_answers_beside_the_two_and_goes_again(sources, own_services):
@@ -81,7 +60,7 @@ def test_a_column_keeps_its_model_when_another_cannot_be_loaded_or_does_not_belo
 
 
 def test_a_shared_server_refuses_every_change(own_services):
-    locked = Sources(own_services, load, locked=True)
+    locked = Sources(own_services, standin.load_recorded, locked=True)
     for change in (
         lambda: locked.load_weights(THIRD, "scicevpr-t"),
         lambda: locked.reset(STABLE),
@@ -153,7 +132,7 @@ def test_judging_by_radius_needs_all_positions(own_services):
 
 def test_the_command_line_fills_columns_and_opens_packs(city_folder, tmp_path):
     dataset = read_dataset(city_folder)
-    pack = build_pack(tmp_path / "pack", dataset, [recorded("scicevpr-t")], title="Packed city")
+    pack = build_pack(tmp_path / "pack", dataset, [standin.recorded("scicevpr-t")], title="Packed city")
     packs = ["--pack", str(pack.folder), "--pack", "absent/pack"]
     options = read_arguments(["--third", "super-cricavpr-t", *packs, "--lock"])
     services = make_services(options)

@@ -94,7 +94,7 @@ def test_a_long_run_can_be_stopped_and_another_started(open_page):
     page.locator("#curve-stop").click()
     expect(page.locator("#curve-words")).to_contain_text("Stopped", timeout=PATIENCE)
     page.wait_for_timeout(1500)
-    expect(page.locator("#curve-words")).to_contain_text("Stopped")  # nothing is measured any more
+    expect(page.locator("#curve-words")).to_contain_text("Stopped", timeout=PATIENCE)  # nothing is measured any more
     pick(page)  # the model is free for other questions
 
 

@@ -110,7 +110,9 @@ def test_numpy_values_of_both_numpy_generations(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [np.array([object()]), np.array(["text"]), np.zeros(2, dtype=[("a", "f4")]), np.array(1 + 2j)], ids=repr
+    "value",
+    [np.array([object()]), np.array(["text"]), np.zeros(2, dtype=[("a", "f4")]), np.array(1 + 2j)],
+    ids=["object", "text", "record", "complex"],
 )
 def test_numpy_values_that_are_no_plain_numbers_are_refused(value: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "odd.pth"

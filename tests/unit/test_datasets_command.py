@@ -8,8 +8,8 @@ import shlex
 import pytest
 from photo_files import photo, place, stand_in
 
-from scicevpr import commands
 from scicevpr.cli import build_parser, main
+from scicevpr.commands import data
 from scicevpr.errors import UsageError
 from scicevpr.places.check import check_dataset
 
@@ -19,7 +19,7 @@ def _run(*arguments) -> int:
 
 
 def _read(*arguments):
-    return commands.read_data(build_parser().parse_args(["evaluate", *map(str, arguments)]))
+    return data.read_data(build_parser().parse_args(["evaluate", *map(str, arguments)]))
 
 
 @pytest.fixture
@@ -160,4 +160,4 @@ def test_every_option_reaches_the_reader(svox, tmp_path):
 
 def test_a_search_needs_no_queries(svox):
     arguments = build_parser().parse_args(["search", "photo.jpg", "--dataset", str(svox)])
-    assert len(commands.read_database(arguments)) == 3
+    assert len(data.read_database(arguments)) == 3

@@ -22,7 +22,7 @@ def _run(*arguments: object) -> int:
     parser_of_weights.add(parser.add_subparsers(dest="command", required=True))
     chosen = parser.parse_args(["weights", *map(str, arguments)])
     module, _, function = chosen.handler.partition(".")
-    return getattr(import_module(f"scicevpr.{module}"), function)(chosen)
+    return getattr(import_module(f"scicevpr.commands.{module}"), function)(chosen)
 
 
 @pytest.fixture

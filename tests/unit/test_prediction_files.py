@@ -164,6 +164,7 @@ def test_every_output_that_is_asked_for_is_written(city, tmp_path):
     assert files == {
         "a-x-y.pth/preds/000.jpg", "a-x-y.pth/preds/000.txt", "a-x-y.pth/database_descriptors.npy",
         "a-x-y.pth/queries_descriptors.npy", "a-x-y.pth/descriptors.json", "hog/preds/005.jpg", "hog/preds/005.txt",
+        "results.json",
     }  # fmt: skip
     assert "Descriptors of HOG: not saved" in stream.getvalue()
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["a-x-y.pth.csv", "hog.csv"]
@@ -173,6 +174,14 @@ def test_every_output_that_is_asked_for_is_written(city, tmp_path):
     for name in ("r.csv", "r.tex", "r.md"):
         assert "HOG" in (tmp_path / name).read_text()
         assert str(tmp_path / name) in stream.getvalue()
+
+
+def test_a_folder_alone_gets_the_scores(city, tmp_path):
+    arguments = _arguments("--save_dir", tmp_path / "runs")  # as people type it for the published codes
+    check_output_options(arguments)
+    write_outputs(arguments, [result({0}, dataset=city)], Console(file=io.StringIO()))
+    [run] = (tmp_path / "runs").iterdir()
+    assert [path.name for path in run.iterdir()] == ["results.json"]
 
 
 def test_intervals_are_as_the_options_say(city):
@@ -188,7 +197,6 @@ def test_intervals_are_as_the_options_say(city):
         (["--num_preds_to_save", "9"], True, "Add --recall_values 9"),
         (["--csv", "x.csv"], False, "--csv needs labels"),
         (["--num_preds_to_save", "2", "--save_only_wrong_preds"], False, "--save_only_wrong_preds needs labels"),
-        (["--save_dir", "x"], True, "go with --num_preds_to_save"),
         (["--latex", "{tmp}"], True, "is a folder"),
         (["--save_descriptors", "--save_dir", "{tmp}/file"], True, "is a file"),
     ],

@@ -42,7 +42,7 @@ def _position(path: Path) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["scicevpr-s", "super-cricavpr-s", "cricavpr-b"])
+@pytest.mark.parametrize("name", ["scicevpr-s", "super-cricavpr-s", "cricavpr-s"])
 def test_evaluate_gives_what_a_plain_evaluation_gives(name, tiny_city, tmp_path, capsys) -> None:
     model = filled_model(name)
     checkpoint = save_checkpoint(tmp_path, layouts.state_to_published(model))
