@@ -118,6 +118,7 @@ def test_without_any_database_the_page_still_builds_and_says_what_to_do():
         handlers.search_view({"path": "x.jpg"}, None, 5, 0, None, None)
 
 
+@pytest.mark.slow
 def test_warm_up_is_watched_to_its_end(city_folder):
     services = standin.city_services(city_folder)
     watcher = FindHandlers(services).watch_warm_up()
@@ -151,6 +152,7 @@ def test_only_the_named_endpoints_are_public_and_described(client):
     assert all(item["description"] for item in endpoints.values())
 
 
+@pytest.mark.slow
 def test_endpoints_answer(client, services, tmp_path):
     from gradio_client import handle_file
 

@@ -32,6 +32,7 @@ def payload(place):
     return {"path": str(place.path), "orig_name": place.name, "url": None}
 
 
+@pytest.mark.slow
 def test_matches_are_those_of_the_search_and_terms_add_up_to_their_similarity(services, inspector, query):
     for role, company in ((STABLE, 0), (BASELINE, 3)):
         found = services.find(query.path, query.name, k=5, company=company)

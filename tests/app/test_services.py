@@ -171,6 +171,7 @@ def trained(name: str):
     return model
 
 
+@pytest.mark.slow
 def test_packs_are_taken_only_when_they_fit(city_folder, tmp_path, monkeypatch):
     dataset, model = read_dataset(city_folder), trained("cricavpr-t")
     names = [place.name for place in dataset.database]

@@ -33,6 +33,7 @@ def sources(own_services):
     return Sources(own_services, standin.load_recorded)
 
 
+@pytest.mark.slow
 def test_a_third_model_answers_beside_the_two_and_goes_again(sources, own_services):
     query = own_services.dataset(None)[1].queries[1]
     state = sources.load_weights(THIRD, "super-cricavpr-t")
@@ -79,6 +80,7 @@ def test_the_page_shows_the_third_column_only_while_there_is_a_third_model(sourc
     assert handlers.waiting_view()[column]["visible"] is True
 
 
+@pytest.mark.slow
 def test_a_pack_becomes_a_database_with_its_own_descriptors(sources, own_services, tmp_path):
     dataset, model = own_services.dataset(None)[1], own_services.model(STABLE)
     pack = build_pack(tmp_path / "pack", dataset, [model], title="Packed city", thumbnails=160)
@@ -91,6 +93,7 @@ def test_a_pack_becomes_a_database_with_its_own_descriptors(sources, own_service
     assert found.stable.hits[0].place.path.is_file()
 
 
+@pytest.mark.slow
 def test_a_pack_without_photos_answers_with_the_models_it_has_and_says_what_is_missing(
     sources, own_services, city_folder, tmp_path
 ):
@@ -106,6 +109,7 @@ def test_a_pack_without_photos_answers_with_the_models_it_has_and_says_what_is_m
     assert "data-verdict" not in answer_html(found.baseline)
 
 
+@pytest.mark.slow
 def test_positives_that_a_data_set_lists_decide_for_its_own_queries(own_services):
     dataset = own_services.dataset(None)[1]
     listed = [[row] for row in range(len(dataset.queries))]
@@ -130,6 +134,7 @@ def test_judging_by_radius_needs_all_positions(own_services):
     assert judge(unplaced, here, None).right is None
 
 
+@pytest.mark.slow
 def test_the_command_line_fills_columns_and_opens_packs(city_folder, tmp_path):
     dataset = read_dataset(city_folder)
     pack = build_pack(tmp_path / "pack", dataset, [standin.recorded("scicevpr-t")], title="Packed city")

@@ -39,6 +39,7 @@ def city_bytes(city: City) -> bytes:
     return b"".join(array.tobytes() for array in arrays)
 
 
+@pytest.mark.slow
 def test_atlas_shapes(atlas: Atlas) -> None:
     count = len(atlas.layers)
     assert sorted(atlas.layers.values()) == list(range(count))

@@ -49,7 +49,11 @@ def go_to(page: Page, name: str) -> None:
 
 def load(page: Page, source: str) -> None:
     go_to(page, "Models & data")
-    page.locator("#load-from input, #load-from textarea").fill(source)
+    field = page.locator("#load-from input, #load-from textarea")
+    expect(field).to_be_visible(timeout=PATIENCE)
+    page.wait_for_timeout(500)  # a tab's fields listen a moment after they are seen
+    field.fill(source)
+    field.blur()
     page.locator("#load-go").click()
 
 
@@ -81,7 +85,11 @@ def test_a_source_that_is_not_there_is_said_and_nothing_changes(open_page):
 def test_a_pack_can_be_searched(open_page, pack):
     page = open_page()
     go_to(page, "Models & data")
-    page.locator("#pack-from input, #pack-from textarea").fill(str(pack))
+    field = page.locator("#pack-from input, #pack-from textarea")
+    expect(field).to_be_visible(timeout=PATIENCE)
+    page.wait_for_timeout(500)
+    field.fill(str(pack))
+    field.blur()
     page.locator("#pack-go").click()
     expect(page.locator("#source-words")).to_contain_text("Packed town is open", timeout=PATIENCE)
     expect(page.locator("#databases-table")).to_contain_text("Packed town")

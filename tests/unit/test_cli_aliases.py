@@ -146,6 +146,7 @@ def test_queries_grouped_by_place(tiny_city):
         chosen_query_grouping("place:many", cross, dataset)
 
 
+@pytest.mark.slow
 def test_a_published_command_line_works_whole(tiny_city, checkpoint, tmp_path, capsys):
     """What people type for the published code, on one fixture; the results are written as ours."""
     code = main([

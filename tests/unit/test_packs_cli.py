@@ -138,6 +138,7 @@ def test_a_pack_scores_as_its_descriptors_do(tiny_city, tmp_path):
     assert result.protocol["variant"] == model.variant.name
 
 
+@pytest.mark.slow
 def test_evaluate_and_search_take_a_pack_and_say_what_it_lacks(tiny_city, tmp_path, capsys):
     city, model = read_dataset(tiny_city), load_model("scicevpr-t")
     pack = build_pack(tmp_path / "pack", city, [model])

@@ -58,6 +58,7 @@ def restless(labs):
     return replace(lab, queries=queries, database_regions=database).with_database(Grouping.sequential(16))
 
 
+@pytest.mark.slow
 def test_the_lab_describes_as_the_whole_model_does(labs, dataset) -> None:
     for lab in labs.values():
         for grouping in (Grouping.alone(), Grouping.sequential(3), shuffled_groups(8, 5, 1)):
