@@ -149,11 +149,13 @@ class Services:
         return key
 
     def examples(self, key: str | None, count: int = 8) -> list[Place]:
-        """Example queries of a database: the named ones that exist, else some spread over conditions and the list."""
+        """Example queries of a database whose photos are here: the named ones, else some spread over conditions and the
+        list; a pack may have none."""
         key, dataset = self.dataset(key)
         by_name = {place.name: place for place in dataset.queries}
         named = [by_name[name] for name in self._examples.get(key, ()) if name in by_name]
-        return named[:count] if named else spread_over_conditions(dataset.queries, count)
+        picked = named[:count] if named else spread_over_conditions(dataset.queries, count)
+        return [place for place in picked if place.path.is_file()]
 
     # ---- the search ---------------------------------------------------------------------------------------------
 

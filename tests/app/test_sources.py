@@ -102,7 +102,9 @@ def test_a_pack_without_photos_answers_with_the_models_it_has_and_says_what_is_m
     query = own_services.dataset(None)[1].queries[2]
     pack = build_pack(tmp_path / "pack", dataset, [model], title="No photos")
     shutil.rmtree(copy)
-    found = own_services.find(query.path, query.name, database=sources.open_pack(str(pack.folder)))
+    name = sources.open_pack(str(pack.folder))
+    assert FindHandlers(own_services).example_items(name) == []
+    found = own_services.find(query.path, query.name, database=name)
     assert found.stable.hits
     assert found.baseline.hits == ()
     assert "scicevpr-t" in found.baseline.problem.lower()
