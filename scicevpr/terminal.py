@@ -28,7 +28,7 @@ Step = Callable[[str, int, int], None]  # (stage, photos done, photos in all)
 def show_evaluation(console: Console, result: Evaluation) -> None:
     """A table of one model's scores, and the protocol below it.
 
-    "74.0 ±2.6": the interval reaches 2.6 away at most, "100.0 -3.7": only downwards; its limits stand in the files.
+    "74.0 ±2.6": the interval reaches 2.6 away at most; "100.0 [96.3, 100.0]": it ends at the value itself.
     """
     if result.overall is None:
         print_line(console, f"{result.title}: predictions only (no labels).")
@@ -45,6 +45,8 @@ def show_evaluation(console: Console, result: Evaluation) -> None:
             style = "bold" if name == "all" else None
             table.add_row(Text(name), str(scores.queries), *recalls, mean_rank, *harmonic, style=style)
         console.print(table)
+        if result.overall.intervals:
+            print_line(console, f"Intervals: {result.overall.intervals.label}.")
     print_line(console, "Protocol: " + result.protocol_line())
     for note in result.notes:
         if note not in result.dataset.notes:
@@ -58,7 +60,8 @@ def show_matches(console: Console, title: str, answer: list[Match]) -> None:
     for match in answer:
         metres = "" if match.metres is None else f"{match.metres:.1f}"
         row = (str(match.rank), f"{match.similarity:.4f}", metres, verdict(match.correct))
-        table.add_row(*row, Text(str(match.place.path), overflow="fold"))
+        place = match.place
+        table.add_row(*row, Text(str(place.path if place.path.is_file() else place.name), overflow="fold"))
     console.print(table)
 
 
@@ -102,8 +105,9 @@ def _with_reach(value: float, limits: tuple[float, float] | None, digits: int) -
     if limits is None:
         return f"{value:.{digits}f}"
     down, up = value - limits[0], limits[1] - value
-    sign = "±" if min(down, up) > 0 else "-" if down > up else "+"
-    return f"{value:.{digits}f} {sign}{max(down, up):.{digits}f}"
+    if min(down, up) <= 0:
+        return f"{value:.{digits}f} [{limits[0]:.{digits}f}, {limits[1]:.{digits}f}]"
+    return f"{value:.{digits}f} ±{max(down, up):.{digits}f}"
 
 
 def check_outputs(path: Path | None, folder: bool = False) -> None:

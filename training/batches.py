@@ -73,7 +73,13 @@ class BatchPlan:
                 f"A batch needs at least 2 places with 2 photos each, not {self.places} x {self.photos}: the loss "
                 "compares photos of a place with those of others."
             )
-        smallest = int(np.diff(self.data.first).min())
+        counts = np.diff(self.data.first)
+        smallest = int(counts.min())
+        if int(counts.max()) < self.photos:
+            raise UsageError(
+                f"{self.photos} photos a place were asked for, but no place has more than {counts.max()}. "
+                "Lower --photos."
+            )
         if smallest < self.photos:
             raise UsageError(
                 f"{self.photos} photos a place were asked for, but some places have {smallest} only. "

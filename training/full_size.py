@@ -9,6 +9,7 @@ With ``--check`` nothing is trained: data, model and validation set are verified
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from scicevpr.errors import SciceVPRError
-from training.full_size_options import RunOptions, read_options
+from training.full_size_options import COMMAND, RunOptions, read_options
 from training.recipes import FullSizeRecipe
 
 if TYPE_CHECKING:
@@ -83,6 +84,10 @@ def _train(recipe: FullSizeRecipe, options: RunOptions, processes: Processes) ->
         "%d steps an epoch, %d epochs; state and weights in %s", parts.plan.steps, parts.recipe.epochs, options.out
     )
     run = FullSizeRun(parts, options, processes, reader, networks)
+    command = options.out / COMMAND
+    if processes.first and not command.exists():
+        command.parent.mkdir(parents=True, exist_ok=True)
+        command.write_text(json.dumps(options.arguments), encoding="utf-8")  # for --resume_run
     if run.train():
         log.info("finished: %s", options.out / "best.safetensors")
         return 0

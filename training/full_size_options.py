@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from training.recipes import FullSizeRecipe, override
 
 PRECISIONS = ("none", "bf16", "fp16")
 BACKBONE_SIZES = {"dinov2_vits14": "s", "dinov2_vitb14": "b", "dinov2_vitl14": "l"}
+COMMAND = "command.json"
+"""Name of the file in a run folder that keeps the command line."""
 CHUNKS = {"scicevpr": 72}
 """The cross-image chunk that the published runs of a family saw; 144 for the others."""
 EPOCHS = {"scicevpr": 1}
@@ -46,10 +49,22 @@ class RunOptions:
     check: bool = False
     check_seconds: float = 60.0
     command: str = ""
+    arguments: tuple[str, ...] = ()
+
+
+def recorded_arguments(argv: Sequence[str]) -> list[str]:
+    """The command line of the run that ``--resume_run DIR`` goes on with, so that DIR alone is enough."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--resume_run", "--resume-run", type=Path)
+    folder = parser.parse_known_args(list(argv))[0].resume_run
+    if folder is None or not (folder / COMMAND).is_file():
+        return []
+    return [text for text in json.loads((folder / COMMAND).read_text(encoding="utf-8")) if text != "--check"]
 
 
 def read_options(argv: Sequence[str]) -> tuple[FullSizeRecipe, RunOptions]:
     """Parse a command line. Wrong syntax ends the program as argparse does; UsageError: values that contradict."""
+    argv = [*recorded_arguments(argv), *argv]
     given = build_parser().parse_args(argv)
     variant = _variant(given)
     _check_architecture(variant, given)
@@ -68,6 +83,7 @@ def read_options(argv: Sequence[str]) -> tuple[FullSizeRecipe, RunOptions]:
     values["resume_only"] = given.resume_run is not None
     values["cities"] = None if given.cities is None else tuple(given.cities)
     values["validation"] = _validation_folder(given)
+    values["arguments"] = tuple(argv)
     values["command"] = shlex.join(["python", "-m", "training.full_size", *argv])
     if values["out"] is None:
         raise UsageError("Say where the run is to be kept: --out DIR (or --save_dir DIR).")
@@ -222,8 +238,8 @@ def _check_recipe(variant: Variant, recipe: FullSizeRecipe, given: argparse.Name
         )
     if not taught and given.backbone is None:
         raise UsageError(
-            f"{variant.name} starts from DINOv2: give --foundation_model_path, a file or a name such as "
-            f"dinov2-{variant.size.lower()}."
+            f"{variant.name} starts from a trained backbone: give --foundation_model_path, "
+            + ("a file." if variant.size == "T" else f"a file or a name such as dinov2-{variant.size.lower()}.")
         )
     pixels, patch = recipe.pixels, variant.backbone.patch
     if variant.mixers and pixels != variant.preprocessing.size:

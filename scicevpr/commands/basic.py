@@ -10,7 +10,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from scicevpr.commands.data import pack_descriptors, pack_or_dataset, read_database, stored_descriptors
+from scicevpr.commands.data import pack_descriptors, pack_or_dataset, packed_models, read_database, stored_descriptors
 from scicevpr.commands.models import (
     chosen_grouping,
     chosen_preprocessing,
@@ -50,7 +50,7 @@ def search(arguments: argparse.Namespace) -> int:
         dataset, pack = pack_or_dataset(arguments)
         database = dataset.database
     queries = [parse_name(path) for path in arguments.photos]
-    models = load_models(arguments, ("scicevpr-t",))
+    models = load_models(arguments, packed_models(pack) or ("scicevpr-t",))
     console, found = open_console(), []
     for title, model in models:
         with show_progress(title) as step:

@@ -12,6 +12,7 @@ from scicevpr.config import assets_folder
 from scicevpr.describe import Descriptors
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.models.model import VPRModel
+from scicevpr.models.weights import bundled_weights
 from scicevpr.packs import Pack, open_pack
 from scicevpr.places import (
     Dataset,
@@ -129,3 +130,11 @@ def pack_descriptors(model: VPRModel, pack: Pack | None, arguments: argparse.Nam
             raise
         return None
     return found
+
+
+def packed_models(pack: Pack | None) -> tuple[str, ...]:
+    """The models whose descriptors a pack holds and whose weights come with the project: what to use by default."""
+    if pack is None:
+        return ()
+    names = dict.fromkeys(entry.variant for entry in pack.models)
+    return tuple(name for name in names if name in bundled_weights())

@@ -10,7 +10,7 @@ from rich.table import Table
 from scicevpr.commands.data import answers_asked, layout_asked
 from scicevpr.errors import UsageError
 from scicevpr.places.catalogue import BENCHMARKS, Benchmark, get
-from scicevpr.places.check import check_dataset
+from scicevpr.places.check import check_dataset, check_folders
 from scicevpr.terminal import check_outputs, open_console, print_line, write_json
 
 EXIT_ERROR = 2
@@ -58,8 +58,16 @@ def check(arguments: argparse.Namespace) -> int:
     if arguments.sample < 0:
         raise UsageError(f"The number of photos to open must be 0 or more, not {arguments.sample}.")
     check_outputs(arguments.json)
-    options = {**layout_asked(arguments), **answers_asked(arguments)}
-    report = check_dataset(arguments.path, sample=arguments.sample, **options)
+    answers = answers_asked(arguments)
+    if (arguments.path is None) == (arguments.database is None and arguments.queries is None):
+        raise UsageError("Give either a data set folder, or both --database and --queries.")
+    if arguments.path is not None:
+        report = check_dataset(arguments.path, sample=arguments.sample, **layout_asked(arguments), **answers)
+    elif arguments.database is None or arguments.queries is None:
+        raise UsageError("Two folders are needed: both --database and --queries.")
+    else:
+        folders = (arguments.database, arguments.queries)
+        report = check_folders(*folders, sample=arguments.sample, benchmark=arguments.benchmark, **answers)
     console = open_console()
     width = max(len(heading) for heading, _ in report.facts) + 2
     for heading, words in report.facts:

@@ -7,7 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from scicevpr.commands.data import pack_descriptors, pack_or_dataset
+from scicevpr.commands.data import pack_descriptors, pack_or_dataset, packed_models
 from scicevpr.commands.models import (
     check_published,
     chosen_grouping,
@@ -46,10 +46,11 @@ def evaluate(arguments: argparse.Namespace) -> int:
         dataset = dataset.shuffle_queries(arguments.shuffle_queries)
     rounding = "float32" if arguments.published or arguments.utm_rounding == "published" else "float64"
     scoring = {"ns": arguments.recall_values, "radius": arguments.radius, "rounding": rounding}
-    models = load_models(arguments, ("scicevpr-t", "cricavpr-t"))
+    models = load_models(arguments, packed_models(pack) or ("scicevpr-t", "cricavpr-t"))
     console = open_console()
     results = []
     for title, model in models:
+        stored = pack_descriptors(model, pack, arguments)
         with show_progress(title) as step:
             result = evaluate_model(
                 model,
@@ -59,12 +60,15 @@ def evaluate(arguments: argparse.Namespace) -> int:
                 database_grouping=chosen_grouping(model, arguments),
                 query_grouping=chosen_query_grouping(arguments.query_grouping, model, dataset),
                 preprocessing=chosen_preprocessing(model, arguments),
-                database=pack_descriptors(model, pack, arguments),
+                database=stored,
                 pca=chosen_pca(model, arguments, step),
                 progress=step,
                 **reading_options(arguments),
                 **scoring,
             )
+        if pack is not None:
+            origin = "described now" if stored is None else f"of the pack {pack.title!r}, float16"
+            result = replace(result, protocol={**result.protocol, "database descriptors": origin})
         results.append(add_intervals(arguments, replace(result, title=title)))
         show_evaluation(console, results[-1])
     for name in BASELINES if arguments.baselines else ():

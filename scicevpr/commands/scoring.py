@@ -52,6 +52,8 @@ def compare(arguments: argparse.Namespace) -> int:
     console = open_console()
     console.print(_comparison_table(comparison))
     print_line(console, "Protocol: " + " · ".join(f"{key} {value}" for key, value in comparison.protocol.items()))
+    for key, (words_a, words_b) in comparison.differing.items():
+        print_line(console, f"Differs: {key}: A {words_a}; B {words_b}")
     if arguments.json:
         write_json(arguments.json, {"comparison": comparison.to_json()})
         print_line(console, f"The comparison: {arguments.json}")
@@ -70,6 +72,8 @@ def _chosen(arguments: argparse.Namespace) -> tuple[Answers, Answers]:
         pair = [result for results in found for result in results]
         if len(pair) != 2 or [] in found:
             titles = ", ".join(f"{result.title!r}" for result in pair) or "none"
+            if len(pair) < 2:
+                raise UsageError(f"Two results are needed, and the files hold {titles} only. Name a second file.")
             raise UsageError(f"The files hold these results: {titles}. Choose two with --models A B.")
     a, b = pair
     if a.title == b.title and len(found) == 2:  # one model under two protocols: the files tell them apart

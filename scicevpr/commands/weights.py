@@ -60,7 +60,9 @@ def get(arguments: argparse.Namespace) -> int:
         fits = f"It fits {model.variant.name}." if model.weights else f"It fits the backbone of {model.variant.name}."
     console = open_console()
     print_line(console, str(path))
-    print_line(console, f"{in_megabytes(path.stat().st_size)}, SHA-256 {file_sha256(path)}: {_content(path)}")
+    print_line(console, f"{in_megabytes(path.stat().st_size)}, SHA-256 of the file {file_sha256(path)}")
+    for fact in _facts(path):
+        print_line(console, fact)
     if fits:
         print_line(console, fits)
     return 0
@@ -76,12 +78,16 @@ def info(arguments: argparse.Namespace) -> int:
     if not source.registered and not isinstance(source.places[0], LocalFile):
         print_line(console, f"{source.text}: {address(source.places[0])}")
     path = hub.find_cached(source)
+    if path is None and isinstance(source.places[0], LocalFile):
+        hub.fetch(source, local_files_only=True)  # says that there is no such file
     if path is None:
         print_line(console, f"Not on this computer. Get it with: scicevpr weights get {source.text}")
         return 0
     path = hub.fetch(source, local_files_only=True)
     print_line(console, f"File: {path}")
-    print_line(console, f"{in_megabytes(path.stat().st_size)}, SHA-256 {file_sha256(path)}: {_content(path)}")
+    print_line(console, f"{in_megabytes(path.stat().st_size)}, SHA-256 of the file {file_sha256(path)}")
+    for fact in _facts(path):
+        print_line(console, fact)
     return 0
 
 
@@ -112,14 +118,15 @@ def _source(text: str) -> Source:
     return hub.parse_source(text)
 
 
-def _content(path: Path) -> str:
-    """What a weights file holds, in a sentence."""
+def _facts(path: Path) -> list[str]:
+    """What a weights file holds, a line each."""
     content, metadata = read_checkpoint(path)
     state, _ = unwrap(content, str(path))
-    if metadata.get("format") == "scicevpr-weights":
-        facts = [f"{key} {value}" for key, value in sorted(read_metadata(path).items()) if key != "format"]
-        return f"this project's format, {len(state)} tensors; " + "; ".join(facts)
-    return f"{len(state)} tensors, layout {detect(state, str(path))}"
+    if metadata.get("format") != "scicevpr-weights":
+        return [f"{len(state)} tensors, layout {detect(state, str(path))}"]
+    names = {"sha256": "hash of the tensors (in protocols)", "backbone_sha256": "hash of the backbone's tensors"}
+    facts = [f"{names.get(key, key)}: {value}" for key, value in sorted(read_metadata(path).items()) if key != "format"]
+    return [f"this project's format, {len(state)} tensors", *facts]
 
 
 def _results(path: Path) -> list[dict]:

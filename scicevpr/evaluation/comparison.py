@@ -66,12 +66,16 @@ class Answers:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Model A against model B. rows: condition ("all" last) to one PairedRecall per N. protocol: what they share."""
+    """Model A against model B. rows: condition ("all" last) to one PairedRecall per N. protocol: what they share.
+
+    differing: what they do not share, (A's words, B's words) by protocol key; a difference may come from any of these.
+    """
 
     a: str
     b: str
     rows: dict[str, tuple[PairedRecall, ...]]
     protocol: dict[str, str]
+    differing: dict[str, tuple[str, str]]
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain dicts, lists, numbers and text."""
@@ -80,7 +84,8 @@ class Comparison:
             for name, paired in self.rows.items()
             for row in paired
         ]
-        return {"a": self.a, "b": self.b, "protocol": dict(self.protocol), "rows": rows}
+        differing = {key: list(pair) for key, pair in self.differing.items()}
+        return {"a": self.a, "b": self.b, "protocol": dict(self.protocol), "differing": differing, "rows": rows}
 
 
 def read_answers(path: Path | str) -> list[Answers]:
@@ -136,7 +141,10 @@ def compare(
         "intervals": f"{level:.0%} paired bootstrap by {by}, {draws} draws, seed {seed}",
         "p": "exact McNemar test, two-sided",
     }
-    return Comparison(a.title, b.title, rows, protocol)
+    keys = dict.fromkeys((*a.protocol, *b.protocol))
+    pairs = {key: (a.protocol.get(key, "not stated"), b.protocol.get(key, "not stated")) for key in keys}
+    differing = {key: pair for key, pair in pairs.items() if pair[0] != pair[1] and key != "intervals"}
+    return Comparison(a.title, b.title, rows, protocol, differing)
 
 
 def _check_same_task(a: Answers, b: Answers) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -71,6 +72,7 @@ def save_weights(
         }
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(state, path, metadata=metadata)
+    os.chmod(path, 0o644)  # safetensors makes it private
     model.weights = weights_info(path, metadata, metadata["sha256"])
     return model.weights
 
@@ -85,6 +87,7 @@ def save_backbone(model: VPRModel, path: str | Path, *, info: Mapping[str, Any],
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(state, path, metadata=metadata)
+    os.chmod(path, 0o644)  # safetensors makes it private
     return metadata["sha256"]
 
 
@@ -131,7 +134,10 @@ def variant_of(path: Path, metadata: Mapping[str, str], wanted: Variant | None) 
         raise WeightsError(f"{path} is for {name!r}, which this version does not know. Update the program.")
     stated = VARIANTS[name]
     if wanted is not None and wanted is not stated:
-        raise WeightsError(f"{path} was made for {stated.name}, not {wanted.name}. Load it as {stated.name}.")
+        raise WeightsError(
+            f"{path} was made for {stated.name}, not {wanted.name}. Load it as {stated.name}, or give a file made for "
+            f"{wanted.name}."
+        )
     check_fingerprint(path, metadata, stated.fingerprint, stated.name)
     return stated
 

@@ -162,7 +162,7 @@ def _dataset(folder: Path, manifest: Manifest, photos: Path | None) -> Dataset:
     notes = _words(facts, "notes")
     tables: list[tuple[Place, ...]] = []
     stated = [(name, counts[part]) for part, name in zip(PARTS, (RECORDS, QUERIES), strict=True)]
-    own = None if photos is None else PhotoFolder(photos)
+    own = None if photos is None else PhotoFolder(photos, str(facts.get("split", "")))
     for name, count in stated:
         if count == 0:
             tables.append(())

@@ -36,12 +36,13 @@ def write_thumbnails(
 
 
 class PhotoFolder:
-    """The user's own copy of a data set. Raises DatasetError when there is no such folder."""
+    """The user's own copy of a data set: its root, or the folder of the split. DatasetError when it does not exist."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, split: str = "") -> None:
         if not folder.is_dir():
             raise DatasetError(f"The photo folder {folder} {'is a file' if folder.exists() else 'does not exist'}.")
         self.folder = folder
+        self._roots = (folder, folder / "images" / split, folder / split)
 
     def find(self, places: Sequence[Place], otherwise: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
         """The photo of every place, else the path given `otherwise`; and a note if some are missing.
@@ -51,9 +52,8 @@ class PhotoFolder:
         """
         paths, missing = [], []
         for place, other in zip(places, otherwise, strict=True):
-            path: Path | None = self.folder / place.path
-            if not path.is_file():
-                path = self._by_name.get(place.name)
+            own = (root / place.path for root in self._roots)
+            path = next((file for file in own if file.is_file()), None) or self._by_name.get(place.name)
             if path is None:
                 missing.append(place)
             paths.append(path or other)

@@ -26,7 +26,9 @@ def add(commands: argparse._SubParsersAction) -> None:
         description="Read a data set folder without a model, open a sample of its photos, and say how to evaluate it. "
         "Exit code 2 where something keeps it from being scored.",
     )
-    check.add_argument("path", type=Path, metavar="PATH", help="the data set folder")
+    check.add_argument("path", type=Path, nargs="?", metavar="PATH", help="the data set folder")
+    check.add_argument("--database", type=Path, metavar="DIR", help="instead of PATH: any folder of photos ...")
+    check.add_argument("--queries", type=Path, metavar="DIR", help="... and any folder of query photos")
     options.layout_options(check)
     options.answer_options(check)
     check.add_argument("--sample", type=int, default=64, metavar="N", help="photos to open (default: 64)")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from scicevpr.errors import DatasetError, ImageError
 from scicevpr.places import catalogue
 from scicevpr.places.dataset import Dataset
-from scicevpr.places.layouts import read_dataset
+from scicevpr.places.layouts import read_dataset, read_folders
 from scicevpr.places.names import Place
 from scicevpr.places.readers import gsv_cities, utm_tree
 
@@ -42,6 +43,14 @@ class Report:
         return {**asdict(self), "path": str(self.path), "facts": [list(fact) for fact in self.facts]}
 
 
+def check_folders(database: Path | str, queries: Path | str, *, sample: int = SAMPLE, **options: Any) -> Report:
+    """Look at any two folders as `read_folders` reads them (options are its own); see `check_dataset`."""
+    shared = {key: value for key, value in options.items() if key == "benchmark"}
+    dataset, problems = _read(partial(read_folders, database, queries), options, shared)
+    words = ["scicevpr", "evaluate", "--database", str(database), "--queries", str(queries)]
+    return _report(Path(database), dataset, problems, words, options, sample)
+
+
 def check_dataset(
     path: Path | str, split: str = "test", *, queries: str = "queries", sample: int = SAMPLE, **options: Any
 ) -> Report:
@@ -53,30 +62,49 @@ def check_dataset(
     path = Path(path)
     if path.is_dir() and gsv_cities.recognises(path):
         return _check_training(path)
-    problems: list[str] = []
+    shared = {key: value for key, value in options.items() if key in ("layout", "benchmark", "images")}
+    dataset, problems = _read(partial(read_dataset, path, split, queries=queries), options, shared)
+    words = ["scicevpr", "evaluate", "--dataset", str(path)]
+    words += ["--split", split] if split != "test" else []
+    words += ["--query-folder", queries] if queries != "queries" else []
+    more = []
+    if dataset.layout == "utm-tree":
+        more.append(("other splits", ", ".join(n for n in utm_tree.splits(path) if n != dataset.split) or "none here"))
+        folders = [name for name in utm_tree.query_folders(dataset.root) if name != queries]
+        more += [("other query folders", ", ".join(folders))] if folders else []
+    return _report(path, dataset, problems, words, options, sample, more)
+
+
+def _read(read: Callable[..., Dataset], options: dict[str, Any], shared: dict[str, Any]) -> tuple[Dataset, list[str]]:
+    """The data set, and why its ground truth could not be read, if so (it is read without, then)."""
     try:
-        dataset = read_dataset(path, split, queries=queries, **options)
+        return read(**options), []
     except DatasetError as error:
-        problems.append(str(error))
-        shared = {key: value for key, value in options.items() if key in ("layout", "benchmark", "images")}
         try:
-            dataset = read_dataset(path, split, queries=queries, labels=False, **shared)
+            return read(labels=False, **shared), [str(error)]
         except DatasetError:
             raise error from None
+
+
+def _report(
+    path: Path,
+    dataset: Dataset,
+    problems: list[str],
+    words: list[str],
+    options: dict[str, Any],
+    sample: int,
+    more: Sequence[tuple[str, str]] = (),
+) -> Report:
+    """Everything about a data set that was read; ``words`` begin the command that evaluates it."""
     facts, numbers = _facts(dataset)
     photos = [place.path for place in (*dataset.database, *dataset.queries)]
     opened, unreadable = _open_some(photos, sample)
     numbers["photos opened"], numbers["photos unreadable"] = opened, len(unreadable)
     facts.append(("photos", f"{opened} of {len(photos):,} opened, {len(unreadable)} unreadable"))
     problems += unreadable[:3]
-    facts += _published(dataset)
-    others = [name for name in utm_tree.splits(path) if name != dataset.split]
-    if dataset.layout == "utm-tree":
-        facts.append(("other splits", ", ".join(others) or "none here"))
-        folders = [name for name in utm_tree.query_folders(dataset.root) if name != queries]
-        facts += [("other query folders", ", ".join(folders))] if folders else []
+    facts += [*_published(dataset), *more]
     facts += [("note", note) for note in dataset.notes]
-    command = None if problems else _command(path, dataset, split, queries, options)
+    command = None if problems else _command(words, dataset, options)
     return Report(path, tuple(facts), tuple(problems), command, numbers)
 
 
@@ -95,7 +123,7 @@ def _facts(dataset: Dataset) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     facts = [
         ("layout", dataset.layout),
         ("data set", f"{dataset.name} / {dataset.split} ({dataset.root})"),
-        ("database", f"{len(dataset.database):,} photos, from {dataset.database[0].name}"),
+        ("database", f"{len(dataset.database):,} photos, the first is {dataset.database[0].name}"),
         ("queries", f"{len(dataset.queries):,} photos, {dataset.query_order}"),
     ]
     if numbers["conditions"]:
@@ -128,7 +156,8 @@ def _positions(places: Sequence[Place]) -> str:
 
 def _published(dataset: Dataset) -> list[tuple[str, str]]:
     if dataset.benchmark is None:
-        return [("published table", "none: the folder has no published data set's name (--benchmark KEY names one)")]
+        words = "none: no published data set has this folder's name and this split (--benchmark KEY names one)"
+        return [("published table", words)]
     benchmark = catalogue.get(dataset.benchmark)
     differing = catalogue.differences(benchmark, dataset)
     if differing:
@@ -151,10 +180,7 @@ def _open_some(photos: Sequence[Path], sample: int) -> tuple[int, list[str]]:
     return len(rows), unreadable
 
 
-def _command(path: Path, dataset: Dataset, split: str, queries: str, options: dict[str, Any]) -> str:
-    words = ["scicevpr", "evaluate", "--dataset", str(path)]
-    words += ["--split", split] if split != "test" else []
-    words += ["--query-folder", queries] if queries != "queries" else []
+def _command(words: list[str], dataset: Dataset, options: dict[str, Any]) -> str:
     names = {"images": "--image-root"}
     for name, value in options.items():
         option = names.get(name, "--" + name.replace("_", "-"))

@@ -58,7 +58,7 @@ def test_published_batches_repeat_their_places_not_their_photos(data) -> None:
 def test_impossible_batches_are_refused(data) -> None:
     with pytest.raises(DatasetError, match=r"no city .* has 9 places \(the largest has 8\).*--train_batch_size"):
         BatchPlan(data, places=9, photos=4, seed=0)
-    with pytest.raises(UsageError, match=r"5 photos .* some places have 4 only.*--min_photos 5"):
+    with pytest.raises(UsageError, match=r"5 photos .* no place has more than 4. Lower --photos"):
         BatchPlan(data, places=2, photos=5, seed=0)
     with pytest.raises(UsageError, match="at least 2 places"):
         BatchPlan(data, places=1, photos=4, seed=0)

@@ -49,7 +49,7 @@ def test_names_that_people_type_are_understood() -> None:
     ("text", "message"),
     [
         ("--model scicevpr-b", r"learns from a trained Super-CricaVPR.*--teacher"),
-        ("--model cricavpr-b", r"starts from DINOv2.*--foundation_model_path.*dinov2-b"),
+        ("--model cricavpr-b", r"starts from a trained backbone.*--foundation_model_path.*dinov2-b"),
         ("--model cricavpr-b --foundation_model_path f --resume last.pth", r"no teacher.*same --out again"),
         ("--model scicevpr-x --teacher t", "no model variant 'scicevpr-x'"),
         ("--model scicevpr-l --teacher t --backbone_arch dinov2_vitb14", "contradict"),

@@ -120,7 +120,7 @@ def test_a_run_that_is_stopped_twice_goes_on_exactly(
             assert f"stopped after step {step}; the state is saved" in caplog.text
     assert full_size.main([*arguments("cut"), "--lr", "2e-3"]) == full_size.EXIT_WRONG
     assert "another recipe (lr 0.001 there, 0.002 here)" in caplog.text
-    assert full_size.main(arguments("cut")) == 0
+    assert full_size.main(["--resume_run", str(tmp_path / "cut")]) == 0  # the folder knows its command
     assert _same_weights(tmp_path / "whole", tmp_path / "cut")
     assert _log(tmp_path / "whole") == _log(tmp_path / "cut")
 

@@ -50,7 +50,8 @@ def test_check_says_what_is_there_and_what_to_run(svox, tmp_path, capsys):
     assert _run("datasets", "check", svox, "--query-folder", "queries_night", "--json", tmp_path / "check.json") == 0
     shown = capsys.readouterr().out
     for words in (
-        "utm-tree", "3 photos, from", "4 photos, by path", "night 4", "UTM zone 32U", "25 m; median 1 per query",
+        "utm-tree", "3 photos, the first is", "4 photos, by path", "night 4", "UTM zone 32U",
+        "25 m; median 1 per query",
         "1, the first is @0900000.00", "7 of 7 opened, 0 unreadable", "3 database photos here, 17,166 published",
         "queries_rain",
     ):  # fmt: skip
@@ -161,3 +162,20 @@ def test_every_option_reaches_the_reader(svox, tmp_path):
 def test_a_search_needs_no_queries(svox):
     arguments = build_parser().parse_args(["search", "photo.jpg", "--dataset", str(svox)])
     assert len(data.read_database(arguments)) == 3
+
+
+def test_two_folders_are_checked_as_they_are_evaluated(tiny_city, tmp_path, capsys):
+    base = tiny_city / "images" / "test"
+    folders = ("--database", base / "database", "--queries", base / "queries")
+    assert main([str(word) for word in ("datasets", "check", *folders)]) == 0
+    shown = capsys.readouterr().out
+    assert "12 photos" in shown
+    assert f"scicevpr evaluate --database {base / 'database'} --queries" in shown
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("query,database\n0,99\n")
+    assert main([str(word) for word in ("datasets", "check", *folders, "--ground-truth", pairs)]) == 2
+    assert "PROBLEM" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["datasets", "check", "--frames", "no"])
+    assert main(["datasets", "check"]) == 2
+    assert "Give either a data set folder" in capsys.readouterr().err

@@ -59,10 +59,10 @@ def test_get_downloads_checks_and_prints_the_path(server: StandIn, own_file: Pat
     sha = hashlib.sha256(content).hexdigest()
     server.add_file("/best.safetensors", content)
     assert _run("get", f"{server.url}/best.safetensors#sha256={sha}", "--variant", "scicevpr-t") == 0
-    path, facts, fits = capsys.readouterr().out.splitlines()
+    path, size, *facts, fits = capsys.readouterr().out.splitlines()
     assert Path(path).read_bytes() == content
-    assert sha in facts
-    assert "trained_on nothing (test)" in facts
+    assert sha in size
+    assert "trained_on: nothing (test)" in facts
     assert fits == "It fits scicevpr-t."
     with pytest.raises(WeightsError, match="made for scicevpr-t, not cricavpr-t"):
         _run("get", f"{server.url}/best.safetensors", "--variant", "cricavpr-t")

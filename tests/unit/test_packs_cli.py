@@ -144,12 +144,13 @@ def test_evaluate_and_search_take_a_pack_and_say_what_it_lacks(tiny_city, tmp_pa
     pack = build_pack(tmp_path / "pack", city, [model])
     assert _run("evaluate", "--pack", pack.folder, "--model", "scicevpr-t") == 2
     assert "scicevpr pack score" in capsys.readouterr().err
-    photos = ("--photos", tiny_city / "images" / "test")
-    scores = []
-    for data in (("--pack", pack.folder, *photos), ("--dataset", tiny_city)):
-        assert _run("evaluate", *data, "--model", "scicevpr-t", "--json", tmp_path / "r.json") == 0
-        scores.append(json.loads((tmp_path / "r.json").read_text())["results"][0]["overall"]["recall_percent"])
-    assert scores[0] == scores[1]
+    found = []
+    for number, where in enumerate((("--pack", pack.folder, "--photos", tiny_city), ("--dataset", tiny_city))):
+        model = ("--model", "scicevpr-t") if number else ()  # a pack's own model is the default
+        assert _run("evaluate", *where, *model, "--json", tmp_path / "r.json") == 0
+        found += json.loads((tmp_path / "r.json").read_text())["results"]
+    assert found[0]["overall"]["recall_percent"] == found[1]["overall"]["recall_percent"]
+    assert found[0]["protocol"]["database descriptors"].startswith("of the pack")
     query = city.queries[0].path
     capsys.readouterr()
     assert _run("search", query, "--pack", pack.folder, "-k", 12, "--json", tmp_path / "s.json") == 0

@@ -118,5 +118,5 @@ def test_the_terminal_shows_how_far_an_interval_reaches(results):
     assert "intervals 95% bootstrap over places" in stream.getvalue()
     show_evaluation(Console(file=stream, width=140), result({1}))
     show_evaluation(Console(file=stream, width=140), result(set()).with_intervals())
-    assert "100.0 -24.2" in stream.getvalue()  # Wilson over twelve places
+    assert "100.0 [75.8, 100.0]" in stream.getvalue()  # Wilson over twelve places
     assert stream.getvalue().count("±") == 6  # R@1, R@5 and MRR of day and all: by night no query is wrong
