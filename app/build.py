@@ -7,43 +7,59 @@ from typing import Any
 
 import gradio as gr
 
+from app.bench import Bench
 from app.components.header import TRAINING, header_html
+from app.figure_studio import FigureStudio
 from app.handlers import FindHandlers
 from app.lab import Laboratory
+from app.my_places import MyPlaces
 from app.regions import RegionStore
 from app.services import Services
 from app.sources import Sources
-from app.tabs import find, inside, stability
+from app.tabs import benchmarks, figures, find, inside, stability
+from app.tabs import my_places as tab_places
 from app.tabs import sources as tab_sources
 from scicevpr.foreign import load_any
 
 STATIC = Path(__file__).resolve().parent / "static"
 SCRIPTS = ("lightbox.js", "stepper.js")
-MAX_UPLOAD = "40mb"
+MAX_UPLOAD = "200mb"
 SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "sans-serif")
 
 
-def build_app(services: Services, sources: Sources | None = None) -> gr.Blocks:
+def build_app(services: Services, sources: Sources | None = None, mine: MyPlaces | None = None) -> gr.Blocks:
     """Build the page over the given services. The only place that knows all tabs.
 
-    sources: what the Models & data tab may load; without it everything stays as it is (locked).
+    sources: what the Models & data tab may load; without it everything stays as it is (locked). mine: visitors' own
+    places.
     """
     sources = sources or Sources(services, load_any, locked=True)
-    handlers = FindHandlers(services)
+    handlers, laboratory = FindHandlers(services), Laboratory(services, RegionStore(services.cache))
     with gr.Blocks(title="SciceVPR Studio", analytics_enabled=False, elem_id="studio") as page:
         gr.HTML(header_html(), elem_id="masthead")
         notice = gr.HTML(handlers.notice(), elem_id="notice")
-        with gr.Tabs(elem_id="tabs"):
+        with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Find", id="find", elem_id="tab-find"):
                 found = find.build(services, notice)
             with gr.Tab("Inside", id="inside", elem_id="tab-inside") as inside_tab:
                 looked = inside.build(services, notice)
             with gr.Tab("Stability", id="stability", elem_id="tab-stability") as lab_tab:
-                tried = stability.build(services, Laboratory(services, RegionStore(services.cache)), notice)
+                tried = stability.build(services, laboratory, notice)
+            with gr.Tab("Benchmarks", id="benchmarks", elem_id="tab-benchmarks") as bench_tab:
+                measured = benchmarks.build(Bench(services))
+            with gr.Tab("Figures", id="figures", elem_id="tab-figures") as figure_tab:
+                drawn = figures.build(FigureStudio(services, laboratory))
+            with gr.Tab("My places", id="places", elem_id="tab-places"):
+                places = tab_places.build(mine or MyPlaces(services), page)
             with gr.Tab("Models & data", id="sources", elem_id="tab-sources") as source_tab:
                 changes = tab_sources.build(sources)
-        _after_changes(page, services, source_tab, changes, found, (looked.database, tried.database))
-        for tab, parts in ((inside_tab, looked), (lab_tab, tried)):
+        figure_tab.select(drawn.refresh, drawn.models, drawn.models, queue=False, **find.QUIET)
+        others = (looked.database, tried.database, drawn.database)
+        _after_changes(page, services, source_tab, changes, found, others, places)
+        tab_places.connect(places, page, found, others)
+        bench_tab.select(measured.refresh, measured.choices, measured.choices, queue=False, **find.QUIET)
+        _open_cases(services, measured, tabs, found, looked)
+        for tab, parts in ((inside_tab, looked), (lab_tab, tried), (figure_tab, drawn)):
             # the photo of the Find tab is taken over where none was chosen here; in the browser, so that it cannot come
             # late and undo a choice
             tab.select(
@@ -65,6 +81,33 @@ def build_app(services: Services, sources: Sources | None = None) -> gr.Blocks:
     return page
 
 
+def _open_cases(
+    services: Services,
+    measured: benchmarks.BenchmarkParts,
+    tabs: gr.Tabs,
+    found: find.FindParts,
+    looked: inside.InsideParts,
+) -> None:
+    """A query of the Benchmarks tab opens in Find or Inside."""
+    finder = FindHandlers(services)
+
+    def opened(file: str, database: str, tab: str) -> tuple:
+        stay = (gr.skip(), gr.skip())
+        examples = gr.skip()
+        if tab == "find":
+            examples = gr.Gallery(value=finder.example_items(database), selected_index=None)
+        parts = ((database, file) if tab == "find" else stay), ((database, file) if tab == "inside" else stay)
+        return gr.Tabs(selected=tab), examples, *parts[0], *parts[1]
+
+    measured.opened.success(
+        opened,
+        [measured.file, measured.database, measured.tab],
+        [tabs, found.examples, found.database, found.photo, looked.database, looked.photo],
+        queue=False,
+        **find.QUIET,
+    )
+
+
 def _after_changes(
     page: gr.Blocks,
     services: Services,
@@ -72,14 +115,15 @@ def _after_changes(
     changes: tab_sources.SourceParts,
     found: find.FindParts,
     other_databases: tuple[gr.Dropdown, ...],
+    places: tab_places.MyPlacesParts,
 ) -> None:
     """Carry new models and databases into the other tabs."""
     finder = FindHandlers(services)
 
-    def offer(name: str) -> tuple:
+    def offer(name: str, token: str) -> tuple:
         folders = {str(place.path.resolve().parent) for place in services.datasets[name].queries}
         page.allowed_paths = sorted({*(page.allowed_paths or ()), *folders})  # its photos may be served
-        names = list(services.datasets)
+        names = places.handlers.choices(token)
         others = [gr.Dropdown(choices=names, visible=len(names) > 1)] * len(other_databases)
         return gr.Dropdown(choices=names, value=name), *others, *finder.other_database(name)
 
@@ -87,7 +131,7 @@ def _after_changes(
         event.success(finder.current_view, found.form, found.parts, **find.QUIET, **find.MODEL)
     changes.pack_opened.success(
         offer,
-        changes.opened,
+        [changes.opened, places.token],
         [found.database, *other_databases, found.photo, found.examples, *found.parts],
         queue=False,
         **find.QUIET,

@@ -117,6 +117,7 @@ class Laboratory:
         self.regions = store or RegionStore()
         self._planes: dict[tuple[str, str], PCA] = {}
         self._labs: dict[tuple[str, str], Lab] = {}
+        services.when_forgotten.append(self._forget)
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -208,7 +209,8 @@ class Laboratory:
         step = None if progress is None else (lambda done, total: progress("photos", done, total))
         own = region_vectors(model, [session.image])
         places = [dataset.queries[row] for row in rows]
-        vectors = torch.cat([own, self.regions.get(model, places, step)]) if places else own
+        private = self.services.datasets.is_private(session.key)
+        vectors = torch.cat([own, self.regions.get(model, places, step, private)]) if places else own
         described = self.services.described(role, session.key)
         right = self.services.judgement(session.key, session.row, session.position).right
         if right is not None:
@@ -225,6 +227,11 @@ class Laboratory:
             right=right,
             radius=dataset.truth.radius,
         )
+
+    def _forget(self, key: str) -> None:
+        for kept in (self._planes, self._labs):
+            for identity in [identity for identity in kept if identity[0] == key]:
+                del kept[identity]
 
     def _plane(self, role: str, key: str, lab: Lab) -> PCA:
         identity = (key, weights_of(lab.model))
@@ -246,8 +253,9 @@ class Laboratory:
             return None if progress is None else lambda done, total: progress(f"{title}: {what}", done, total)
 
         described = self.services.described(role, key, step("database"))
-        queries = self.regions.get(model, dataset.queries, step("queries"))
-        regions = self.regions.get(model, dataset.database, step("database photos")) if database else None
+        private = self.services.datasets.is_private(key)
+        queries = self.regions.get(model, dataset.queries, step("queries"), private)
+        regions = self.regions.get(model, dataset.database, step("database photos"), private) if database else None
         right = None
         if dataset.labelled:
             right = tuple(dataset.positives())

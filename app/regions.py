@@ -38,15 +38,17 @@ class RegionStore:
         self._kept: dict[tuple[str, str, int], Tensor] = {}
         self._lock = threading.Lock()
 
-    def get(self, model: VPRModel, places: Sequence[Place], progress: Progress | None = None) -> Tensor:
+    def get(
+        self, model: VPRModel, places: Sequence[Place], progress: Progress | None = None, private: bool = False
+    ) -> Tensor:
         """Region vectors [N, 14, C] of photos on disk, in order.
 
-        progress: called with (photos done, photos in all) while some are computed. Raises ImageError for an
-        unreadable photo.
+        progress: called with (photos done, photos in all) while some are computed. private: keep them in memory only.
+        Raises ImageError for an unreadable photo.
         """
         keys = [self._key(model, place) for place in places]
         missing = [row for row, key in enumerate(keys) if key not in self._kept]
-        file = self._file(model, keys) if len(missing) > 2 * BATCH else None
+        file = self._file(model, keys) if len(missing) > 2 * BATCH and not private else None
         if file is not None and self._load(file, keys):
             missing = []
         for start in range(0, len(missing), BATCH):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from app.databases import Databases
 from app.queries import (
     Judgement,
     company_of,
@@ -61,7 +62,8 @@ class Services:
         examples: Mapping[str, Sequence[str]] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
-        self.datasets = dict(datasets)
+        self.datasets = Databases(datasets)
+        self.when_forgotten: list[Callable[[str], None]] = []
         self.notes = tuple(notes)
         self.rooms = ModelRooms(models)
         self._store = store or DescriptorStore()
@@ -132,8 +134,7 @@ class Services:
             )
         if not key:
             return next(iter(self.datasets.items()))
-        if key not in self.datasets:
-            raise UsageError(f"There is no database {key!r}. Choose one of: {', '.join(self.datasets)}.")
+        self.datasets.check(key)
         return key, self.datasets[key]
 
     def add_database(self, name: str, dataset: Dataset, descriptors: PackDescriptors | None = None) -> str:
@@ -147,6 +148,21 @@ class Services:
         self._positives.pop(key, None)
         self.datasets[key] = dataset
         return key
+
+    def add_private(self, title: str, dataset: Dataset, descriptors: PackDescriptors) -> str:
+        """Offer a database to whoever knows its key, which is returned; it is listed nowhere (see Databases), and
+        nothing about it is kept on disk."""
+        key = self.datasets.add_private(title, dataset)
+        self._store.attach(key, descriptors, private=True)
+        return key
+
+    def forget_private(self, key: str) -> None:
+        """Forget a private database and all that was computed about it."""
+        self.datasets.remove_private(key)
+        self._store.forget(key)
+        self._positives.pop(key, None)
+        for forget in self.when_forgotten:
+            forget(key)
 
     def examples(self, key: str | None, count: int = 8) -> list[Place]:
         """Example queries of a database whose photos are here: the named ones, else some spread over conditions and the
@@ -224,6 +240,10 @@ class Services:
         """A database as the model of a role describes it, ready to be searched; computed on first use."""
         return self._store.get(key, self.datasets[key], self.model(role), progress)
 
+    def pack_queries(self, role: str, key: str) -> Descriptors | None:
+        """Descriptors of a database's queries that came with its pack; None where there are none of this model."""
+        return self._store.queries(key, self.model(role))
+
     def judgement(self, key: str, row: int | None, position: Position | None) -> Judgement:
         """Which database photos are right answers for a query: by the data set's rule for one of its own queries
         (``row``), within its radius for another photo at a known position."""
@@ -284,6 +304,7 @@ class Services:
         first = None
         if judgement.right is not None and judgement.right.any():
             first = judgement.first_right(database.index.search(query.values[:1], len(dataset.database)).indices[0])
+        photos = f"{len(dataset.database)} photos ({database.source})"
         protocol = {
             "model": model.variant.title,
             "weights": query.protocol()["weights"],
@@ -291,7 +312,7 @@ class Services:
             "descriptor": f"{query.values.shape[1]} values, {query.dtype} on {query.device}",
             "query batch": "alone" if len(query.values) == 1 else f"with {len(query.values) - 1} of the query list",
             "database batches": database.descriptors.grouping,
-            "database": f"{key}, {dataset.split}, {len(dataset.database)} photos ({database.source})",
+            "database": f"{self.datasets.title(key)}, {dataset.split}, {photos}",
             "search": "exact, L2",
             "right within": dataset.truth.label(),
         }

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from app.build import build_app, launch_options
+from app.my_places import MyPlaces
 from app.rooms import BASELINE, ROLE_WORDS, STABLE, TEACHER
 from app.services import Services
 from app.sources import Sources
@@ -62,6 +63,11 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
         "--lock",
         action="store_true",
         help="nobody may load other weights or packs in the page (always so on a Space, and with --host for others)",
+    )
+    parser.add_argument(
+        "--my-folder",
+        action="store_true",
+        help="My places may read a folder of this machine (refused on a Space and with --host for others)",
     )
     parser.add_argument("--no-cache", action="store_true", help="keep no descriptors between runs")
     return parser.parse_args(arguments)
@@ -143,6 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = read_arguments(arguments)
     services = make_services(options)
     sources = make_sources(options, services)
+    mine = MyPlaces(services, may_read_folders=options.my_folder and not sources.locked)
     services.warm_up()
     host = options.host or ("0.0.0.0" if "SPACE_ID" in os.environ else None)
-    build_app(services, sources).launch(server_name=host, server_port=options.port, **launch_options(services))
+    build_app(services, sources, mine).launch(server_name=host, server_port=options.port, **launch_options(services))

@@ -24,7 +24,8 @@ from scicevpr.retrieval import ExactIndex
 
 logger = logging.getLogger(__name__)
 
-PackDescriptors = Callable[[VPRModel], Descriptors]
+PackDescriptors = Callable[..., Descriptors | None]
+"""Called with (model) for the database, with (model, "queries") for the queries: None where the pack has none."""
 Progress = Callable[[int, int], None]
 """Called with (photos done, photos in all)."""
 
@@ -67,12 +68,29 @@ class DescriptorStore:
         self.cache = cache
         self._jobs: dict[tuple[str, str, str], _Job] = {}
         self._attached: dict[str, PackDescriptors] = {}
+        self._private: set[str] = set()
         self._lock = threading.Lock()
 
-    def attach(self, key: str, descriptors: PackDescriptors) -> None:
+    def attach(self, key: str, descriptors: PackDescriptors, private: bool = False) -> None:
         """Take a database's descriptors from an opened pack: a function that gives those of a model, and raises
-        IndexMismatchError for one that the pack does not have."""
+        IndexMismatchError for one that the pack does not have. private: keep nothing about it in the cache folder."""
         self._attached[key] = descriptors
+        if private:
+            self._private.add(key)
+
+    def forget(self, key: str) -> None:
+        """Forget all descriptors of a database."""
+        with self._lock:
+            self._attached.pop(key, None)
+            self._private.discard(key)
+            self._jobs = {identity: job for identity, job in self._jobs.items() if identity[0] != key}
+
+    def queries(self, key: str, model: VPRModel) -> Descriptors | None:
+        """Descriptors of a database's queries that came with its pack; None where there are none of this model."""
+        try:
+            return self._attached[key](model, "queries") if key in self._attached else None
+        except IndexMismatchError:
+            return None
 
     def get(self, key: str, dataset: Dataset, model: VPRModel, progress: Progress | None = None) -> Described:
         """Return the described database; the first caller computes, later ones wait and see its progress.
@@ -100,6 +118,7 @@ class DescriptorStore:
             if progress is not None:
                 progress(done, total)
 
+        private = identity[0] in self._private
         try:
             found = self._opened(identity[0], dataset, model) or self._stored(dataset, model)
             descriptors, source = found or (None, "")
@@ -109,7 +128,8 @@ class DescriptorStore:
                     model, photos, grouping=published_grouping(model.variant, dataset), progress=advance
                 )
                 source = "computed here"
-                self._keep(dataset, model, descriptors)
+                if not private:
+                    self._keep(dataset, model, descriptors)
             job.result = Described(descriptors, ExactIndex(descriptors.values), source)
         except BaseException as error:
             job.error = error

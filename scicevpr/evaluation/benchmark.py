@@ -27,6 +27,7 @@ from scicevpr.photo_batches import DEFAULT_WORKERS
 from scicevpr.places import Dataset
 from scicevpr.retrieval import PCA, ExactIndex
 from scicevpr.retrieval.blocks import shape_of
+from scicevpr.retrieval.matches import Matches
 from scicevpr.row_store import MEMORY_LIMIT, scratch_folder
 
 DEFAULT_NS = (1, 5, 10, 100)
@@ -186,9 +187,8 @@ def score(
             f"and {wanted[1]}{views}."
         )
     matches = search_queries(ExactIndex(database_values), query_values, max(ns), method, majority_weight)
-    right = None
-    if dataset.labelled:
-        right = dataset.positives(radius, rounding)
+    result = score_matches(title, dataset, matches, ns=ns, radius=radius, rounding=rounding)
+    right = result.positives
     full = dict(protocol or {})
     full["dataset"] = f"{dataset.name} / {dataset.split}"
     full["database"] = f"{wanted[0]} photos"
@@ -203,6 +203,22 @@ def score(
             full["UTM rounding"] = "float32 (as published)" if rounding == "float32" else rounding
     full["search"] = f"exact L2, best {max(ns)}"
     full["torch"] = torch.__version__
+    return replace(result, protocol=full)
+
+
+def score_matches(
+    title: str,
+    dataset: Dataset,
+    matches: Matches,
+    *,
+    ns: Sequence[int] = DEFAULT_NS,
+    radius: float | None = None,
+    rounding: str = "float64",
+    protocol: dict[str, str] | None = None,
+) -> Evaluation:
+    """Score a search [Q, K] that was made before, K >= max(ns). protocol: taken as it is."""
+    ns = _checked(ns)
+    right = dataset.positives(radius, rounding) if dataset.labelled else None
     return Evaluation(
         title=title,
         dataset=dataset,
@@ -212,7 +228,7 @@ def score(
         conditions=_by_condition(dataset, matches.indices, right, ns) if right is not None else {},
         matches=matches,
         positives=tuple(right) if right is not None else None,
-        protocol=full,
+        protocol=dict(protocol or {}),
         notes=dataset.notes,
     )
 

@@ -141,7 +141,10 @@ def client(services):
 
 def test_only_the_named_endpoints_are_public_and_described(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(endpoints) == {"/find", "/databases", "/models", "/explain", "/company", "/load_weights", "/open_pack"}
+    assert set(endpoints) == {
+        "/find", "/databases", "/models", "/explain", "/company", "/benchmark", "/figure",
+        "/load_weights", "/open_pack",
+    }  # fmt: skip
     assert [item["parameter_name"] for item in endpoints["/explain"]["parameters"]] == [
         "image", "database", "model", "match", "company",
     ]  # fmt: skip

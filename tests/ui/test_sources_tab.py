@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 
+from page_tabs import go_to_tab
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.ui
@@ -43,12 +44,8 @@ def address(city_folder):
     page.close()
 
 
-def go_to(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=name).click()
-
-
 def load(page: Page, source: str) -> None:
-    go_to(page, "Models & data")
+    go_to_tab(page, "Models & data")
     field = page.locator("#load-from input, #load-from textarea")
     expect(field).to_be_visible(timeout=PATIENCE)
     page.wait_for_timeout(500)  # a tab's fields listen a moment after they are seen
@@ -63,14 +60,14 @@ def test_a_third_column_comes_and_goes(open_page):
     load(page, "super-cricavpr-t")
     expect(page.locator("#source-words")).to_contain_text("Super-CricaVPR-T is loaded", timeout=PATIENCE)
     expect(page.locator("#models-table")).to_contain_text("A third column")
-    go_to(page, "Find")
+    go_to_tab(page, "Find")
     page.locator("#examples button.thumbnail-item").nth(1).click()
     expect(page.locator("#answer-third [data-verdict]")).to_have_count(5, timeout=PATIENCE)
     expect(page.locator("#protocol")).to_contain_text("Super-CricaVPR-T")
-    go_to(page, "Models & data")
+    go_to_tab(page, "Models & data")
     page.locator("#load-reset").click()
     expect(page.locator("#models-table")).not_to_contain_text("A third column", timeout=PATIENCE)
-    go_to(page, "Find")
+    go_to_tab(page, "Find")
     expect(page.locator("#answer-third")).to_have_count(0, timeout=PATIENCE)
     expect(page.locator("#answer-stable [data-verdict]")).to_have_count(5, timeout=PATIENCE)
 
@@ -84,7 +81,7 @@ def test_a_source_that_is_not_there_is_said_and_nothing_changes(open_page):
 
 def test_a_pack_can_be_searched(open_page, pack):
     page = open_page()
-    go_to(page, "Models & data")
+    go_to_tab(page, "Models & data")
     field = page.locator("#pack-from input, #pack-from textarea")
     expect(field).to_be_visible(timeout=PATIENCE)
     page.wait_for_timeout(500)
@@ -93,7 +90,7 @@ def test_a_pack_can_be_searched(open_page, pack):
     page.locator("#pack-go").click()
     expect(page.locator("#source-words")).to_contain_text("Packed town is open", timeout=PATIENCE)
     expect(page.locator("#databases-table")).to_contain_text("Packed town")
-    go_to(page, "Find")
+    go_to_tab(page, "Find")
     expect(page.locator("#database input")).to_have_value("Packed town", timeout=PATIENCE)
     page.locator("#examples button.thumbnail-item").first.click()
     expect(page.locator("#answer-stable [data-verdict]")).to_have_count(5, timeout=PATIENCE)
@@ -104,6 +101,6 @@ def test_a_pack_can_be_searched(open_page, pack):
 
 def test_nothing_overflows_on_a_phone(open_page):
     page = open_page(width=390, height=844)
-    go_to(page, "Models & data")
+    go_to_tab(page, "Models & data")
     expect(page.locator("#models-table table")).to_be_visible(timeout=PATIENCE)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -1,0 +1,298 @@
+"""The Benchmarks tab without any web framework: models on databases, measured one by one, remembered by fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
+
+from app.bench_records import Cost, Result, Step
+from app.bench_store import Search, SearchStore
+from app.services import Services, weights_of
+from scicevpr.config import Preprocessing
+from scicevpr.describe import Descriptors, Grouping
+from scicevpr.errors import SciceVPRError, UsageError
+from scicevpr.evaluation.benchmark import DEFAULT_NS, evaluate, score, score_matches
+from scicevpr.evaluation.groupings import published_grouping, shuffled_groups
+from scicevpr.models.model import VPRModel
+from scicevpr.places import Dataset
+
+KEPT = 64
+LARGEST_SEED = 999
+TICK_S = 0.25
+FILE, ALONE, SHUFFLED = "file", "alone", "shuffled"
+Advance = Callable[[str, int, int], None]
+"""Called with ("database" or "queries", photos done, photos in all); may raise to stop the work."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be measured. grouping: which queries share a batch; None where it cannot matter."""
+
+    database: str
+    dataset: Dataset
+    role: str
+    model: VPRModel
+    title: str
+    grouping: Grouping | None
+
+    @property
+    def key(self) -> str:
+        """Fingerprint: what the answers depend on."""
+        label = "independent" if self.grouping is None else self.grouping.label
+        variant = self.model.variant
+        facts = [variant.fingerprint, weights_of(self.model), variant.preprocessing.label(), label, str(DEFAULT_NS)]
+        facts += [str(self.dataset.root.resolve()), self.dataset.name, self.dataset.split, self.dataset.query_order]
+        for place in (*self.dataset.database, *self.dataset.queries):
+            state = place.path.stat() if place.path.exists() else None
+            facts.append(f"{place.name} {state.st_size if state else 0} {state.st_mtime_ns if state else 0}")
+        return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:20]
+
+
+class Stopped(Exception):
+    """The visitor does not want the run any more."""
+
+
+class Bench:
+    """Benchmark runs over one Services."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        cache = services.cache
+        self._store = SearchStore(cache / "benchmarks" if cache else None)
+        self._results: OrderedDict[str, Result] = OrderedDict()
+        self._lock = threading.Lock()
+        services.when_forgotten.append(self._forget)
+
+    # ---- running ------------------------------------------------------------------------------------------------
+
+    def run(self, databases: Sequence[str], roles: Sequence[str], grouping: str = FILE) -> Iterator[Step]:
+        """Measure every model on every database; yields what is going on, each result as soon as it is there.
+
+        grouping: see `grouping_of`. Closing the iterator stops the work after the batch at hand. A model that cannot
+        be measured on a database gives a Step with its problem, and the others go on.
+
+        Raises UsageError when nothing is chosen, or for an unknown name.
+        """
+        pairs = self._checked(databases, roles, grouping)
+        news: SimpleQueue = SimpleQueue()
+        stop = threading.Event()
+        thread = threading.Thread(target=self._work, args=(pairs, grouping, news, stop), name="benchmark", daemon=True)
+        thread.start()
+        try:
+            while True:
+                item = _newest(news)
+                if item is None:
+                    return
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            stop.set()
+
+    def _work(self, pairs: Sequence[tuple[str, str]], grouping: str, news: SimpleQueue, stop: threading.Event) -> None:
+        try:
+            for database, role in pairs:
+                words = f"{self.title(role)} on {database}"
+
+                def advance(stage: str, done: int, total: int, words: str = words) -> None:
+                    if stop.is_set() and stage == "queries":  # others may be waiting for a database
+                        raise Stopped
+                    photos = "database photos" if stage == "database" else "queries"
+                    news.put(Step(f"{words}: {done:,} of {total:,} {photos} described", done=done, total=total))
+
+                if stop.is_set():
+                    return
+                news.put(Step(f"{words}: searching"))
+                try:
+                    result = self.measure(database, role, grouping, advance)
+                    news.put(Step(f"{words}: {result.source}", new=result))
+                except SciceVPRError as error:
+                    news.put(Step(f"{words}: not measured", problem=f"{words}: {error}"))
+        except Stopped:
+            pass
+        except Exception as error:
+            news.put(error)
+        finally:
+            news.put(None)
+
+    def measure(self, database: str | None, role: str, grouping: str = FILE, advance: Advance | None = None) -> Result:
+        """One model on one database: remembered, or measured now.
+
+        Raises SciceVPRError: an unknown name, no labels, unreadable photos, or a pack without what is needed.
+        """
+        task = self._task(database, role, grouping)
+        with self._lock:
+            kept = self._results.get(_key(task))
+        if kept is not None:
+            evaluation = replace(kept.evaluation, title=task.title)
+            return self._remember(replace(kept, database=task.database, role=role, evaluation=evaluation,
+                                          source="remembered"))  # fmt: skip
+        search, source = self._store.get(task.key, len(task.dataset.queries), len(task.dataset.database)), "remembered"
+        if search is None:
+            search, source = self._search(task, advance), "measured now"
+            if task.model.weights is not None and not self.services.datasets.is_private(task.database):
+                self._store.put(task.key, search)
+        scored = score_matches(task.title, task.dataset, search.matches, protocol=search.protocol)
+        evaluation = replace(scored.with_intervals(), notes=search.notes, seconds=search.seconds)
+        cost = Cost(search.values, len(task.dataset.database), search.ms_a_photo)
+        return self._remember(Result(_key(task), task.database, role, evaluation, cost, source))
+
+    def results(self, keys: Sequence[str]) -> list[Result]:
+        """Results by their fingerprints; those that are forgotten are left out."""
+        with self._lock:
+            return [self._results[key] for key in keys if key in self._results]
+
+    def title(self, role: str) -> str:
+        """A model's name for tables, with its role where two models have the same name."""
+        titles = {state.role: state.title for state in self.services.model_states()}
+        title = titles.get(role, role)
+        return f"{title} ({role})" if list(titles.values()).count(title) > 1 else title
+
+    # ---- one measurement ----------------------------------------------------------------------------------------
+
+    def _checked(self, databases: Sequence[str], roles: Sequence[str], grouping: str) -> list[tuple[str, str]]:
+        if not databases:
+            raise UsageError("Choose at least one database.")
+        if not roles:
+            raise UsageError("Choose at least one model.")
+        names = [self.services.dataset(name)[0] for name in databases]
+        for role in roles:
+            self._check_role(role)
+        split_grouping(grouping)
+        return [(name, role) for name in names for role in roles]
+
+    def _check_role(self, role: str) -> None:
+        if role not in self.services.roles:
+            raise UsageError(f"There is no model {role!r} here. Choose one of: {', '.join(self.services.roles)}.")
+
+    def _task(self, database: str | None, role: str, grouping: str) -> Task:
+        key, dataset = self.services.dataset(database)
+        self._check_role(role)
+        if not dataset.queries:
+            raise UsageError(f"{key} has no query photos, so there is nothing to ask it.")
+        if not dataset.labelled:
+            raise UsageError(
+                f"Recall needs ground truth: {key} has photos without a position, and no list of right answers."
+            )
+        model = self.services.model(role)
+        return Task(key, dataset, role, model, self.title(role), grouping_of(grouping, model, dataset))
+
+    def _search(self, task: Task, advance: Advance | None) -> Search:
+        started = time.perf_counter()
+        step = None if advance is None else lambda done, total: advance("database", done, total)
+        described = self.services.described(task.role, task.database, step)
+        queries = self._pack_queries(task)
+        if queries is None:
+            self._check_photos(task)
+            found = evaluate(
+                task.model,
+                task.dataset,
+                database=described.descriptors,
+                query_grouping=task.grouping,
+                preprocessing=Preprocessing(**described.descriptors.preprocessing),  # a pack may have its own
+                progress=advance,
+            )
+            protocol, queries = dict(found.protocol), found.queries
+            speed = 1000 * queries.seconds / len(queries.values)
+        else:
+            protocol = queries.protocol()
+            protocol |= {
+                "database grouping": described.descriptors.grouping,
+                "query grouping": protocol.pop("grouping"),
+            }
+            found = score(
+                task.title,
+                task.dataset,
+                described.descriptors.values,
+                queries.values,
+                protocol=protocol | {"PCA": "none"},
+            )
+            protocol = found.protocol | {"query descriptors": f"of the pack, {queries.values.dtype}"}
+            speed = None
+        protocol["database descriptors"] = f"{described.source}, searched as {described.descriptors.values.dtype}"
+        values, seconds = queries.values.shape[1], time.perf_counter() - started
+        return Search(found.matches, protocol, found.notes, values, speed, seconds)
+
+    def _pack_queries(self, task: Task) -> Descriptors | None:
+        """The query descriptors of an opened pack, where they were made under the grouping that is asked for and the
+        photos are not the visitor's own (a pack has small copies of them at most)."""
+        if all(
+            place.path.is_file() and not place.path.is_relative_to(task.dataset.root) for place in task.dataset.queries
+        ):
+            return None
+        found = self.services.pack_queries(task.role, task.database)
+        fits = found is not None and (task.grouping is None or task.grouping.label == found.grouping)
+        return found if fits else None
+
+    def _check_photos(self, task: Task) -> None:
+        missing = sum(not place.path.is_file() for place in task.dataset.queries)
+        if not missing:
+            return
+        in_pack = self.services.pack_queries(task.role, task.database)
+        if in_pack is not None:
+            raise UsageError(
+                f"{missing} query photos are not here, and the pack describes its queries under the grouping "
+                f"{in_pack.grouping!r} only, not {task.grouping.label!r}. Choose file order, or open the pack with "
+                "the folder of its photos."
+            )
+        raise UsageError(
+            f"{missing} query photos of {task.database} are not here, and it comes without descriptors of its queries "
+            f"by {task.title}. Open it with the folder of its photos, or choose a model that described its queries."
+        )
+
+    def _forget(self, database: str) -> None:
+        """A visitor's own places are gone, and so is what was measured on them."""
+        with self._lock:
+            for key in [key for key, result in self._results.items() if result.database == database]:
+                del self._results[key]
+
+    def _remember(self, result: Result) -> Result:
+        with self._lock:
+            self._results[result.key] = result
+            self._results.move_to_end(result.key)
+            while len(self._results) > KEPT:
+                self._results.popitem(last=False)
+        return result
+
+
+def _key(task: Task) -> str:
+    """A result's key: the same model may stand in two columns."""
+    return f"{task.key}-{task.role}"
+
+
+def _newest(news: SimpleQueue) -> Step | BaseException | None:
+    """The next thing to tell: of several counts that came at once the last one; results and ends are never skipped."""
+    item = news.get()
+    deadline = time.monotonic() + TICK_S
+    while isinstance(item, Step) and item.new is None and not item.problem:
+        try:
+            item = news.get(timeout=max(0.0, deadline - time.monotonic()))
+        except Empty:
+            return item
+    return item
+
+
+def split_grouping(text: str) -> tuple[str, int]:
+    """The order and the seed in "file", "alone", "shuffled" or "shuffled 3". UsageError for anything else."""
+    kind, _, seed = str(text or "").strip().partition(" ")
+    plain = kind in (FILE, ALONE) and not seed
+    if not plain and not (kind == SHUFFLED and (not seed or (seed.isdigit() and int(seed) <= LARGEST_SEED))):
+        raise UsageError(
+            f'The grouping must be "file", "alone", "shuffled" or "shuffled SEED" (up to {LARGEST_SEED}), not {text!r}.'
+        )
+    return kind, int(seed or 0)
+
+
+def grouping_of(text: str, model: VPRModel, dataset: Dataset) -> Grouping | None:
+    """Which queries share a batch: "file" (as the model was published), "alone", or "shuffled SEED" in batches of the
+    published size. None for a model that does not feel it."""
+    kind, seed = split_grouping(text)
+    published = published_grouping(model.variant, dataset)
+    if published is None or kind == FILE:
+        return published
+    return Grouping.alone() if kind == ALONE else shuffled_groups(len(dataset.queries), published.size, seed)

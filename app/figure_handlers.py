@@ -1,0 +1,176 @@
+"""Between the Figures tab and its service: raw component values in, ready component values out."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.components.pictures import escape
+from app.figure_studio import Choices, FigureStudio, Written
+from app.handlers import PageHandlers, toasts, uploaded_photo
+from app.queries import whole_number
+from scicevpr.errors import UsageError
+from scicevpr.figure_data import MOST_ANSWERS, MOST_COMPANY
+from scicevpr.figures.paper import FIGURES, Style, draw, figure_kind, parse_labels
+
+WAITING = '<div class="sheet sheet--waiting"><p>Choose a figure, then press Draw.</p></div>'
+GROUPS = ("photo", "results", "models", "top", "company", "pairs", "curve", "n")
+"""Parts of the form that some figures need and others do not, in the order of `form_for`."""
+NEEDED = {
+    "figure-1": ("photo", "models", "pairs"),
+    "figure-2": ("photo", "models", "curve"),
+    "figure-4": ("photo", "models"),
+    "fusion": ("photo", "models"),
+    "attention": ("photo", "models", "company"),
+    "strip": ("photo", "models", "top"),
+    "recall": ("results",),
+    "conditions": ("results", "n"),
+    "table": ("results",),
+}
+NO_PHOTO = "This figure is about the whole database: no photo is needed."
+
+
+class FigureHandlers(PageHandlers):
+    """The events of the Figures tab and its API endpoint."""
+
+    def __init__(self, studio: FigureStudio) -> None:
+        super().__init__(studio.services)
+        self.studio = studio
+        self.draw = toasts(self._draw)
+        self.form_for = toasts(self._form_for)
+        self.api_figure = toasts(self._api_figure)
+
+    def _form_for(self, figure: Any) -> tuple:
+        """What the form shows for a figure: values for (sentence, panels, then one per group of GROUPS)."""
+        kind = figure_kind(str(figure))
+        needed = NEEDED[kind.name]
+        note = "" if kind.needs == "photo" or kind.needs == "results" else f" {NO_PHOTO}"
+        panels = [(words, key) for key, words in kind.panels]
+        asked = kind.needs == "photo" or len(self.services.datasets) > 1  # the picker also names the database
+        return (
+            sentence_html(kind.sentence + note),
+            gr.update(choices=panels, value=[key for _, key in panels], visible=bool(panels)),
+            *(gr.update(visible=group in needed and (group != "photo" or asked)) for group in GROUPS),
+        )
+
+    def refresh(self, chosen: Any) -> Any:
+        """The models on offer now, for the model boxes."""
+        roles = self.studio.roles()
+        kept = [role for _, role in roles if role in (chosen or ())]
+        return gr.update(choices=roles, value=kept)
+
+    def _draw(
+        self, figure: Any, photo: Any, database: Any, results: Any, roles: Any, top: Any, company: Any, pairs: Any,
+        sizes: Any, orders: Any, seeds: Any, n: Any, width: Any, font: Any, palette: Any, letters: Any, labels: Any,
+        dpi: Any, panels: Any, progress: Any = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple]:  # fmt: skip
+        """Measure and draw; yields values for (words, sheet, files)."""
+        kind = figure_kind(str(figure))
+        style = style_of(width, font, palette, letters, labels, dpi, panels)
+        if kind.panels and not style.panels:
+            raise UsageError("Choose at least one panel.")
+        draw(kind.name, None, style)
+        choices = self._choices(
+            kind.name, photo, database, results, roles, top, company, pairs, sizes, orders, seeds, n
+        )  # fmt: skip
+        yield "Measuring…", gr.skip(), None
+
+        def advance(stage: str, done: int, total: int) -> None:
+            progress((done, total), desc=f"Describing {stage}, once", unit="photos")
+
+        data = None
+        for words, data in self.studio.data(choices, advance):
+            if data is None:
+                yield words, gr.skip(), None
+        yield "Drawing…", gr.skip(), None
+        written = self.studio.write(draw(kind.name, data, style))
+        count = len(written.files)
+        done = f"{kind.title} is ready: {count} files below, {width} column, {dpi} dpi."
+        yield done, sheet_html(written), [str(path) for path in written.files]
+
+    def _choices(
+        self, figure: str, photo: Any, database: Any, results: Any, roles: Any, top: Any, company: Any, pairs: Any,
+        sizes: Any, orders: Any, seeds: Any, n: Any,
+    ) -> Choices:  # fmt: skip
+        needed = NEEDED[figure]
+        source, name = uploaded_photo(photo) if FIGURES[figure].needs == "photo" else (None, "")
+        return Choices(
+            figure=figure,
+            database=database,
+            roles=tuple(map(str, roles or ())),
+            photo=source,
+            name=name,
+            results=json_files(results) if "results" in needed else (),
+            top=whole_number(top, "The number of answers", 1, MOST_ANSWERS) if "top" in needed else 5,
+            company=whole_number(company, "The company", 1, MOST_COMPANY) if "company" in needed else 7,
+            pairs=whole_number(pairs, "The number of pairs", 1, 4) if "pairs" in needed else 2,
+            sizes=tuple(whole_number(size, "A batch size", 1, 64) for size in sizes or ()),
+            orders=tuple(map(str, orders or ())),
+            seeds=whole_number(seeds, "The number of shuffles", 1, 20) if "curve" in needed else 10,
+            n=whole_number(n, "N", 1, 1000) if "n" in needed and n not in (None, "") else None,
+        )
+
+    def _api_figure(
+        self, figure: Any, image: Any, database: Any, results: Any, models: Any, width: Any, palette: Any
+    ) -> list[str]:
+        """Draw a publication figure and return its files (PDF, SVG, PNG, CSV, caption; LaTeX for the table).
+
+        figure: figure-1, figure-2, figure-4, fusion, attention, strip, recall, conditions or table. image: the photo,
+        for those about one. database: its display name (see /databases). results: JSON files of an evaluation, for
+        recall, conditions and table. models: roles, such as ["stable", "baseline"]. width: "single" or "double".
+        palette: "colour" or "grey".
+        """
+        kind = figure_kind(str(figure))
+        photo, name = uploaded_photo(image) if kind.needs == "photo" else (None, "")
+        files = json_files(results) if kind.needs == "results" else ()
+        roles = tuple(map(str, models or ()))
+        choices = Choices(kind.name, database, roles, photo, name, files)
+        style = Style(width=str(width), palette=str(palette))
+        return [str(path) for path in self.studio.write(self.studio.draw(choices, style)).files]
+
+
+def style_of(width: Any, font: Any, palette: Any, letters: Any, labels: Any, dpi: Any, panels: Any) -> Style:
+    """The style that the form holds. UsageError says what is allowed."""
+    try:
+        size = float(font)
+    except (TypeError, ValueError):
+        raise UsageError(f"The font size must be a number of points, not {font!r}.") from None
+    return Style(
+        width=str(width),
+        font_size=size,
+        palette=str(palette),
+        letters=bool(letters),
+        labels=parse_labels(str(labels or "")),
+        dpi=whole_number(dpi, "The resolution", 72, 1200),
+        panels=tuple(map(str, panels or ())),
+    )
+
+
+def json_files(payload: Any) -> tuple[Path, ...]:
+    """The JSON files among what was uploaded. UsageError when there are other files only."""
+    entries = payload if isinstance(payload, list) else [payload] if payload else []
+    paths = [Path(entry["path"]) for entry in entries if isinstance(entry, dict) and entry.get("path")]
+    chosen = tuple(path for path in paths if path.suffix.lower() == ".json")
+    if paths and not chosen:
+        raise UsageError(f"{paths[0].name} is no JSON file. The results of an evaluation are one.")
+    return chosen
+
+
+def sentence_html(words: str) -> str:
+    """The sentence that says what a figure shows."""
+    return f'<p class="hint">{escape(words)}</p>'
+
+
+def sheet_html(written: Written) -> str:
+    """The figure on white paper, and its caption."""
+    picture = base64.b64encode(written.preview).decode()
+    return (
+        '<figure class="sheet"><div class="sheet__paper" tabindex="0" role="group" aria-label="The figure, scrolls">'
+        f'<img src="data:image/png;base64,{picture}" '
+        f'alt="{escape(written.kind.title)}: {escape(written.kind.sentence)}"></div>'
+        f"<figcaption>{escape(written.caption)}</figcaption></figure>"
+    )

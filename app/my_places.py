@@ -1,0 +1,299 @@
+"""A visitor's own photos as a database of this session: read, described, searchable by nobody else, gone at its end.
+
+Everything about a visitor lies in one temporary folder. Whoever knows the visit's token may change it; whoever knows
+the database's key may search it. Both are random, and only the visitor's page gets them.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from app.reading import Reading, as_dataset, chosen_table, nothing_words
+from app.rooms import BASELINE, STABLE
+from app.services import Services
+from scicevpr.errors import ImageError, SciceVPRError, UsageError
+from scicevpr.packs import Pack, build_pack, open_pack
+from scicevpr.packs.build import Content, describe_content
+from scicevpr.places import Dataset
+from scicevpr.places.intake import Gathered, Limits, gather, gather_folder
+from scicevpr.places.uploads import place_photos
+from scicevpr.preprocessing import open_photo
+
+THUMBNAIL = 640
+TITLE = "My places"
+LONGEST_TITLE = 60
+VISITS = 20
+CLOSED = "The page was closed, so its places are gone."
+Progress = Callable[[str, int, int], None]
+"""Called with (what is done, done, in all)."""
+
+
+@dataclass(frozen=True)
+class MyDatabase:
+    """A finished database. key: what its owner's page asks for it with; archive: the pack as a zip; groupings: per
+    model which photos shared a batch."""
+
+    key: str
+    title: str
+    dataset: Dataset
+    archive: Path
+    groupings: tuple[tuple[str, str], ...]
+    seconds: float
+
+
+@dataclass
+class _Visit:
+    folder: Path
+    uploads: set[Path] = field(default_factory=set)
+    database: MyDatabase | None = None
+    work: Path | None = None
+    stopped: bool = False
+    gone: bool = False
+
+
+class MyPlaces:
+    """The databases of all visitors, each by its token.
+
+    limits: of what is uploaded. may_read_folders: a visitor may name a folder of this machine (only where visitor and
+    machine belong together). visits: how many visitors can have places at once, which bounds the disk they take.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        limits: Limits | None = None,
+        may_read_folders: bool = False,
+        visits: int = VISITS,
+    ) -> None:
+        self.services = services
+        self.limits = limits or Limits()
+        self.may_read_folders = may_read_folders
+        self._most = visits
+        self._visits: dict[str, _Visit] = {}
+        self._lock = threading.Lock()
+        self._root: tempfile.TemporaryDirectory | None = None
+
+    @property
+    def root(self) -> Path:
+        """The folder of all visits, made on first use and removed when the program ends."""
+        if self._root is None:
+            self._root = tempfile.TemporaryDirectory(prefix="scicevpr-places-", ignore_cleanup_errors=True)
+        return Path(self._root.name)
+
+    def welcome(self, token: str | None = None) -> str:
+        """The token of a visit: the given one while it lasts, else a new one. UsageError when all are taken."""
+        with self._lock:
+            if token and token in self._visits:
+                return token
+            if len(self._visits) >= self._most:
+                raise UsageError(
+                    f"{self._most} visitors have places here already, and no more fit. Try again later, or run the "
+                    "studio on your own machine (scripts/demo)."
+                )
+            token = secrets.token_urlsafe(32)
+            folder = self.root / secrets.token_urlsafe(16)
+            folder.mkdir()
+            self._visits[token] = _Visit(folder)
+            return token
+
+    def remember(self, token: str, uploads: Iterable[Path]) -> None:
+        """Note files that were uploaded for a visit, so that they go with it."""
+        self._visit(token).uploads.update(uploads)
+
+    def database(self, token: str | None) -> MyDatabase | None:
+        """The visitor's database, if there is one."""
+        visit = self._visits.get(token or "")
+        return None if visit is None else visit.database
+
+    def read(
+        self,
+        token: str,
+        brought: Sequence[tuple[Path, str]],
+        folder: str = "",
+        table: tuple[Path, str] | None = None,
+        condition: str = "",
+        progress: Progress | None = None,
+    ) -> Reading:
+        """Take in photos and find their positions.
+
+        brought: uploaded files and zips, each with its name. folder: one of this machine, instead. table: CSV file
+        with positions; without it one that came along is used. condition: of photos that say none.
+
+        Raises:
+            SciceVPRError: with a message for the visitor; what was there before stays.
+        """
+        visit = self._visit(token)
+        visit.stopped = False
+        self._drop_work(visit)
+        visit.work = Path(tempfile.mkdtemp(dir=visit.folder, prefix="places-"))
+        with self._kindly(visit):
+            gathered = self._gather(visit, brought, folder.strip(), progress)
+            chosen = chosen_table(gathered, table, visit.work)
+            usable, unreadable = self._readable(visit, gathered, progress)
+            if not usable:
+                raise UsageError(nothing_words(gathered, unreadable))
+            placed, notes = place_photos(usable, chosen, " ".join(condition.split())[:40])
+        return Reading(gathered, tuple(placed), (*gathered.left_out, *unreadable), tuple(notes))
+
+    def build(
+        self, token: str, reading: Reading, title: str = "", hold_back: int = 0, progress: Progress | None = None
+    ) -> MyDatabase:
+        """Describe what was read with both models and offer it to this visitor; an earlier database of theirs goes.
+
+        hold_back: every so many-th photo is not searched but offered as a query (0: none); photos in a folder called
+        queries are queries in any case, and then no others.
+
+        Raises:
+            SciceVPRError: with a message for the visitor; what was there before stays.
+        """
+        visit, started = self._visit(token), time.perf_counter()
+        title = " ".join(str(title or "").split())[:LONGEST_TITLE] or TITLE
+        with self._kindly(visit):
+            dataset = as_dataset(reading, title, hold_back)
+            pack = build_pack(
+                visit.work / "pack",
+                dataset,
+                self._contents(visit, dataset, progress),
+                title=title,
+                thumbnails=THUMBNAIL,
+                progress=lambda what, done, total: self._tell(visit, progress, what, done, total),
+            )
+            archive = _zip(pack, visit.work / f"{_file_name(title)}.zip")
+            opened = open_pack(pack.folder, photos=reading.gathered.folder)
+        groupings = tuple((entry.variant, entry.protocol["grouping"]) for entry in pack.models)
+        with self._lock:
+            if visit.gone:
+                self._drop_work(visit)
+                raise UsageError(CLOSED)
+            old = visit.database
+            mine = replace(opened.dataset, name=title, notes=tuple(reading.notes))
+            key = self.services.add_private(title, mine, opened.descriptors)
+            seconds = time.perf_counter() - started
+            visit.database = MyDatabase(key, title, mine, archive, groupings, seconds)
+            visit.work = None
+        if old is not None:
+            self.services.forget_private(old.key)
+            shutil.rmtree(old.archive.parent, ignore_errors=True)
+        return visit.database
+
+    def stop(self, token: str | None) -> None:
+        """Let the visitor's running work end at its next step; what was finished before stays."""
+        if token in self._visits:
+            self._visits[token].stopped = True
+
+    def forget(self, token: str | None) -> set[Path]:
+        """End a visit: its database and its folder are gone. Unknown tokens are no error.
+
+        Returns the files uploaded for it that no other visit was given as well (a server keeps equal files once); they
+        are left to the caller, who knows what else may need them.
+        """
+        with self._lock:
+            visit = self._visits.pop(token or "", None)
+            if visit is None:
+                return set()
+            visit.stopped = visit.gone = True
+            shared = set().union(*(other.uploads for other in self._visits.values()))
+        if visit.database is not None:
+            self.services.forget_private(visit.database.key)
+        shutil.rmtree(visit.folder, ignore_errors=True)
+        return visit.uploads - shared
+
+    # ---- steps --------------------------------------------------------------------------------------------------
+
+    def _visit(self, token: str) -> _Visit:
+        if token not in self._visits:
+            raise UsageError("This session is over. Reload the page and choose the photos again.")
+        return self._visits[token]
+
+    def _gather(
+        self, visit: _Visit, brought: Sequence[tuple[Path, str]], folder: str, progress: Progress | None
+    ) -> Gathered:
+        if folder and not self.may_read_folders:
+            raise UsageError(
+                "This server does not read folders. Upload the photos, or start the studio on your own machine with "
+                "--my-folder."
+            )
+        if folder and brought:
+            raise UsageError("There are uploaded photos and a folder. Remove one of them.")
+        if folder:
+            return gather_folder(Path(folder).expanduser().absolute(), self.limits)
+        if not brought:
+            raise UsageError("There are no photos yet. Choose some, or a zip of them.")
+        return gather(
+            brought,
+            visit.work,
+            self.limits,
+            lambda done, total: self._tell(visit, progress, "Unpacking the photos", done, total),
+        )
+
+    def _readable(
+        self, visit: _Visit, gathered: Gathered, progress: Progress | None
+    ) -> tuple[list[Path], list[tuple[str, str]]]:
+        """The photos that can be opened, and (name, why not) of the others."""
+        usable, unreadable = [], []
+        for done, path in enumerate(gathered.photos, 1):
+            try:
+                open_photo(path)
+                usable.append(path)
+            except ImageError as error:
+                name = path.relative_to(gathered.folder).as_posix()
+                unreadable.append((name, str(error).replace(str(path), "it")))
+            self._tell(visit, progress, "Opening the photos", done, len(gathered.photos))
+        return usable, unreadable
+
+    def _contents(self, visit: _Visit, dataset: Dataset, progress: Progress | None) -> Iterator[Content]:
+        for role in (STABLE, BASELINE):
+            model = self.services.model(role)
+
+            def tell(what: str, done: int, total: int, title: str = model.variant.title) -> None:
+                self._tell(visit, progress, f"{title} describes the {what}", done, total)
+
+            yield describe_content(model, dataset, progress=tell)
+
+    def _tell(self, visit: _Visit, progress: Progress | None, what: str, done: int, total: int) -> None:
+        if visit.stopped:
+            raise UsageError("Stopped. What you chose is still there, and nothing new was made of it.")
+        if progress is not None:
+            progress(what, done, total)
+
+    @contextmanager
+    def _kindly(self, visit: _Visit) -> Iterator[None]:
+        """Errors without the server's own paths, and no half-made folder after them."""
+        try:
+            yield
+        except BaseException as error:
+            self._drop_work(visit)
+            if visit.gone:
+                raise UsageError(CLOSED) from error
+            if isinstance(error, SciceVPRError):
+                inner = re.compile(re.escape(str(visit.folder)) + r"/places-[^/]*/(photos/|tables/\w+/)?")
+                raise type(error)(inner.sub("", str(error))) from error
+            raise
+
+    @staticmethod
+    def _drop_work(visit: _Visit) -> None:
+        if visit.work is not None:
+            shutil.rmtree(visit.work, ignore_errors=True)
+            visit.work = None
+
+
+def _zip(pack: Pack, path: Path) -> Path:
+    """The pack's folder as one file; its parts are packed well already."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for file in sorted(file for file in pack.folder.rglob("*") if file.is_file()):
+            archive.write(file, Path(path.stem) / file.relative_to(pack.folder))
+    return path
+
+
+def _file_name(title: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-").lower() or "my-places"

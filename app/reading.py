@@ -1,0 +1,87 @@
+"""What a visitor brought, read: which photos can be used, where they were taken, and the data set they make."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scicevpr.errors import DatasetError, UsageError
+from scicevpr.places import Dataset, Place
+from scicevpr.places.intake import Gathered, in_query_folder
+from scicevpr.places.uploads import NOWHERE, PlacedPhoto
+
+HELD_BACK = (0, 10, 5, 3)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was brought. gathered: the files; photos: those that can be used, with their positions; left_out: (name,
+    why) of the others; notes: on the positions."""
+
+    gathered: Gathered
+    photos: tuple[PlacedPhoto, ...]
+    left_out: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+    @property
+    def positioned(self) -> int:
+        """How many photos have a position."""
+        return sum(photo.source != NOWHERE for photo in self.photos)
+
+    def name(self, photo: PlacedPhoto) -> str:
+        """A photo's path below the folder it came from."""
+        return photo.place.path.relative_to(self.gathered.folder).as_posix()
+
+
+def as_dataset(reading: Reading, title: str, hold_back: int = 0) -> Dataset:
+    """The photos of a reading as a data set. UsageError when none is left to be searched."""
+    if hold_back not in HELD_BACK:
+        raise UsageError(f"Photos are held back every {' or '.join(map(str, HELD_BACK[1:]))}, not every {hold_back!r}.")
+    places = [photo.place for photo in reading.photos]
+    root = reading.gathered.folder
+    queries = [row for row, place in enumerate(places) if in_query_folder(place.path, root)]
+    if not queries and hold_back:
+        queries = list(range(hold_back - 1, len(places), hold_back))
+    chosen = set(queries)
+    database: list[Place] = [place for row, place in enumerate(places) if row not in chosen]
+    if not database:
+        raise UsageError(
+            "All photos lie in a folder called queries, so there is nothing to search. Put the photos to be searched "
+            "elsewhere, for instance into a folder called database."
+        )
+    return Dataset(
+        name=title,
+        split="uploaded",
+        root=root,
+        database=tuple(database),
+        queries=tuple(places[row] for row in queries),
+        notes=reading.notes,
+        use_labels=reading.positioned == len(places),
+    )
+
+
+def chosen_table(gathered: Gathered, table: tuple[Path, str] | None, work: Path) -> Path | None:
+    """The table with the positions: the given one (file, its name), else the one among the photos, else None."""
+    if table is not None:
+        named = work / "tables" / "given" / (Path(table[1]).name or "positions.csv")
+        named.parent.mkdir(parents=True)
+        try:
+            shutil.copyfile(table[0], named)  # under its own name, which messages and notes repeat
+        except OSError as error:
+            raise UsageError("The table is not on the server any more. Choose it again.") from error
+        return named
+    if len(gathered.tables) > 1:
+        names = ", ".join(path.name for path in gathered.tables[:4])
+        raise DatasetError(
+            f"There are {len(gathered.tables)} tables among the photos ({names}). Keep one, or give one."
+        )
+    return gathered.tables[0] if gathered.tables else None
+
+
+def nothing_words(gathered: Gathered, unreadable: Sequence[tuple[str, str]]) -> str:
+    """What is said when no photo can be used."""
+    lost = [f"{name}: {why}" for name, why in (*gathered.left_out, *unreadable)] or list(gathered.ignored)
+    words = f" The first of {len(lost)} files: {lost[0]}." if lost else ""
+    return f"There is no photo to use.{words} JPEG, PNG, WebP, TIFF and BMP photos are read, and zips of them."

@@ -1,0 +1,146 @@
+"""The Figures tab: publication figures of what the other tabs show, with files and a caption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from app.components.header import hint_html, step_html
+from app.figure_handlers import WAITING, FigureHandlers, sentence_html
+from app.figure_studio import FigureStudio, first_roles
+from app.tabs.find import MODEL, QUIET
+from app.tabs.picker import QUICK, photo_picker
+from scicevpr.evaluation.stability import SIZES
+from scicevpr.figure_data import MOST_ANSWERS, MOST_COMPANY
+from scicevpr.figures.paper import FIGURES
+
+FIRST = "strip"
+ORDERS = [("file order", "file"), ("shuffled", "shuffled"), ("grouped by place", "place")]
+FILES_HINT = (
+    "PDF and SVG are vector files (fonts embedded or outlined), PNG has the dots per inch chosen above, CSV holds the "
+    "plotted numbers, TXT the caption with the whole protocol; the table also comes as LaTeX. The command "
+    "“scicevpr figure” makes the same files, byte for byte."
+)
+DRAW_HINT = "Stop works between two settings of Figure 2; the other figures take seconds once every photo is described."
+
+
+@dataclass(frozen=True)
+class FigureParts:
+    """What build_app may wire to other tabs: photo, database, the results file, and the models on offer.
+
+    refresh: the model boxes from their present value, after other models were loaded.
+    """
+
+    photo: gr.Image
+    database: gr.Dropdown
+    results: gr.File
+    models: gr.CheckboxGroup
+    refresh: Callable[[Any], Any]
+
+
+def build(studio: FigureStudio) -> FigureParts:
+    """Lay out the tab inside the current gr.Tab."""
+    handlers, kind = FigureHandlers(studio), FIGURES[FIRST]
+    roles = studio.roles()
+    gr.HTML(step_html(None, "Choose a figure"), elem_classes="step")
+    figure = gr.Radio(
+        [(entry.title, name) for name, entry in FIGURES.items()], value=FIRST, label="Figure", elem_id="paper-figure",
+        info="Figures 1, 2 and 4 are those of the SciceVPR paper, on the database chosen below.",
+    )  # fmt: skip
+    sentence = gr.HTML(sentence_html(kind.sentence), elem_id="paper-sentence", elem_classes="step")
+    with gr.Row(elem_id="paper-photo-row", equal_height=False) as photo_row:
+        picker = photo_picker(studio.services, "paper", "Pick the photo", "the photo of the figure")
+    results = gr.File(
+        label="Results (JSON)", file_count="multiple", file_types=[".json"], visible=False, elem_id="paper-results",
+        height=120,
+    )  # fmt: skip
+    with gr.Row(elem_id="paper-content", equal_height=False):
+        models = gr.CheckboxGroup(
+            roles, value=first_roles(roles), label="Models", elem_id="paper-models",
+            info="Fusion needs SciceVPR or Super-CricaVPR, attention a CricaVPR: the first that fits is drawn.",
+        )  # fmt: skip
+        top = gr.Slider(
+            1, MOST_ANSWERS, value=5, step=1, label="Answers", buttons=[], elem_id="paper-top",
+            info="Database photos of each model.",
+        )  # fmt: skip
+        company = gr.Slider(
+            1, MOST_COMPANY, value=7, step=1, label="Company", buttons=[], visible=False, elem_id="paper-company",
+            info="Queries after the photo in the list that share its batch.",
+        )  # fmt: skip
+        pairs = gr.Slider(
+            1, 4, value=2, step=1, label="Pairs", buttons=[], visible=False, elem_id="paper-pairs",
+            info="Pairs of queries that change an answer.",
+        )  # fmt: skip
+        n = gr.Number(
+            None, label="N of the bars", precision=0, visible=False, elem_id="paper-n",
+            info="Recall@N; empty: the smallest N in the results.",
+        )  # fmt: skip
+    with gr.Row(elem_id="paper-curve", equal_height=False, visible=False) as curve:
+        sizes = gr.CheckboxGroup(
+            list(SIZES), value=list(SIZES), label="Queries in a batch", elem_id="paper-sizes",
+            info="1 means: every query alone.",
+        )  # fmt: skip
+        orders = gr.CheckboxGroup(
+            ORDERS, value=[key for _, key in ORDERS], label="Order of the queries", elem_id="paper-orders",
+            info="Grouped by place uses the true positions.",
+        )  # fmt: skip
+        seeds = gr.Slider(
+            1, 20, value=10, step=1, label="Shuffles", buttons=[], elem_id="paper-seeds", info="Each has its own seed."
+        )
+    gr.HTML(step_html(None, "Choose its looks"), elem_classes="step")
+    with gr.Row(elem_id="paper-looks", equal_height=False):
+        width = gr.Radio(
+            [("one column, 3.3 in", "single"), ("two columns, 6.9 in", "double")], value="double", label="Width",
+            elem_id="paper-width", info="The figure is exactly that wide.",
+        )  # fmt: skip
+        palette = gr.Radio(
+            [("colour", "colour"), ("grey", "grey")], value="colour", label="Colours", elem_id="paper-palette",
+            info="Colour-blind safe (Okabe-Ito), or printed in grey.",
+        )  # fmt: skip
+        font = gr.Slider(
+            5, 14, value=8, step=0.5, label="Font size", buttons=[], elem_id="paper-font", info="Points."
+        )  # fmt: skip
+        dpi = gr.Number(
+            300, label="Dots per inch", precision=0, elem_id="paper-dpi", info="Of photos and of the PNG: 72 to 1200."
+        )
+    with gr.Row(elem_id="paper-words-row", equal_height=False):
+        panels = gr.CheckboxGroup([], label="Panels", visible=False, elem_id="paper-panels", info="What is drawn.")
+        letters = gr.Checkbox(True, label="Panel letters", elem_id="paper-letters", info="a, b, c before the panels.")
+        labels = gr.Textbox(
+            "", label="Names of the models", placeholder="SciceVPR-T=Ours; CricaVPR-T=Baseline",
+            elem_id="paper-labels", info="What the figure calls them; empty: their own names.",
+        )  # fmt: skip
+    with gr.Row(elem_id="paper-buttons"):
+        go = gr.Button("Draw", variant="primary", elem_id="paper-draw")
+        stop = gr.Button("Stop", variant="stop", elem_id="paper-stop")
+    gr.HTML(hint_html(DRAW_HINT), elem_classes="step")
+    words = gr.Markdown("", elem_id="paper-words")
+    sheet = gr.HTML(WAITING, elem_id="paper-sheet", min_height=140)
+    files = gr.File(label="Files", file_count="multiple", interactive=False, elem_id="paper-files")
+    gr.HTML(hint_html(FILES_HINT), elem_classes="step")
+
+    figure.change(
+        handlers.form_for,
+        figure,
+        [sentence, panels, photo_row, results, models, top, company, pairs, curve, n],
+        **QUICK,
+    )
+    form = [
+        figure, picker.photo, picker.database, results, models, top, company, pairs, sizes, orders, seeds, n,
+        width, font, palette, letters, labels, dpi, panels,
+    ]  # fmt: skip
+    drawn = go.click(handlers.draw, form, [words, sheet, files], show_progress_on=[sheet], **QUIET, **MODEL)
+    stop.click(lambda: "Stopped.", None, words, cancels=[drawn], **QUICK)
+    answer, trigger = gr.File(visible=False, file_count="multiple"), gr.Button(visible=False)
+    trigger.click(
+        handlers.api_figure,
+        [figure, picker.photo, picker.database, results, models, width, palette],
+        answer,
+        api_name="figure",
+        preprocess=False,
+        **MODEL,
+    )
+    return FigureParts(picker.photo, picker.database, results, models, handlers.refresh)

@@ -1,0 +1,155 @@
+"""Figure of a batch in a cross-image model: who reads whom, and who rewrote which region of the query."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from scicevpr.figures.paper.data import AttentionData, short_name
+from scicevpr.figures.paper.sheet import INK, MARGIN, SOFT, Sheet, toned_colours
+from scicevpr.figures.paper.style import Style
+
+ATTENTION_PANELS = (("attention", "who reads whom"), ("rewriting", "who rewrote which region"))
+
+
+def paint_attention(figure: Figure, data: AttentionData, style: Style, vector: bool) -> None:
+    """Who reads whom as a matrix between photos, and who rewrote which region of the first photo."""
+    sheet = Sheet(figure, style, vector)
+    chosen = style.chosen([key for key, _ in ATTENTION_PANELS])
+    columns = len(chosen) if style.double else 1
+    between = 0.3
+    room = (sheet.width - 2 * MARGIN - between * (columns - 1)) / columns
+    y = bottom = 0.03
+    for number, panel in enumerate(chosen):
+        x = MARGIN + (number % columns) * (room + between)
+        top = y if number == 0 or columns > 1 else bottom + 0.12
+        paint = _attention if panel == "attention" else _rewriting
+        bottom = max(bottom, paint(sheet, data, style.letter(number), x, top, room))
+    sheet.finish(bottom + 0.03)
+
+
+def _attention(sheet: Sheet, data: AttentionData, letter: str, x: float, y: float, room: float) -> float:
+    style, count = sheet.style, len(data.photos)
+    words = f"{style.name(data.title)}: how much each photo (row) reads from each photo (column)"
+    y = sheet.heading(x, y, room, words, letter)
+    cell = (room - 0.2) / (count + 1.15)
+    left, top = x + 0.2 + 1.15 * cell, y + 1.15 * cell
+    for number, photo in enumerate(data.photos):
+        sheet.picture(left + number * cell + 0.02, y, cell - 0.04, cell, photo)
+        sheet.picture(x + 0.2, top + number * cell + 0.01, cell, cell - 0.02, photo)
+        words = "query" if number == 0 else str(number)
+        middle = top + (number + 0.5) * cell
+        sheet.text(x + 0.09, middle, words, style.tiny, ha="center", va="center", rotation=90 * (number == 0))
+    _grid(sheet, data.attention, left, top, cell, cell, percent=True)
+    end = top + count * cell + 0.08
+    sheet.text(left - 0.05, end + 0.035, "0", style.small, ha="right", va="center")
+    _bar(sheet, left, end, x + room - left, f"{100 * data.attention.max():.1f} % (numbers: percent)")
+    return end + 0.16
+
+
+def _bar(sheet: Sheet, x: float, y: float, room: float, words: str) -> None:
+    """A small colour scale with the words at its upper end, together at most ``room`` inches wide."""
+    width = min(1.2, 0.45 * room)
+    sheet.image(x, y, width, 0.07, toned_colours(np.linspace(0, 1, 256)[None], 0, 1, sheet.style))
+    sheet.text(x + width + 0.05, y + 0.035, words, sheet.style.small, va="center", fit=room - width - 0.05)
+
+
+def _rewriting(sheet: Sheet, data: AttentionData, letter: str, x: float, y: float, room: float) -> float:
+    style, (count, regions) = sheet.style, data.rewriting.shape
+    y = sheet.heading(x, y, room, "How far each companion moves each region of the query's description", letter)
+    head = 0.2 + min(0.5, room / 8)
+    cell = (room - head) / regions
+    high = max(cell, min(1.3 * cell, 0.3))
+    words = ["token" if data.regions[0] == "class token" else "whole", *(f"{n}" for n in range(1, regions))]
+    for number, name in enumerate(words):
+        centre = x + head + (number + 0.5) * cell
+        sheet.text(centre, y, name, style.tiny, ha="center", fit=cell * (1.5 if number == 0 else 0.9))
+    top, apart = y + sheet.line_height(style.tiny) + 0.02, 0.05
+    for number in range(count):
+        middle = top + (number + 0.5) * high + apart * (number > 0)
+        words = "all" if number == 0 else str(number)
+        sheet.text(x + 0.09, middle, words, style.tiny, ha="center", va="center")
+        if number:
+            sheet.picture(x + 0.18, middle - high / 2 + 0.01, head - 0.22, high - 0.02, data.photos[number])
+    _grid(sheet, data.rewriting[:1], x + head, top, cell, high, percent=False)
+    _grid(sheet, data.rewriting[1:], x + head, top + high + apart, cell, high, percent=False)
+    end = top + count * high + apart + 0.08
+    for words, values in (("all", data.rewriting[0]), ("1–" + str(count - 1), data.rewriting[1:])):
+        sheet.text(x + head - 0.05, end + 0.035, f"row {words}: 0" if words == "all" else f"{words}: 0", style.tiny,
+                   ha="right", va="center", fit=head)  # fmt: skip
+        _bar(sheet, x + head, end, room - head, f"{values.max():.3f}")
+        end += 0.14
+    sheet.text(
+        x + head, end, "regions 1–4: 2×2 cells, 5–13: 3×3 cells, row by row", style.tiny, colour=SOFT, fit=room - head
+    )
+    return end + sheet.line_height(style.tiny)
+
+
+def _grid(
+    sheet: Sheet, values: np.ndarray, x: float, y: float, width: float, height: float, percent: bool
+) -> None:  # fmt: skip
+    """A matrix of coloured cells; numbers in them where they can be read."""
+    high = max(float(values.max()), 1e-12)
+    pixels = toned_colours(values, 0, high, sheet.style)
+    rows, columns = values.shape
+    sheet.image(x, y, columns * width, rows * height, pixels, smooth=False)
+    for row in range(rows + 1):
+        sheet.line([(x, y + row * height), (x + columns * width, y + row * height)], "white", 0.5)
+    for column in range(columns + 1):
+        sheet.line([(x + column * width, y), (x + column * width, y + rows * height)], "white", 0.5)
+    if not percent or width < 0.19:
+        return
+    for row in range(rows):
+        for column in range(columns):
+            bright = float(pixels[row, column].astype(float) @ (0.299, 0.587, 0.114)) > 140
+            sheet.text(
+                x + (column + 0.5) * width, y + (row + 0.5) * height, f"{100 * values[row, column]:.1f}",
+                sheet.style.tiny, ha="center", va="center", colour=INK if bright else "white", fit=width * 0.85,
+            )  # fmt: skip
+
+
+def attention_table(data: AttentionData) -> pd.DataFrame:
+    """The plotted numbers of both panels."""
+    names = data.names
+    read = [
+        {"panel": "attention", "photo": names[i], "other": names[j], "value": float(data.attention[i, j])}
+        for i in range(len(names))
+        for j in range(len(names))
+    ]
+    moved = [
+        {
+            "panel": "rewriting",
+            "photo": names[0],
+            "other": "the whole company" if j == 0 else names[j],
+            "region": region,
+            "value": float(data.rewriting[j, r]),
+        }
+        for j in range(len(names))
+        for r, region in enumerate(data.regions)
+    ]
+    return pd.DataFrame([*read, *moved], columns=["panel", "photo", "other", "region", "value"])
+
+
+def attention_caption(data: AttentionData, style: Style) -> str:
+    """What both panels measure, with the protocol."""
+    letters = {panel: style.letter(n) for n, panel in enumerate(style.chosen([k for k, _ in ATTENTION_PANELS]))}
+    parts = [
+        f"A batch of {len(data.photos)} photos in {style.name(data.title)}; the query is {short_name(data.names[0])}."
+    ]
+    if "attention" in letters:
+        parts.append(
+            f"{_panel(letters['attention'])}Attention with which each photo (row) reads each photo (column) when its "
+            "region vectors are rewritten, mean over layers, regions and heads; rows sum to 1."
+        )
+    if "rewriting" in letters:
+        parts.append(
+            f"{_panel(letters['rewriting'])}How far each companion moves each of the 14 parts of the query's "
+            "descriptor, measured by leaving it out; first row, on a scale of its own: the whole company "
+            "against the query alone."
+        )
+    return " ".join([*parts, data.protocol])
+
+
+def _panel(letter: str) -> str:
+    return f"({letter}) " if letter else ""

@@ -1,0 +1,16 @@
+"""Going to a tab as a visitor does: on a narrow page those that do not fit stand behind "…"."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page
+
+
+def go_to_tab(page: Page, name: str) -> None:
+    """Open a tab by its name."""
+    page.wait_for_selector("#tabs [role=tab]")
+    tab = page.get_by_role("tab", name=name)
+    if tab.count():
+        tab.click()
+        return
+    page.get_by_role("button", name="More tabs").click()
+    page.locator(".overflow-dropdown button", has_text=name).click()
