@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class LabHandlers(PageHandlers):
     def __init__(self, services: Services, laboratory: Laboratory) -> None:
         super().__init__(services)
         self.laboratory = laboratory
+        self._stops: dict[str, threading.Event] = {}
         self.show = toasts(self._show)
         self.moved = toasts(self._moved)
         self.drawn = toasts(self._drawn)
@@ -136,9 +138,10 @@ class LabHandlers(PageHandlers):
         sizes: Any,
         orders: Any,
         seeds: Any,
+        request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple]:
-        """Recall@1 against batches, row by row; values for (plot, table, file, words)."""
+        """Recall@1 against batches, row by row, until it is done or stopped; values for (plot, table, file, words)."""
         numbers = sorted({whole_number(size, "A batch size", 1, 64) for size in sizes or ()})
         if not numbers or not orders:
             raise UsageError("Choose at least one batch size and one order.")
@@ -146,16 +149,31 @@ class LabHandlers(PageHandlers):
         roles = self.laboratory.roles
         settings = sum(0 if s == 1 else sum(draws if o == "shuffled" else 1 for o in orders) for s in numbers)
         total = len(roles) * (settings + (1 in numbers))
-        table = None
+        table, stop = None, self._begun(request)
         for table in self.laboratory.curve(database, numbers, list(orders), draws, progress=_advance(progress)):
             words = f"{len(table)} of {total} settings measured."
+            if stop.is_set():
+                break
             yield gr.Plot(value=recall_curve(table), visible=True), table_rows(table), None, words
         if table is not None:
-            yield gr.Plot(visible=True), gr.skip(), str(write_table(table)), summary(table)
+            words = f"Stopped: {words} {summary(table)}" if stop.is_set() else summary(table)
+            yield gr.Plot(value=recall_curve(table), visible=True), table_rows(table), str(write_table(table)), words
 
-    def _figure_2(self, database: Any, progress: Any = gr.Progress()) -> Iterator[tuple]:  # noqa: B008
+    def _begun(self, request: gr.Request) -> threading.Event:
+        """A visitor's new measurement: what stops it. An earlier one of the same visitor is stopped."""
+        self.stop(request)
+        stop = self._stops[request.session_hash] = threading.Event()
+        return stop
+
+    def stop(self, request: gr.Request) -> None:
+        """Stop a visitor's measurement after the setting at hand; it then says so itself."""
+        running = self._stops.pop(request.session_hash, None)
+        if running is not None:
+            running.set()
+
+    def _figure_2(self, database: Any, request: gr.Request, progress: Any = gr.Progress()) -> Iterator[tuple]:  # noqa: B008
         """Figure 2 of the paper: all sizes, all orders, ten shuffles."""
-        yield from self._curve(database, SIZES, ["file", "shuffled", "place"], 10, progress)
+        yield from self._curve(database, SIZES, ["file", "shuffled", "place"], 10, request, progress)
 
     def _pairs(self, database: Any, progress: Any = gr.Progress()) -> str:  # noqa: B008
         """Figure 1 of the paper as HTML."""

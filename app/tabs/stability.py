@@ -116,14 +116,10 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
     )
     show(searched.success)
     results = [curve, table, file, told]
-    measured = run.click(
-        handlers.curve, [database, sizes, orders, seeds], results, show_progress_on=[told], **QUIET, **MODEL
-    )
-    second = figure_2.click(handlers.figure_2, [database], results, show_progress_on=[told], **QUIET, **MODEL)
+    run.click(handlers.curve, [database, sizes, orders, seeds], results, show_progress_on=[told], **QUIET, **MODEL)
+    figure_2.click(handlers.figure_2, [database], results, show_progress_on=[told], **QUIET, **MODEL)
     first = figure_1.click(handlers.pairs, [database], [pairs], show_progress_on=[told], **QUIET, **MODEL)
-    # the words come after the cancelling: a row that was on its way must not overwrite them
-    stopped = stop.click(None, cancels=[measured, second, first, searched], **QUICK)
-    stopped.then(lambda: "Stopped. What was measured stays.", None, told, **QUICK)
+    stop.click(handlers.stop, None, None, cancels=[first, searched], **QUICK)
     answer, trigger = gr.JSON(visible=False), gr.Button(visible=False)
     trigger.click(
         handlers.api_company, [photo, database, company], answer, api_name="company", preprocess=False, **MODEL

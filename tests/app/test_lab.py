@@ -25,6 +25,9 @@ from scicevpr.models.model import WeightsInfo
 pytestmark = pytest.mark.slow  # the experiments themselves are in tests/unit/test_stability.py, which runs quickly
 
 
+VISITOR = SimpleNamespace(session_hash="a visitor")
+
+
 @pytest.fixture(scope="module")
 def laboratory(services):
     return Laboratory(services)
@@ -156,7 +159,7 @@ def test_the_worst_case_streams_and_ends_with_a_company(services, laboratory, se
 
 def test_the_curve_streams_row_by_row(services, laboratory):
     handlers = LabHandlers(services, laboratory)
-    steps = list(handlers.curve(None, [1, 4], ["file", "shuffled"], 2))
+    steps = list(handlers.curve(None, [1, 4], ["file", "shuffled"], 2, VISITOR))
     assert len(steps) == 3 * 4 + 1
     assert "12 of 12" in steps[-2][3]
     assert "SciceVPR-T always" in steps[-1][3]
@@ -169,7 +172,19 @@ def test_the_curve_streams_row_by_row(services, laboratory):
     assert "SciceVPR-T, any batch" in names
     assert "CricaVPR-T, shuffled" in names
     with pytest.raises(gr.Error, match="at least one batch size"):
-        next(handlers.curve(None, [], ["file"], 2))
+        next(handlers.curve(None, [], ["file"], 2, VISITOR))
+
+
+def test_a_measurement_stops_for_its_visitor_only(services, laboratory):
+    handlers = LabHandlers(services, laboratory)
+    steps = handlers.curve(None, [1, 4], ["file", "shuffled"], 2, VISITOR)
+    next(steps)
+    handlers.stop(SimpleNamespace(session_hash="somebody else"))
+    assert "settings measured" in next(steps)[3]
+    handlers.stop(VISITOR)
+    [(_, _, file, words)] = list(steps)
+    assert words.startswith("Stopped: 3 of ")
+    assert file.endswith(".csv")
 
 
 def test_figure_1_frames_right_and_wrong(laboratory):
