@@ -31,6 +31,8 @@ from scicevpr.packs import Content, build_pack
 from scicevpr.places import read_dataset
 from scicevpr.retrieval.matches import Matches
 
+pytestmark = pytest.mark.slow  # whole evaluations; the numbers behind them are tested in tests/unit
+
 CITY = "Tiny city"
 
 

@@ -25,6 +25,8 @@ from scicevpr.commands import figures as command
 from scicevpr.errors import UsageError
 from scicevpr.figures.paper import FIGURES, Style
 
+pytestmark = pytest.mark.slow  # the figures themselves are in tests/unit/test_paper_figures_*.py, which run quickly
+
 BOTH = (STABLE, BASELINE)
 
 

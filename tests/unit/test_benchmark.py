@@ -182,9 +182,8 @@ def _plain_descriptors(model, places) -> np.ndarray:
         return torch.cat([model(batch) for batch in batches]).numpy()
 
 
-@pytest.mark.parametrize(
-    "name", ["scicevpr-s", "super-cricavpr-s", *(pytest.param(f"{f}-b", marks=pytest.mark.slow) for f in FAMILIES)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["scicevpr-s", "super-cricavpr-s", *(f"{family}-b" for family in FAMILIES)])
 def test_evaluate_equals_a_plain_loop(dataset, name):
     model = filled_model(name)
     model.allow_untrained = True
