@@ -12,7 +12,8 @@ from queue import Empty, SimpleQueue
 
 from app.bench_records import Cost, Result, Step
 from app.bench_store import Search, SearchStore
-from app.services import Services, weights_of
+from app.rooms import weights_of
+from app.services import Services
 from scicevpr.config import Preprocessing
 from scicevpr.describe import Descriptors, Grouping
 from scicevpr.errors import SciceVPRError, UsageError

@@ -15,8 +15,8 @@ from PIL import Image
 
 from app.queries import company_of, known_position, query_place, whole_number
 from app.records import Hit, Position
-from app.rooms import STABLE
-from app.services import MAX_COMPANY, Services, weights_of
+from app.rooms import STABLE, weights_of
+from app.services import MAX_COMPANY, Services
 from scicevpr.errors import UsageError
 from scicevpr.explain import KINDS, STEPS, Decision, Explanation, View, deciding_region, region_terms
 from scicevpr.places import Place

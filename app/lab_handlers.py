@@ -16,7 +16,8 @@ import plotly.graph_objects as go
 from app.components.reactions import pair_figure_html, reaction_html, why_html
 from app.components.tray import tray_html, waiting_tray_html
 from app.handlers import PageHandlers, toasts, uploaded_photo
-from app.lab import Laboratory, Reaction, Session
+from app.lab import Laboratory
+from app.lab_records import Reaction, Session
 from app.queries import whole_number
 from app.services import Services
 from scicevpr.errors import UsageError

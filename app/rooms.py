@@ -114,3 +114,8 @@ def _state(role: str, room: _Room) -> ModelState:
     if weights is None:
         return ModelState(role, room.name, room.title, "ready", weights="random")
     return ModelState(role, room.name, room.title, "ready", weights.trained, weights.sha256, weights.trained_on)
+
+
+def weights_of(model: VPRModel) -> str:
+    """What tells a model from every other: its variant and the hash of its weights."""
+    return f"{model.variant.name} {model.weights.sha256 if model.weights else f'random {id(model)}'}"

@@ -39,11 +39,6 @@ MAX_COMPANY = 31
 Hits = tuple[Hit, ...]
 
 
-def weights_of(model: VPRModel) -> str:
-    """What tells a model from every other: its variant and the hash of its weights."""
-    return f"{model.variant.name} {model.weights.sha256 if model.weights else f'random {id(model)}'}"
-
-
 class Services:
     """Models and databases behind the page. Everything is given, so tests can give small stand-ins.
 

@@ -9,7 +9,7 @@ import pandas as pd
 from app.components.cards import SUBTITLES, card_html, metres_words
 from app.components.matrix import rewriting_html
 from app.components.pictures import described, escape, thumbnail
-from app.lab import PairFigure, Reaction
+from app.lab_records import PairFigure, Reaction
 from app.records import Hit
 from scicevpr.models.regions import region_boxes
 from scicevpr.places import Place

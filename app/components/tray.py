@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.components.pictures import data_uri, described, escape, thumbnail
-from app.lab import Session
+from app.lab_records import Session
 from scicevpr.places import Place
 
 TILE = 150

@@ -13,8 +13,9 @@ import standin
 from app.components.reactions import pair_figure_html, reaction_html, reaction_words
 from app.components.tray import tray_html
 from app.handlers import toasts
-from app.lab import Laboratory, checked_company
+from app.lab import Laboratory
 from app.lab_handlers import COLUMNS, LabHandlers, rows_of, summary, table_rows, text_of
+from app.lab_records import checked_company
 from app.regions import RegionStore
 from app.rooms import BASELINE, STABLE
 from scicevpr.describe import Grouping, describe, region_vectors

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from filled_models import T_VARIANTS, descriptors, filled_model, random_images
+from filled_models import INFO, T_VARIANTS, descriptors, filled_model, random_images
 from PIL import Image, ImageFilter
 
 from scicevpr.models import VPRModel
+from scicevpr.models.weights import save_weights
 from scicevpr.places import format_name
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -59,3 +60,11 @@ def tiny_city(tmp_path_factory) -> Path:
             east = 500_000 + 100 * place + (50 if place == 7 else 10)
             photo.save(queries / format_name(east=east, note="night" if place % 2 else "day", **name))
     return root
+
+
+@pytest.fixture
+def own_file(tmp_path: Path) -> Path:
+    """A weights file of this project."""
+    path = tmp_path / "mine.safetensors"
+    save_weights(filled_model("scicevpr-t"), path, info=INFO)
+    return path

@@ -9,11 +9,9 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from filled_models import INFO, filled_model
 from stand_in_server import StandIn, stand_in
 
 from scicevpr.errors import UsageError, WeightsError
-from scicevpr.models.weights import save_weights
 from scicevpr.parsers import weights as parser_of_weights
 
 
@@ -35,13 +33,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with stand_in() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         yield running
-
-
-@pytest.fixture
-def own_file(tmp_path: Path) -> Path:
-    path = tmp_path / "mine.safetensors"
-    save_weights(filled_model("scicevpr-t"), path, info=INFO)
-    return path
 
 
 def test_list_shows_all_sources_and_says_that_none_is_official(server: StandIn, capsys, monkeypatch) -> None:

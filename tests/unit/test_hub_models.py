@@ -31,13 +31,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         yield running
 
 
-@pytest.fixture
-def own_file(tmp_path: Path) -> Path:
-    path = tmp_path / "mine.safetensors"
-    save_weights(filled_model("scicevpr-t"), path, info=INFO)
-    return path
-
-
 def _release_of(name: str, models, folder: Path) -> bytes:
     torch.save({"model_state_dict": state_to_published(models[name])}, folder / "release.pth")
     return (folder / "release.pth").read_bytes()
