@@ -30,7 +30,8 @@ def plain_layout(height: int = 340, **more: object) -> dict:
 
 def heading(text: str) -> dict:
     """A figure's title, at its upper left."""
-    return {"text": text, "font": {"size": 13}, "x": 0, "xanchor": "left", "y": 0.98, "yanchor": "top"}
+    place = {"x": 0, "xanchor": "left", "y": 1, "yanchor": "top", "pad": {"t": 18, "l": 10}}
+    return {"text": text, "font": {"size": 13}, **place}
 
 
 def axis(title: str = "", **more: object) -> dict:
