@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import combinations
 from typing import Any
 
@@ -26,6 +27,7 @@ from app.components.results import (
 from app.handlers import PageHandlers, toasts
 from app.queries import whole_number
 from app.rooms import BASELINE, STABLE
+from app.stops import Stops
 from scicevpr.errors import SciceVPRError, UsageError
 from scicevpr.evaluation.comparison import Comparison
 from scicevpr.figures.recall import Bar, condition_bars, recall_curves
@@ -57,6 +59,7 @@ class BenchHandlers(PageHandlers):
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench.services)
         self.bench = bench
+        self.stops = Stops()
         self.run = toasts(self._run)
         self.view = toasts(self._view)
         self.compare = toasts(self._compare)
@@ -80,24 +83,34 @@ class BenchHandlers(PageHandlers):
 
     # ---- events of the page -------------------------------------------------------------------------------------
 
-    def _run(self, databases: Any, models: Any, grouping: Any, seed: Any, shown: Any) -> Iterator[tuple]:
-        """Measure; yields values for (words, problems, table, keys, the view of one database)."""
+    def _run(
+        self, databases: Any, models: Any, grouping: Any, seed: Any, shown: Any, request: gr.Request
+    ) -> Iterator[tuple]:
+        """Measure, to the end or until stopped; yields values for (words, problems, table, keys, the view of one
+        database)."""
         order = str(grouping or FILE)
         order += f" {whole_number(seed, 'The seed of the shuffle', 0, LARGEST_SEED)}" if order == SHUFFLED else ""
         results: list[Result] = []
         problems: list[str] = []
         pairs = len(databases or ()) * len(models or ())
-        for step in self.bench.run(names_of(databases), names_of(models), order):
-            words = f"{len(results) + len(problems) + 1} of {pairs}: {escape(step.words)}"
-            if step.problem:
-                problems.append(step.problem)
-                yield words, problems_html(problems), *[gr.skip()] * (2 + VIEW_PARTS)
-            elif step.new is not None:
-                results.append(step.new)
-                keys = text_of(results)
-                yield words, gr.skip(), results_html(results), keys, *self._view(keys, step.new.database)
-            else:
-                yield words, *[gr.skip()] * (3 + VIEW_PARTS)
+        steps = self.bench.run(names_of(databases), names_of(models), order)
+        with self.stops.running(request) as stop, closing(steps):
+            for step in steps:
+                if stop.is_set():
+                    break
+                words = f"{len(results) + len(problems) + 1} of {pairs}: {escape(step.words)}"
+                if step.problem:
+                    problems.append(step.problem)
+                    yield words, problems_html(problems), *[gr.skip()] * (2 + VIEW_PARTS)
+                elif step.new is not None:
+                    results.append(step.new)
+                    keys = text_of(results)
+                    yield words, gr.skip(), results_html(results), keys, *self._view(keys, step.new.database)
+                else:
+                    yield words, *[gr.skip()] * (3 + VIEW_PARTS)
+        if stop.is_set():
+            yield f"Stopped. {len(results)} measured; they stay.", *[gr.skip()] * (3 + VIEW_PARTS)
+            return
         names = [result.database for result in results]
         if not results:
             yield "Nothing could be measured.", problems_html(problems), results_html([]), "", *self._view("", None)
@@ -201,10 +214,6 @@ class BenchHandlers(PageHandlers):
         if not results:
             return [gr.update(value=None, visible=False)] * len(FILES)
         return [gr.update(value=str(path), visible=True) for path in write_files(results, all_comparisons(results))]
-
-    def stopped(self, keys: Any) -> str:
-        """Words after Stop."""
-        return f"Stopped. {len(keys_of(keys))} measured; they stay."
 
     # ---- endpoint -----------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from app.components.pictures import escape
 from app.figure_studio import Choices, FigureStudio, Written
 from app.handlers import PageHandlers, toasts, uploaded_photo
 from app.queries import whole_number
+from app.stops import Stops
 from scicevpr.errors import UsageError
 from scicevpr.figure_data import MOST_ANSWERS, MOST_COMPANY
 from scicevpr.figures.paper import FIGURES, Style, draw, figure_kind, parse_labels
@@ -40,6 +41,7 @@ class FigureHandlers(PageHandlers):
     def __init__(self, studio: FigureStudio) -> None:
         super().__init__(studio.services)
         self.studio = studio
+        self.stops = Stops()
         self.draw = toasts(self._draw)
         self.form_for = toasts(self._form_for)
         self.api_figure = toasts(self._api_figure)
@@ -66,7 +68,7 @@ class FigureHandlers(PageHandlers):
     def _draw(
         self, figure: Any, photo: Any, database: Any, results: Any, roles: Any, top: Any, company: Any, pairs: Any,
         sizes: Any, orders: Any, seeds: Any, n: Any, width: Any, font: Any, palette: Any, letters: Any, labels: Any,
-        dpi: Any, panels: Any, progress: Any = gr.Progress(),  # noqa: B008
+        dpi: Any, panels: Any, request: gr.Request, progress: Any = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple]:  # fmt: skip
         """Measure and draw; yields values for (words, sheet, files)."""
         kind = figure_kind(str(figure))
@@ -83,9 +85,13 @@ class FigureHandlers(PageHandlers):
             progress((done, total), desc=f"Describing {stage}, once", unit="photos")
 
         data = None
-        for words, data in self.studio.data(choices, advance):
-            if data is None:
-                yield words, gr.skip(), None
+        with self.stops.running(request) as stop:
+            for words, data in self.studio.data(choices, advance):
+                if stop.is_set():
+                    yield "Stopped.", gr.skip(), None
+                    return
+                if data is None:
+                    yield words, gr.skip(), None
         yield "Drawing…", gr.skip(), None
         written = self.studio.write(draw(kind.name, data, style))
         count = len(written.files)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from app.lab import Laboratory
 from app.lab_records import Reaction, Session
 from app.queries import whole_number
 from app.services import Services
+from app.stops import Stops
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.stability import SIZES
 from scicevpr.figures.stability import projection, recall_curve
@@ -51,7 +51,7 @@ class LabHandlers(PageHandlers):
     def __init__(self, services: Services, laboratory: Laboratory) -> None:
         super().__init__(services)
         self.laboratory = laboratory
-        self._stops: dict[str, threading.Event] = {}
+        self.stops = Stops()
         self.show = toasts(self._show)
         self.moved = toasts(self._moved)
         self.drawn = toasts(self._drawn)
@@ -150,27 +150,16 @@ class LabHandlers(PageHandlers):
         roles = self.laboratory.roles
         settings = sum(0 if s == 1 else sum(draws if o == "shuffled" else 1 for o in orders) for s in numbers)
         total = len(roles) * (settings + (1 in numbers))
-        table, stop = None, self._begun(request)
-        for table in self.laboratory.curve(database, numbers, list(orders), draws, progress=_advance(progress)):
-            words = f"{len(table)} of {total} settings measured."
-            if stop.is_set():
-                break
-            yield gr.Plot(value=recall_curve(table), visible=True), table_rows(table), None, words
+        table = None
+        with self.stops.running(request) as stop:
+            for table in self.laboratory.curve(database, numbers, list(orders), draws, progress=_advance(progress)):
+                words = f"{len(table)} of {total} settings measured."
+                if stop.is_set():
+                    break
+                yield gr.Plot(value=recall_curve(table), visible=True), table_rows(table), None, words
         if table is not None:
             words = f"Stopped: {words} {summary(table)}" if stop.is_set() else summary(table)
             yield gr.Plot(value=recall_curve(table), visible=True), table_rows(table), str(write_table(table)), words
-
-    def _begun(self, request: gr.Request) -> threading.Event:
-        """A visitor's new measurement: what stops it. An earlier one of the same visitor is stopped."""
-        self.stop(request)
-        stop = self._stops[request.session_hash] = threading.Event()
-        return stop
-
-    def stop(self, request: gr.Request) -> None:
-        """Stop a visitor's measurement after the setting at hand; it then says so itself."""
-        running = self._stops.pop(request.session_hash, None)
-        if running is not None:
-            running.set()
 
     def _figure_2(self, database: Any, request: gr.Request, progress: Any = gr.Progress()) -> Iterator[tuple]:  # noqa: B008
         """Figure 2 of the paper: all sizes, all orders, ten shuffles."""

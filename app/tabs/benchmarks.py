@@ -135,7 +135,7 @@ def build(bench: Bench) -> BenchmarkParts:
         show_progress_on=[words], **QUIET, **MODEL,
     )  # fmt: skip
     settle(measured.success)
-    settle(stop.click(handlers.stopped, keys, words, cancels=[measured], **QUICK).then)
+    stop.click(handlers.stops.stop, None, None, **QUICK)
     grouping.input(lambda value: gr.update(visible=value == SHUFFLED), grouping, seed, **QUICK)
     settle(shown.input(handlers.view, [keys, shown], view, **QUICK).success)
     for choice in (a, b):

@@ -132,8 +132,8 @@ def build(studio: FigureStudio) -> FigureParts:
         figure, picker.photo, picker.database, results, models, top, company, pairs, sizes, orders, seeds, n,
         width, font, palette, letters, labels, dpi, panels,
     ]  # fmt: skip
-    drawn = go.click(handlers.draw, form, [words, sheet, files], show_progress_on=[sheet], **QUIET, **MODEL)
-    stop.click(lambda: "Stopped.", None, words, cancels=[drawn], **QUICK)
+    go.click(handlers.draw, form, [words, sheet, files], show_progress_on=[sheet], **QUIET, **MODEL)
+    stop.click(handlers.stops.stop, None, None, **QUICK)
     answer, trigger = gr.File(visible=False, file_count="multiple"), gr.Button(visible=False)
     trigger.click(
         handlers.api_figure,

@@ -119,7 +119,7 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
     run.click(handlers.curve, [database, sizes, orders, seeds], results, show_progress_on=[told], **QUIET, **MODEL)
     figure_2.click(handlers.figure_2, [database], results, show_progress_on=[told], **QUIET, **MODEL)
     first = figure_1.click(handlers.pairs, [database], [pairs], show_progress_on=[told], **QUIET, **MODEL)
-    stop.click(handlers.stop, None, None, cancels=[first, searched], **QUICK)
+    stop.click(handlers.stops.stop, None, None, cancels=[first, searched], **QUICK)
     answer, trigger = gr.JSON(visible=False), gr.Button(visible=False)
     trigger.click(
         handlers.api_company, [photo, database, company], answer, api_name="company", preprocess=False, **MODEL

@@ -7,6 +7,7 @@ import json
 import shutil
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
@@ -368,7 +369,8 @@ def handlers(bench):
 
 
 def test_a_run_fills_the_page_model_by_model(handlers, both):
-    moments = list(handlers.run([CITY], [STABLE, BASELINE], "file", 0, None))
+    visitor = SimpleNamespace(session_hash="a visitor")
+    moments = list(handlers.run([CITY], [STABLE, BASELINE], "file", 0, None, visitor))
     tables = [values[2] for values in moments if isinstance(values[2], str)]
     assert tables[0].count("<tr data-model") == 1
     assert tables[-1].count("<tr data-model") == 2

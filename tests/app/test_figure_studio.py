@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import pandas as pd
@@ -25,6 +26,7 @@ from scicevpr.commands import figures as command
 from scicevpr.errors import UsageError
 from scicevpr.figures.paper import FIGURES, Style
 
+VISITOR = SimpleNamespace(session_hash="a visitor")
 pytestmark = pytest.mark.slow  # the figures themselves are in tests/unit/test_paper_figures_*.py, which run quickly
 
 BOTH = (STABLE, BASELINE)
@@ -131,7 +133,7 @@ def test_the_command_line_makes_the_same_bytes(name, roles, options, studio, ser
 
 
 def test_a_press_of_the_button_gives_picture_caption_and_files(studio, query):
-    steps = list(FigureHandlers(studio).draw(*form("figure-4", sent(query)), progress=quiet))
+    steps = list(FigureHandlers(studio).draw(*form("figure-4", sent(query)), request=VISITOR, progress=quiet))
     words, sheet, files = steps[-1]
     assert "is ready: 5 files" in words
     assert 'src="data:image/png;base64,' in sheet
@@ -144,12 +146,12 @@ def test_a_press_of_the_button_gives_picture_caption_and_files(studio, query):
 def test_figure_1_needs_a_model_that_feels_its_batch(studio):
     handlers = FigureHandlers(studio)
     with pytest.raises(gr.Error, match="answers depend on the batch"):
-        list(handlers.draw(*form("figure-1", roles=[STABLE]), progress=quiet))
+        list(handlers.draw(*form("figure-1", roles=[STABLE]), request=VISITOR, progress=quiet))
 
 
 def test_results_become_curves_and_latex(studio, results_file):
     payload = [{"path": str(results_file.with_suffix(".csv"))}, {"path": str(results_file)}]
-    *_, (_, _, files) = FigureHandlers(studio).draw(*form("table", results=payload), progress=quiet)
+    *_, (_, _, files) = FigureHandlers(studio).draw(*form("table", results=payload), request=VISITOR, progress=quiet)
     assert "\\toprule" in next(Path(file) for file in files if file.endswith(".tex")).read_text()
 
 
@@ -171,7 +173,7 @@ def test_results_become_curves_and_latex(studio, results_file):
 )
 def test_what_cannot_be_drawn_is_said(figure, changes, words, studio):
     with pytest.raises(gr.Error, match=words):
-        list(FigureHandlers(studio).draw(*form(figure, **changes), progress=quiet))
+        list(FigureHandlers(studio).draw(*form(figure, **changes), request=VISITOR, progress=quiet))
 
 
 def test_figures_of_the_inside_say_which_model_they_need(studio, query):

@@ -180,9 +180,9 @@ def test_a_measurement_stops_for_its_visitor_only(services, laboratory):
     handlers = LabHandlers(services, laboratory)
     steps = handlers.curve(None, [1, 4], ["file", "shuffled"], 2, VISITOR)
     next(steps)
-    handlers.stop(SimpleNamespace(session_hash="somebody else"))
+    handlers.stops.stop(SimpleNamespace(session_hash="somebody else"))
     assert "settings measured" in next(steps)[3]
-    handlers.stop(VISITOR)
+    handlers.stops.stop(VISITOR)
     [(_, _, file, words)] = list(steps)
     assert words.startswith("Stopped: 3 of ")
     assert file.endswith(".csv")
