@@ -32,9 +32,11 @@ Advance = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be measured. grouping: which queries share a batch; None where it cannot matter."""
+    """What is to be measured. database: the name that asks for it; database_title: what to call it. grouping: which
+    queries share a batch; None where it cannot matter."""
 
     database: str
+    database_title: str
     dataset: Dataset
     role: str
     model: VPRModel
@@ -98,7 +100,7 @@ class Bench:
     def _work(self, pairs: Sequence[tuple[str, str]], grouping: str, news: SimpleQueue, stop: threading.Event) -> None:
         try:
             for database, role in pairs:
-                words = f"{self.title(role)} on {database}"
+                words = f"{self.title(role)} on {self.services.datasets.title(database)}"
 
                 def advance(stage: str, done: int, total: int, words: str = words) -> None:
                     if stop.is_set() and stage == "queries":  # others may be waiting for a database
@@ -131,8 +133,8 @@ class Bench:
             kept = self._results.get(_key(task))
         if kept is not None:
             evaluation = replace(kept.evaluation, title=task.title)
-            return self._remember(replace(kept, database=task.database, role=role, evaluation=evaluation,
-                                          source="remembered"))  # fmt: skip
+            return self._remember(replace(kept, database=task.database, database_title=task.database_title, role=role,
+                                          evaluation=evaluation, source="remembered"))  # fmt: skip
         search, source = self._store.get(task.key, len(task.dataset.queries), len(task.dataset.database)), "remembered"
         if search is None:
             search, source = self._search(task, advance), "measured now"
@@ -141,7 +143,7 @@ class Bench:
         scored = score_matches(task.title, task.dataset, search.matches, protocol=search.protocol)
         evaluation = replace(scored.with_intervals(), notes=search.notes, seconds=search.seconds)
         cost = Cost(search.values, len(task.dataset.database), search.ms_a_photo)
-        return self._remember(Result(_key(task), task.database, role, evaluation, cost, source))
+        return self._remember(Result(_key(task), task.database, task.database_title, role, evaluation, cost, source))
 
     def results(self, keys: Sequence[str]) -> list[Result]:
         """Results by their fingerprints; those that are forgotten are left out."""
@@ -173,15 +175,16 @@ class Bench:
 
     def _task(self, database: str | None, role: str, grouping: str) -> Task:
         key, dataset = self.services.dataset(database)
+        title = self.services.datasets.title(key)
         self._check_role(role)
         if not dataset.queries:
-            raise UsageError(f"{key} has no query photos, so there is nothing to ask it.")
+            raise UsageError(f"{title} has no query photos, so there is nothing to ask it.")
         if not dataset.labelled:
             raise UsageError(
-                f"Recall needs ground truth: {key} has photos without a position, and no list of right answers."
+                f"Recall needs ground truth: {title} has photos without a position, and no list of right answers."
             )
         model = self.services.model(role)
-        return Task(key, dataset, role, model, self.title(role), grouping_of(grouping, model, dataset))
+        return Task(key, title, dataset, role, model, self.title(role), grouping_of(grouping, model, dataset))
 
     def _search(self, task: Task, advance: Advance | None) -> Search:
         started = time.perf_counter()
@@ -242,8 +245,8 @@ class Bench:
                 "the folder of its photos."
             )
         raise UsageError(
-            f"{missing} query photos of {task.database} are not here, and it comes without descriptors of its queries "
-            f"by {task.title}. Open it with the folder of its photos, or choose a model that described its queries."
+            f"{missing} query photos of {task.database_title} are not here, and it comes without descriptors of its "
+            f"queries by {task.title}. Open it with the folder of its photos, or choose a model that described them."
         )
 
     def _forget(self, database: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,11 @@ from scicevpr.evaluation.comparison import Comparison
 from scicevpr.evaluation.report import ALL, COLUMNS, latex_table, tidy_rows
 
 
-def write_files(results: Sequence[Result], comparisons: Sequence[tuple[str, Comparison]]) -> list[Path]:
-    """Write benchmark.csv (table and bars), curves.csv, benchmark.tex and benchmark.json into a new folder.
+def write_files(folder: Path, results: Sequence[Result], comparisons: Sequence[tuple[str, Comparison]]) -> list[Path]:
+    """Write benchmark.csv (table and bars), curves.csv, benchmark.tex and benchmark.json into a folder.
 
     comparisons: (database, comparison) of what is compared on the page.
     """
-    folder = Path(tempfile.mkdtemp(prefix="scicevpr-"))
     files = [folder / name for name in ("benchmark.csv", "curves.csv", "benchmark.tex", "benchmark.json")]
     _write_csv(files[0], ("database", *COLUMNS), table_rows(results))
     _write_csv(files[1], ("database", "model", "n", "recall", "low", "high"), curve_rows(results))
@@ -38,8 +36,13 @@ def table_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
     rows = []
     for result in results:
         found = tidy_rows([result.evaluation])
-        rows += [{"database": result.database, **row} for row in found]
-        same = {"database": result.database, "model": result.title, "condition": ALL, "protocol": found[0]["protocol"]}
+        rows += [{"database": result.database_title, **row} for row in found]
+        same = {
+            "database": result.database_title,
+            "model": result.title,
+            "condition": ALL,
+            "protocol": found[0]["protocol"],
+        }
         for metric, value in result.cost.to_json().items():
             if value is not None:
                 rows.append({**same, "metric": metric, "n": None, "value": value, "low": None, "high": None})
@@ -53,7 +56,7 @@ def curve_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
         curve = result.curve
         for at, n in enumerate(curve.ns):
             limits = (None, None) if curve.low is None else (float(curve.low[at]), float(curve.high[at]))
-            record = {"database": result.database, "model": result.title, "n": int(n)}
+            record = {"database": result.database_title, "model": result.title, "n": int(n)}
             rows.append({**record, "recall": float(curve.recall[at]), "low": limits[0], "high": limits[1]})
     return rows
 
@@ -61,8 +64,8 @@ def curve_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
 def latex(results: Sequence[Result]) -> str:
     """One LaTeX table a database: all queries, then every condition."""
     tables = []
-    for number, name in enumerate(dict.fromkeys(result.database for result in results), 1):
-        own = [result.evaluation for result in results if result.database == name]
+    for number, name in enumerate(dict.fromkeys(result.database_title for result in results), 1):
+        own = [result.evaluation for result in results if result.database_title == name]
         tables.append(
             f"% {name}\n" + latex_table(own, per_condition=bool(own[0].conditions), label=f"tab:recall-{number}")
         )

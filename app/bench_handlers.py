@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -25,6 +26,7 @@ from app.components.results import (
     results_html,
 )
 from app.handlers import PageHandlers, toasts
+from app.kept_folders import KeptFolders
 from app.queries import whole_number
 from app.rooms import BASELINE, STABLE
 from app.stops import Stops
@@ -60,11 +62,13 @@ class BenchHandlers(PageHandlers):
         super().__init__(bench.services)
         self.bench = bench
         self.stops = Stops()
+        self._folders = KeptFolders("scicevpr-benchmark-")
         self.run = toasts(self._run)
         self.view = toasts(self._view)
         self.compare = toasts(self._compare)
         self.open = toasts(self._open)
         self.files = toasts(self._files)
+        self.file_of = toasts(self._file_of)
         self.api_benchmark = toasts(self._api_benchmark)
 
     # ---- what can be chosen -------------------------------------------------------------------------------------
@@ -74,12 +78,16 @@ class BenchHandlers(PageHandlers):
         usable = [state.role for state in self.services.model_states() if state.state != "missing"]
         return list(self.services.datasets), [(self.bench.title(role), role) for role in usable]
 
-    def refresh(self, databases: Any, models: Any) -> tuple[dict, dict]:
-        """The same choices with what has been loaded meanwhile; values for (databases, models)."""
-        names, roles = self.choices()
-        kept = [name for name in databases or () if name in names] or names[:1]
+    def refresh(self, names: Sequence[Any], databases: Any, models: Any) -> tuple[dict, dict]:
+        """What can be chosen now, with what was chosen kept; values for (databases, models).
+
+        names: databases as a dropdown takes them, this visitor's own places among them.
+        """
+        keys = [name if isinstance(name, str) else name[1] for name in names]
+        _, roles = self.choices()
+        kept = [name for name in databases or () if name in keys] or keys[:1]
         chosen = [role for role in models or () if role in [r for _, r in roles]]
-        return gr.update(choices=names, value=kept), gr.update(choices=roles, value=chosen or first_roles(roles))
+        return gr.update(choices=list(names), value=kept), gr.update(choices=roles, value=chosen or first_roles(roles))
 
     # ---- events of the page -------------------------------------------------------------------------------------
 
@@ -142,14 +150,14 @@ class BenchHandlers(PageHandlers):
                 nothing,
                 nothing,
             )
-        names = list(dict.fromkeys(result.database for result in results))
-        name = shown if shown in names else names[0]
+        names = {result.database: result.database_title for result in results}
+        name = shown if shown in names else next(iter(names))
         own = [result for result in results if result.database == name]
         roles = [(result.title, result.role) for result in own]
         a, b = (own[0].role, own[1].role) if len(own) > 1 else (own[0].role, None)
         conditions = [("all conditions", EVERYTHING), *((c, c) for c in own[0].evaluation.conditions)]
         return (
-            gr.update(choices=names, value=name, visible=len(names) > 1),
+            gr.update(choices=[(title, key) for key, title in names.items()], value=name, visible=len(names) > 1),
             gr.update(value=curves_of(own), visible=True),
             gr.update(value=bars_of(own), visible=True),
             gr.update(choices=roles, value=a),
@@ -169,7 +177,7 @@ class BenchHandlers(PageHandlers):
         by_role = {result.role: result for result in own}
         if a not in by_role or b not in by_role or a == b:
             return '<p class="hint">Choose two different models to compare them on the same queries.</p>'
-        words = comparison_words(compared(by_role[a], by_role[b]), own[0].database)
+        words = comparison_words(compared(by_role[a], by_role[b]), own[0].database_title)
         return f'<p class="results__sentence" role="status">{escape(words)}</p>'
 
     def _browse(
@@ -213,17 +221,30 @@ class BenchHandlers(PageHandlers):
         results = self.bench.results(keys_of(keys))
         if not results:
             return [gr.update(value=None, visible=False)] * len(FILES)
-        return [gr.update(value=str(path), visible=True) for path in write_files(results, all_comparisons(results))]
+        return [gr.update(value=str(path), visible=True) for path in self._written(results)]
+
+    def _file_of(self, keys: Any) -> str:
+        """What is shown as a JSON file, for the Figures tab. UsageError when there is nothing."""
+        results = self.bench.results(keys_of(keys))
+        if not results:
+            raise UsageError("There are no results to draw yet. Measure first.")
+        return str(self._written(results)[-1])
+
+    def _written(self, results: Sequence[Result]) -> list[Path]:
+        return write_files(self._folders.new(), results, all_comparisons(results))
 
     # ---- endpoint -----------------------------------------------------------------------------------------------
 
     def _api_benchmark(self, database: Any, model: Any = STABLE, grouping: Any = FILE) -> dict:
         """Recall@1/5/10/100 and MRR with 95 % intervals of a model on a database, in all and by condition.
 
-        database: its display name (see /databases). model: "stable", "baseline", "teacher" or "third" (see /models).
-        grouping: which queries share a batch: "file" (as published), "alone", "shuffled" or "shuffled 3" (a seed).
-        Returns the scores, the protocol and what the model costs (descriptor size, ms a photo, memory), without
-        predictions.
+        Args:
+            database: Name of the database (see databases); left out: the first one.
+            model: "stable", "baseline", "teacher" or "third" (see models).
+            grouping: Which queries share a batch: "file" (as published), "alone", "shuffled" or "shuffled 3" (a seed).
+
+        Returns:
+            The scores in %, the protocol, and what the model costs (descriptor size, ms a photo, memory in MB).
         """
         return self.bench.measure(database, str(model or STABLE), str(grouping or FILE)).to_json()
 
@@ -264,7 +285,7 @@ def all_comparisons(results: Sequence[Result]) -> list[tuple[str, Comparison]]:
     for a, b in combinations(results, 2):
         if a.database == b.database:
             try:
-                found.append((a.database, compared(a, b)))
+                found.append((a.database_title, compared(a, b)))
             except SciceVPRError:
                 continue  # such as a query list that names a photo twice: the other pairs still count
     return found
@@ -272,7 +293,7 @@ def all_comparisons(results: Sequence[Result]) -> list[tuple[str, Comparison]]:
 
 def curves_of(own: Sequence[Result]) -> go.Figure:
     """Recall@N of the models on one database."""
-    title = f"Recall@N, 95 % intervals over places<br>{escape(own[0].database)}"
+    title = f"Recall@N, 95 % intervals over places<br>{escape(own[0].database_title)}"
     return recall_curves([result.curve for result in own], title)
 
 
@@ -285,4 +306,4 @@ def bars_of(own: Sequence[Result]) -> go.Figure:
             limits = (None, None) if scores.intervals is None else scores.intervals.recalls[1]
             bars[name] = Bar(scores.recalls[1], *limits, scores.queries)
         models[result.title] = bars
-    return condition_bars(models, f"Recall@1 by condition, 95 % intervals<br>{escape(own[0].database)}")
+    return condition_bars(models, f"Recall@1 by condition, 95 % intervals<br>{escape(own[0].database_title)}")

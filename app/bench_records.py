@@ -52,12 +52,13 @@ class Cost:
 class Result:
     """One model on one database under one grouping.
 
-    key: the fingerprint and the role under which it is remembered. database: display name. source: "measured now", or
-    "remembered". evaluation: with intervals, without descriptors.
+    key: the fingerprint and the role under which it is remembered. database: the name that asks for it. database_title:
+    what to call it. source: "measured now", or "remembered". evaluation: with intervals, without descriptors.
     """
 
     key: str
     database: str
+    database_title: str
     role: str
     evaluation: Evaluation
     cost: Cost
@@ -106,7 +107,7 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """The result as plain JSON values, without predictions."""
         content = self.evaluation.to_json(predictions=False)
-        return {"database": self.database, "role": self.role, **content, "cost": self.cost.to_json()}
+        return {"database": self.database_title, "role": self.role, **content, "cost": self.cost.to_json()}
 
 
 def compared(a: Result, b: Result) -> Comparison:

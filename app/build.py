@@ -7,8 +7,10 @@ from typing import Any
 
 import gradio as gr
 
+from app import links
 from app.bench import Bench
 from app.components.header import TRAINING, header_html
+from app.components.tour import tour_html
 from app.figure_studio import FigureStudio
 from app.handlers import FindHandlers
 from app.lab import Laboratory
@@ -16,14 +18,18 @@ from app.my_places import MyPlaces
 from app.regions import RegionStore
 from app.services import Services
 from app.sources import Sources
-from app.tabs import benchmarks, figures, find, inside, stability
+from app.tabs import benchmarks, figures, find, inside, learn, stability
+from app.tabs import endpoints as named_endpoints
 from app.tabs import my_places as tab_places
 from app.tabs import sources as tab_sources
+from app.tabs import training as tab_training
+from app.training_room import TrainingRoom
 from scicevpr.foreign import load_any
 
 STATIC = Path(__file__).resolve().parent / "static"
-SCRIPTS = ("lightbox.js", "stepper.js")
+SCRIPTS = ("lightbox.js", "stepper.js", "links.js", "tour.js")
 MAX_UPLOAD = "200mb"
+RESULTS_FIGURE = "recall"
 SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "sans-serif")
 
 
@@ -37,6 +43,7 @@ def build_app(services: Services, sources: Sources | None = None, mine: MyPlaces
     handlers, laboratory = FindHandlers(services), Laboratory(services, RegionStore(services.cache))
     with gr.Blocks(title="SciceVPR Studio", analytics_enabled=False, elem_id="studio") as page:
         gr.HTML(header_html(), elem_id="masthead")
+        gr.HTML(tour_html(), elem_id="tour")
         notice = gr.HTML(handlers.notice(), elem_id="notice")
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Find", id="find", elem_id="tab-find"):
@@ -51,14 +58,34 @@ def build_app(services: Services, sources: Sources | None = None, mine: MyPlaces
                 drawn = figures.build(FigureStudio(services, laboratory))
             with gr.Tab("My places", id="places", elem_id="tab-places"):
                 places = tab_places.build(mine or MyPlaces(services), page)
+            with gr.Tab("Training", id="training", elem_id="tab-training"):
+                taught = tab_training.build(TrainingRoom(services, sources))
             with gr.Tab("Models & data", id="sources", elem_id="tab-sources") as source_tab:
                 changes = tab_sources.build(sources)
+            with gr.Tab("How it works", id="learn", elem_id="tab-learn") as learn_tab:
+                learn.build(services, learn_tab)
         figure_tab.select(drawn.refresh, drawn.models, drawn.models, queue=False, **find.QUIET)
         others = (looked.database, tried.database, drawn.database)
         _after_changes(page, services, source_tab, changes, found, others, places)
         tab_places.connect(places, page, found, others)
-        bench_tab.select(measured.refresh, measured.choices, measured.choices, queue=False, **find.QUIET)
+        taught.tried.success(handlers.current_view, found.form, found.parts, **find.QUIET, **find.MODEL)
+        bench_tab.select(
+            lambda token, *chosen: measured.handlers.refresh(places.handlers.choices(token), *chosen),
+            [places.token, *measured.choices],
+            measured.choices,
+            queue=False,
+            **find.QUIET,
+        )
+        measured.to_figures(
+            lambda keys: ([measured.handlers.file_of(keys)], RESULTS_FIGURE, gr.Tabs(selected="figures")),
+            measured.keys,
+            [drawn.results, drawn.figure, tabs],
+            queue=False,
+            **find.QUIET,
+        )
         _open_cases(services, measured, tabs, found, looked)
+        named_endpoints.build(laboratory, measured.handlers.bench)
+        links.attach(page, services, found)
         for tab, parts in ((inside_tab, looked), (lab_tab, tried), (figure_tab, drawn)):
             # the photo of the Find tab is taken over where none was chosen here; in the browser, so that it cannot come
             # late and undo a choice

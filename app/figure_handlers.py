@@ -121,14 +121,28 @@ class FigureHandlers(PageHandlers):
         )
 
     def _api_figure(
-        self, figure: Any, image: Any, database: Any, results: Any, models: Any, width: Any, palette: Any
+        self,
+        figure: Any,
+        image: Any = None,
+        database: Any = None,
+        results: Any = None,
+        models: Any = None,
+        width: Any = "double",
+        palette: Any = "colour",
     ) -> list[str]:
-        """Draw a publication figure and return its files (PDF, SVG, PNG, CSV, caption; LaTeX for the table).
+        """Draw a publication figure as files.
 
-        figure: figure-1, figure-2, figure-4, fusion, attention, strip, recall, conditions or table. image: the photo,
-        for those about one. database: its display name (see /databases). results: JSON files of an evaluation, for
-        recall, conditions and table. models: roles, such as ["stable", "baseline"]. width: "single" or "double".
-        palette: "colour" or "grey".
+        Args:
+            figure: figure-1, figure-2, figure-4, fusion, attention, strip, recall, conditions or table.
+            image: The photo, for figure-4, fusion, attention and strip.
+            database: Name of the database (see databases); left out: the first one.
+            results: JSON files of an evaluation, for recall, conditions and table.
+            models: Roles of the models, such as ["stable", "baseline"] (see models).
+            width: "single" (a column, 3.3 inches) or "double" (6.9 inches).
+            palette: "colour" (colour-blind safe) or "grey".
+
+        Returns:
+            The files: PDF, SVG, PNG, CSV of the plotted numbers, caption; LaTeX for the table.
         """
         kind = figure_kind(str(figure))
         photo, name = uploaded_photo(image) if kind.needs == "photo" else (None, "")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.kept_folders import KeptFolders
 from app.lab import Laboratory
 from app.rooms import BASELINE, STABLE
 from app.services import Services
@@ -20,8 +17,6 @@ from scicevpr.evaluation.stability import SIZES
 from scicevpr.figures.paper import Drawing, FigureKind, Style, draw, figure_kind
 
 SCREEN_DPI = 150
-KEPT = 24
-"""Drawings whose files are kept on disk; older ones are deleted."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -64,8 +59,7 @@ class FigureStudio:
     def __init__(self, services: Services, laboratory: Laboratory) -> None:
         self.services = services
         self.laboratory = laboratory
-        self._folders: deque[Path] = deque()
-        self._lock = threading.Lock()
+        self._folders = KeptFolders("scicevpr-figure-")
 
     def roles(self) -> list[tuple[str, str]]:
         """Titles and roles of the models that can be drawn."""
@@ -96,12 +90,7 @@ class FigureStudio:
 
     def write(self, drawing: Drawing) -> Written:
         """Write all files of a drawing into a new folder."""
-        folder = Path(tempfile.mkdtemp(prefix="scicevpr-figure-"))
-        with self._lock:
-            self._folders.append(folder)
-            old = [self._folders.popleft() for _ in range(len(self._folders) - KEPT)]
-        for path in old:
-            shutil.rmtree(path, ignore_errors=True)
+        folder = self._folders.new()
         files = tuple(drawing.write(folder / f"{drawing.kind.name}.{form}") for form in drawing.formats)
         return Written(drawing.kind, files, drawing.render("png", SCREEN_DPI), drawing.caption)
 

@@ -25,6 +25,7 @@ from app.components.batch_strip import strip_html, waiting_strip_html
 from app.components.cards import answer_html, hit_words, protocol_html, waiting_html
 from app.components.header import legend_html, notice_html
 from app.components.pictures import escape
+from app.queries import query_photo
 from app.records import Found
 from app.rooms import BASELINE, STABLE, THIRD
 from app.services import Services
@@ -42,7 +43,10 @@ WARM_UP_LIMIT_S = 180.0
 
 
 def toasts(work: Callable) -> Callable:
-    """Turn errors into toasts: ours as they are, unexpected ones logged and put kindly."""
+    """Turn errors into toasts: ours as they are, unexpected ones logged and put kindly.
+
+    MCP calls a tool by its function's name, so the guarded "_api_find" is called "find".
+    """
 
     def kindly(error: Exception) -> gr.Error:
         if isinstance(error, gr.Error):
@@ -68,7 +72,9 @@ def toasts(work: Callable) -> Callable:
         except Exception as error:
             raise kindly(error) from error
 
-    return streamed if inspect.isgeneratorfunction(work) else guarded
+    chosen = streamed if inspect.isgeneratorfunction(work) else guarded
+    chosen.__name__ = work.__name__.removeprefix("_api_")
+    return chosen
 
 
 def toast(message: str) -> gr.Error:
@@ -104,6 +110,15 @@ class PageHandlers:
         """The banners of this moment."""
         return notice_html(self.services.model_states(), self.services.notes, self.services.warm)
 
+    def asked_photo(self, image: Any, query: Any, database: Any) -> Any:
+        """The photo that an endpoint is asked about, as gradio sends it: a query of the database by its name, or the
+        image. UsageError for an unknown name."""
+        if not query:
+            return image
+        key, dataset = self.services.dataset(database)
+        place = query_photo(dataset, self.services.datasets.title(key), str(query))
+        return {"path": str(place.path), "orig_name": place.name}
+
 
 class FindHandlers(PageHandlers):
     """The events of the Find tab and its API endpoints over one Services."""
@@ -116,6 +131,7 @@ class FindHandlers(PageHandlers):
         self.other_database = toasts(self._other_database)
         self.api_find = toasts(self._api_find)
         self.api_databases = toasts(self._api_databases)
+        self.api_models = toasts(self._api_models)
 
     # ---- events of the page -------------------------------------------------------------------------------------
 
@@ -209,18 +225,39 @@ class FindHandlers(PageHandlers):
 
     # ---- endpoints ----------------------------------------------------------------------------------------------
 
-    def _api_find(self, image: Any, database: Any, k: Any, company: Any, east: Any = None, north: Any = None) -> dict:
+    def _api_find(
+        self,
+        image: Any = None,
+        database: Any = None,
+        k: Any = 5,
+        company: Any = 0,
+        east: Any = None,
+        north: Any = None,
+        query: Any = "",
+    ) -> dict:
         """Find the place of a photo with SciceVPR, the CricaVPR baseline and the third model, if one is loaded.
 
-        image: the query photo (a file; a name of the form @utm_east@utm_north@...@.jpg gives its position).
-        database: display name of the database (see /databases). k: matches per model, 1..20. company: photos of the
-        query list that share the baseline's batch with the query, 0..31. east, north: UTM position in metres, or null.
-        Returns all models' matches (photo, similarity, metres, right), verdict, times and protocol.
+        Args:
+            image: The query photo. A name of the form @utm_east@utm_north@...@.jpg gives its position.
+            database: Name of the database (see databases); left out: the first one.
+            k: Matches per model, 1 to 20.
+            company: How many photos of the query list share the baseline's batch with the query, 0 to 31.
+            east: UTM easting of the photo in metres, to judge the answers; needs north.
+            north: UTM northing of the photo in metres, to judge the answers; needs east.
+            query: Name of a photo of the database's query list, instead of an image.
+
+        Returns:
+            All models' matches (photo, similarity, metres, right), verdict, times in ms and protocol.
         """
-        return self._find(image, database, k, company, east, north).to_json()
+        photo = self.asked_photo(image, query, database)
+        return self._find(photo, database, k, company, east, north).to_json()
 
     def _api_databases(self) -> list[dict]:
-        """List the databases that can be searched: name, split, photos, queries, conditions, whether labelled."""
+        """List the databases that can be searched.
+
+        Returns:
+            Name, split, photos, queries, conditions, whether labelled, what counts as right, and example queries.
+        """
         return [
             {
                 "name": key,
@@ -235,8 +272,12 @@ class FindHandlers(PageHandlers):
             for key, dataset in self.services.datasets.items()
         ]
 
-    def api_models(self) -> list[dict]:
-        """List the models: role, name, whether their weights are trained, and the weights' hash."""
+    def _api_models(self) -> list[dict]:
+        """List the models that the page answers with.
+
+        Returns:
+            Role, name, state, whether their weights are trained, and the weights' hash.
+        """
         return [state.to_json() for state in self.services.model_states()]
 
     def _find(

@@ -11,6 +11,7 @@ from app.components.stage import stage_html, step_choices, waiting_stage_html
 from app.handlers import PageHandlers, toasts, uploaded_photo
 from app.inside import Inspected, Inspector, chosen_view
 from app.queries import whole_number
+from app.rooms import STABLE
 from app.services import Services
 from scicevpr.config import REGION_COUNT
 from scicevpr.errors import UsageError
@@ -88,14 +89,29 @@ class InsideHandlers(PageHandlers):
         row = whole_number(data.get("row"), "The cell's row", 0, GRID - 1)
         return row + 1, whole_number(data.get("column"), "The cell's column", 0, GRID - 1) + 1
 
-    def _api_explain(self, image: Any, database: Any, model: Any, match: Any, company: Any) -> dict:
+    def _api_explain(
+        self,
+        image: Any = None,
+        database: Any = None,
+        model: Any = STABLE,
+        match: Any = 1,
+        company: Any = 3,
+        query: Any = "",
+    ) -> dict:
         """Explain why a photo matches: tensors on the way, layer shares, region terms, deciding region.
 
-        image: the query photo (a file). database: its display name (see /databases). model: "stable" (SciceVPR),
-        "teacher" (Super-CricaVPR) or "baseline" (CricaVPR). match: rank of the match to compare with, 1..5. company:
-        photos of the query list that share the query's batch, 0..31 (SciceVPR does not feel them).
+        Args:
+            image: The query photo.
+            database: Name of the database (see databases); left out: the first one.
+            model: "stable" (SciceVPR), "teacher" (Super-CricaVPR) or "baseline" (CricaVPR).
+            match: Rank of the match to compare with, 1 to 5.
+            company: Photos of the query list that share the query's batch, 0 to 31. SciceVPR does not feel them.
+            query: Name of a photo of the database's query list, instead of an image.
+
+        Returns:
+            Matches, tensor shapes, what each layer adds, the similarity as 14 region terms, the region that decided.
         """
-        return self._inspect(image, database, model, match, company).to_json()
+        return self._inspect(self.asked_photo(image, query, database), database, model, match, company).to_json()
 
     def _inspect(
         self, photo: Any, database: Any, role: Any, rank: Any, company: Any, progress: Any = None

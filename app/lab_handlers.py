@@ -52,6 +52,7 @@ class LabHandlers(PageHandlers):
         super().__init__(services)
         self.laboratory = laboratory
         self.stops = Stops()
+        self.fresh = toasts(self._fresh)
         self.show = toasts(self._show)
         self.moved = toasts(self._moved)
         self.drawn = toasts(self._drawn)
@@ -65,6 +66,11 @@ class LabHandlers(PageHandlers):
         """Values for (notice, tray, stable, baseline, why, both planes) while there is no query."""
         hidden = gr.Plot(visible=False)
         return self.notice(), waiting_tray_html(), WAITING, WAITING, "", hidden, hidden
+
+    def _fresh(self, photo: Any, keeper: Any) -> tuple:
+        """Values for (company, words, seed, the photo the company is kept for): nothing new for the same photo."""
+        name = uploaded_photo(photo)[1] if photo else ""
+        return ("", "", 0, name) if name != keeper else (gr.skip(),) * 4
 
     def _show(
         self,
@@ -169,14 +175,19 @@ class LabHandlers(PageHandlers):
         """Figure 1 of the paper as HTML."""
         return pair_figure_html(self.laboratory.pairs(database, 2, _advance(progress)))
 
-    def _api_company(self, image: Any, database: Any, company: Any) -> list[dict]:
-        """What company does to both models' answers to a photo.
+    def _api_company(self, image: Any = None, database: Any = None, company: Any = "", query: Any = "") -> list[dict]:
+        """What the photos of its batch do to both models' answers to a photo.
 
-        image: the query photo (a file). database: its display name (see /databases). company: rows of the query list
-        that share its batch, like "3,17,25" (from 0, at most 31). Returns for each model the top answers alone and in
-        company, the cosine between both descriptions, the rank correlation, and whether the first answer changed.
+        Args:
+            image: The query photo.
+            database: Name of the database (see databases); left out: the first one.
+            company: Rows of the query list that share the batch, such as "3,17,25" (from 0, at most 31).
+            query: Name of a photo of the database's query list, instead of an image.
+
+        Returns:
+            For both models the top answers alone and in company, cosine of both descriptors, rank correlation, flip.
         """
-        session = self._session(image, database)
+        session = self._session(self.asked_photo(image, query, database), database)
         pool = self.laboratory.pool(session)
         return [reaction.to_json() for reaction in self.laboratory.react(session, rows_of(company), pool)]
 

@@ -34,6 +34,16 @@ def query_place(dataset: Dataset, name: str) -> tuple[Place, int | None]:
     return parse_name(name or "photo"), None
 
 
+def query_photo(dataset: Dataset, title: str, name: str) -> Place:
+    """A photo of the query list by its name. UsageError (title: the database's) for an unknown or absent one."""
+    place, row = query_place(dataset, name)
+    if row is None:
+        raise UsageError(f"The photo {name!r} is not among the queries of {title}.")
+    if not place.path.is_file():
+        raise UsageError(f"The photo {name!r} is known, but {title} came without photos.")
+    return place
+
+
 def known_position(place: Place, dataset: Dataset, east: Any, north: Any) -> Position | None:
     """The query's position: entered by hand, else from its file name, else None. UsageError for half or bad numbers."""
     entered = [value if value not in (None, "") else None for value in (east, north)]

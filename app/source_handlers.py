@@ -64,17 +64,26 @@ class SourceHandlers(PageHandlers):
     def _api_load_weights(self, role: str, source: str, variant: str = "", trust: bool = False) -> list[dict]:
         """Load other weights for a column, for everybody who has the page open (refused on shared servers).
 
-        role: "stable", "baseline", "teacher" or "third". source: a variant, path, URL, Hub repository, or a known model
-        of others. variant: which variant a published file is for, or "". trust: whether code of other people's
-        repositories may be run. Returns the models as they are now.
+        Args:
+            role: The column: "stable", "baseline", "teacher" or "third".
+            source: A variant, a path on the server, a URL, a Hub repository, or a known model of others.
+            variant: Which variant a published file is for, such as "cricavpr-b"; "": told from the file.
+            trust: Whether code of other people's repositories may be run.
+
+        Returns:
+            The models as they are now.
         """
         self.sources.load_weights(role, source, variant, trust)
         return [state.to_json() for state in self.services.model_states()]
 
     def _api_open_pack(self, source: str, photos: str = "") -> str:
-        """Offer a database pack (refused on shared servers).
+        """Offer a database pack to everybody who has the page open (refused on shared servers).
 
-        source: a pack's folder on the server, or a Hub data set repository. photos: folder with its photos, or "".
-        Returns the display name of the new database.
+        Args:
+            source: A pack's folder on the server, or a Hub data set repository.
+            photos: Folder on the server with the pack's photos, or "" where it has them or needs none.
+
+        Returns:
+            The name of the new database.
         """
         return self.sources.open_pack(source, photos)

@@ -58,6 +58,12 @@ class Sources:
         self.services.rooms.replace(role, source, load)
         return next(state for state in self.services.model_states() if state.role == role)
 
+    def show(self, role: str, name: str, model: VPRModel) -> ModelState:
+        """Put a model that was made here into a column. UsageError where the page is locked, or it does not fit."""
+        self._check_unlocked()
+        self.services.rooms.replace(role, name, lambda: model)
+        return next(state for state in self.services.model_states() if state.role == role)
+
     def reset(self, role: str) -> None:
         """Back to the model that the page started with; the third column goes when it was empty then."""
         self._check_unlocked()

@@ -16,6 +16,7 @@ from app.rooms import BASELINE, ROLE_WORDS, STABLE, TEACHER
 from app.services import Services
 from app.sources import Sources
 from app.store import DescriptorStore, user_cache_folder
+from app.tools import mcp_is_here
 from scicevpr.config import assets_folder
 from scicevpr.errors import SciceVPRError
 from scicevpr.foreign import load_any
@@ -152,4 +153,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     mine = MyPlaces(services, may_read_folders=options.my_folder and not sources.locked)
     services.warm_up()
     host = options.host or ("0.0.0.0" if "SPACE_ID" in os.environ else None)
-    build_app(services, sources, mine).launch(server_name=host, server_port=options.port, **launch_options(services))
+    build_app(services, sources, mine).launch(
+        server_name=host, server_port=options.port, mcp_server=mcp_is_here(), **launch_options(services)
+    )

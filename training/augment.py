@@ -1,10 +1,11 @@
-"""Augmentation of whole batches through kornia: strong from scratch, RandAugment for the published stages."""
+"""Augmentation of whole batches through kornia: strong from scratch, RandAugment for the published stages.
+
+kornia is imported when an augmentation is built: the app reuses the stages' steps and does without it.
+"""
 
 from __future__ import annotations
 
-import kornia.augmentation as K
 import torch
-from kornia.augmentation.auto import RandAugment
 from torch import Tensor, nn
 
 from scicevpr.config import IMAGENET_MEAN, IMAGENET_STD
@@ -25,6 +26,8 @@ class StrongAugmentation(nn.Module):
     """
 
     def __init__(self, pixels: int, aspect: float = 4 / 3) -> None:
+        import kornia.augmentation as K
+
         super().__init__()
         self.geometry = K.AugmentationSequential(
             K.RandomAffine(degrees=4.0, shear=4.0, p=0.4, padding_mode="border"),
@@ -57,6 +60,9 @@ class PublishedAugmentation(nn.Module):
     """
 
     def __init__(self, pixels: int | tuple[int, int], operations: int = 3, magnitude: int = 9) -> None:
+        import kornia.augmentation as K
+        from kornia.augmentation.auto import RandAugment
+
         super().__init__()
         self.resize = K.Resize((pixels, pixels) if isinstance(pixels, int) else pixels, antialias=True)
         self.random = RandAugment(n=operations, m=magnitude)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.components.pictures import escape
+from app.components.tour import start_html
 from app.records import ModelState
 
 PAPER = "https://arxiv.org/abs/2502.20676"
@@ -18,6 +19,13 @@ LOGO = Path(__file__).resolve().parents[1] / "static" / "logo.svg"
 MISSING_ADVICE = (
     "Put its weights into assets/weights (the training package makes them), or start the app with --allow-untrained "
     "just to look at the page."
+)
+
+
+COPY_LINK = (
+    '<span class="masthead__copy"><button type="button" data-copy-link title="The address of this tab with what is '
+    'chosen in it. Your own photos and places are not part of it.">Copy link</button>'
+    '<span class="masthead__told" role="status" data-link-told></span></span>'
 )
 
 
@@ -42,7 +50,7 @@ def header_html() -> str:
         f'<header class="masthead"><div class="masthead__logo" aria-hidden="true">{logo}</div>'
         '<div class="masthead__text"><h1>SciceVPR Studio</h1><p>Where was this photo taken? '
         "Two models search a city for the same place, and you see who is right.</p></div>"
-        f'<nav class="masthead__links" aria-label="Links">{items}</nav></header>'
+        f'<nav class="masthead__links" aria-label="Links">{items}{start_html()}{COPY_LINK}</nav></header>'
     )
 
 

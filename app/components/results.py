@@ -43,7 +43,7 @@ def results_html(results: Sequence[Result]) -> str:
     body, last = "", None
     for result in results:
         if several and result.database != last:
-            name = f'<th scope="rowgroup" colspan="{len(heads)}">{escape(result.database)}</th>'
+            name = f'<th scope="rowgroup" colspan="{len(heads)}">{escape(result.database_title)}</th>'
             body += f'<tr class="results__group">{name}</tr>'
             last = result.database
         body += _row(result)
@@ -103,8 +103,9 @@ def protocols_html(results: Sequence[Result]) -> str:
     notes = dict.fromkeys(note for result in results for note in result.evaluation.notes)
     more = "".join(f'<p class="hint">{escape(note)}</p>' for note in notes)
     return (
-        f'<details class="protocol results__protocol"><summary>Protocol of each row: {escape(results[0].database)}'
-        f'</summary><div class="protocol__scroll"><table><thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody>'
+        f'<details class="protocol results__protocol"><summary>Protocol of each row: '
+        f"{escape(results[0].database_title)}</summary>"
+        f'<div class="protocol__scroll"><table><thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody>'
         f"</table></div>{more}</details>"
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from app.bench_cases import ANY, CLOSE
 from app.bench_handlers import CASE_ORDERS, EVERYTHING, FILES, SELECTIONS, BenchHandlers, first_roles
 from app.components.header import hint_html, step_html
 from app.components.results import EMPTY_CASES, results_html
-from app.tabs.find import MODEL, QUIET
+from app.tabs.endpoint_inputs import database_input, text_input
+from app.tabs.find import LONG, QUIET
 from app.tabs.picker import QUICK
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
@@ -34,15 +34,18 @@ class BenchmarkParts:
     """What build_app may wire to other tabs.
 
     opened: event after which file, database and tab ("find" or "inside") hold the query that a visitor wants to open.
-    refresh: values for choices (databases, models) from their present values.
+    choices: the boxes of databases and models. keys: which results are shown. to_figures: event
+    of the wish to draw them.
     """
 
     opened: Any
     file: gr.Textbox
     database: gr.Textbox
     tab: gr.Textbox
+    keys: gr.Textbox
     choices: tuple[gr.CheckboxGroup, gr.CheckboxGroup]
-    refresh: Callable[[Any, Any], tuple[dict, dict]]
+    to_figures: Any
+    handlers: BenchHandlers
 
 
 def build(bench: Bench) -> BenchmarkParts:
@@ -94,6 +97,7 @@ def build(bench: Bench) -> BenchmarkParts:
     protocols = gr.HTML("", elem_id="bench-protocols")
     with gr.Row(elem_id="bench-files"):
         files = [gr.DownloadButton(words, visible=False, size="sm", min_width=140) for words in FILES]
+        figure = gr.Button("Draw them in Figures", visible=False, size="sm", min_width=140, elem_id="bench-figure")
     gr.HTML(step_html(4, "Query by query: successes, failures, near misses"), elem_classes="step")
     with gr.Row(elem_id="bench-filter", equal_height=False):
         show = gr.Dropdown(
@@ -129,10 +133,11 @@ def build(bench: Bench) -> BenchmarkParts:
         """After the results changed: first page of queries, new files."""
         event(handlers.turn(-(10**6)), form, listed, **QUICK)
         event(handlers.files, keys, files, **QUICK)
+        event(lambda text: gr.update(visible=bool(text)), keys, figure, **QUICK)
 
     measured = run.click(
         handlers.run, [databases, models, grouping, seed, shown], [words, problems, table, keys, *view],
-        show_progress_on=[words], **QUIET, **MODEL,
+        show_progress_on=[words], **QUIET, **LONG,
     )  # fmt: skip
     settle(measured.success)
     stop.click(handlers.stops.stop, None, None, **QUICK)
@@ -145,9 +150,11 @@ def build(bench: Bench) -> BenchmarkParts:
     before.click(handlers.turn(-1), form, listed, **QUICK)
     after.click(handlers.turn(1), form, listed, **QUICK)
     opened = cases.select(handlers.open, [keys, shown], [opened_file, opened_database, opened_tab], **QUICK)
-    answer, trigger, name = gr.JSON(visible=False), gr.Button(visible=False), gr.Textbox(visible=False)
-    role, order_name = gr.Textbox("stable", visible=False), gr.Textbox(FILE, visible=False)
+    answer, trigger, name = gr.JSON(visible=False), gr.Button(visible=False), database_input(bench.services)
+    role, order_name = text_input("Model", "stable"), text_input("Grouping of the queries", FILE)
     trigger.click(
-        handlers.api_benchmark, [name, role, order_name], answer, api_name="benchmark", preprocess=False, **MODEL
+        handlers.api_benchmark, [name, role, order_name], answer, api_name="benchmark", preprocess=False, **LONG
     )
-    return BenchmarkParts(opened, opened_file, opened_database, opened_tab, (databases, models), handlers.refresh)
+    return BenchmarkParts(
+        opened, opened_file, opened_database, opened_tab, keys, (databases, models), figure.click, handlers
+    )

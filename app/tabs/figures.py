@@ -11,7 +11,8 @@ import gradio as gr
 from app.components.header import hint_html, step_html
 from app.figure_handlers import WAITING, FigureHandlers, sentence_html
 from app.figure_studio import FigureStudio, first_roles
-from app.tabs.find import MODEL, QUIET
+from app.tabs.endpoint_inputs import database_input
+from app.tabs.find import LONG, QUIET
 from app.tabs.picker import QUICK, photo_picker
 from scicevpr.evaluation.stability import SIZES
 from scicevpr.figure_data import MOST_ANSWERS, MOST_COMPANY
@@ -29,11 +30,12 @@ DRAW_HINT = "Stop works between two settings of Figure 2; the other figures take
 
 @dataclass(frozen=True)
 class FigureParts:
-    """What build_app may wire to other tabs: photo, database, the results file, and the models on offer.
+    """What build_app may wire to other tabs: figure, photo, database, the results file, and the models on offer.
 
     refresh: the model boxes from their present value, after other models were loaded.
     """
 
+    figure: gr.Radio
     photo: gr.Image
     database: gr.Dropdown
     results: gr.File
@@ -132,15 +134,15 @@ def build(studio: FigureStudio) -> FigureParts:
         figure, picker.photo, picker.database, results, models, top, company, pairs, sizes, orders, seeds, n,
         width, font, palette, letters, labels, dpi, panels,
     ]  # fmt: skip
-    go.click(handlers.draw, form, [words, sheet, files], show_progress_on=[sheet], **QUIET, **MODEL)
+    go.click(handlers.draw, form, [words, sheet, files], show_progress_on=[sheet], **QUIET, **LONG)
     stop.click(handlers.stops.stop, None, None, **QUICK)
     answer, trigger = gr.File(visible=False, file_count="multiple"), gr.Button(visible=False)
     trigger.click(
         handlers.api_figure,
-        [figure, picker.photo, picker.database, results, models, width, palette],
+        [figure, picker.photo, database_input(studio.services), results, models, width, palette],
         answer,
         api_name="figure",
         preprocess=False,
-        **MODEL,
+        **LONG,
     )
-    return FigureParts(picker.photo, picker.database, results, models, handlers.refresh)
+    return FigureParts(figure, picker.photo, picker.database, results, models, handlers.refresh)

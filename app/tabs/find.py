@@ -8,11 +8,16 @@ import gradio as gr
 
 from app.components.header import step_html
 from app.handlers import PARTS, FindHandlers
-from app.services import MAX_K, Services
+from app.services import MAX_COMPANY, MAX_K, Services
+from app.tabs.endpoint_inputs import count_input, database_input, text_input
 
 COMPANY_CHOICES = [("alone", 0), ("+1", 1), ("+3", 3), ("+7", 7), ("+15", 15)]
 QUIET = {"api_visibility": "private", "preprocess": False}
 MODEL = {"concurrency_id": "model", "concurrency_limit": 1}
+"""Of events that answer within seconds: one at a time."""
+
+LONG = {"concurrency_id": "long", "concurrency_limit": 1}
+"""Of events that run for minutes: one at a time, beside the quick ones, which they slow down but do not hold up."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,9 @@ def _endpoints(handlers: FindHandlers, form: list) -> None:
     """The named API endpoints; they share the form's components only for their types and defaults."""
     result = gr.JSON(visible=False)
     trigger = gr.Button(visible=False)
-    trigger.click(handlers.api_find, form, result, api_name="find", preprocess=False, **MODEL)
+    photo, _, k, _, east, north = form
+    company, query = count_input("Company", 0, 0, MAX_COMPANY), text_input("Query")
+    asked = [photo, database_input(handlers.services), k, company, east, north, query]
+    trigger.click(handlers.api_find, asked, result, api_name="find", preprocess=False, **MODEL)
     trigger.click(handlers.api_databases, None, result, api_name="databases", queue=False)
     trigger.click(handlers.api_models, None, result, api_name="models", queue=False)

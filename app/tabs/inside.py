@@ -12,7 +12,8 @@ from app.components.stage import step_choices, waiting_stage_html
 from app.inside import RANKS
 from app.inside_handlers import ATTENTION_CHOICES, FIRST_CELL, GRID, InsideHandlers
 from app.rooms import BASELINE, STABLE, TEACHER
-from app.services import Services
+from app.services import MAX_COMPANY, Services
+from app.tabs.endpoint_inputs import count_input, database_input, text_input
 from app.tabs.find import COMPANY_CHOICES, MODEL, QUIET
 from app.tabs.picker import photo_picker
 
@@ -105,6 +106,7 @@ def build(services: Services, notice: gr.HTML) -> InsideParts:
     picked = stage.select(handlers.picked, None, [row, column], queue=False, show_progress="hidden", **QUIET)
     show(picked.success)
     result, trigger = gr.JSON(visible=False), gr.Button(visible=False)
-    asked = [photo, database, role, rank, company]
+    match, others = count_input("Match", 1, 1, RANKS), count_input("Company", 3, 0, MAX_COMPANY)
+    asked = [photo, database_input(services), role, match, others, text_input("Query")]
     trigger.click(handlers.api_explain, asked, result, api_name="explain", preprocess=False, **MODEL)
     return InsideParts(photo, database)

@@ -12,7 +12,8 @@ from app.components.tray import waiting_tray_html
 from app.lab import Laboratory
 from app.lab_handlers import COLUMNS, WAITING, LabHandlers
 from app.services import Services
-from app.tabs.find import MODEL, QUIET
+from app.tabs.endpoint_inputs import database_input, text_input
+from app.tabs.find import LONG, MODEL, QUIET
 from app.tabs.picker import QUICK, photo_picker
 from scicevpr.evaluation.stability import SIZES
 
@@ -61,6 +62,7 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
     words = gr.Markdown("", elem_id="lab-words")
     company = gr.Textbox("", visible=False, elem_id="lab-company")
     seed = gr.Number(0, visible=False, precision=0, elem_id="lab-seed")
+    keeper = gr.Textbox("", visible=False, elem_id="lab-keeper")  # the photo that the company is kept for
     gr.HTML(step_html(3, "Whose answer changes?"), elem_classes="step")
     with gr.Row(elem_id="lab-answers", equal_height=False):
         stable = gr.HTML(WAITING, elem_id="lab-stable", elem_classes="answer-box")
@@ -104,7 +106,8 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
         shown = event(handlers.show, form, parts, show_progress_on=[stable, baseline], **QUIET, **MODEL, **options)
         shown.failure(handlers.waiting, None, parts, queue=False, **QUIET)
 
-    fresh = photo.change(lambda: ("", "", 0), None, [company, words, seed], **QUICK)
+    # change also comes when the tab is shown again, and with a link, which brings photo and company at once
+    fresh = photo.change(handlers.fresh, [photo, keeper], [company, words, seed, keeper], **QUICK)
     show(fresh.then, trigger_mode="always_last")
     moved = tray.select(handlers.moved, company, company, **QUICK)
     show(moved.success)
@@ -116,12 +119,11 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
     )
     show(searched.success)
     results = [curve, table, file, told]
-    run.click(handlers.curve, [database, sizes, orders, seeds], results, show_progress_on=[told], **QUIET, **MODEL)
-    figure_2.click(handlers.figure_2, [database], results, show_progress_on=[told], **QUIET, **MODEL)
-    first = figure_1.click(handlers.pairs, [database], [pairs], show_progress_on=[told], **QUIET, **MODEL)
+    run.click(handlers.curve, [database, sizes, orders, seeds], results, show_progress_on=[told], **QUIET, **LONG)
+    figure_2.click(handlers.figure_2, [database], results, show_progress_on=[told], **QUIET, **LONG)
+    first = figure_1.click(handlers.pairs, [database], [pairs], show_progress_on=[told], **QUIET, **LONG)
     stop.click(handlers.stops.stop, None, None, cancels=[first, searched], **QUICK)
     answer, trigger = gr.JSON(visible=False), gr.Button(visible=False)
-    trigger.click(
-        handlers.api_company, [photo, database, company], answer, api_name="company", preprocess=False, **MODEL
-    )
+    asked = [photo, database_input(services), text_input("Company"), text_input("Query")]
+    trigger.click(handlers.api_company, asked, answer, api_name="company", preprocess=False, **MODEL)
     return StabilityParts(photo, database)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from scicevpr.config import Preprocessing
+from scicevpr.config import Preprocessing, Variant
 from scicevpr.describe import evaluating, require_inside, require_weights
 from scicevpr.errors import UsageError
 from scicevpr.explain.backbone import attention_maps, shown_blocks
@@ -158,20 +158,26 @@ class Explanation:
 
     def shapes(self) -> list[tuple[str, str, tuple[int, ...]]]:
         """The tensors on the way: (step, what, shape) in order."""
-        trace, variant = self.trace, self.model.variant
-        rows = [
-            ("input", "photos, normalised", self.input_shape),
-            ("layers", f"tokens after each of {len(trace.blocks)} blocks", tuple(trace.blocks[-1].shape)),
-        ]
-        if variant.class_token:
-            rows.append(("fusion", "map of the last block (nothing is fused)", tuple(trace.patch_map.shape)))
-        else:
-            batch, channels, height, width = trace.layer_maps[0].shape
-            stacked = (batch, channels * len(trace.layer_maps), height, width)
-            rows.append(("fusion", f"maps of blocks {', '.join(map(str, sorted(variant.taps)))}, stacked", stacked))
-            rows.append(("fusion", "after the 1x1 convolution and ReLU", tuple(trace.fused.shape)))
-            rows.append(("mixers", f"after {len(trace.mixed)} token mixers", tuple(trace.mixed[-1].shape)))
-        rows.append(("regions", "region vectors", tuple(trace.regions.shape)))
-        rows.append(("encoder", f"after {len(trace.encoder_layers)} encoder layer(s)", tuple(trace.regions.shape)))
-        rows.append(("descriptor", "unit descriptors", tuple(trace.descriptor.shape)))
-        return rows
+        return tensor_shapes(self.trace, self.model.variant, self.input_shape)
+
+
+def tensor_shapes(
+    trace: Trace, variant: Variant, input_shape: tuple[int, ...]
+) -> list[tuple[str, str, tuple[int, ...]]]:
+    """The tensors of a trace: (step, what, shape) in order. input_shape: (B, 3, rows, columns) of the photos."""
+    rows = [
+        ("input", "photos, normalised", input_shape),
+        ("layers", f"tokens after each of {len(trace.blocks)} blocks", tuple(trace.blocks[-1].shape)),
+    ]
+    if variant.class_token:
+        rows.append(("fusion", "map of the last block (nothing is fused)", tuple(trace.patch_map.shape)))
+    else:
+        batch, channels, height, width = trace.layer_maps[0].shape
+        stacked = (batch, channels * len(trace.layer_maps), height, width)
+        rows.append(("fusion", f"maps of blocks {', '.join(map(str, sorted(variant.taps)))}, stacked", stacked))
+        rows.append(("fusion", "after the 1x1 convolution and ReLU", tuple(trace.fused.shape)))
+        rows.append(("mixers", f"after {len(trace.mixed)} token mixers", tuple(trace.mixed[-1].shape)))
+    rows.append(("regions", "region vectors", tuple(trace.regions.shape)))
+    rows.append(("encoder", f"after {len(trace.encoder_layers)} encoder layer(s)", tuple(trace.regions.shape)))
+    rows.append(("descriptor", "unit descriptors", tuple(trace.descriptor.shape)))
+    return rows

@@ -72,7 +72,7 @@ def answered(dataset, firsts, role=STABLE, title="A", similarities=None) -> Resu
     matches = Matches(rows, 2 - 2 * cosines, cosines)
     ns = (1, min(5, count))
     evaluation = score_matches(title, dataset, matches, ns=ns, protocol={"variant": title}).with_intervals()
-    return Result(f"{title}-{role}", CITY, role, evaluation, Cost(8, count, 1.5), "measured now")
+    return Result(f"{title}-{role}", CITY, CITY, role, evaluation, Cost(8, count, 1.5), "measured now")
 
 
 # ---- the numbers ------------------------------------------------------------------------------------------------
@@ -324,8 +324,8 @@ def test_a_comparison_is_one_sentence_that_claims_no_more_than_it_knows(bench):
     assert "A is better than B by 100.0 points" in comparison_words(compared(good, worst), CITY)
 
 
-def test_files_hold_what_the_page_shows(both):
-    files = {path.name: path for path in write_files(both, [(CITY, compared(*both))])}
+def test_files_hold_what_the_page_shows(both, tmp_path):
+    files = {path.name: path for path in write_files(tmp_path, both, [(CITY, compared(*both))])}
     with files["benchmark.csv"].open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     value = next(

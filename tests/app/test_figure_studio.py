@@ -19,6 +19,7 @@ from small_results import result
 
 from app.figure_handlers import GROUPS, FigureHandlers
 from app.figure_studio import Choices, FigureStudio
+from app.kept_folders import KeptFolders
 from app.lab import Laboratory
 from app.rooms import BASELINE, STABLE, TEACHER
 from scicevpr import cli
@@ -199,7 +200,7 @@ def test_the_form_shows_what_a_figure_needs(studio):
 
 
 def test_old_files_are_deleted(studio, results_file, monkeypatch):
-    monkeypatch.setattr("app.figure_studio.KEPT", 2)
+    monkeypatch.setattr(studio, "_folders", KeptFolders("figure-", kept=2))
     drawing = studio.draw(Choices("recall", results=(results_file,)), Style(dpi=80))
     written = [studio.write(drawing) for _ in range(4)]
     assert [one.files[0].exists() for one in written] == [False, False, True, True]

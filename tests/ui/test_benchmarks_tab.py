@@ -57,6 +57,12 @@ def test_two_models_are_measured_compared_and_written(open_page):
     recalls = [result["overall"]["recall_percent"]["1"] for result in content["results"]]
     shown = [float(row.split("\t")[1].split()[0]) for row in page.locator(ROWS).all_inner_texts()]
     assert shown == [round(value, 1) for value in recalls]
+    page.locator("#bench-figure").click()
+    expect(page.get_by_role("tab", name="Figures")).to_have_attribute("aria-selected", "true", timeout=PATIENCE)
+    expect(page.locator("#paper-results")).to_contain_text(re.compile(r"benchmark\s*\.json"), timeout=PATIENCE)
+    page.wait_for_timeout(500)  # a tab's fields listen a moment after they are seen
+    page.locator("#paper-draw").click()
+    expect(page.locator("#paper-words")).to_contain_text("is ready", timeout=PATIENCE)
 
 
 def test_queries_are_filtered_paged_and_opened(open_page):

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 
+from page_tabs import go_to_tab
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.ui
@@ -37,23 +38,10 @@ def uploads(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(mine, uploads):
-    """A page with the tabs that a visitor's places reach."""
-    import gradio as gr
+    """The whole page over these places."""
+    from app.build import build_app, launch_options
 
-    from app.build import launch_options
-    from app.tabs import find, inside, my_places
-
-    with gr.Blocks(analytics_enabled=False, elem_id="studio") as page:
-        notice = gr.HTML("", elem_id="notice")
-        with gr.Tabs(elem_id="tabs"):
-            with gr.Tab("Find", id="find", elem_id="tab-find"):
-                found = find.build(mine.services, notice)
-            with gr.Tab("Inside", id="inside", elem_id="tab-inside"):
-                looked = inside.build(mine.services, notice)
-            with gr.Tab("My places", id="places", elem_id="tab-places"):
-                parts = my_places.build(mine, page)
-        my_places.connect(parts, page, found, (looked.database,))
-    options = launch_options(mine.services)
+    page, options = build_app(mine.services, mine=mine), launch_options(mine.services)
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, server_name="127.0.0.1", **options)
     yield url
     page.close()
@@ -75,7 +63,7 @@ def uploaded() -> set[str]:
 
 
 def choose(page: Page, files: list) -> None:
-    page.get_by_role("tab", name="My places").click()
+    go_to_tab(page, "My places")
     expect(page.locator("#mine-go")).to_be_visible(timeout=PATIENCE)
     page.wait_for_timeout(500)  # a tab's fields listen a moment after they are seen
     page.locator("#mine-files input[type=file]").set_input_files([str(file) for file in files])
@@ -84,7 +72,7 @@ def choose(page: Page, files: list) -> None:
 
 
 def offered(page: Page) -> list[str]:
-    page.get_by_role("tab", name="Find").click()
+    go_to_tab(page, "Find")
     page.locator("#database input").click()
     expect(page.get_by_role("option").first).to_be_visible(timeout=PATIENCE)
     names = [option.inner_text().strip() for option in page.get_by_role("option").all()]
@@ -110,10 +98,20 @@ def test_two_visitors_bring_places_search_them_and_see_only_their_own(open_page,
     for page in (ann, ben):
         assert sum("only you" in name for name in offered(page)) == 1
     with ann.expect_download() as download:
-        ann.get_by_role("tab", name="My places").click()
+        go_to_tab(ann, "My places")
         ann.locator("#mine-archive").click()
     assert download.value.suggested_filename == "my-places.zip"
+    go_to_tab(ann, "Benchmarks")
+    ann.locator("#bench-databases label", has_text="My places (only you)").click()
+    ann.locator("#bench-databases label", has_text="Tiny city").click()
+    ann.locator("#bench-run").click()
+    expect(ann.locator("#bench-words")).to_contain_text("Done: 2 of 2", timeout=PATIENCE)
+    expect(ann.locator("#bench-count")).to_contain_text("1 of 1 queries", timeout=PATIENCE)
+    assert "mine-" not in ann.locator("#tab-benchmarks").inner_text()
     stranger = open_page()
+    go_to_tab(stranger, "Benchmarks")
+    expect(stranger.locator("#bench-databases")).to_contain_text("Tiny city", timeout=PATIENCE)
+    assert "only you" not in stranger.locator("#bench-databases").inner_text()
     assert not any("only you" in name for name in offered(stranger))
     assert len(list(mine.root.iterdir())) == 2
     names = {path.name for path in photos[:12]}
@@ -142,18 +140,19 @@ def test_mistakes_are_said_and_what_was_chosen_stays(open_page, photos, tmp_path
 
 def test_places_can_be_removed_at_once(open_page, photos, mine):
     page = open_page()
+    others = set(mine.root.iterdir())  # pages closed a moment ago may still be leaving
     choose(page, photos[:3])
     expect(page.locator("#mine-words")).to_contain_text("can be searched", timeout=PATIENCE)
     page.locator("#mine-remove").click()
     expect(page.locator("#mine-words")).to_contain_text("Nothing here yet", timeout=PATIENCE)
     expect(page.locator("#mine-listed tbody tr")).to_have_count(0)
-    assert list(mine.root.iterdir()) == []
-    page.get_by_role("tab", name="Find").click()
+    assert set(mine.root.iterdir()) <= others
+    go_to_tab(page, "Find")
     expect(page.locator("#database input")).to_have_value("Tiny city", timeout=PATIENCE)
 
 
 def test_nothing_overflows_on_a_phone(open_page):
     page = open_page(width=390, height=844)
-    page.get_by_role("tab", name="My places").click()
+    go_to_tab(page, "My places")
     expect(page.locator("#mine-go")).to_be_visible(timeout=PATIENCE)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

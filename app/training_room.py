@@ -1,0 +1,166 @@
+"""The Training tab without any web framework: a small real distillation, and its students to be tried in Find."""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from app.records import ModelState
+from app.rooms import STABLE, TEACHER, THIRD, weights_of
+from app.services import Services
+from app.sources import Sources
+from scicevpr.errors import SciceVPRError, UsageError
+from scicevpr.models.model import VPRModel
+from training.live import (
+    LiveDistillation,
+    LiveMaps,
+    Loss,
+    MapKeeper,
+    Score,
+    head_of,
+    measure,
+    split_in_halves,
+)
+from training.live_data import Halves
+from training.recipes import DistillRecipe
+
+KEPT = 8
+LARGEST_CHANNELS = 192
+LARGEST_PHOTOS = 3000
+TRAINED_HERE = "trained here"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a run stands. words: what happened last; losses, scores: so far; new: what was added, if anything; key: of
+    the student, once there is one."""
+
+    words: str
+    losses: tuple[Loss, ...] = ()
+    scores: tuple[Score, ...] = ()
+    new: Loss | Score | None = None
+    key: str = ""
+
+    def score(self, who: str, epoch: int | None = None) -> Score | None:
+        """The last score of a model, or the one after so many epochs."""
+        fitting = [s for s in self.scores if s.who == who and (epoch is None or s.epoch == epoch)]
+        return fitting[-1] if fitting else None
+
+
+class TrainingRoom:
+    """Distillations over the first database and the teacher of one Services.
+
+    The photos' way through the frozen backbone is kept in memory (about 150 MB for the bundled city), for one teacher.
+    """
+
+    def __init__(self, services: Services, sources: Sources) -> None:
+        self.services = services
+        self.sources = sources
+        self._halves: tuple[str, Halves] | None = None
+        self._keeper: tuple[str, MapKeeper] | None = None
+        self._maps: LiveMaps | None = None
+        self._shipped: Score | None = None
+        self._students: OrderedDict[str, VPRModel] = OrderedDict()
+
+    def halves(self) -> Halves:
+        """The halves of the first database. SciceVPRError where it cannot be cut in two."""
+        key, dataset = self.services.dataset(None)
+        photos = len(dataset.database) + len(dataset.queries)
+        if photos > LARGEST_PHOTOS:
+            raise UsageError(
+                f"{key} has {photos:,} photos, too many for a demonstration (at most {LARGEST_PHOTOS:,}). Train on it "
+                "with the training package instead: python -m training.full_size --help"
+            )
+        if self._halves is None or self._halves[0] != key:
+            self._halves = (key, split_in_halves(dataset))
+        return self._halves[1]
+
+    def run(self, recipe: DistillRecipe) -> Iterator[Moment]:
+        """Distil; yields a Moment after every step, every epoch and every few photos before the first step. Closing the
+        iterator ends the work.
+
+        Raises SciceVPRError: no teacher of size T, a database that cannot be cut in two, an impossible recipe.
+        """
+        teacher = self._teacher()
+        for done, total in self._passing(teacher):
+            yield Moment(f"{done} of {total} photos through the frozen backbone, once for all runs")
+        if self._maps is None:
+            self._maps = self._keeper[1].maps
+        maps = self._maps
+        work = LiveDistillation(maps, recipe)
+        key, extra = secrets.token_urlsafe(16), self._shipped_score(maps)
+        steps = work.steps_per_epoch * recipe.epochs
+        for news in work.steps():
+            if isinstance(news, Loss):
+                words = f"Epoch {news.epoch} of {recipe.epochs}, step {news.step} of {steps}"
+            else:
+                words = f"{news.who} measured" if not news.epoch else f"Epoch {news.epoch} of {recipe.epochs} measured"
+            if isinstance(news, Score) and news.epoch:
+                self._keep(key, work.student)
+            yield Moment(words, tuple(work.losses), (*extra, *work.scores), news, key if key in self._students else "")
+
+    def try_student(self, key: str) -> ModelState:
+        """Put a student into Find's third column, for everybody who has the page open.
+
+        Raises UsageError: the server is shared, or the student is forgotten.
+        """
+        model = self._students.get(str(key or ""))
+        if model is None:
+            raise UsageError("There is no trained student any more. Train one first.")
+        return self.sources.show(THIRD, model.variant.title, model)
+
+    def student(self, key: str) -> VPRModel:
+        """A student by its key. UsageError when it is forgotten."""
+        if key not in self._students:
+            raise UsageError("There is no such student any more. Train one first.")
+        return self._students[key]
+
+    def _teacher(self) -> VPRModel:
+        teacher = self.services.model(TEACHER)
+        if teacher.variant.channels > LARGEST_CHANNELS:
+            raise UsageError(
+                f"{teacher.variant.title} is too large for a demonstration in the page, which is for size T. Its own "
+                "command stands above: python -m training.full_size"
+            )
+        return teacher
+
+    def _passing(self, teacher: VPRModel) -> Iterator[tuple[int, int]]:
+        """Photos done and in all; nothing when all are done. What a stopped run has done is taken up again."""
+        key, _ = self.services.dataset(None)
+        identity = f"{key} {weights_of(teacher)}"
+        if self._keeper is None or self._keeper[0] != identity:
+            self._keeper, self._maps, self._shipped = (identity, MapKeeper(teacher, self.halves())), None, None
+        if self._maps is None:
+            yield from self._keeper[1].steps()
+
+    def _shipped_score(self, maps: LiveMaps) -> tuple[Score, ...]:
+        """The SciceVPR of the page on the same half, where it stands on the teacher's backbone and convolution."""
+        if self._shipped is None:
+            try:
+                model = self.services.model(STABLE)
+            except SciceVPRError:
+                return ()
+            if not _same_frozen_part(model, maps.whole):
+                return ()
+            self._shipped = measure(model.variant.title, head_of(model), maps)
+        return (self._shipped,)
+
+    def _keep(self, key: str, student: VPRModel) -> None:
+        student.variant = replace(student.variant, title=f"{student.variant.title}, {TRAINED_HERE}")
+        self._students[key] = student
+        while len(self._students) > KEPT:
+            self._students.popitem(last=False)
+
+
+def _same_frozen_part(model: VPRModel, teacher: VPRModel) -> bool:
+    parts = [
+        ({**m.backbone.state_dict(), **m.fusion.conv.state_dict()} if hasattr(m, "fusion") else {})
+        for m in (model, teacher)
+    ]
+    return parts[0].keys() == parts[1].keys() and all(
+        torch.equal(tensor, parts[1][name]) for name, tensor in parts[0].items()
+    )

@@ -1,0 +1,82 @@
+"""The endpoints as MCP tools: described, and called with the protocol's own client; and the page without them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import urllib.request
+
+import pytest
+
+from app import tools
+from app.build import build_app, launch_options
+
+
+def test_without_the_package_the_log_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(tools, "find_spec", lambda name: None)
+    with caplog.at_level(logging.INFO):
+        assert tools.mcp_is_here() is False
+    assert "pip install 'gradio[mcp]'" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def server(services):
+    pytest.importorskip("mcp", reason="gradio[mcp] is not installed (pip install 'gradio[mcp]')")
+    page = build_app(services)
+    _, url, _ = page.launch(
+        prevent_thread_lock=True,
+        quiet=True,
+        ssr_mode=False,
+        server_name="127.0.0.1",
+        mcp_server=tools.mcp_is_here(),
+        **launch_options(services),
+    )
+    yield page, url
+    page.close()
+
+
+def test_every_endpoint_is_a_described_tool(server):
+    page, url = server
+    with urllib.request.urlopen(f"{url}gradio_api/mcp/schema") as answer:
+        listed = {tool["name"]: tool for tool in json.load(answer)}
+    assert set(listed) == {name[1:] for name in page.get_api_info()["named_endpoints"]}
+    for name, tool in listed.items():
+        assert "Returns:" in tool["description"], name
+        unsaid = [key for key, value in tool["inputSchema"]["properties"].items() if not value.get("description")]
+        assert not unsaid, (name, unsaid)
+    assert listed["photo"]["inputSchema"]["required"] == ["name"]
+
+
+def test_tools_answer_and_errors_arrive_in_words(server, services):
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    query = services.dataset(None)[1].queries[6]
+    photo = "data:image/jpeg;base64," + base64.b64encode(query.path.read_bytes()).decode()
+
+    async def talk() -> list:
+        async with (
+            streamablehttp_client(f"{server[1]}gradio_api/mcp/") as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            return [
+                await session.call_tool("databases", {}),
+                await session.call_tool("find", {"image": photo, "k": 2, "company": 2}),
+                await session.call_tool("find", {"image": photo, "k": 99}),
+                await session.call_tool("photo", {"name": query.name}),
+                await session.call_tool("find", {"query": query.name, "k": 1}),
+            ]
+
+    databases, found, refused, picture, named = asyncio.run(talk())
+    assert f"'photo': '{query.name}'" in named.content[0].text
+    assert "Tiny city" in databases.content[0].text
+    assert not found.isError
+    assert "SciceVPR-T" in found.content[0].text
+    assert found.content[0].text.count("'rank'") == 4
+    assert refused.isError
+    assert "from 1 to 20" in refused.content[0].text
+    assert not picture.isError
+    assert {part.type for part in picture.content} == {"image", "text"} or "file=" in picture.content[0].text

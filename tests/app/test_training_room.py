@@ -1,0 +1,194 @@
+"""The Training tab without a browser: stages and their commands, a distillation, its student in Find, honest words."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+import standin
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "training"))
+
+import tiny_family
+
+from app.components.training import EMPTY_TABLE, picture_html, scores_html, stage_html
+from app.rooms import BASELINE, STABLE, TEACHER, THIRD
+from app.services import Services
+from app.sources import Sources
+from app.training_handlers import TrainingHandlers, recipe_of
+from app.training_room import Moment, TrainingRoom
+from app.training_stages import STAGES, settings
+from scicevpr.errors import UsageError
+from scicevpr.models.model import build_model
+from scicevpr.places import read_dataset
+from training import recipes
+from training.distill import inherit
+from training.full_size_options import read_options
+from training.live import LIVE, Loss, Score
+from training.recipes import override
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = (
+    recipes.SHIPPED_FIRST, recipes.SHIPPED_ROOMS, recipes.SHIPPED_CITY, recipes.SHIPPED_PRETRAIN, recipes.SHIPPED_SUPER,
+    recipes.SHIPPED_DISTILL, recipes.SHIPPED_CRICA,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def room(city_folder):
+    tiny_family.register()
+    models = {role: _tiny(f"{name}-x") for role, name in ((STABLE, "scicevpr"), (BASELINE, "cricavpr"))}
+    models[TEACHER] = _tiny("super-cricavpr-x")
+    inherit(models[STABLE], models[TEACHER])  # as the shipped ones: one backbone and one convolution for both
+    services = Services(
+        {"Tiny city": read_dataset(city_folder)}, {r: (m.variant.name, lambda m=m: m) for r, m in models.items()}
+    )
+    yield TrainingRoom(services, Sources(services, standin.load_recorded))
+    tiny_family.unregister()
+
+
+def _tiny(name: str):
+    model = build_model(name)
+    model.allow_untrained = True
+    return model
+
+
+@pytest.fixture(scope="module")
+def handlers(room):
+    return TrainingHandlers(room)
+
+
+def visitor(name: str = "one") -> SimpleNamespace:
+    return SimpleNamespace(session_hash=name)
+
+
+def commands(text: str) -> list[list[str]]:
+    return [shlex.split(line) for line in text.replace("\\\n", " ").splitlines()]
+
+
+@pytest.mark.parametrize("recipe", SHIPPED)
+def test_a_command_says_the_whole_recipe(recipe):
+    assert override(type(recipe)(), settings(recipe).split()) == recipe
+
+
+def test_every_stage_has_its_file_its_commands_and_its_part_of_the_picture():
+    shown = [words for stage in STAGES for words in commands(stage.command)]
+    assert [words[words.index("--set") + 1 :] for words in shown] == [settings(recipe).split() for recipe in SHIPPED]
+    for stage in STAGES:
+        assert (ROOT / stage.file).is_file()
+        assert stage.file in picture_html()
+        assert f'data-part="{stage.key}"' in picture_html()
+        assert stage.file.removesuffix(".py").replace("/", ".") in stage.command
+        assert "γ·L_MS" in stage_html(stage) or stage.key != "student"
+
+
+@pytest.mark.parametrize("stage", STAGES[1:], ids=lambda stage: stage.key)
+def test_the_full_size_command_is_understood(stage):
+    (words,) = commands(stage.full_size)
+    recipe, options = read_options(words[3:])
+    assert recipe.variant == words[words.index("--model") + 1]
+    assert str(options.out) == f"runs/{recipe.variant}"
+
+
+def test_a_run_tells_everything_and_its_student_is_tried_in_find(room):
+    moments = list(room.run(recipe_of(1, 1, 0.002, 2, 0)))
+    kinds = [type(moment.new) for moment in moments]
+    assert kinds[0] is type(None)
+    assert kinds.count(Score) == 4  # teacher, untrained student, two epochs
+    assert kinds[-1] is Score
+    last = moments[-1]
+    assert [score.epoch for score in last.scores] == [None, None, 0, 1, 2]
+    assert last.scores[0].who == room.services.model(STABLE).variant.title
+    assert len(last.losses) == kinds.count(Loss)
+    table = scores_html(last, 36)
+    assert table.count("<tr data-model") == 4
+    assert "Student after 2 epochs" in table
+    state = room.try_student(last.key)
+    assert state.title.endswith(", trained here")
+    assert state.trained
+    found = room.services.find(standin.noise_photo(), "photo.jpg", k=3)
+    assert found.third.title == state.title
+    assert len(found.third.hits) == 3
+    room.services.rooms.reset(THIRD)
+
+
+def test_the_photos_pass_once_for_all_runs(room):
+    list(room.run(recipe_of(1, 1, 0.002, 1, 0)))
+    words = [moment.words for moment in room.run(recipe_of(1, 1, 0.002, 1, 3))]
+    assert not any("frozen backbone" in text for text in words)
+
+
+def test_a_shared_server_keeps_its_columns(room):
+    key = list(room.run(recipe_of(1, 1, 0.002, 1, 0)))[-1].key
+    room.sources.locked = True
+    try:
+        with pytest.raises(UsageError, match="shared"):
+            room.try_student(key)
+        assert THIRD not in room.services.roles
+    finally:
+        room.sources.locked = False
+    with pytest.raises(UsageError, match="Train one first"):
+        room.try_student("nothing")
+
+
+def test_the_page_stops_after_the_step_at_hand(handlers):
+    rows = handlers.train(1, 1, 0.002, 20, 0, visitor())
+    for row in rows:
+        if "Epoch 1 of 20 measured" in str(row[0]):
+            handlers.stops.stop(visitor())
+            break
+    rest = list(rows)
+    assert len(rest) == 1
+    assert rest[0][0].startswith("Stopped after step")
+    assert rest[0][5] == gr.update(interactive=True)
+    assert "Student after 1 epoch" in rest[0][3]
+
+
+def test_the_last_row_says_what_was_done(handlers):
+    *_, last = handlers.train(0, 1, 0.002, 1, 0, visitor())
+    assert last[0].startswith("Done: ")
+    assert last[1]["value"].data[1].name.startswith("L_MS")
+    assert list(last[2]["value"].data[-1].x) == [0, 1]
+
+
+def test_words_on_the_halves_are_counted(handlers, room):
+    words = handlers.honesty()
+    halves = room.halves()
+    assert f"{len(halves.learn)} photos" in words
+    assert f"{len(halves.held_out.queries)} queries" in words
+    assert "not comparable" in words
+    assert scores_html(Moment(""), 3) == EMPTY_TABLE
+
+
+def test_two_runs_through_the_endpoint_are_the_same(handlers):
+    answers = [handlers.api_distill_demo(1.0, 1.0, 0.002, 1, 5) for _ in range(2)]
+    assert json.loads(json.dumps(answers[0])) == answers[0]  # whole numbers as keys would come back as text
+    assert answers[0] == answers[1]
+    assert answers[0]["recipe"]["seed"] == 5
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ((11, 1, 0.001, 1, 0), "γ must be"),
+        ((1, "x", 0.001, 1, 0), "η must be"),
+        ((1, 1, 0, 1, 0), "learning rate"),
+        ((1, 1, 0.001, 1.5, 0), "epochs must be"),
+        ((1, 1, 0.001, 1, None), "seed must be"),
+    ],
+)
+def test_impossible_numbers_are_named(form, words):
+    with pytest.raises(UsageError, match=words):
+        recipe_of(*form)
+
+
+def test_a_large_teacher_is_refused(room):
+    large = SimpleNamespace(variant=SimpleNamespace(channels=768, title="Super-CricaVPR-B"))
+    services = SimpleNamespace(model=lambda role: large)
+    with pytest.raises(UsageError, match="size T"):
+        next(TrainingRoom(services, room.sources).run(LIVE))
