@@ -1,0 +1,141 @@
+"""The lessons: clean files, an answer to every question, and every cell runs and shows what the text says."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "lessons"
+MAX_FIGURE_BYTES = 80_000
+
+
+def _runner() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("lessons_run", FOLDER / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+RUNNER = _runner()
+LESSONS = RUNNER.LESSONS
+
+
+def _read(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+
+
+def test_every_notebook_is_a_lesson() -> None:
+    assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(LESSONS)
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_the_file_is_a_valid_notebook_without_outputs(name: str) -> None:
+    notebook = _read(name)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_it_needs_neither_paths_nor_the_environment(name: str) -> None:
+    text = "\n".join(cell.source for cell in _read(name).cells)
+    assert not re.search(r"""["'`(\s](/|~/|[A-Za-z]:\\)\w+/""", text), "a path that exists on one machine only"
+    assert "environ" not in text
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_its_size_is_a_number_at_the_top(name: str) -> None:
+    first = next(cell for cell in _read(name).cells if cell.cell_type == "code")
+    assert re.match(r"QUERIES = \d+ ", first.source)
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_every_question_has_a_folded_answer(name: str) -> None:
+    cells = [cell.source for cell in _read(name).cells if "**Question" in cell.source]
+    numbers = [re.findall(r"\*\*Question (\d)\.\*\*", cell) for cell in cells]
+    assert numbers == [[str(number)] for number in range(1, len(cells) + 1)]
+    assert 3 <= len(cells) <= 5
+    for number, cell in enumerate(cells, start=1):
+        # without the blank lines GitHub and Jupyter would show the answer's Markdown as it is
+        answer = re.search(rf"<details><summary>Answer {number}</summary>\n\n(.+)\n\n</details>$", cell, re.DOTALL)
+        assert answer
+        assert len(answer[1]) > 150
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_the_prediction_comes_before_the_measurement(name: str) -> None:
+    cells = _read(name).cells
+    guess = next(at for at, cell in enumerate(cells) if cell.cell_type == "code" and "my_guess = " in cell.source)
+    measured = next(at for at, cell in enumerate(cells) if re.search(r"= (evaluate|describe|described)\(", cell.source))
+    assert guess < measured
+
+
+def test_the_readme_shows_every_lesson() -> None:
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for name in LESSONS:
+        assert f"({name}.ipynb)" in text
+        assert f"({name}.png)" in text
+        assert 0 < (FOLDER / f"{name}.png").stat().st_size < MAX_FIGURE_BYTES
+
+
+def _said(notebook: nbformat.NotebookNode, cell: str) -> str:
+    outputs = next(c for c in notebook.cells if c.id == cell).outputs
+    return "\n".join(out.get("text", "") + out.get("data", {}).get("text/plain", "") for out in outputs)
+
+
+def _numbers(text: str, start: str) -> list[float]:
+    """All numbers of a row of a printed table, which pandas breaks in two when it is wide."""
+    rows = [line.removeprefix(start) for line in text.splitlines() if line.startswith(start)]
+    return [float(number) for row in rows for number in re.findall(r"[-+]?\d+\.?\d*(?:e[-+]\d+)?", row)]
+
+
+def _quiet(notebook: nbformat.NotebookNode) -> bool:
+    outputs = [out for cell in notebook.cells if cell.cell_type == "code" for out in cell.outputs]
+    return not any(out.output_type == "error" or out.get("name") == "stderr" for out in outputs)
+
+
+@pytest.mark.slow
+def test_domain_shift_shows_that_snow_closes_the_gap(tmp_path: Path) -> None:
+    notebook = RUNNER.execute("domain_shift")
+    assert _quiet(notebook)
+    assert len(RUNNER.pictures(notebook)) == 5
+    RUNNER.write_figure(notebook, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size < MAX_FIGURE_BYTES
+    table = _said(notebook, "similarities")
+    (day, day_other), (snow, snow_other) = _numbers(table, "day"), _numbers(table, "snow")
+    assert day - day_other > 0.1 > snow - snow_other
+    assert day - snow > 1.5 * (day_other - snow_other)
+    assert "SciceVPR-T minus HOG" in _said(notebook, "paired")
+
+
+@pytest.mark.slow
+def test_batch_dependence_shows_who_depends_on_the_company() -> None:
+    notebook = RUNNER.execute("batch_dependence")
+    assert _quiet(notebook)
+    assert len(RUNNER.pictures(notebook)) == 5
+    moved = _said(notebook, "labs")
+    assert _numbers(moved, "SciceVPR-T") == [0.0, 0.0, 0.0]
+    assert min(_numbers(moved, "CricaVPR-T")) > 0
+    assert re.search(r"SciceVPR-T: .* the answer stays", _said(notebook, "worst"))
+    assert re.search(r"CricaVPR-T: .* the answer CHANGES", _said(notebook, "worst"))
+
+
+@pytest.mark.slow
+def test_distillation_shows_that_the_student_comes_nearer_to_its_teacher() -> None:
+    notebook = RUNNER.execute("distillation")
+    assert _quiet(notebook)
+    assert len(RUNNER.pictures(notebook)) == 2
+    table = _said(notebook, "after")
+    distance = {
+        who: _numbers(table, who)[3] for who in ("student, fresh", "student, L_MS alone", "student, both losses")
+    }
+    assert distance["student, both losses"] < 0.5 * distance["student, fresh"]
+    assert distance["student, L_MS alone"] > 0.8 * distance["student, fresh"]
