@@ -298,7 +298,7 @@ class Services:
         hits, search_ms = timed(lambda: self.hits(database, query.values[0], k, key, judgement))
         first = None
         if judgement.right is not None and judgement.right.any():
-            first = judgement.first_right(database.index.search(query.values[:1], len(dataset.database)).indices[0])
+            first = judgement.first_right(database.ranking(query.values[:1]))
         photos = f"{len(dataset.database)} photos ({database.source})"
         protocol = {
             "model": model.variant.title,
@@ -308,7 +308,7 @@ class Services:
             "query batch": "alone" if len(query.values) == 1 else f"with {len(query.values) - 1} of the query list",
             "database batches": database.descriptors.grouping,
             "database": f"{self.datasets.title(key)}, {dataset.split}, {photos}",
-            "search": "exact, L2",
+            "search": f"{database.index.label}; {len(database.index):,} descriptors",
             "right within": dataset.truth.label(),
         }
         rank, metres = first or (None, None)

@@ -15,14 +15,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from scicevpr.describe import Descriptors, describe
 from scicevpr.errors import IndexMismatchError
 from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.models.model import VPRModel
 from scicevpr.places import Dataset, find_descriptors, save_descriptors
-from scicevpr.retrieval import ExactIndex
+from scicevpr.retrieval import Index, make_index
 
 logger = logging.getLogger(__name__)
+
+RANKED_WHOLE, RANKED_OF_MANY = 100_000, 1000
+"""Up to the first number of photos the rank of the first right one is always known, above it among so many."""
 
 PackDescriptors = Callable[..., Descriptors | None]
 """Called with (model) for the database, with (model, "queries") for the queries: None where the pack has none."""
@@ -35,8 +40,14 @@ class Described:
     """A database ready to be searched. source: "bundled pack", "opened pack", "cache" or "computed here"."""
 
     descriptors: Descriptors
-    index: ExactIndex
+    index: Index
     source: str
+
+    def ranking(self, query: np.ndarray) -> np.ndarray:
+        """Database rows for one query [1, D] from the most similar on: all, or the first thousand of very many."""
+        count = len(self.index)
+        found = self.index.search(query, count if count <= RANKED_WHOLE else RANKED_OF_MANY).indices[0]
+        return found[found >= 0]
 
 
 @dataclass
@@ -130,13 +141,20 @@ class DescriptorStore:
                 source = "computed here"
                 if not private:
                     self._keep(dataset, model, descriptors)
-            job.result = Described(descriptors, ExactIndex(descriptors.values), source)
+            job.result = Described(descriptors, self._index(descriptors, identity, advance), source)
         except BaseException as error:
             job.error = error
             with self._lock:  # the next caller may try again: the cause may have been mended
                 self._jobs.pop(identity, None)
         finally:
             job.finished.set()
+
+    def _index(self, descriptors: Descriptors, identity: tuple, advance: Progress) -> Index:
+        """The way of searching that fits the size (see `scicevpr.retrieval.tiers`); lists are kept in the cache."""
+        folder = None
+        if self.cache is not None and identity[0] not in self._private:
+            folder = self.cache / "indexes" / hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
+        return make_index(descriptors.values, folder=folder, progress=lambda _words, done, total: advance(done, total))
 
     def _opened(self, key: str, dataset: Dataset, model: VPRModel) -> tuple[Descriptors, str] | None:
         if key not in self._attached:

@@ -13,7 +13,7 @@ from importlib import import_module
 
 from scicevpr import __version__
 from scicevpr.errors import SciceVPRError
-from scicevpr.parsers import basic, datasets, figures, inside, packs, scoring, weights
+from scicevpr.parsers import basic, datasets, figures, index, inside, milvus, packs, precision, scoring, weights
 
 EXIT_MISS = 1
 EXIT_ERROR = 2
@@ -50,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"scicevpr {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for group in (basic, inside, figures, scoring, datasets, packs, weights):
+    for group in (basic, inside, figures, scoring, datasets, packs, index, milvus, weights, precision):
         group.add(commands)
     return parser
 

@@ -31,6 +31,7 @@ __all__ = [
     "encode",
     "encode_groups",
     "evaluating",
+    "grouping_label",
     "region_vectors",
     "require_inside",
     "require_weights",
@@ -118,6 +119,7 @@ def describe(
     framing: str = "resize",
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
+    precision: str | None = None,
     num_workers: int = DEFAULT_WORKERS,
     out: Path | str | None = None,
     out_dtype: str = "float32",
@@ -136,6 +138,8 @@ def describe(
         preprocessing: replaces the variant's own. framing: how it views a photo ("resize", "central_crop" or
             "five_crops", see `preprocessing.to_views`). Views of a photo share its batch and have a row each.
         device, dtype: where and in which precision; default: where the model is.
+        precision: instead of `dtype`, a mode of `scicevpr.speed.precision` for a float32 model: "float32" (the same
+            descriptors with less work), "bfloat16", "int8", "float16", or "auto": as `scicevpr.speed.best_mode` picks.
         num_workers: threads that decode photos ahead of the model (files only); the result does not depend on it.
         out: write the rows straight into this .npy file, as ``out_dtype`` ("float32" or "float16"); ``values`` is then
             a read-only memory map. scratch: the same with a nameless temporary file in this folder, which disappears
@@ -147,7 +151,7 @@ def describe(
 
     Raises:
         WeightsError: no weights are loaded. ImageError: a photo cannot be read. UsageError: an impossible grouping or
-        framing, or no room for the file.
+        framing, a precision that this machine does not have, or no room for the file.
     """
     sha, trained = require_weights(model)
     count = len(images)
@@ -159,23 +163,19 @@ def describe(
     grouping = grouping or default_grouping(model.variant)
     groups = (grouping or Grouping.sequential(max(1, batch_size // views))).split(count)
     preprocessing = preprocessing or model.variant.preprocessing
-    weight = next(model.parameters())
-    wanted = (torch.device(device or weight.device), dtype or weight.dtype)
-    if wanted != (weight.device, weight.dtype):
-        model = copy.deepcopy(model).to(*wanted)  # the caller's weights stay as they are
-        weight = next(model.parameters())
     started, done = time.perf_counter(), 0
+    run, where = _prepared(model, device, dtype, precision)
     shape = (count * views, model.variant.descriptor_dim)
     batches = photo_batches(images, groups, preprocessing, framing, num_workers)
     with (
-        evaluating(model),
+        evaluating(run),
         torch.inference_mode(),
         RowStore(shape, out_dtype if out else "float32", path=out, scratch=scratch) as store,
         closing(batches),
     ):
         for group, batch in zip(groups, batches, strict=True):
             rows = [photo * views + view for photo in group for view in range(views)]
-            store.write(rows, model(batch.to(weight.device, weight.dtype)).float().cpu().numpy())
+            store.write(rows, run(batch.to(where.device, where.dtype)).float().cpu().numpy())
             done += len(group)
             if progress is not None:
                 progress(done, count)
@@ -186,16 +186,44 @@ def describe(
         fingerprint=model.variant.fingerprint,
         weights=sha,
         trained=trained,
-        grouping=_grouping_label(grouping, views),
+        grouping=grouping_label(grouping, views),
         preprocessing=asdict(preprocessing),
-        device=str(weight.device),
-        dtype=str(weight.dtype).removeprefix("torch."),
+        device=str(where.device),
+        dtype=where.words,
         seconds=time.perf_counter() - started,
         facts=getattr(model.variant, "facts", {}),
     )
 
 
-def _grouping_label(grouping: Grouping | None, views: int) -> str:
+@dataclass(frozen=True)
+class _Where:
+    """Device and precision of what goes into a model, and how a protocol calls the precision."""
+
+    device: torch.device
+    dtype: torch.dtype
+    words: str
+
+
+def _prepared(
+    model: VPRModel, device: str | torch.device | None, dtype: torch.dtype | None, precision: str | None
+) -> tuple[torch.nn.Module, _Where]:
+    """What is run for a model; the caller's weights stay as they are."""
+    weight = next(model.parameters())
+    wanted = (torch.device(device or weight.device), dtype or weight.dtype)
+    if precision is None:
+        if wanted != (weight.device, weight.dtype):
+            model = copy.deepcopy(model).to(*wanted)
+        return model, _Where(*wanted, str(wanted[1]).removeprefix("torch."))
+    if dtype not in (None, torch.float32):
+        raise UsageError(f"precision={precision!r} and dtype={dtype} say the same thing. Give one of them.")
+    from scicevpr.speed import best_mode, precision_words, runner
+
+    mode = best_mode(model, wanted[0]).mode if precision == "auto" else precision
+    return runner(model, mode, wanted[0]), _Where(wanted[0], torch.float32, precision_words(mode))
+
+
+def grouping_label(grouping: Grouping | None, views: int = 1) -> str:
+    """How a protocol calls a grouping (None: of no consequence) of photos with so many views each."""
     if grouping is None:
         return "independent of the batch"
     if views == 1:

@@ -1,5 +1,5 @@
-# Sourced by scripts/demo and scripts/test: the virtual environment and what goes into it.
-# After `prepare app` or `prepare test`, $PY is a Python with everything that needs.
+# Sourced by scripts/demo, scripts/test and scripts/lessons: the virtual environment and what goes into it.
+# After `prepare app`, `prepare test` or `prepare lessons`, $PY is a Python with everything that needs.
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="${SCICEVPR_VENV:-$ROOT/.venv}"
 PY="$VENV/bin/python"
@@ -42,7 +42,7 @@ make_venv() {
   fi
 }
 
-# prepare app | prepare test
+# prepare app | prepare test | prepare lessons
 prepare() {
   make_venv
   local stamp="$VENV/.installed-$1" wanted
@@ -50,6 +50,7 @@ prepare() {
   [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
   local target="$ROOT"
   [ "$1" = test ] && target="$ROOT[train,dev]"
+  [ "$1" = lessons ] && target="$ROOT[lessons]"
   say "installing Python packages (a few minutes the first time)"
   "$PY" -m pip install --quiet --disable-pip-version-check -r "$ROOT/requirements.txt" -e "$target" ||
     fail "pip could not install the packages. Check the network or the package index, then run this again; nothing is lost."

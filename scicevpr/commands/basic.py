@@ -13,6 +13,7 @@ from rich.table import Table
 from scicevpr.commands.data import pack_descriptors, pack_or_dataset, packed_models, read_database, stored_descriptors
 from scicevpr.commands.models import (
     chosen_grouping,
+    chosen_precision,
     chosen_preprocessing,
     load_models,
     prepare_machine,
@@ -26,7 +27,7 @@ from scicevpr.models.checkpoint_io import read_metadata
 from scicevpr.models.model import VPRModel
 from scicevpr.models.weights import bundled_weights
 from scicevpr.places import list_photos, parse_name, save_descriptors
-from scicevpr.retrieval import ExactIndex, list_matches
+from scicevpr.retrieval import list_matches, make_index
 from scicevpr.row_store import scratch_folder
 from scicevpr.terminal import (
     Step,
@@ -53,12 +54,14 @@ def search(arguments: argparse.Namespace) -> int:
     models = load_models(arguments, packed_models(pack) or ("scicevpr-t",))
     console, found = open_console(), []
     for title, model in models:
+        mode = chosen_precision(model, arguments)
         with show_progress(title) as step:
-            described = _descriptors(model, [place.path for place in queries], arguments, step, "queries")
-            searched = pack_descriptors(model, pack, arguments) or stored_descriptors(model, database, arguments)
+            described = _descriptors(model, [place.path for place in queries], arguments, step, "queries", mode)
+            searched = pack_descriptors(model, pack, arguments, mode)
+            searched = searched or stored_descriptors(model, database, arguments, mode)
             if searched is None:
-                searched = _descriptors(model, [place.path for place in database], arguments, step, "database")
-        matches = ExactIndex(searched.values).search(described.values, arguments.top)
+                searched = _descriptors(model, [place.path for place in database], arguments, step, "database", mode)
+        matches = make_index(searched.values).search(described.values, arguments.top)
         answers = list_matches(matches, database, queries, arguments.radius)
         for query, answer in zip(queries, answers, strict=True):
             show_matches(console, f"{title}: {query.name}", answer)
@@ -91,9 +94,10 @@ def describe(arguments: argparse.Namespace) -> int:
         paths += photos
         names += [path.relative_to(source).as_posix() if source.is_dir() else str(path) for path in photos]
     [(title, model)] = load_models(arguments, ())
+    mode = chosen_precision(model, arguments)
     with show_progress(title) as step:
         out = output if output.suffix == ".npy" else None
-        described = _descriptors(model, paths, arguments, step, "photos", out)
+        described = _descriptors(model, paths, arguments, step, "photos", mode, out)
     if output.suffix == ".npy":
         write_json(output.with_name(output.name + ".json"), {"protocol": described.protocol(), "names": names})
     else:
@@ -144,7 +148,13 @@ def models(arguments: argparse.Namespace) -> int:
 
 
 def _descriptors(
-    model: VPRModel, paths: list[Path], arguments: argparse.Namespace, step: Step, stage: str, out: Path | None = None
+    model: VPRModel,
+    paths: list[Path],
+    arguments: argparse.Namespace,
+    step: Step,
+    stage: str,
+    precision: str | None,
+    out: Path | None = None,
 ) -> Descriptors:
     reading = reading_options(arguments)
     room = (4 * len(paths) * model.variant.descriptor_dim, reading.pop("memory_limit"), reading.pop("storage"))
@@ -153,6 +163,7 @@ def _descriptors(
         paths,
         grouping=chosen_grouping(model, arguments),
         preprocessing=chosen_preprocessing(model, arguments),
+        precision=precision,
         out=out,
         scratch=None if out else scratch_folder(*room),
         progress=lambda done, total: step(stage, done, total),

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from scicevpr.commands.models import chosen_grouping, chosen_preprocessing
+from scicevpr.commands.models import chosen_grouping, chosen_preprocessing, dtype_words
 from scicevpr.config import assets_folder
 from scicevpr.describe import Descriptors
 from scicevpr.errors import IndexMismatchError, UsageError
@@ -89,14 +89,13 @@ def _dataset_folder(arguments: argparse.Namespace) -> Path | None:
 
 
 def stored_descriptors(
-    model: VPRModel, database: tuple[Place, ...], arguments: argparse.Namespace
+    model: VPRModel, database: tuple[Place, ...], arguments: argparse.Namespace, mode: str | None = None
 ) -> Descriptors | None:
-    """The bundled descriptors, where they are what would be computed now."""
+    """The bundled descriptors, where they are what would be computed now. mode: of --precision."""
     names = [place.name for place in database]
     packs = assets_folder() / "descriptors"
-    return find_descriptors(
-        packs, model, names, chosen_grouping(model, arguments), chosen_preprocessing(model, arguments)
-    )
+    asked = (chosen_grouping(model, arguments), chosen_preprocessing(model, arguments), dtype_words(model, mode))
+    return find_descriptors(packs, model, names, *asked)
 
 
 def pack_or_dataset(arguments: argparse.Namespace) -> tuple[Dataset, Pack | None]:
@@ -111,8 +110,12 @@ def pack_or_dataset(arguments: argparse.Namespace) -> tuple[Dataset, Pack | None
     return pack.dataset, pack
 
 
-def pack_descriptors(model: VPRModel, pack: Pack | None, arguments: argparse.Namespace) -> Descriptors | None:
+def pack_descriptors(
+    model: VPRModel, pack: Pack | None, arguments: argparse.Namespace, mode: str | None = None
+) -> Descriptors | None:
     """A pack's database descriptors of a model; None where they must be computed from photos that are here.
+
+    mode: of --precision.
 
     Raises IndexMismatchError when the pack has none of this model, or others than the options ask for, and no photos.
     """
@@ -124,6 +127,12 @@ def pack_descriptors(model: VPRModel, pack: Pack | None, arguments: argparse.Nam
             raise IndexMismatchError(
                 f"The pack {pack.title!r} was described with grouping {found.grouping}, not {arguments.grouping}. "
                 "Leave --grouping out, or describe the photos again (--photos)."
+            )
+        if found.dtype != dtype_words(model, mode):
+            raise IndexMismatchError(
+                f"The pack {pack.title!r} was described in {found.dtype}, the queries would be in "
+                f"{dtype_words(model, mode)}. Give the precision (--precision, --dtype) of the pack, or describe the "
+                "photos again (--photos)."
             )
     except IndexMismatchError:
         if not all(place.path.is_file() for place in pack.dataset.database):

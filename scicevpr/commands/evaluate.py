@@ -11,6 +11,7 @@ from scicevpr.commands.data import pack_descriptors, pack_or_dataset, packed_mod
 from scicevpr.commands.models import (
     check_published,
     chosen_grouping,
+    chosen_precision,
     chosen_preprocessing,
     chosen_query_grouping,
     load_models,
@@ -50,7 +51,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     console = open_console()
     results = []
     for title, model in models:
-        stored = pack_descriptors(model, pack, arguments)
+        mode = chosen_precision(model, arguments)
+        stored = pack_descriptors(model, pack, arguments, mode)
         with show_progress(title) as step:
             result = evaluate_model(
                 model,
@@ -60,6 +62,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
                 database_grouping=chosen_grouping(model, arguments),
                 query_grouping=chosen_query_grouping(arguments.query_grouping, model, dataset),
                 preprocessing=chosen_preprocessing(model, arguments),
+                precision=mode,
                 database=stored,
                 pca=chosen_pca(model, arguments, step),
                 progress=step,

@@ -16,7 +16,7 @@ from scicevpr.evaluation.groupings import place_groups, published_grouping
 from scicevpr.foreign import is_foreign, load_any
 from scicevpr.models.model import VPRModel
 from scicevpr.places import Dataset
-from scicevpr.terminal import show_progress
+from scicevpr.terminal import open_console, print_line, show_progress
 
 FAMILIES = ("scicevpr", "super-cricavpr", "cricavpr")
 BACKBONE = re.compile(r"(?:dinov2[_-])?(?:vit[_-]?)?([tsbl])(?:[/_-]?14)?", re.IGNORECASE)
@@ -135,6 +135,24 @@ def chosen_query_grouping(text: str | None, model: VPRModel, dataset: Dataset) -
         raise UsageError(f"Query grouping {text!r} is not understood. Write 'place' or 'place:16'.")
     published = published_grouping(model.variant, dataset)
     return place_groups(dataset, int(size) if size else published.size if published else 16)
+
+
+def chosen_precision(model: VPRModel, arguments: argparse.Namespace) -> str | None:
+    """The mode of --precision, with auto resolved and its reason told; None where the option is not given."""
+    if getattr(arguments, "precision", None) != "auto":
+        return getattr(arguments, "precision", None)
+    from scicevpr.speed import best_mode
+
+    choice = best_mode(model)
+    print_line(open_console(stderr=True), f"Note: {model.variant.title} in {choice.mode}: {choice.reason}.")
+    return choice.mode
+
+
+def dtype_words(model: VPRModel, mode: str | None) -> str:
+    """How a protocol calls the precision in which a model describes, in a mode or (None) as it was loaded."""
+    from scicevpr.speed import precision_words
+
+    return precision_words(mode) if mode else str(next(model.parameters()).dtype).removeprefix("torch.")
 
 
 def reading_options(arguments: argparse.Namespace) -> dict[str, Any]:

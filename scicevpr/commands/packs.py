@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from scicevpr.bulk import LocalEngine, RayEngine, ShardedDescribing, require_ray
 from scicevpr.commands.data import read_data, read_database
 from scicevpr.commands.evaluate import check_pca_options, chosen_pca
 from scicevpr.commands.models import (
     chosen_grouping,
+    chosen_precision,
     chosen_preprocessing,
     chosen_query_grouping,
     load_models,
@@ -46,12 +51,14 @@ def build(arguments: argparse.Namespace) -> int:
     if arguments.pca_only and not (arguments.pca_dim or arguments.pca_file):
         raise UsageError("--pca-only needs a PCA: --pca-dim with --pca-folder, or --pca-file.")
     dataset = _dataset(arguments)
+    _check_engine(arguments)
     models = load_models(arguments, ("scicevpr-t",))
-    with show_progress("Pack") as step:
+    with _describing(arguments) as describing, show_progress("Pack") as step:
         pack = build_pack(
             arguments.output,
             dataset,
-            (_content(arguments, dataset, *model, step) for model in models),  # one model's descriptors at a time
+            # one model's descriptors at a time
+            (_content(arguments, dataset, *model, describing, step) for model in models),
             title=arguments.title,
             licence=arguments.licence,
             thumbnails=arguments.thumbnails,
@@ -145,7 +152,14 @@ def _dataset(arguments: argparse.Namespace) -> Dataset:
     return Dataset(folder.resolve().name, "database", folder, database, (), use_labels=not arguments.no_labels)
 
 
-def _content(arguments: argparse.Namespace, dataset: Dataset, title: str, model: VPRModel, step: Step) -> Content:
+def _content(
+    arguments: argparse.Namespace,
+    dataset: Dataset,
+    title: str,
+    model: VPRModel,
+    describing: ShardedDescribing,
+    step: Step,
+) -> Content:
     def own_step(stage: str, done: int, total: int) -> None:
         step(f"{title}: {stage}", done, total)
 
@@ -155,11 +169,47 @@ def _content(arguments: argparse.Namespace, dataset: Dataset, title: str, model:
         grouping=chosen_grouping(model, arguments),
         query_grouping=chosen_query_grouping(arguments.query_grouping, model, dataset),
         preprocessing=chosen_preprocessing(model, arguments),
+        precision=chosen_precision(model, arguments),
         pca=chosen_pca(model, arguments, own_step),
         full=not arguments.pca_only,
         progress=own_step,
+        describe_with=describing,
         **reading_options(arguments),
     )
+
+
+def _check_engine(arguments: argparse.Namespace) -> None:
+    """Say before the work that options contradict each other, or that Ray is not installed."""
+    if arguments.engine == "ray":
+        require_ray(alone=arguments.address is None)
+        return
+    for option in ("address", "workers", "worker_gpus"):
+        if getattr(arguments, option):
+            raise UsageError(f"--{option.replace('_', '-')} belongs to --engine ray. Leave it out, or add that.")
+
+
+@contextmanager
+def _describing(arguments: argparse.Namespace) -> Iterator[ShardedDescribing]:
+    """`describe` in shards, by the engine asked for. They are deleted when all went well, and else kept."""
+    engine: LocalEngine | RayEngine = LocalEngine()
+    if arguments.engine == "ray":
+        engine = RayEngine(arguments.address, arguments.workers, arguments.threads or 1, arguments.worker_gpus)
+    describing = ShardedDescribing(
+        arguments.shards or arguments.output.with_name(f"{arguments.output.name}.shards"),
+        engine,
+        arguments.shard_photos,
+        "float32" if arguments.pca_dim or arguments.pca_file else "float16",  # a PCA takes the full precision
+        partial(print_line, open_console(stderr=True)),
+    )
+    try:
+        with engine.connected():  # one cluster for all models and parts
+            yield describing
+    except BaseException:
+        if describing.kept:
+            words = f"Finished shards are kept in {describing.folder}: the same command goes on from there."
+            print_line(open_console(stderr=True), words)
+        raise
+    describing.clear()
 
 
 def _show(pack: Pack) -> None:

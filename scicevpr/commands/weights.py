@@ -16,12 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from scicevpr import hub
+from scicevpr.checksums import sha256_of
 from scicevpr.config import VARIANTS
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.hub.environment import VARIABLE, assigned_weights
 from scicevpr.hub.sources import LocalFile, Source, address, entries_named, registry
 from scicevpr.hub.web import Progress as OnBytes
-from scicevpr.hub.web import file_sha256, in_megabytes
+from scicevpr.hub.web import in_megabytes
 from scicevpr.models.checkpoint_io import read_checkpoint, read_metadata
 from scicevpr.models.layouts import detect, unwrap
 from scicevpr.models.weights import load_model
@@ -60,7 +61,7 @@ def get(arguments: argparse.Namespace) -> int:
         fits = f"It fits {model.variant.name}." if model.weights else f"It fits the backbone of {model.variant.name}."
     console = open_console()
     print_line(console, str(path))
-    print_line(console, f"{in_megabytes(path.stat().st_size)}, SHA-256 of the file {file_sha256(path)}")
+    print_line(console, f"{in_megabytes(path.stat().st_size)}, SHA-256 of the file {sha256_of(path)}")
     for fact in _facts(path):
         print_line(console, fact)
     if fits:
@@ -85,7 +86,7 @@ def info(arguments: argparse.Namespace) -> int:
         return 0
     path = hub.fetch(source, local_files_only=True)
     print_line(console, f"File: {path}")
-    print_line(console, f"{in_megabytes(path.stat().st_size)}, SHA-256 of the file {file_sha256(path)}")
+    print_line(console, f"{in_megabytes(path.stat().st_size)}, SHA-256 of the file {sha256_of(path)}")
     for fact in _facts(path):
         print_line(console, fact)
     return 0

@@ -52,6 +52,7 @@ def evaluate(
     database: Descriptors | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
+    precision: str | None = None,
     num_workers: int = DEFAULT_WORKERS,
     storage: Path | str | None = None,
     memory_limit: int = MEMORY_LIMIT,
@@ -65,6 +66,7 @@ def evaluate(
     database_grouping, query_grouping: which photos share a batch (queries follow the database unless given; None is
     how the model was published on this benchmark, see `published_grouping`). preprocessing replaces the variant's;
     antialias overrides that one option. database: database descriptors made before, with the same model.
+    precision: a mode of `describe`, such as "int8" or "auto".
     num_workers: threads that decode photos. memory_limit: bytes of descriptors kept in memory; more go to a nameless
     temporary file in the folder `storage` (default: the system's temporary folder), which disappears with the last
     use of the result. progress is called with ("database" or "queries", photos done, photos in all).
@@ -92,6 +94,7 @@ def evaluate(
         "preprocessing": preprocessing,
         "device": device,
         "dtype": dtype,
+        "precision": precision,
         "num_workers": num_workers,
         "scratch": scratch_folder(4 * rows * model.variant.descriptor_dim, memory_limit, storage),
     }
@@ -108,6 +111,8 @@ def evaluate(
     )
     words = queries.protocol()
     words.pop("grouping")
+    if database.dtype != queries.dtype:
+        words["dtype"] = f"queries {queries.dtype}, database {database.dtype}"
     groupings = {"database grouping": database.grouping, "query grouping": queries.grouping}
     protocol = _insert_after(words, "resize", groupings)
     protocol["PCA"] = pca.label if pca else "none"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from scicevpr.checksums import sha256_of
 from scicevpr.errors import WeightsError
 from scicevpr.hub import repository, web
 from scicevpr.hub.sources import MODEL_FILE, HubFile, LocalFile, Place, Source, UrlFile, address, parse_source
@@ -109,7 +110,7 @@ def _checked(path: Path, place: Place) -> Path:
 
 
 def _check_url_file(path: Path, place: UrlFile) -> None:
-    found, record = web.file_sha256(path), _record(path)
+    found, record = sha256_of(path), _record(path)
     expected = place.sha256 or recorded_sha256(path)
     if expected not in (None, found):
         origin = "the checksum given with the address is" if place.sha256 else "when it was downloaded it had"

@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from scicevpr.checksums import sha256_of
 from scicevpr.errors import WeightsError
 from scicevpr.hub.sources import HubFile, address
-from scicevpr.hub.web import NoRouteError, Progress, file_sha256
+from scicevpr.hub.web import NoRouteError, Progress
 
 HUB = "https://huggingface.co"
 LOGIN = "Log in with `hf auth login`, or set HF_TOKEN to a token that may"
@@ -77,7 +78,7 @@ def download_from_hub(
 def check_content(path: Path, place: HubFile) -> None:
     """Compare a cached file with the SHA-256 by which the Hub names it; small files carry none. WeightsError."""
     blob = path.resolve()
-    if not re.fullmatch(r"[0-9a-f]{64}", blob.name) or file_sha256(blob) == blob.name:
+    if not re.fullmatch(r"[0-9a-f]{64}", blob.name) or sha256_of(blob) == blob.name:
         return
     path.unlink(missing_ok=True)
     blob.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ kept after a failure only if the server can go on from the middle, and only for 
 from __future__ import annotations
 
 import errno
-import hashlib
 import http.client
 import json
 import os
@@ -23,6 +22,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from scicevpr import __version__
+from scicevpr.checksums import sha256_of
 from scicevpr.errors import WeightsError
 
 Progress = Callable[[int, "int | None"], None]
@@ -86,12 +86,6 @@ def download(
         ) from error
 
 
-def file_sha256(path: Path) -> str:
-    """64 hex digits over a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def in_megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
@@ -134,7 +128,7 @@ class _Transfer:
 
     def finish(self, target: Path, sha256: str | None) -> None:
         """Check the whole file and give it its name."""
-        found = file_sha256(self.part)
+        found = sha256_of(self.part)
         if sha256 not in (None, found):
             size = in_megabytes(self.have)
             self._discard()

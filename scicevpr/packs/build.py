@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import platform
@@ -17,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from scicevpr import __version__
+from scicevpr.checksums import sha256_of
 from scicevpr.describe import Descriptors, Grouping, describe
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.models.model import VPRModel
 from scicevpr.packs.card import write_card
-from scicevpr.packs.check import sha256_of
 from scicevpr.packs.manifest import (
     CARD,
     FORMAT,
@@ -73,13 +75,16 @@ def describe_content(
     storage: Path | str | None = None,
     memory_limit: int = MEMORY_LIMIT,
     progress: Progress | None = None,
+    describe_with: Callable[..., Descriptors] = describe,
     **options: Any,
 ) -> Content:
     """Describe a data set's database and queries for a pack.
 
     grouping, query_grouping: which photos share a batch (queries follow the database unless given; None is how the
-    model was published on this benchmark). pca, full: see Content. storage, memory_limit: as in `evaluate`. options:
-    as `describe` takes them (batch_size, preprocessing, num_workers, device, dtype). Raises the errors of `describe`.
+    model was published on this benchmark). pca, full: see Content. storage, memory_limit: as in `evaluate`.
+    describe_with: `describe`, or what is called like it, such as `scicevpr.bulk.ShardedDescribing`.
+    options: as `describe` takes them (batch_size, preprocessing, num_workers, device, dtype). Raises the errors of
+    `describe`.
     """
     grouping = grouping or published_grouping(model.variant, dataset)
     described = []
@@ -93,7 +98,7 @@ def describe_content(
             described.append(None)
             continue
         scratch = scratch_folder(4 * len(paths) * model.variant.descriptor_dim, memory_limit, storage)
-        described.append(describe(model, paths, grouping=chosen, scratch=scratch, progress=step, **options))
+        described.append(describe_with(model, paths, grouping=chosen, scratch=scratch, progress=step, **options))
     return Content(described[0], described[1], pca, full)
 
 
@@ -171,24 +176,44 @@ def _check_target(folder: Path, overwrite: bool) -> None:
 
 @contextmanager
 def _draft(folder: Path) -> Iterator[Path]:
-    """A folder beside the target that takes its name at the end; gone if anything goes wrong."""
+    """A folder beside the target that takes its name at the end; gone if anything goes wrong.
+
+    Drafts that killed processes left are removed. Raises UsageError while another process makes the same pack.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
-    try:
-        os.chmod(draft, 0o755)  # temporary folders start private; a pack is meant to be shared
-        yield draft
-        old = draft.with_suffix(".old")
-        if folder.exists():
-            os.replace(folder, old)
+    with _alone(folder):
+        for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.part"):
+            shutil.rmtree(left, ignore_errors=True)
+        draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
         try:
-            os.replace(draft, folder)
-        except OSError:
-            if old.exists():
-                os.replace(old, folder)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+            os.chmod(draft, 0o755)  # temporary folders start private; a pack is meant to be shared
+            yield draft
+            old = draft.with_suffix(".old")
+            if folder.exists():
+                os.replace(folder, old)
+            try:
+                os.replace(draft, folder)
+            except OSError:
+                if old.exists():
+                    os.replace(old, folder)
+                raise
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise UsageError(f"Another process is making {folder}. Wait for it, or end it first.") from error
+    try:
+        yield
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _write_tables(draft: Path, dataset: Dataset, thumbnails: int | None, progress: Progress | None) -> None:
@@ -221,6 +246,10 @@ def _write_content(draft: Path, dataset: Dataset, content: Content) -> Iterator[
         if (described.fingerprint, described.weights) != (owner.fingerprint, owner.weights):
             raise UsageError(
                 f"The queries' descriptors come from {described.variant}, the database's from another model."
+            )
+        if described.dtype != owner.dtype:
+            raise UsageError(
+                f"The queries were described in {described.dtype}, the database in {owner.dtype}. Describe both alike."
             )
         names = [place.name for place in places]
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{owner.variant}.{owner.weights}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from scicevpr.checksums import sha256_of
 from scicevpr.errors import DatasetError, SciceVPRError
 from scicevpr.packs.hub_cache import pack_folder
 from scicevpr.packs.manifest import CARD, MANIFEST, Entry, Manifest, check_links, read_manifest
@@ -41,12 +41,6 @@ def check_pack(path: Path | str, progress: Callable[[int, int], None] | None = N
         except SciceVPRError as error:
             problems = [Problem(MANIFEST, str(error))]
     return [*problems, *_strangers(folder, manifest)]
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, 64 hex digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _files(folder: Path, manifest: Manifest, progress: Callable[[int, int], None] | None) -> list[Problem]:

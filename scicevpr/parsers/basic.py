@@ -31,6 +31,7 @@ def _evaluate(commands: argparse._SubParsersAction) -> None:
     options.pack_options(parser)
     options.query_options(parser)
     options.model_options(parser, several="scicevpr-t and cricavpr-t")
+    options.precision_option(parser)
     options.storage_options(parser)
     parser.add_argument("--baselines", action="store_true", help="also measure HOG and a colour histogram")
     parser.add_argument(
@@ -68,6 +69,7 @@ def _search(commands: argparse._SubParsersAction) -> None:
     options.data_options(parser)
     options.pack_options(parser)
     options.model_options(parser, several="scicevpr-t")
+    options.precision_option(parser)
     options.storage_options(parser)
     parser.add_argument(
         "-k", "--top", type=options.positive, default=5, metavar="K", help="matches per query (default: 5)"
@@ -85,6 +87,7 @@ def _describe(commands: argparse._SubParsersAction) -> None:
         help=".safetensors: float16 with names and protocol; .npy: float32, with names and protocol in FILE.json",
     )  # fmt: skip
     options.model_options(parser, several=None)
+    options.precision_option(parser)
     options.storage_options(parser)
     parser.set_defaults(handler="basic.describe")
 

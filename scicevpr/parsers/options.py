@@ -162,6 +162,15 @@ def machine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, metavar="N", help="processor threads (default: as torch decides)")
 
 
+def precision_option(parser: argparse.ArgumentParser) -> None:
+    """How a float32 model is run."""
+    parser.add_argument(
+        "--precision", choices=("auto", "float32", "bfloat16", "int8", "float16"),
+        help="run a float32 model folded, in this precision; auto: the fastest whose Recall@1 was measured to be "
+        "unchanged with these weights (`scicevpr precision`). Default: as --dtype says, not folded",
+    )  # fmt: skip
+
+
 def radius_option(parser: argparse.ArgumentParser) -> None:
     """What counts as right."""
     parser.add_argument(

@@ -48,10 +48,41 @@ def _build(actions: argparse._SubParsersAction) -> None:
     options.query_options(parser)
     options.model_options(parser, several="scicevpr-t")
     parser.add_argument("--query-grouping", metavar="GROUPING", help="as --grouping, for the queries alone")
+    options.precision_option(parser)
     options.pca_options(parser)
     parser.add_argument("--pca-only", action="store_true", help="leave the full descriptors out")
     options.storage_options(parser)
+    _engine(parser)
     parser.set_defaults(handler="packs.build")
+
+
+def _engine(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "many photos", "Photos are described in shards. After an interruption the same command describes the rest."
+    )
+    group.add_argument(
+        "--engine", choices=("local", "ray"), default="local",
+        help="who describes: this process, or a Ray cluster (same descriptors; needs the extra 'ray')",
+    )  # fmt: skip
+    group.add_argument(
+        "--address", metavar="HOST:PORT",
+        help="of a running Ray cluster, or auto; --engine ray without it starts one on this machine",
+    )  # fmt: skip
+    group.add_argument(
+        "--workers", type=options.positive, metavar="N",
+        help="models on the cluster, each with --threads (default 1) threads (default: as many as fit)",
+    )  # fmt: skip
+    group.add_argument(
+        "--worker-gpus", type=float, default=0.0, metavar="N", help="GPUs of each worker; 0.5 lets two share one"
+    )
+    group.add_argument(
+        "--shards", type=Path, metavar="DIR",
+        help="where finished shards lie until the pack is made, on a real disk (default: OUT.shards)",
+    )  # fmt: skip
+    group.add_argument(
+        "--shard-photos", type=options.positive, default=512, metavar="N",
+        help="photos in a shard: what an interruption can cost (default: 512)",
+    )  # fmt: skip
 
 
 def _check(actions: argparse._SubParsersAction) -> None:

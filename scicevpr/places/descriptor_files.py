@@ -89,10 +89,17 @@ def load_descriptors(
 
 
 def find_descriptors(
-    folder: Path | str, model: VPRModel, names: Sequence[str], grouping: Grouping | None, preprocessing: Preprocessing
+    folder: Path | str,
+    model: VPRModel,
+    names: Sequence[str],
+    grouping: Grouping | None,
+    preprocessing: Preprocessing,
+    dtype: str | None = None,
 ) -> Descriptors | None:
     """Return the descriptors of the first file in a folder that was made by this model, for these photos, under this
-    grouping (None: the default of `describe`) and preprocessing; None where there is no such file.
+    grouping (None: the default of `describe`), preprocessing and precision; None where there is no such file.
+
+    dtype: the precision as a protocol calls it (`scicevpr.speed.precision_words`; default: the model's own).
 
     Files that belong to something else are passed over silently; a model without weights never matches.
     """
@@ -101,12 +108,13 @@ def find_descriptors(
     if model.weights is None or not Path(folder).is_dir():
         return None
     wanted = grouping or default_grouping(model.variant)
+    dtype = dtype or str(next(model.parameters()).dtype).removeprefix("torch.")
     for path in sorted(Path(folder).glob("*.safetensors")):
         try:
             descriptors, _ = load_descriptors(path, model, names)
         except IndexMismatchError:
             continue
-        same_type = descriptors.dtype == str(next(model.parameters()).dtype).removeprefix("torch.")
+        same_type = descriptors.dtype == dtype
         same_batches = not model.variant.cross_image or descriptors.grouping == wanted.label
         if same_type and same_batches and descriptors.preprocessing == asdict(preprocessing):
             return descriptors

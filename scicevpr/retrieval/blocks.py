@@ -45,7 +45,9 @@ def row_blocks(
 
 def take_rows(values: Any, rows: np.ndarray) -> np.ndarray:
     """Copy the given rows [R, D], as float64 numbers of float32 precision."""
-    if isinstance(values, np.ndarray):
+    if hasattr(values, "take_rows"):
+        taken = values.take_rows(rows)
+    elif isinstance(values, np.ndarray):
         taken = values[rows]
         release(values)
     else:

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from scicevpr.errors import IndexMismatchError, UsageError
+from scicevpr.errors import UsageError
 from scicevpr.retrieval.blocks import check_finite, row_blocks, shape_of, take_rows
+from scicevpr.retrieval.compare import check_search, cosines, empty_matches, fill, squared_distances
 from scicevpr.retrieval.matches import Matches
+from scicevpr.retrieval.sizes import words_of_bytes
 
 QUERIES_AT_ONCE = 1024
 SPARE = 32  # candidates beyond k: single precision may have put them in the wrong order
@@ -24,17 +26,18 @@ class ExactIndex:
 
     descriptors: [N, D], anything that gives rows when sliced (array, memory map, slice of a safetensors file) in
     float16, float32 or float64; compared in float32 precision; need not be normalised. block_rows: rows that are read
-    at once; default: 64 MiB of them.
+    at once; default: 64 MiB of them. checked: the values are known to be finite, so they are not read for that.
 
     Raises UsageError for another shape, no rows, or values that are not finite.
     """
 
-    def __init__(self, descriptors: Any, block_rows: int | None = None) -> None:
+    def __init__(self, descriptors: Any, block_rows: int | None = None, *, checked: bool = False) -> None:
         self._values, self._block_rows = descriptors, block_rows
         self._count, self._width = shape_of(descriptors, "database descriptors")
         if self._count == 0:
             raise UsageError("The database is empty: there is nothing to search in.")
-        check_finite(descriptors, "database descriptors", block_rows)
+        if not checked:
+            check_finite(descriptors, "database descriptors", block_rows)
 
     def __len__(self) -> int:
         return self._count
@@ -44,31 +47,35 @@ class ExactIndex:
         """Values per descriptor (D)."""
         return self._width
 
+    @property
+    def label(self) -> str:
+        """Such as ``"exact, float32"``; "streamed" where the descriptors stay in a file."""
+        streamed = "" if self._in_memory else ", streamed"
+        return f"exact, {getattr(self._values, 'dtype', 'float32')}{streamed}"
+
+    def facts(self) -> dict[str, str]:
+        """Rows, size in memory or on disk, and that there is no loss."""
+        item = np.dtype(getattr(self._values, "dtype", np.float32)).itemsize
+        size = words_of_bytes(self._count * self._width * item)
+        place = {"in memory": size} if self._in_memory else {"in memory": "one block at a time", "on disk": size}
+        return {"rows": f"{self._count:,}", **place, "agreement with exact search": "it is exact"}
+
     def search(self, queries: Any, k: int) -> Matches:
         """The k nearest database rows of queries [Q, D], nearest first; padded with -1 when k exceeds the database.
 
         Raises IndexMismatchError when D differs from the database's, UsageError when k is below 1.
         """
-        count, width = shape_of(queries, "query descriptors")
-        if width != self._width:
-            raise IndexMismatchError(
-                f"The queries have {width} values each, the database {self._width}. Describe both with "
-                "the same model and the same PCA."
-            )
-        if k < 1:
-            raise UsageError(f"The number of matches must be at least 1, not {k}.")
-        check_finite(queries, "query descriptors")
+        count = check_search(queries, self._width, k)
         candidates = self._candidates(queries, count, min(k + SPARE, self._count))
-        indices = np.full((count, k), -1, dtype=np.int64)
-        distances = np.full((count, k), np.inf, dtype=np.float32)
-        similarities = np.full((count, k), np.nan, dtype=np.float32)
-        found = min(k, self._count)
+        matches = empty_matches(count, k)
         for start, block in row_blocks(queries, QUERIES_AT_ONCE):
             for row, query in enumerate(block.astype(np.float64), start):
-                indices[row, :found], distances[row, :found], similarities[row, :found] = self._compare(
-                    query, candidates[row], found
-                )
-        return Matches(indices, distances, similarities)
+                fill(matches, row, self._compare(query, candidates[row], min(k, self._count)))
+        return matches
+
+    @property
+    def _in_memory(self) -> bool:
+        return isinstance(self._values, np.ndarray) and not isinstance(self._values, np.memmap)
 
     def _candidates(self, queries: Any, count: int, wanted: int) -> np.ndarray:
         """The rows [Q, wanted] that are nearest in single precision."""
@@ -91,7 +98,7 @@ class ExactIndex:
         """The k nearest of the candidates in double precision: rows, squared distances, cosines."""
         rows = np.sort(candidates)
         values = take_rows(self._values, rows)
-        distances = ((values - query) ** 2).sum(axis=1)
+        distances = squared_distances(values, query)
         order = np.argsort(distances, kind="stable")
         last = distances[order[k - 1]]
         if len(rows) < self._count and distances[order[-1]] == last:
@@ -99,10 +106,7 @@ class ExactIndex:
             rows, values, distances = self._with_first_equals(query, rows, values, distances, last, k)
             order = np.argsort(distances, kind="stable")
         order = order[:k]
-        lengths = np.sqrt((values[order] ** 2).sum(axis=1) * (query**2).sum())
-        products = (values[order] * query).sum(axis=1)
-        cosines = np.clip(products / np.maximum(lengths, np.finfo(np.float32).tiny), -1, 1)
-        return rows[order], distances[order], cosines
+        return rows[order], distances[order], cosines(values[order], query)
 
     def _with_first_equals(
         self, query: np.ndarray, rows: np.ndarray, values: np.ndarray, distances: np.ndarray, last: float, k: int
@@ -111,7 +115,7 @@ class ExactIndex:
         nearer = distances < last
         needed, equals = k - int(nearer.sum()), []
         for start, block in row_blocks(self._values, self._block_rows):
-            far = ((block.astype(np.float64) - query) ** 2).sum(axis=1)
+            far = squared_distances(block.astype(np.float64), query)
             equals += (start + np.flatnonzero(far == last)).tolist()
             if len(equals) >= needed:
                 break

@@ -1,0 +1,9 @@
+"""Milvus behind the `Index` interface: a file on one machine (Milvus Lite), or a server, by the same code."""
+
+from __future__ import annotations
+
+from scicevpr.milvus.connection import MilvusError
+from scicevpr.milvus.filters import Near
+from scicevpr.milvus.index import MilvusIndex
+
+__all__ = ["MilvusError", "MilvusIndex", "Near"]

@@ -1,0 +1,155 @@
+"""index.json: what an index on disk consists of, and the checks before it is used.
+
+    index.json               this manifest, with a checksum of its own
+    rows-G.safetensors       of each row: its place in the descriptor files, and a CRC-32 of its bytes
+    codes-G-NNNNN.npy        8-bit tier: the codes; scales-G.safetensors: what belongs to them
+    projection-G.npy         list tier: mean and components of the PCA; lists-G.faiss: inverted lists (FAISS)
+    removed-G.npy            rows that were removed since it was compacted
+    added-G.npy              descriptors that were added as arrays
+
+G counts the changes. The descriptors themselves stay in the files they came in. A change writes new files, then the
+manifest in one step, then removes what is no longer listed: whoever opens the index sees the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scicevpr.checksums import sha256_of
+from scicevpr.errors import IndexMismatchError
+from scicevpr.retrieval.index_parts import write_whole
+from scicevpr.retrieval.row_files import DTYPES, RowFile
+
+MANIFEST, LOCK = "index.json", ".lock"
+FORMAT, FORMAT_VERSION = "scicevpr-index", 1
+STORED_TIERS = ("streamed", "8-bit", "lists")
+REMEDY = "Build the index again with `scicevpr index build`, or look for more damage with `scicevpr index check`."
+MAX_MANIFEST = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A checked index.json.
+
+    count: rows, removed ones among them. settings: of the tier (dimension, lists, probes, shortlist, seed).
+    agreement: measured at the build, numbers and words. files: name → (bytes, SHA-256).
+    """
+
+    tier: str
+    count: int
+    dimension: int
+    sources: tuple[RowFile, ...]
+    files: Mapping[str, tuple[int, str]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    agreement: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    generation: int = 1
+    removed: int = 0
+    added: int = 0
+
+
+def write_manifest(folder: Path, manifest: Manifest, target: Path | None = None) -> None:
+    """Write index.json in one step. target: the folder that the index will have in the end, for relative paths."""
+    content = asdict(manifest) | {"format": FORMAT, "format_version": FORMAT_VERSION}
+    content["sources"] = [_source(source, target or folder) for source in manifest.sources]
+    content["files"] = {name: list(facts) for name, facts in sorted(manifest.files.items())}
+    content["checksum"] = _checksum(content)
+    text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+    write_whole(folder / MANIFEST, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read index.json. IndexMismatchError when it is missing, damaged, altered or of a newer format."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise IndexMismatchError(f"{folder} is not an index: it has no {MANIFEST}. Make one: `scicevpr index build`.")
+    try:
+        if path.stat().st_size > MAX_MANIFEST:
+            raise ValueError("it is too long")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"its format is {content['format']!r}")
+        if content["format_version"] > FORMAT_VERSION:
+            raise IndexMismatchError(
+                f"{folder} is an index of format {content['format_version']}; this version of the program reads up to "
+                f"{FORMAT_VERSION}. Update the program."
+            )
+        if content.pop("checksum") != _checksum(content):
+            raise ValueError("it was changed: its checksum does not fit")
+        if content["tier"] not in STORED_TIERS:
+            raise ValueError(f"its tier is {content['tier']!r}")
+        sources = tuple(_row_file(source, folder) for source in content["sources"])
+        files = {_plain(name): (int(size), str(sha)) for name, (size, sha) in content["files"].items()}
+        names = ("tier", "count", "dimension", "settings", "agreement", "versions", "generation", "removed", "added")
+        return Manifest(sources=sources, files=files, **{name: content[name] for name in names})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise IndexMismatchError(f"{path} is not a sound manifest: {reason}. {REMEDY}") from error
+
+
+def file_facts(folder: Path, names: list[str]) -> dict[str, tuple[int, str]]:
+    """Size and SHA-256 of files."""
+    return {name: ((folder / name).stat().st_size, sha256_of(folder / name)) for name in names}
+
+
+def check_files(
+    folder: Path, manifest: Manifest, whole: bool = True, progress: Callable[[int, int], None] | None = None
+) -> list[str]:
+    """What is wrong with an index's own files: missing, cut off or too long, and where ``whole`` changed.
+
+    progress is called with (bytes read, bytes in all).
+    """
+    problems, done, total = [], 0, sum(size for size, _ in manifest.files.values())
+    for name, (size, sha) in manifest.files.items():
+        path = folder / name
+        found = path.stat().st_size if path.is_file() else None
+        if found is None:
+            problems.append(f"{path} is missing from the index. {REMEDY}")
+        elif found != size:
+            state = "cut off" if found < size else "too long"
+            problems.append(f"{path} is {state}: it has {found} bytes, the manifest says {size}. {REMEDY}")
+        elif whole and sha256_of(path) != sha:
+            problems.append(f"{path} was changed: its SHA-256 is not the one in the manifest. {REMEDY}")
+        done += size
+        if progress is not None:
+            progress(done, total)
+    return problems
+
+
+def remove_unlisted(folder: Path, manifest: Manifest) -> None:
+    """Delete files of earlier generations and of changes that were interrupted."""
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in {*manifest.files, MANIFEST, LOCK}:
+            path.unlink(missing_ok=True)
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    text = json.dumps({key: value for key, value in content.items() if key != "checksum"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _source(source: RowFile, folder: Path) -> dict[str, Any]:
+    """A descriptor file, by a relative path when it lies in the index or beside it, so that both can move together."""
+    path, above = source.path, Path(os.path.abspath(folder)).parent
+    near = path.is_relative_to(above)
+    return asdict(source) | {"path": os.path.relpath(path, folder) if near else str(path)}
+
+
+def _row_file(facts: Mapping[str, Any], folder: Path) -> RowFile:
+    numbers = {name: facts[name] for name in ("rows", "width", "offset", "bytes")}
+    if facts["dtype"] not in DTYPES or any(type(value) is not int or value < 0 for value in numbers.values()):
+        raise ValueError(f"a descriptor file is described as {dict(facts)}")
+    path = Path(os.path.normpath(Path(os.path.abspath(folder), facts["path"])))
+    return RowFile(path=path, dtype=facts["dtype"], model=tuple(map(str, facts["model"])), **numbers)
+
+
+def _plain(name: str) -> str:
+    if not name or name.startswith(".") or Path(name).name != name or "\\" in name:
+        raise ValueError(f"the file name {name!r} leads out of the index")
+    return name

@@ -1,0 +1,273 @@
+"""The steps of building an index: what each part of the descriptors gives, and what is made of all parts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scicevpr.errors import UsageError
+from scicevpr.retrieval import agreement as agreeing
+from scicevpr.retrieval.eight_bit import PER_ROW, Codes, encode
+from scicevpr.retrieval.index_manifest import Manifest, file_facts, write_manifest
+from scicevpr.retrieval.index_parts import Workshop
+from scicevpr.retrieval.inverted_lists import (
+    ROWS_PER_LIST,
+    ListsIndex,
+    default_lists,
+    put_into_lists,
+    read_lists,
+    train_lists,
+    write_lists,
+)
+from scicevpr.retrieval.pca import PCA
+from scicevpr.retrieval.row_files import RowFile, RowFiles, row_checksums
+from scicevpr.row_store import require_space
+
+Progress = Callable[[str, int, int], None]  # (stage, done, in all)
+PART_BYTES = 88 * 2**20  # of float32 rows
+PCA_SAMPLE = 4096
+
+
+class NotFiniteError(UsageError):
+    """Descriptors that no index can be built of."""
+
+    def __init__(self) -> None:
+        super().__init__("The database descriptors contain NaN or infinite values; describe the photos again.")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an index is built. tier: "streamed", "8-bit" or "lists"; the rest is for "lists".
+
+    dimension: values after the PCA. lists: their number (None: by the size). probes, shortlist: None chooses the
+    cheapest that reach 99.6 % agreement in the first answer and 95 % in the ten best. questions: rows on which that
+    is measured. part_rows: rows a part (None: 88 MiB of float32).
+    """
+
+    tier: str
+    dimension: int = 512
+    lists: int | None = None
+    probes: int | None = None
+    shortlist: int | None = None
+    seed: int = 0
+    questions: int = agreeing.QUESTIONS
+    part_rows: int | None = None
+
+
+class Build:
+    """One build. draft: the folder it lies in until it is done; out: the name it will have."""
+
+    def __init__(
+        self, draft: Path, out: Path, files: Sequence[RowFile], settings: Settings, progress: Progress | None
+    ) -> None:
+        self.draft, self.out, self.settings = draft, out, settings
+        self.files, self.rows = files, RowFiles(files)
+        self.count, self.width = self.rows.shape
+        self.part_rows = settings.part_rows or max(1, PART_BYTES // (4 * self.width))
+        self.parts = math.ceil(self.count / self.part_rows)
+        self.tell = progress or (lambda stage, done, total: None)
+        plan = {
+            "settings": asdict(settings),
+            "sources": [[str(file.path), file.bytes, file.path.stat().st_mtime_ns, file.dtype] for file in files],
+            "versions": _versions(),
+        }
+        self.work = Workshop(draft / "work", plan)
+        lists = settings.tier == "lists"
+        self.lists = settings.lists or default_lists(self.count)
+        self.short = min(settings.dimension, self.width, self.count - 1)
+        self.questions = agreeing.choose_questions(self.count, settings.seed, settings.questions) if lists else None
+        self.names: list[str] = []
+
+    def run(self) -> None:
+        """Do what is not done yet, and write the manifest."""
+        tier, facts = self.settings.tier, {}
+        agreement: dict[str, Any] = {}
+        needed = self.count * {"streamed": 16, "8-bit": self.width + 40, "lists": 4 * self.short + 60}[tier]
+        require_space(self.draft, needed)
+        if tier == "lists":
+            self._projection()
+        for part in range(self.parts):
+            self._part(part)
+            self.tell("descriptors read", min((part + 1) * self.part_rows, self.count), self.count)
+        self._gather()
+        if tier == "lists":
+            index = self._lists()
+            measured = self._measure(index)
+            agreement = {"first": measured.first, "best": measured.best, "questions": measured.questions}
+            facts = {
+                "dimension": self.short,
+                "lists": self.lists,
+                "probes": measured.probes,
+                "shortlist": measured.shortlist,
+                "seed": self.settings.seed,
+            }
+        manifest = Manifest(
+            tier=tier,
+            count=self.count,
+            dimension=self.width,
+            sources=tuple(self.files),
+            files=file_facts(self.draft, self.names),
+            settings=facts,
+            agreement=agreement,
+            versions=_versions(),
+        )
+        write_manifest(self.draft, manifest, self.out)
+
+    # ---- steps ------------------------------------------------------------------------------------------------------
+
+    def _projection(self) -> None:
+        """PCA of a sample of the rows."""
+
+        def make(path: Path) -> None:
+            rng = np.random.default_rng([self.settings.seed, 11])
+            chosen = np.sort(rng.choice(self.count, min(PCA_SAMPLE, self.count), replace=False))
+            sample = self.rows.take_rows(chosen)
+            if not np.isfinite(sample).all():
+                raise NotFiniteError
+            solver = "randomized" if 4 * self.short <= min(sample.shape) else "auto"
+            pca = PCA.fit(sample, self.short, solver=solver, seed=self.settings.seed)
+            _save(path, np.concatenate([pca.mean[None], pca.components]).astype(np.float32))
+
+        self.tell("PCA", 0, 1)
+        self.names.append("projection-1.npy")
+        self.projection = np.load(self.work.step("projection-1.npy", make, keep=True))
+        self.tell("PCA", 1, 1)
+        if self.questions is not None:
+            self.asked = self.rows.take_rows(self.questions).astype(np.float32)
+
+    def _part(self, part: int) -> None:
+        """What one part of the rows gives: checksums, and codes or short descriptors and answers to the questions."""
+        from safetensors.numpy import save_file
+
+        if self.settings.tier == "8-bit":
+            self.names.append(f"codes-1-{part:05d}.npy")
+
+        @cache
+        def block() -> np.ndarray:
+            values = self.rows[part * self.part_rows : (part + 1) * self.part_rows]
+            if not np.isfinite(values).all():
+                raise NotFiniteError
+            return values
+
+        @cache
+        def codes() -> Codes:
+            return encode(np.ascontiguousarray(block(), np.float32))
+
+        def make(path: Path) -> None:
+            arrays = {"checksum": row_checksums(block())}
+            if self.settings.tier == "8-bit":
+                arrays |= {name: getattr(codes(), name) for name in PER_ROW}
+            elif self.settings.tier == "lists":
+                values = np.ascontiguousarray(block(), np.float32)
+                products = values @ self._together().T
+                short = products[:, : self.short] - self.projection[1:] @ self.projection[0]
+                squares = np.einsum("rd,rd->r", values, values)
+                near = agreeing.nearest_of_block(products[:, self.short :], squares, part * self.part_rows)
+                arrays |= {"short": short, "near": near[0], "far": near[1]}
+            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+
+        self.work.step(_part_name(part), make)
+        if self.settings.tier == "8-bit":
+            self.work.step(self.names[-1], lambda path: _save(path, codes().codes), keep=True)
+
+    def _together(self) -> np.ndarray:
+        """Components and questions [K + Q, D]: one matrix product serves both."""
+        if not hasattr(self, "_stacked"):
+            self._stacked = np.concatenate([self.projection[1:], self.asked])
+        return self._stacked
+
+    def _gather(self) -> None:
+        """Checksums of all rows in one file, and with 8-bit codes what belongs to them."""
+        from safetensors.numpy import save_file
+
+        def make_rows(path: Path) -> None:
+            checksums = np.concatenate([self._load(part, "checksum") for part in range(self.parts)])
+            save_file({"checksum": checksums, "row": np.arange(self.count, dtype=np.int64)}, path)
+
+        def make_scales(path: Path) -> None:
+            parts = range(self.parts)
+            save_file({name: np.concatenate([self._load(part, name) for part in parts]) for name in PER_ROW}, path)
+
+        wanted = {"rows-1.safetensors": make_rows}
+        if self.settings.tier == "8-bit":
+            wanted["scales-1.safetensors"] = make_scales
+        for name, make in wanted.items():
+            self.work.step(name, make, keep=True)
+            self.names.append(name)
+
+    def _lists(self) -> Any:
+        """Train the lists on a sample of the short descriptors, and put all of them in."""
+        sample_rows = min(self.count, max(self.lists * ROWS_PER_LIST, 4096))
+
+        def train(path: Path) -> None:
+            rng = np.random.default_rng([self.settings.seed, 13])
+            chosen = np.sort(rng.choice(self.count, sample_rows, replace=False))
+            parts = chosen // self.part_rows
+            sample = [
+                self._load(part, "short")[chosen[parts == part] - part * self.part_rows]
+                for part in np.unique(parts).tolist()
+            ]
+            write_lists(train_lists(np.concatenate(sample), self.lists, self.settings.seed), path)
+
+        def put(path: Path) -> None:
+            index = read_lists(trained, mapped=False)
+            for part in range(self.parts):
+                short = self._load(part, "short")
+                lists = np.load(self.work.step(f"lists-{part:05d}.npy", assign(index, short)))
+                put_into_lists(index, short, part * self.part_rows, lists)
+                self.tell("rows in lists", min((part + 1) * self.part_rows, self.count), self.count)
+            write_lists(index, path)
+
+        def assign(index: Any, short: np.ndarray) -> Callable[[Path], None]:
+            return lambda path: _save(path, index.quantizer.search(short, 1)[1][:, 0].astype(np.int32))
+
+        self.tell(f"{self.lists} lists", 0, 1)
+        trained = self.work.step("trained.faiss", train)
+        self.tell(f"{self.lists} lists", 1, 1)
+        self.names.append("lists-1.faiss")
+        return read_lists(self.work.step("lists-1.faiss", put, keep=True))
+
+    def _measure(self, index: Any) -> agreeing.Agreement:
+        """Choose how many lists and rows a query looks into, and measure what that gives."""
+        self.tell("agreement with exact search", 0, 1)
+        blocks = ((self._load(part, "near"), self._load(part, "far")) for part in range(self.parts))
+        answers = agreeing.exact_answers(self.rows, self.questions, blocks)
+        search = ListsIndex(self.rows, index, self.projection, probes=1, shortlist=1)
+        found = agreeing.tune(
+            lambda probes, length: search.candidates(self.asked, length, 0, probes),
+            self.questions,
+            answers,
+            lists=self.lists,
+            list_bytes=self.count / self.lists * index.code_size,
+            row_bytes=self.files[0].row_bytes,
+            probes=self.settings.probes,
+            shortlist=self.settings.shortlist,
+        )
+        self.tell("agreement with exact search", 1, 1)
+        return found
+
+    def _load(self, part: int, name: str) -> np.ndarray:
+        from safetensors import safe_open
+
+        with safe_open(self.work.folder / _part_name(part), framework="numpy") as file:
+            return file.get_tensor(name)
+
+
+def _part_name(part: int) -> str:
+    return f"part-{part:05d}.safetensors"
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with path.open("wb") as stream:
+        np.save(stream, array)
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(package) for name, package in (("numpy", "numpy"), ("faiss", "faiss-cpu"))}

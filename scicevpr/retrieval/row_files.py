@@ -1,0 +1,191 @@
+"""Rows of descriptors in files, one after the other, read from the disk when they are asked for.
+
+They are read, not memory-mapped: what was read does not count as this process's memory, and a file that is cut off
+while it is open gives an error instead of ending the process.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scicevpr.errors import IndexMismatchError, UsageError
+
+DTYPES = ("<f2", "<f4", "<f8")
+
+
+@dataclass(frozen=True)
+class RowFile:
+    """One file: ``rows`` rows of ``width`` values of ``dtype`` from byte ``offset`` on; ``bytes`` in all.
+
+    model: fingerprint and weights of the model they are by, or () where the file does not say.
+    """
+
+    path: Path
+    rows: int
+    width: int
+    dtype: str
+    offset: int
+    bytes: int
+    model: tuple[str, ...] = ()
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return self.width * np.dtype(self.dtype).itemsize
+
+
+def find_rows(source: Path | str | np.memmap) -> RowFile:
+    """Where the rows of a .npy file, a descriptor file (.safetensors) or a memory map of one lie.
+
+    Raises UsageError for other files and parts of memory maps, IndexMismatchError for damaged ones.
+    """
+    path = source.filename if isinstance(source, np.memmap) else source
+    if path is None or not Path(path).is_file():
+        raise IndexMismatchError(f"There is no descriptor file at {path}. Write one with `scicevpr describe`.")
+    values, model = _mapped(Path(path))
+    if isinstance(source, np.memmap) and (source.shape != values.shape or not isinstance(source.base, mmap.mmap)):
+        raise UsageError("An index on disk needs whole descriptor files, not parts of their memory maps.")
+    if values.ndim != 2 or 0 in values.shape or not values.flags.c_contiguous or values.dtype.str not in DTYPES:
+        raise UsageError(
+            f"{path} holds an array of {values.dtype} with the shape {list(values.shape)}; an index needs rows [N, D] "
+            "of float16, float32 or float64."
+        )
+    path = Path(os.path.abspath(path))
+    return RowFile(path, *values.shape, values.dtype.str, int(values.offset), path.stat().st_size, model)
+
+
+def _mapped(path: Path) -> tuple[np.memmap, tuple[str, ...]]:
+    from scicevpr.places.descriptor_files import load_descriptors
+
+    if path.suffix == ".safetensors":
+        found, _ = load_descriptors(path, mapped=True)
+        return found.values, (found.fingerprint, found.weights)
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False), ()
+    except (ValueError, OSError, EOFError) as error:
+        raise IndexMismatchError(f"{path} is no readable .npy file ({error}). Describe the photos again.") from error
+
+
+def one_model(files: Sequence[RowFile]) -> tuple[str, ...]:
+    """Fingerprint and weights of the model that all files are by, () where none says. IndexMismatchError for two."""
+    known = {file.model: file.path for file in files if file.model}
+    if len(known) > 1:
+        (first, path), (second, other) = list(known.items())[:2]
+        raise IndexMismatchError(
+            f"{path} is by another model ({' '.join(first)}) than {other} ({' '.join(second)}). An index holds the "
+            "descriptors of one model."
+        )
+    return next(iter(known), ())
+
+
+class RowFiles:
+    """All rows of some files as one database [N, D]: gives rows when sliced, as arrays and memory maps do.
+
+    order: [M] rows of the concatenated files that make up the database (default: all). checksums: CRC-32 [M] of each
+    row's bytes; rows taken one by one are compared with them. remedy: what errors advise.
+
+    Raises IndexMismatchError when a file is missing or has another size than was noted.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[RowFile],
+        order: np.ndarray | None = None,
+        checksums: np.ndarray | None = None,
+        remedy: str = "Describe the photos again.",
+    ) -> None:
+        self._files, self._order, self._checksums, self._remedy = tuple(files), order, checksums, remedy
+        self._starts = np.cumsum([0] + [file.rows for file in files])
+        for file in files:
+            found = file.path.stat().st_size if file.path.is_file() else None
+            if found != file.bytes:
+                state = "is missing" if found is None else f"has {found} bytes, not {file.bytes}"
+                raise IndexMismatchError(f"The descriptor file {file.path} {state}. {remedy}")
+        self._descriptors = [os.open(file.path, os.O_RDONLY | getattr(os, "O_BINARY", 0)) for file in files]
+        count = int(self._starts[-1]) if order is None else len(order)
+        self.shape = (count, files[0].width)
+        self.dtype = np.result_type(*(file.dtype for file in files))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __del__(self) -> None:
+        for descriptor in getattr(self, "_descriptors", ()):
+            os.close(descriptor)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows on the disk."""
+        return sum(file.rows * file.row_bytes for file in self._files)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """Consecutive rows [R, D]."""
+        start, stop, step = rows.indices(len(self))
+        if step != 1:
+            raise UsageError("Rows of files are read one after the other, without steps.")
+        if self._order is not None:
+            return self._gather(self._order[start:stop])
+        return self._gather(np.arange(start, stop))
+
+    def take_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Rows [R, D] by their numbers. Raises IndexMismatchError for one whose checksum differs."""
+        physical = rows if self._order is None else self._order[rows]
+        if hasattr(os, "posix_fadvise"):  # the disk can fetch them side by side while the first ones are read
+            for row in physical.tolist():
+                file, where = self._place(row)
+                os.posix_fadvise(
+                    self._descriptors[file],
+                    self._offset(file, where),
+                    self._files[file].row_bytes,
+                    os.POSIX_FADV_WILLNEED,
+                )
+        return self._gather(physical, None if self._checksums is None else self._checksums[rows])
+
+    def _gather(self, physical: np.ndarray, checksums: np.ndarray | None = None) -> np.ndarray:
+        result = np.empty((len(physical), self.shape[1]), self.dtype)
+        breaks = np.flatnonzero((np.diff(physical) != 1) | np.isin(physical[1:], self._starts[1:-1])) + 1
+        for first, last in zip([0, *breaks.tolist()], [*breaks.tolist(), len(physical)], strict=True):
+            if first == last:
+                continue
+            file, where = self._place(int(physical[first]))
+            block = self._read(file, where, last - first)
+            if checksums is not None:
+                for row, values in enumerate(block, first):
+                    if zlib.crc32(values) != checksums[row]:
+                        raise IndexMismatchError(
+                            f"{self._files[file].path} was changed: its row {where + row - first} is not what it was "
+                            f"when the index was built. {self._remedy}"
+                        )
+            result[first:last] = block
+        return result
+
+    def _place(self, row: int) -> tuple[int, int]:
+        file = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return file, row - int(self._starts[file])
+
+    def _offset(self, file: int, row: int) -> int:
+        return self._files[file].offset + row * self._files[file].row_bytes
+
+    def _read(self, file: int, row: int, count: int) -> np.ndarray:
+        facts = self._files[file]
+        block = np.empty((count, facts.width), facts.dtype)
+        view, done = memoryview(block).cast("B"), 0
+        while done < len(view):
+            got = os.preadv(self._descriptors[file], [view[done:]], self._offset(file, row) + done)
+            if got == 0:
+                raise IndexMismatchError(f"The descriptor file {facts.path} is cut off. {self._remedy}")
+            done += got
+        return block
+
+
+def row_checksums(block: Any) -> np.ndarray:
+    """CRC-32 [R] uint32 of each row's bytes."""
+    return np.array([zlib.crc32(row) for row in np.ascontiguousarray(block)], np.uint32)

@@ -1,0 +1,199 @@
+"""Open an index on disk and search it; check every byte of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scicevpr.errors import IndexMismatchError
+from scicevpr.retrieval.eight_bit import PER_ROW, Codes, EightBitIndex
+from scicevpr.retrieval.index import ExactIndex
+from scicevpr.retrieval.index_manifest import REMEDY, Manifest, check_files, read_manifest
+from scicevpr.retrieval.interface import Index
+from scicevpr.retrieval.inverted_lists import ListsIndex, read_lists
+from scicevpr.retrieval.matches import Matches
+from scicevpr.retrieval.row_files import RowFiles, one_model, row_checksums
+from scicevpr.retrieval.sizes import words_of_bytes
+
+CHECK_ROWS = 1024
+
+
+class StoredIndex:
+    """An index on disk. See `Index`; rows that were removed keep their numbers until `compact_index`."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder, self.manifest = folder, manifest
+        removed = read_removed(folder, manifest)
+        self._numbers: np.ndarray | None = None
+        self._engine = self._open(removed)
+
+    def _open(self, removed: np.ndarray) -> Index:
+        folder, manifest = self.folder, self.manifest
+        rows = open_rows(folder, manifest)
+        if manifest.tier == "streamed":
+            if not removed.any():
+                return ExactIndex(rows, checked=True)
+            self._numbers = np.flatnonzero(~removed)
+            return ExactIndex(open_rows(folder, manifest, self._numbers), checked=True)
+        if manifest.tier == "8-bit":
+            return EightBitIndex(rows, read_codes(folder, manifest), removed=removed)
+        settings, agreement = manifest.settings, manifest.agreement
+        words = (
+            f"first answer {agreement['first']:.1%}, ten best {agreement['best']:.1%} "
+            f"({agreement['questions']} held-out questions, {manifest.count - manifest.added:,} rows)"
+        )
+        if manifest.added:
+            words += f"; {manifest.added:,} rows were added since"
+        return ListsIndex(
+            rows,
+            read_lists(folder / named(manifest, "lists")),
+            np.load(folder / named(manifest, "projection"), mmap_mode="r"),
+            probes=settings["probes"],
+            shortlist=settings["shortlist"],
+            removed=removed,
+            agreement=words,
+            on_disk=self._bytes(),
+        )
+
+    def __len__(self) -> int:
+        return self.manifest.count - self.manifest.removed
+
+    @property
+    def dimension(self) -> int:
+        """Values per descriptor (D)."""
+        return self.manifest.dimension
+
+    @property
+    def label(self) -> str:
+        """How it searches."""
+        return self._engine.label
+
+    def facts(self) -> dict[str, str]:
+        """What its engine tells, and the size of its own files."""
+        return {
+            **self._engine.facts(),
+            "rows": f"{len(self):,}" + (f" ({self.manifest.removed:,} removed)" if self.manifest.removed else ""),
+            "on disk": f"{words_of_bytes(self._bytes())} in {self.folder}",
+        }
+
+    def search(self, queries: Any, k: int) -> Matches:
+        """As `Index.search`. Raises IndexMismatchError when a descriptor that is compared in full was changed."""
+        matches = self._engine.search(queries, k)
+        if self._numbers is None:
+            return matches
+        numbers = np.where(matches.indices >= 0, self._numbers[matches.indices], -1)
+        return Matches(numbers, matches.distances, matches.similarities)
+
+    def rows(self) -> RowFiles:
+        """The full descriptors [N, D], removed rows among them; gives rows when sliced."""
+        return open_rows(self.folder, self.manifest)
+
+    def order(self) -> np.ndarray:
+        """For each row, its place [N] in the descriptor files, one after the other."""
+        return _row_facts(self.folder, self.manifest)["row"]
+
+    def check_model(self, fingerprint: str, weights: str) -> None:
+        """Raise IndexMismatchError when its descriptors are known to be by another model than these."""
+        own = one_model(self.manifest.sources)
+        if own and own != (fingerprint, weights):
+            raise IndexMismatchError(
+                f"The index {self.folder} holds descriptors by another model ({' '.join(own)}) than the one in use "
+                f"({fingerprint} {weights}). Build one with that model's descriptors."
+            )
+
+    def _bytes(self) -> int:
+        return sum(size for size, _ in self.manifest.files.values())
+
+
+def open_index(folder: Path | str, *, verify: bool = True) -> StoredIndex:
+    """Open an index, memory-mapped.
+
+    verify: compare all of its own files with their checksums (for a million rows half a second); without it only
+    sizes. The descriptor files are compared by their size, and each of their rows that is re-ranked by its checksum.
+
+    Raises IndexMismatchError for what is missing, cut off or altered, with the file's name and a remedy.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    problems = check_files(folder, manifest, whole=verify)
+    if problems:
+        raise IndexMismatchError(problems[0])
+    return StoredIndex(folder, manifest)
+
+
+def check_index(folder: Path | str, progress: Callable[[int, int], None] | None = None) -> list[str]:
+    """Everything that is wrong with an index and the descriptors it refers to, in words; empty for a sound one.
+
+    progress is called with (bytes read, bytes in all). Raises IndexMismatchError when its manifest cannot be read.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    own = sum(size for size, _ in manifest.files.values())
+    full = sum(source.rows * source.row_bytes for source in manifest.sources)
+
+    def tell(done: int) -> None:
+        if progress is not None:
+            progress(done, own + full)
+
+    problems = check_files(folder, manifest, progress=lambda done, _: tell(done))
+    if problems:
+        return problems
+    try:
+        checksums = _row_facts(folder, manifest)["checksum"]
+        rows = open_rows(folder, manifest)
+        for start in range(0, len(rows), CHECK_ROWS):
+            block = rows[start : start + CHECK_ROWS]
+            wrong = np.flatnonzero(row_checksums(block) != checksums[start : start + len(block)])
+            if len(wrong):
+                problems.append(
+                    f"Row {start + wrong[0]} of the descriptors is not what it was when the index was built "
+                    f"({', '.join(str(source.path) for source in manifest.sources)}). {REMEDY}"
+                )
+                break
+            tell(own + int(full * (start + len(block)) / len(rows)))
+    except IndexMismatchError as error:
+        problems.append(str(error))
+    return problems
+
+
+def open_rows(folder: Path, manifest: Manifest, chosen: np.ndarray | None = None) -> RowFiles:
+    """The full descriptors of an index, in its order; chosen: only these rows."""
+    facts = _row_facts(folder, manifest)
+    order, checksums = (facts[name] if chosen is None else facts[name][chosen] for name in ("row", "checksum"))
+    return RowFiles(manifest.sources, order, checksums, REMEDY)
+
+
+def read_codes(folder: Path, manifest: Manifest) -> list[Codes]:
+    """8-bit codes, memory-mapped."""
+    from safetensors.numpy import load_file
+
+    scales, codes, start = load_file(folder / named(manifest, "scales")), [], 0
+    names = (name for name in manifest.files if name.startswith("codes-"))
+    for name in sorted(names, key=lambda name: [int(part) for part in name[:-4].split("-")[1:]]):
+        part = np.load(folder / name, mmap_mode="c")  # private, never written to; torch warns about read-only ones
+        here = slice(start, start + len(part))
+        codes.append(Codes(part, *(scales[field][here] for field in PER_ROW)))
+        start += len(part)
+    return codes
+
+
+def read_removed(folder: Path, manifest: Manifest) -> np.ndarray:
+    """Which rows [N] bool were removed."""
+    removed = np.zeros(manifest.count, bool)
+    if manifest.removed:
+        removed[np.load(folder / named(manifest, "removed"))] = True
+    return removed
+
+
+def named(manifest: Manifest, kind: str) -> str:
+    """The file of a kind, such as "lists" or "rows"."""
+    return next(name for name in manifest.files if name.startswith(f"{kind}-"))
+
+
+def _row_facts(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    return load_file(folder / named(manifest, "rows"))

@@ -1,0 +1,327 @@
+"""A model rewritten for inference: the same descriptors with less work; the model and its checkpoint stay as they are.
+
+What is constant is computed once: the position grid for the input's size, batch normalisation inside convolutions,
+LayerScale inside the linear layer before it, the three 1x1 branches of an adapter as one layer, and the self-enhanced
+encoder's attention, whose weights are 1, as one matrix with its skip. What nobody reads is not computed: blocks after
+the last tap, and in the last block the class token's output where only patches are read. The normalisation of photos
+is not folded into the first layer: it is done on the resized photo, where it costs next to nothing, and at the borders
+of a padded convolution it could not be folded exactly.
+
+In lower precision the residual stream, the norms, the token mixers and all that follows the fusion stay in float32.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scicevpr.errors import UsageError
+from scicevpr.models.adapters import MultiScaleAdapter
+from scicevpr.models.backbone import ADAPTER_SCALE, Block, DinoBackbone, PatchEmbed, resize_position_grid
+from scicevpr.models.encoders import RegionEncoder
+from scicevpr.models.model import VPRModel
+from scicevpr.models.regions import GEM_EPS, region_boxes
+from scicevpr.speed.dense import Dense, FloatDense, Int8Dense
+
+PHOTOS_AT_ONCE = {"T": 4, "S": 2}
+"""Photos that go through the blocks together on a processor: as many as its caches hold (measured); 1 for the other
+sizes and for 8 bits."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How linear layers compute: in `dtype`, or in 8 bits; attention and adapters' convolutions compute in `dtype`."""
+
+    dtype: torch.dtype = torch.float32
+    int8: bool = False
+
+    def dense(self, weight: Tensor, bias: Tensor, tokens: int) -> Dense:
+        """A linear layer for inputs of about so many tokens."""
+        weight, bias = weight.detach(), bias.detach()
+        return Int8Dense(weight, bias, tokens) if self.int8 else FloatDense(weight, bias, self.dtype)
+
+
+def folded(model: VPRModel, kind: Kind | None = None) -> FoldedModel:
+    """The folded form of a model, on the model's device. UsageError unless the model is in float32.
+
+    The result keeps no reference to the model; tensors that need no folding are shared with it.
+    """
+    weight = next(model.parameters())
+    if weight.dtype != torch.float32:
+        words = str(weight.dtype).removeprefix("torch.")
+        raise UsageError(f"A folded model is made of float32 weights, not of {words}. Leave --dtype out.")
+    with torch.no_grad():
+        return FoldedModel(model, kind or Kind())
+
+
+class FoldedModel(nn.Module):
+    """[B, 3, H, W] normalised photos -> [B, 14*C] unit descriptors, like the VPRModel it was made of."""
+
+    def __init__(self, model: VPRModel, kind: Kind) -> None:
+        super().__init__()
+        self.variant, self.weights, self.allow_untrained = model.variant, model.weights, model.allow_untrained
+        at_once = 1 if kind.int8 else PHOTOS_AT_ONCE.get(model.variant.size, 1)
+        self.trunk = Trunk(model.backbone, model.variant.taps, kind, at_once)
+        self.head = Head(model, kind)
+
+    def regions(self, maps: Sequence[Tensor]) -> Tensor:
+        """Region vectors [B, 14, C] of what the trunk gives."""
+        return self.head.regions(maps, self.trunk.grid_of(maps[-1]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Describe a batch; for cross-image families the rows depend on which photos share it."""
+        return self.head.descriptors(self.regions(self.trunk(x)))
+
+
+class Trunk:
+    """Patch embedding and blocks: photos [B, 3, H, W] -> normed tokens of the taps, a list of [B, tokens, C].
+
+    Patches only where there are taps; without taps (CricaVPR) the last block's class token and patches.
+    """
+
+    def __init__(self, backbone: DinoBackbone, taps: Sequence[int], kind: Kind, photos_at_once: int) -> None:
+        self.patch, self.taps = backbone.config.patch, tuple(sorted(taps)) or (backbone.config.depth - 1,)
+        self.class_token = not taps
+        self.embed = _embedding(backbone)
+        self.token = backbone.cls_token.detach()
+        self.stored = backbone.pos_embed.detach()
+        self.positions: dict[tuple[int, int], Tensor] = {}
+        tokens = 1 + (224 // self.patch) ** 2
+        blocks = backbone.blocks[: self.taps[-1] + 1]
+        self.blocks = [_FoldedBlock(block, kind, tokens * photos_at_once) for block in blocks]
+        self.norm = _Norm(backbone.norm)
+        self.photos_at_once = photos_at_once
+        self._grids: dict[int, tuple[int, int]] = {}
+
+    def grid_of(self, tokens: Tensor) -> tuple[int, int]:
+        """The grid (rows, columns) that tokens [B, N, C] of this trunk lie on."""
+        return self._grids[tokens.shape[1] - self.class_token]
+
+    def __call__(self, x: Tensor) -> list[Tensor]:
+        if x.ndim != 4 or x.shape[1] != 3 or x.shape[-2] % self.patch or x.shape[-1] % self.patch:
+            raise UsageError(
+                f"The backbone takes [B, 3, H, W] with H and W multiples of {self.patch}; it got {tuple(x.shape)}. "
+                "Choose another input size."
+            )
+        grid = (x.shape[-2] // self.patch, x.shape[-1] // self.patch)
+        self._grids[grid[0] * grid[1]] = grid
+        step = len(x) if x.device.type != "cpu" else self.photos_at_once
+        parts = [self._run(part, grid) for part in x.split(step)]
+        return parts[0] if len(parts) == 1 else [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
+
+    def _run(self, x: Tensor, grid: tuple[int, int]) -> list[Tensor]:
+        if grid not in self.positions:
+            position = resize_position_grid(self.stored, grid).float()
+            self.positions[grid] = torch.cat((self.token + position[:, :1], position[:, 1:]), dim=1)
+        position = self.positions[grid]
+        first = position[:, :1].expand(len(x), -1, -1)
+        tokens = torch.cat((first, self.embed(x.float()) + position[:, 1:]), dim=1)
+        taps = []
+        for number, block in enumerate(self.blocks):
+            unread = 0 if self.class_token or number < self.taps[-1] else 1
+            tokens = block(tokens, grid, unread)
+            if number in self.taps:
+                # the last tap has lost its class token already
+                taps.append(self.norm(tokens if self.class_token or unread else tokens[:, 1:]))
+        return taps
+
+
+class Head:
+    """What follows the blocks: fusion, regions, encoder."""
+
+    def __init__(self, model: VPRModel, kind: Kind) -> None:
+        variant = model.variant
+        self.fused, self.grid = bool(variant.taps), variant.grid
+        self.p = model.gem.p.detach().float()
+        self.pools: dict[tuple[int, int], Tensor] = {}
+        if self.fused:
+            fusion, tokens = model.fusion, self.grid[0] * self.grid[1]
+            conv = fusion.conv
+            self.conv = kind.dense(conv.weight.flatten(1), conv.bias, tokens)
+            self.mixers = [_FoldedMixer(mixer) for mixer in fusion.mixers]
+        self.encoder = _encoder(model.encoder)
+
+    def regions(self, maps: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+        """Region vectors [B, 14, C] that enter the encoder, float32."""
+        if not self.fused:
+            [tokens] = maps
+            cells = self._pool(F.normalize(tokens[:, 1:], dim=-1), grid)[:, 1:]
+            return torch.cat((tokens[:, :1], cells), dim=1)
+        if grid != self.grid:
+            (rows, columns), size = self.grid, (14 * self.grid[0], 14 * self.grid[1])
+            raise UsageError(
+                f"This model's token mixers are built for a {rows}x{columns} token grid ({size[0]}x{size[1]} pixels); "
+                f"the input gives {grid[0]}x{grid[1]} tokens. Resize photos to {size[0]}x{size[1]}, or use CricaVPR, "
+                "which has no token mixers."
+            )
+        tokens = F.relu(self.conv(torch.cat(list(maps), dim=-1)).float())
+        for mixer in self.mixers:
+            tokens = mixer(tokens)
+        return F.normalize(self._pool(tokens, grid), dim=-1)
+
+    def descriptors(self, regions: Tensor) -> Tensor:
+        """[B, 14, C] -> unit descriptors [B, 14*C], float32."""
+        return F.normalize(self.encoder(regions).flatten(1), dim=-1)
+
+    def _pool(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """GeM of the 14 regions as one product with a matrix of means: [B, rows*columns, C] -> [B, 14, C]."""
+        if grid not in self.pools:
+            pool = torch.zeros(14, *grid)
+            for row, box in zip(pool, region_boxes(grid), strict=True):
+                row[box.top : box.bottom, box.left : box.right] = 1
+            self.pools[grid] = (pool / pool.sum((1, 2), keepdim=True)).flatten(1).to(tokens.device)
+        return torch.matmul(self.pools[grid], tokens.clamp(min=GEM_EPS).pow(self.p)).pow(1 / self.p)
+
+
+class _Norm:
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        self.shape, self.eps = norm.normalized_shape, norm.eps
+        self.weight, self.bias = norm.weight.detach(), norm.bias.detach()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.shape, self.weight, self.bias, self.eps)
+
+
+class _FoldedBlock:
+    def __init__(self, block: Block, kind: Kind, tokens: int) -> None:
+        self.heads, self.dtype = block.attn.heads, kind.dtype
+        self.norm1, self.norm2 = _Norm(block.norm1), _Norm(block.norm2)
+        gain1, gain2 = block.ls1.gamma, block.ls2.gamma
+        attention, mlp = block.attn, block.mlp
+        dim = attention.proj.in_features
+        scale = gain1.new_ones(3 * dim)
+        scale[:dim] = (dim // self.heads) ** -0.5  # of the queries; 1/8 in every variant, so exact
+        self.qkv = kind.dense(scale[:, None] * attention.qkv.weight, scale * attention.qkv.bias, tokens)
+        self.proj = kind.dense(gain1[:, None] * attention.proj.weight, gain1 * attention.proj.bias, tokens)
+        self.fc1 = kind.dense(mlp.fc1.weight, mlp.fc1.bias, tokens)
+        self.fc2 = kind.dense(gain2[:, None] * mlp.fc2.weight, gain2 * mlp.fc2.bias, tokens)
+        self.adapter = None if block.adapter is None else _FoldedAdapter(block.adapter, gain2, kind, tokens)
+
+    def __call__(self, x: Tensor, grid: tuple[int, int], unread: int) -> Tensor:
+        """[B, N, C] -> [B, N - unread, C]: the first `unread` tokens are attended to, but get no output."""
+        batch, count, dim = x.shape
+        qkv = self.qkv(self.norm1(x)).to(self.dtype)
+        qkv = qkv.view(batch, count, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        query, key, value = qkv.unbind(0)
+        mixed = _attend(query[:, :, unread:], key, value)
+        x = x[:, unread:] + self.proj(mixed.transpose(1, 2).reshape(batch, count - unread, dim))
+        n = self.norm2(x)
+        y = x + self.fc2(F.gelu(self.fc1(n)))
+        return y if self.adapter is None else y + self.adapter(n, grid)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention [B, heads, N, D] of queries that are scaled already."""
+    if query.dtype == torch.bfloat16 and query.device.type == "cpu":  # measured: faster than the fused operation
+        return torch.matmul(torch.softmax(torch.matmul(query, key.transpose(-1, -2)), dim=-1), value)
+    return F.scaled_dot_product_attention(query, key, value, scale=1.0)
+
+
+class _FoldedAdapter:
+    """CricaVPR's adapter with its gain and LayerScale inside the last layer: [B, N, C] -> [B, N, C]."""
+
+    def __init__(self, adapter: MultiScaleAdapter, gain: Tensor, kind: Kind, tokens: int) -> None:
+        gain = ADAPTER_SCALE * gain
+        self.fc1 = kind.dense(adapter.D_fc1.weight, adapter.D_fc1.bias, tokens)
+        self.fc2 = kind.dense(gain[:, None] * adapter.D_fc2.weight, gain * adapter.D_fc2.bias, tokens)
+        firsts = (adapter.branch1, adapter.branch2[0], adapter.branch3[0])
+        pairs = [_with_batchnorm(part.conv, part.bn) for part in firsts]
+        self.widths = [len(weight) for weight, _ in pairs]
+        weight, bias = (torch.cat(tensors) for tensors in zip(*pairs, strict=True))
+        self.ones = kind.dense(weight.flatten(1), bias, tokens)
+        self.convs = [_with_batchnorm(branch[1].conv, branch[1].bn) for branch in (adapter.branch2, adapter.branch3)]
+        self.convs = [(weight.to(kind.dtype), bias.to(kind.dtype)) for weight, bias in self.convs]
+
+    def __call__(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        hidden = F.relu(self.fc1(tokens))
+        parts = F.relu(self.ones(hidden[:, 1:])).split(self.widths, dim=-1)
+        branches = [parts[0]]
+        for (weight, bias), part in zip(self.convs, parts[1:], strict=True):
+            patch_map = part.reshape(len(tokens), *grid, -1).permute(0, 3, 1, 2)
+            wide = F.relu(F.conv2d(patch_map.to(weight.dtype), weight, bias, padding=weight.shape[-1] // 2))
+            branches.append(wide.flatten(2).transpose(1, 2).to(parts[0].dtype))
+        mixed = torch.cat((hidden[:, :1], torch.cat(branches, dim=-1)), dim=1)
+        return self.fc2(mixed + hidden)
+
+
+class _FoldedMixer:
+    """A token mixer on tokens [B, N, C], float32."""
+
+    def __init__(self, mixer: nn.Module) -> None:
+        self.norm = _Norm(mixer.norm)
+        self.layers = [(layer.weight.detach(), layer.bias.detach()[:, None]) for layer in (mixer.mix[0], mixer.mix[2])]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        (weight1, bias1), (weight2, bias2) = self.layers
+        inner = F.relu(torch.matmul(weight1, self.norm(x)) + bias1)
+        return x + (torch.matmul(weight2, inner) + bias2)
+
+
+class _SelfEnhancedLayer:
+    """An encoder layer whose every sequence has length 1: attention is one matrix, and so is attention plus skip."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        attention = layer.self_attn
+        channels = attention.embed_dim
+        out, value = attention.out_proj.weight.double(), attention.in_proj_weight[2 * channels :].double()
+        skip = torch.eye(channels, dtype=torch.float64, device=out.device)
+        self.mix = (skip + out @ value).float()
+        bias = out @ attention.in_proj_bias[2 * channels :].double() + attention.out_proj.bias.double()
+        self.mix_bias = bias.float()
+        self.norm1, self.norm2 = _Norm(layer.norm1), _Norm(layer.norm2)
+        self.layers = [(linear.weight.detach(), linear.bias.detach()) for linear in (layer.linear1, layer.linear2)]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = self.norm1(F.linear(x, self.mix, self.mix_bias))
+        return self.norm2(x + F.linear(F.gelu(F.linear(x, *self.layers[0])), *self.layers[1]))
+
+
+def _encoder(encoder: RegionEncoder) -> Dense:
+    if encoder.cross_image:
+        return copy.deepcopy(encoder).requires_grad_(False).eval()
+    layers = [_SelfEnhancedLayer(layer) for layer in encoder.layers]
+
+    def run(x: Tensor) -> Tensor:
+        for layer in layers:
+            x = layer(x)
+        return x
+
+    return run
+
+
+def _embedding(backbone: DinoBackbone) -> Dense:
+    """Photos [B, 3, H, W] -> patches [B, rows*columns, C]: in float32, as the pixels deserve."""
+    embed, patch = backbone.patch_embed, backbone.config.patch
+    if isinstance(embed, PatchEmbed):
+        weight, bias = embed.proj.weight.detach().flatten(1), embed.proj.bias.detach()
+
+        def by_product(x: Tensor) -> Tensor:
+            rows, columns = x.shape[-2] // patch, x.shape[-1] // patch
+            patches = x.view(len(x), 3, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
+            return F.linear(patches.reshape(len(x), rows * columns, -1), weight, bias)
+
+        return by_product
+    first, second = (_with_batchnorm(embed.stem[i], embed.stem[i + 1]) for i in (0, 3))
+    weight, bias = embed.proj.weight.detach(), embed.proj.bias.detach()
+
+    def by_convolution(x: Tensor) -> Tensor:
+        x = F.conv2d(x, *first, stride=2, padding=1).relu_()
+        x = F.conv2d(x, *second, padding=1).relu_()
+        return F.conv2d(x, weight, bias, stride=patch // 2).flatten(2).transpose(1, 2)
+
+    return by_convolution
+
+
+def _with_batchnorm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution followed by batch normalisation in evaluation mode."""
+    gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    bias = norm.bias.double() - norm.running_mean.double() * gain
+    if conv.bias is not None:
+        bias = bias + conv.bias.double() * gain
+    weight = conv.weight.double() * gain[:, None, None, None]
+    return weight.float().detach(), bias.float().detach()
