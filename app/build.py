@@ -29,6 +29,8 @@ from scicevpr.foreign import load_any
 STATIC = Path(__file__).resolve().parent / "static"
 SCRIPTS = ("lightbox.js", "stepper.js", "links.js", "tour.js")
 MAX_UPLOAD = "200mb"
+SESSIONS = 500
+"""Sessions whose state gradio keeps: 0.75 MB each, so its own limit of 10,000 is too many for a small machine."""
 RESULTS_FIGURE = "recall"
 SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "sans-serif")
 
@@ -176,6 +178,7 @@ def launch_options(services: Services) -> dict[str, Any]:
         "favicon_path": STATIC / "logo.svg",
         "allowed_paths": sorted(folders | ({str(TRAINING)} if TRAINING.is_file() else set())),
         "max_file_size": MAX_UPLOAD,
+        "state_session_capacity": SESSIONS,
         "footer_links": ["api", "settings"],
         "show_error": True,
     }

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from app.databases import Databases
+from app.precision import FULL_PRECISION, argument, chosen_mode
 from app.queries import (
     Judgement,
     company_of,
@@ -31,6 +32,7 @@ from scicevpr.errors import IndexMismatchError, SciceVPRError, UsageError
 from scicevpr.models.model import VPRModel
 from scicevpr.places import Dataset, Place
 from scicevpr.preprocessing import open_photo
+from scicevpr.speed import Choice
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,8 @@ class Services:
         models: for each role ("stable", "baseline", perhaps "teacher") a variant name and a function that loads it.
         store: where database descriptors come from.
         examples: per database the file names of its example queries; without them some are picked over the conditions.
+        notes: sentences for the page's head. precision: what the Find tab describes in: "float32", "auto", "bfloat16",
+            "int8" (see `scicevpr.speed`).
     """
 
     def __init__(
@@ -56,10 +60,12 @@ class Services:
         store: DescriptorStore | None = None,
         examples: Mapping[str, Sequence[str]] | None = None,
         notes: Sequence[str] = (),
+        precision: str = FULL_PRECISION,
     ) -> None:
         self.datasets = Databases(datasets)
         self.when_forgotten: list[Callable[[str], None]] = []
         self.notes = tuple(notes)
+        self.precision = precision
         self.rooms = ModelRooms(models)
         self._store = store or DescriptorStore()
         self._examples = dict(examples or {})
@@ -93,7 +99,7 @@ class Services:
             models = [model for model in map(self._model_or_none, roles) if model is not None]
             for key, dataset in list(self.datasets.items())[:1]:
                 for model in models:
-                    self._store.get(key, dataset, model)
+                    self._store.get(key, dataset, model, mode=self.mode(key, model).mode)
         except SciceVPRError as error:
             logger.warning("warm-up stopped: %s", error)
         except Exception:
@@ -211,9 +217,11 @@ class Services:
             model = self.model(role)
             batch = group if model.variant.cross_image else [image]
             together = Grouping.explicit([range(len(batch))]) if len(batch) > 1 else Grouping.alone()
-            described, elapsed = timed(partial(describe, model, batch, grouping=together))
+            precision = argument(self.mode(key, model).mode)
+            described, elapsed = timed(partial(describe, model, batch, grouping=together, precision=precision))
             if role == BASELINE and len(batch) > 1:
-                drift = float(describe(model, [image], grouping=Grouping.alone()).values[0] @ described.values[0])
+                alone = describe(model, [image], grouping=Grouping.alone(), precision=precision)
+                drift = float(alone.values[0] @ described.values[0])
             answers[role] = self._answer(role, model, described, elapsed, key, k, judgement, progress)
         placed = dataset.use_labels and all(item.utm is not None for item in dataset.database)
         return Found(
@@ -230,6 +238,10 @@ class Services:
             batch=BatchView(tuple(neighbours), drift),
             notes=dataset.notes,
         )
+
+    def mode(self, key: str, model: VPRModel) -> Choice:
+        """In which precision the Find tab describes for a database, and why."""
+        return chosen_mode(self.precision, model, self._store.is_attached(key))
 
     def described(self, role: str, key: str, progress: Progress | None = None) -> Described:
         """A database as the model of a role describes it, ready to be searched; computed on first use."""
@@ -292,7 +304,7 @@ class Services:
             described=len(query.values),
         )
         try:
-            database = self._store.get(key, dataset, model, progress)
+            database = self._store.get(key, dataset, model, progress, self.mode(key, model).mode)
         except IndexMismatchError as error:  # a pack without this model's descriptors: the other columns still answer
             return replace(answer, problem=str(error))
         hits, search_ms = timed(lambda: self.hits(database, query.values[0], k, key, judgement))
@@ -305,6 +317,7 @@ class Services:
             "weights": query.protocol()["weights"],
             "input": query.protocol()["resize"],
             "descriptor": f"{query.values.shape[1]} values, {query.dtype} on {query.device}",
+            "precision": self.mode(key, model).reason,
             "query batch": "alone" if len(query.values) == 1 else f"with {len(query.values) - 1} of the query list",
             "database batches": database.descriptors.grouping,
             "database": f"{self.datasets.title(key)}, {dataset.split}, {photos}",

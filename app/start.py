@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import json
 import logging
 import os
@@ -12,6 +14,7 @@ from pathlib import Path
 
 from app.build import build_app, launch_options
 from app.my_places import MyPlaces
+from app.precision import CHOICES, FULL_PRECISION
 from app.rooms import BASELINE, ROLE_WORDS, STABLE, TEACHER
 from app.services import Services
 from app.sources import Sources
@@ -24,6 +27,7 @@ from scicevpr.places import Dataset, bundled_city, read_dataset
 
 CITY_NAME = "ProCity test city"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+M_ARENA_MAX = -8  # of malloc.h
 MODELS = {STABLE: "scicevpr-t", BASELINE: "cricavpr-t", TEACHER: "super-cricavpr-t"}
 
 
@@ -69,6 +73,13 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
         "--my-folder",
         action="store_true",
         help="My places may read a folder of this machine (refused on a Space and with --host for others)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=CHOICES,
+        default=FULL_PRECISION,
+        help="what Find describes in; auto: the fastest whose Recall@1 was measured to be unchanged (default: "
+        "float32, as the other tabs, so that all show the same digits)",
     )
     parser.add_argument("--no-cache", action="store_true", help="keep no descriptors between runs")
     return parser.parse_args(arguments)
@@ -126,6 +137,7 @@ def make_services(options: argparse.Namespace) -> Services:
         store,
         {CITY_NAME: example_names()},
         problems,
+        options.precision,
     )
 
 
@@ -142,12 +154,19 @@ def make_sources(options: argparse.Namespace, services: Services) -> Sources:
     return sources
 
 
+def share_memory_arenas() -> None:
+    """Let all threads share two of glibc's memory arenas: with one each, what they free is kept many times over."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(M_ARENA_MAX, 2)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Build and serve the page; models warm up meanwhile."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "faiss.loader"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     options = read_arguments(arguments)
+    share_memory_arenas()
     services = make_services(options)
     sources = make_sources(options, services)
     mine = MyPlaces(services, may_read_folders=options.my_folder and not sources.locked)

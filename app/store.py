@@ -17,12 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
+from app.precision import FULL_PRECISION, argument
 from scicevpr.describe import Descriptors, describe
 from scicevpr.errors import IndexMismatchError
 from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.models.model import VPRModel
 from scicevpr.places import Dataset, find_descriptors, save_descriptors
 from scicevpr.retrieval import Index, make_index
+from scicevpr.speed import precision_words
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +79,7 @@ class DescriptorStore:
     def __init__(self, packs: Path | None = None, cache: Path | None = None) -> None:
         self.packs = packs
         self.cache = cache
-        self._jobs: dict[tuple[str, str, str], _Job] = {}
+        self._jobs: dict[tuple[str, ...], _Job] = {}
         self._attached: dict[str, PackDescriptors] = {}
         self._private: set[str] = set()
         self._lock = threading.Lock()
@@ -88,6 +90,10 @@ class DescriptorStore:
         self._attached[key] = descriptors
         if private:
             self._private.add(key)
+
+    def is_attached(self, key: str) -> bool:
+        """True for a database whose descriptors come from an opened pack, in the pack's precision."""
+        return key in self._attached
 
     def forget(self, key: str) -> None:
         """Forget all descriptors of a database."""
@@ -103,12 +109,20 @@ class DescriptorStore:
         except IndexMismatchError:
             return None
 
-    def get(self, key: str, dataset: Dataset, model: VPRModel, progress: Progress | None = None) -> Described:
+    def get(
+        self,
+        key: str,
+        dataset: Dataset,
+        model: VPRModel,
+        progress: Progress | None = None,
+        mode: str = FULL_PRECISION,
+    ) -> Described:
         """Return the described database; the first caller computes, later ones wait and see its progress.
 
-        key names the database within this store. Raises what describe() raises (ImageError for an unreadable photo).
+        key names the database within this store; mode is a precision of `scicevpr.speed`. Raises what describe()
+        raises (ImageError for an unreadable photo).
         """
-        identity = (key, model.variant.name, model.weights.sha256 if model.weights else "random")
+        identity = (key, model.variant.name, model.weights.sha256 if model.weights else "random", mode)
         with self._lock:
             job = self._jobs.get(identity)
             mine = job is None
@@ -129,18 +143,22 @@ class DescriptorStore:
             if progress is not None:
                 progress(done, total)
 
-        private = identity[0] in self._private
+        private, mode = identity[0] in self._private, identity[-1]
         try:
-            found = self._opened(identity[0], dataset, model) or self._stored(dataset, model)
+            found = self._opened(identity[0], dataset, model) or self._stored(dataset, model, mode)
             descriptors, source = found or (None, "")
             if descriptors is None:
                 photos = [place.path for place in dataset.database]
                 descriptors = describe(
-                    model, photos, grouping=published_grouping(model.variant, dataset), progress=advance
+                    model,
+                    photos,
+                    grouping=published_grouping(model.variant, dataset),
+                    precision=argument(mode),
+                    progress=advance,
                 )
                 source = "computed here"
                 if not private:
-                    self._keep(dataset, model, descriptors)
+                    self._keep(dataset, model, descriptors, mode)
             job.result = Described(descriptors, self._index(descriptors, identity, advance), source)
         except BaseException as error:
             job.error = error
@@ -166,32 +184,34 @@ class DescriptorStore:
                 return None  # the photos are here, so this model can describe them itself
             raise
 
-    def _stored(self, dataset: Dataset, model: VPRModel) -> tuple[Descriptors, str] | None:
+    def _stored(self, dataset: Dataset, model: VPRModel, mode: str) -> tuple[Descriptors, str] | None:
         if model.weights is None:
             return None
         names = [place.name for place in dataset.database]
         folders = [(self.packs, "bundled pack")] if self.packs else []
-        folders += [(self._cache_file(dataset, model).parent, "cache")] if self.cache else []
+        folders += [(self._cache_file(dataset, model, mode).parent, "cache")] if self.cache else []
         for folder, source in folders:
             grouping = published_grouping(model.variant, dataset)
-            found = find_descriptors(folder, model, names, grouping, model.variant.preprocessing)
+            dtype = None if mode == FULL_PRECISION else precision_words(mode)
+            found = find_descriptors(folder, model, names, grouping, model.variant.preprocessing, dtype)
             if found is not None:
                 return found, source
         return None
 
-    def _cache_file(self, dataset: Dataset, model: VPRModel) -> Path:
+    def _cache_file(self, dataset: Dataset, model: VPRModel, mode: str) -> Path:
         facts = [model.variant.fingerprint, model.weights.sha256, str(dataset.root.resolve())]
+        facts += [] if mode == FULL_PRECISION else [mode]
         for place in dataset.database:
             state = place.path.stat() if place.path.exists() else None
             facts.append(f"{place.name} {state.st_size if state else 0} {state.st_mtime_ns if state else 0}")
         digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
         return self.cache / "descriptors" / digest / f"{model.variant.name}.safetensors"
 
-    def _keep(self, dataset: Dataset, model: VPRModel, descriptors: Descriptors) -> None:
+    def _keep(self, dataset: Dataset, model: VPRModel, descriptors: Descriptors, mode: str) -> None:
         if self.cache is None or model.weights is None:
             return
         try:
-            path = self._cache_file(dataset, model)
+            path = self._cache_file(dataset, model, mode)
             path.parent.mkdir(parents=True, exist_ok=True)
             save_descriptors(path, descriptors, [place.name for place in dataset.database])
         except OSError as error:  # a full or read-only disk must not spoil the answer

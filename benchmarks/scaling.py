@@ -1,7 +1,7 @@
-"""The tables of docs/scaling.md: what a million photos cost, measured, and what more of them would cost, computed.
+"""Tables of docs/scaling.md (what a million photos cost, and what more of them would) and of the README (speed).
 
     python benchmarks/scaling.py              print them
-    python benchmarks/scaling.py --write      write them into docs/scaling.md; after any other benchmark was run again
+    python benchmarks/scaling.py --write      write them into both pages; after any other benchmark was run again
 
 It reads bulk.json, packs.json, latency.json and, where they are there, describing.json and search.json beside it.
 Assumed, not measured: MACHINE, and that twice the processors describe twice the photos.
@@ -13,7 +13,7 @@ import argparse
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from scicevpr.config import get_variant
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "scaling.md"
+README = HERE.parent / "README.md"
+BATCHES = (1, 16)
 SIZES = {"1 M": 10**6, "100 M": 10**8, "10 G": 10**10}
 MODELS = ("scicevpr-t", "scicevpr-s", "scicevpr-b", "scicevpr-l")
 LATENCY_TITLES = {"SciceVPR-T": "scicevpr-t", "SciceVPR-S (random weights)": "scicevpr-s"}
@@ -143,12 +145,53 @@ def plan(folder: Path = HERE) -> str:
     return _table(heads, rows)
 
 
+def modes(folder: Path = HERE) -> str:
+    """Describing by every mode beside the plain model."""
+    content = _read(folder / "describing.json")
+    rows = []
+    for model, measured in content.get("models", {}).items():
+        for mode, row in measured["modes"].items():
+            cells = [
+                f"{row[f'ms a photo, batch {size}']:g} ms ({row[f'times plain, batch {size}']:.2f}×)"
+                for size in BATCHES
+            ]
+            share = row.get("share of the matrix rate, batch 16")
+            rows.append((get_variant(model).title, mode, *cells, "" if share is None else f"{100 * share:.0f} %"))
+    heads = ("model", "mode", *(f"a photo, batch {size} (× plain)" for size in BATCHES), "of the matrix rate")
+    return _table(heads, rows)
+
+
+def tiers(folder: Path = HERE) -> str:
+    """Single queries by every tier at every size, and by the large index."""
+    content = _read(folder / "search.json")
+    rows = []
+    for row in content.get("tiers", {}).get("measured", []):
+        for tier, one in row.items():
+            if isinstance(one, dict):
+                cells = (f"{one['milliseconds a query (median)']:g} ms", one["in memory"])
+                same = (one["same first answer as exact"], one["same ten as exact"])
+                rows.append((f"{row['rows']:,}", tier, *cells, *(f"{100 * share:.1f} %" for share in same)))
+    large = content.get("large measure", {}).get("measured")
+    if large:
+        time = large["milliseconds a query, descriptors in the file cache (median)"]
+        disk = large["milliseconds a query, descriptors on the disk (median)"]
+        memory = f"{large['resident memory, GiB (whole process)']:g} GiB, the whole process"
+        same = (large["first answer as exact"], large["ten best as exact"])
+        rows.append(
+            (f"{large['rows']:,}", "lists", f"{time:g} ms ({disk:g} from the disk)", memory,
+             *(f"{100 * share:.1f} %" for share in same))
+        )  # fmt: skip
+    return _table(("descriptors", "tier", "a query", "in memory", "first answer as exact", "ten best as exact"), rows)
+
+
 TABLES = {"costs": costs, "plan": plan}
+README_TABLES = {"modes": modes, "tiers": tiers}
+PAGES = {PAGE: TABLES, README: README_TABLES}
 
 
-def written(page: str, folder: Path = HERE) -> str:
+def written(page: str, folder: Path = HERE, tables: Mapping[str, Callable[[Path], str]] = TABLES) -> str:
     """The page with its tables: what stands between ``<!-- scaling NAME -->`` and ``<!-- end -->`` is replaced."""
-    for name, table in TABLES.items():
+    for name, table in tables.items():
         pattern = rf"(<!-- scaling {name} -->\n).*?(<!-- end -->)"
         text = table(folder)
         page, count = re.subn(pattern, lambda found, text=text: f"{found[1]}{text}\n{found[2]}", page, flags=re.DOTALL)
@@ -166,7 +209,7 @@ def _search_rows(folder: Path) -> Iterator[tuple[str, ...]]:
                 title = f"one query, {tier}, {row['rows']:,} photos"
                 grown = f"{milliseconds * 1e6 / row['rows']:,.0f} ms, if linear" if tier != "lists" else ""
                 yield title, f"{milliseconds:g} ms, {one['in memory']} in memory", "search.json", grown
-    large = found.get("measure", {}).get("measured")
+    large = found.get("large measure", {}).get("measured")
     if large:
         cached = large["milliseconds a query, descriptors in the file cache (median)"]
         memory = large["resident memory, GiB (whole process)"]
@@ -204,12 +247,13 @@ def _bytes(size: float) -> str:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--write", action="store_true", help="write the tables into docs/scaling.md")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/scaling.md and README.md")
     options = parser.parse_args()
     if options.write:
-        PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        for page, tables in PAGES.items():
+            page.write_text(written(page.read_text(encoding="utf-8"), tables=tables), encoding="utf-8")
         return
-    for name, table in TABLES.items():
+    for name, table in (TABLES | README_TABLES).items():
         print(f"{name}\n\n{table()}\n")
 
 

@@ -28,6 +28,7 @@ from training.results import MODELS, fill_tables, write_results
 TRAINED_ON = "ProCity train cities and procedural rooms, from scratch by this project; not official"
 BUNDLED_QUERIES = 18  # of each query set
 COMPANY = 15  # photos beside an example that show whether the baseline's answer moves
+SHOWN_FIRST = ("years", "dusk", "night", "snow", "rain", "day", "combined", "autumn")  # fill the gallery
 
 
 def _load_run(name: str, runs: Path) -> VPRModel:
@@ -90,7 +91,8 @@ def publish_examples(assets: Path) -> None:
     alone = _first_answers(baseline, city, Grouping.alone())
     company = _first_answers(baseline, city, Grouping.sequential(COMPANY + 1))
     examples, missed = [], None
-    for query_set in city.conditions:
+    first = {name: number for number, name in enumerate(SHOWN_FIRST)}
+    for query_set in sorted(city.conditions, key=lambda name: first.get(name, len(first))):
         rows = [row for row, place in enumerate(city.queries) if place.condition == query_set]
         ranked = sorted(
             rows,

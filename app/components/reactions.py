@@ -21,7 +21,7 @@ VERDICTS = {True: "right", False: "wrong", None: "unknown"}
 def reaction_words(reaction: Reaction, companions: int) -> tuple[str, str]:
     """A sentence about the change, and its mood: "same", "flip" or "alone"."""
     if companions == 0:
-        return "alone", "No company yet: both answers are the same."
+        return "alone", "Alone so far: add photos to its batch to see whether this answer changes."
     before, after = reaction.alone[0].right, reaction.now[0].right
     if not reaction.flip:
         return "same", "The first answer stays the same."

@@ -76,7 +76,8 @@ def _pictures(
         return _pair(_figure(both[0], mine), _figure(both[1], other))
     if view.kind == "terms":
         low, high = value_range(inspected.terms[None])
-        sheets = [pyramid(e.photos[0], inspected.terms, boxes, low, high) for e in (explanation, match)]
+        decided = None if inspected.decision is None else inspected.decision.region
+        sheets = [pyramid(e.photos[0], inspected.terms, boxes, low, high, decided) for e in (explanation, match)]
         total = _sum_words(inspected)
         rows = "".join(_row_of(levels, caption) for levels, caption in zip(sheets, (mine, other), strict=True))
         return f'<div class="stage__stack">{rows}</div><p class="stage__numbers">{escape(total)}</p>'
@@ -112,8 +113,8 @@ def _sum_words(inspected: Inspected) -> str:
         return words
     name, part = inspected.region_names[decision.region], decision.differences[decision.region]
     return (
-        f"{words} Against rank {inspected.rival.rank} the region “{name}” speaks most for rank {inspected.rank}: "
-        f"{part:+.4f} of a gap of {decision.gap:+.4f}."
+        f"{words} Rank {inspected.rank} leads rank {inspected.rival.rank} by {decision.gap:+.4f}. The region “{name}” "
+        f"(framed) speaks most for it ({part:+.4f}); the other 13 add up to {decision.gap - part:+.4f}."
     )
 
 

@@ -111,11 +111,11 @@ def build(mine: MyPlaces, page: gr.Blocks) -> MyPlacesParts:
     built.failure(handlers.now, token, [words, archive], **QUICK)
     stop.click(handlers.stop, token, None, **QUICK)
     removed = remove.click(handlers.remove, token, [token, words, listed, archive], **QUICK)
-    find.click(
+    wanted = find.click(
         None, None, None, js="() => document.getElementById('tab-find-button')?.click()", api_visibility="private"
     )
     page.unload(handlers.leave)
-    return MyPlacesParts(token, (built, removed), handlers)
+    return MyPlacesParts(token, (built, removed, wanted), handlers)
 
 
 def connect(parts: MyPlacesParts, page: gr.Blocks, found: FindParts, others: tuple[gr.Dropdown, ...]) -> None:

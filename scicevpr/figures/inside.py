@@ -46,7 +46,8 @@ def share_bars(labels: Sequence[str], series: dict[str, Sequence[float]], title:
         percent = [100 * float(v) for v in values]
         figure.add_bar(
             y=list(labels), x=percent, orientation="h", name=name, marker={"color": colour},
-            text=[f"{p:.0f} %" for p in percent], textposition="auto", hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
+            text=[f"{p:.0f} %" if p >= 1 else f"{p:.2g} %" for p in percent], textposition="auto",
+            hovertemplate="%{y}: %{x:.3g} %<extra></extra>",
         )  # fmt: skip
     figure.update_layout(xaxis=axis("percent"), yaxis=axis(autorange="reversed"), showlegend=len(series) > 1)
     return figure

@@ -106,9 +106,15 @@ def marked(
 
 
 def pyramid(
-    photo: Image.Image, terms: np.ndarray, regions: tuple[Region, ...], low: float, high: float
+    photo: Image.Image,
+    terms: np.ndarray,
+    regions: tuple[Region, ...],
+    low: float,
+    high: float,
+    framed: int | None = None,
 ) -> list[Image.Image]:
-    """The 14 region terms on a photo: one picture a level, each box tinted by its term and labelled with it."""
+    """The 14 region terms on a photo: one picture a level, each box tinted by its term and labelled with it; the region
+    ``framed`` has a thick frame."""
     pictures, rows, columns = [], max(r.bottom for r in regions), max(r.right for r in regions)
     for level in (1, 2, 3):
         boxes = {number: region for number, region in enumerate(regions) if region.level == level}
@@ -123,6 +129,8 @@ def pyramid(
         for number, region in boxes.items():
             box = [region.left * across, region.top * down, region.right * across - 1, region.bottom * down - 1]
             draw.rectangle(box, outline=MARK)
+            if number == framed:
+                _frame(draw, [box[0] + 3, box[1] + 3, box[2] - 3, box[3] - 3], 4)
             centre = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
             rim = {"stroke_width": 3, "stroke_fill": EDGE}
             draw.text(centre, f"{terms[number]:.3f}", anchor="mm", fill=MARK, font_size=19, **rim)

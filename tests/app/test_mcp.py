@@ -7,6 +7,7 @@ import base64
 import json
 import logging
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -70,7 +71,7 @@ def test_tools_answer_and_errors_arrive_in_words(server, services):
                 await session.call_tool("find", {"query": query.name, "k": 1}),
             ]
 
-    databases, found, refused, picture, named = asyncio.run(talk())
+    databases, found, refused, picture, named = _apart(talk)
     assert f"'photo': '{query.name}'" in named.content[0].text
     assert "Tiny city" in databases.content[0].text
     assert not found.isError
@@ -80,3 +81,9 @@ def test_tools_answer_and_errors_arrive_in_words(server, services):
     assert "from 1 to 20" in refused.content[0].text
     assert not picture.isError
     assert {part.type for part in picture.content} == {"image", "text"} or "file=" in picture.content[0].text
+
+
+def _apart(talk):
+    """Run a coroutine in a thread of its own: a browser's tests may have left an event loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(talk())).result()

@@ -11,6 +11,7 @@ import standin
 from PIL import Image
 
 import app.store as store_module
+from app.precision import chosen_mode
 from app.queries import company_of, known_position, query_place, spread_over_conditions, whole_number
 from app.records import Answer
 from app.rooms import BASELINE, STABLE
@@ -21,6 +22,7 @@ from scicevpr.describe import Grouping, describe
 from scicevpr.errors import ImageError, SciceVPRError, UsageError, WeightsError
 from scicevpr.models.model import WeightsInfo
 from scicevpr.places import read_dataset, save_descriptors
+from scicevpr.speed import obstacle
 
 
 def test_a_query_of_the_list_brings_its_position_and_right_means_within_25_metres(services):
@@ -203,6 +205,37 @@ def test_own_cache_is_written_once_and_dropped_when_a_photo_changes(tmp_path, mo
     assert DescriptorStore(cache=cache).get("c", dataset, model).source == "computed here"
     monkeypatch.setattr(store_module, "save_descriptors", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     assert DescriptorStore(cache=tmp_path / "full").get("c", dataset, model).source == "computed here"
+
+
+def test_find_describes_in_the_precision_asked_for_and_says_so(city_folder):
+    dataset = read_dataset(city_folder)
+    dataset = replace(dataset, database=dataset.database[:4], queries=dataset.queries[:2])
+    lower = "int8" if obstacle("int8") is None else "bfloat16"
+    if obstacle(lower) is not None:
+        pytest.skip(f"no lower precision on this processor: {obstacle(lower)}")
+    plain, fast = (Services({"c": dataset}, standin.models(), precision=name) for name in ("float32", lower))
+    photo = dataset.queries[0].path
+    answers = [services.find(photo, photo.name, k=4).stable for services in (plain, fast)]
+    told = [answer.protocol["precision"] for answer in answers]
+    assert told == ["float32, as in all tabs", f"{lower}, as asked for at the start"]
+    assert answers[1].protocol["descriptor"].startswith(f"2688 values, {lower}")
+    moved = [abs(a.similarity - b.similarity) for a, b in zip(*(answer.hits for answer in answers), strict=True)]
+    assert 0 < max(moved) < 0.02
+    assert fast.described(STABLE, "c").descriptors.dtype == "float32"  # the other tabs
+
+
+@pytest.mark.parametrize(
+    ("wanted", "stored", "mode", "words"),
+    [
+        ("float32", False, "float32", "as in all tabs"),
+        ("int8", True, "float32", "opened pack"),
+        ("auto", False, "float32", "not measured"),
+    ],
+)
+def test_a_precision_that_cannot_be_had_is_float32_with_a_reason(wanted, stored, mode, words):
+    choice = chosen_mode(wanted, trained("scicevpr-t"), stored)
+    assert choice.mode == mode
+    assert words in choice.reason
 
 
 def test_two_callers_share_one_computation_and_its_progress(city_folder, monkeypatch):

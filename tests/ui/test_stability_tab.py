@@ -35,7 +35,7 @@ def cosine(page: Page, side: str) -> float:
 
 
 def test_photos_are_dragged_into_the_batch_and_out_again(open_page):
-    page = open_page()
+    page = open_page(height=1300)  # both zones in view: a drag that has to scroll is not tried here
     open_tab(page)
     expect(page.locator("#tray")).to_contain_text("Pick a query above")
     pick(page)
