@@ -53,7 +53,7 @@ def photos(tiny_city):
     return [place.path for place in read_dataset(tiny_city).database]
 
 
-@pytest.mark.parametrize(("name", "workers"), [("cricavpr-t", 1), ("cricavpr-t", 2), ("scicevpr-t", 2)])
+@pytest.mark.parametrize(("name", "workers"), [("cricavpr-t", 1), ("cricavpr-t", 2)])
 def test_any_number_of_workers_gives_what_describe_gives(cluster, weights, photos, tmp_path, name, workers):
     model = load_model(weights[name])
     many = [*photos, *photos[:9]]  # 21 photos: batches of 16 and 5
