@@ -92,7 +92,6 @@ def test_a_killed_build_on_a_cluster_is_finished_without_one(
         time.sleep(random.random() * 0.1)
         process.send_signal(signal.SIGKILL)
         error = process.stderr.read().decode()
-    assert cluster.startswith("127."), "a cluster of this machine alone listens on this machine alone"
     made = len(list(tmp_path.glob("*.shards/*/*.npy")))
     assert made >= wanted, error
     assert not out.exists()
