@@ -14,6 +14,7 @@ from PIL import Image
 
 from app.databases import Databases
 from app.precision import FULL_PRECISION, argument, chosen_mode
+from app.protocols import answer_protocol
 from app.queries import (
     Judgement,
     company_of,
@@ -290,7 +291,7 @@ class Services:
         judgement: Judgement,
         progress: Progress | None,
     ) -> Answer:
-        dataset = self.datasets[key]
+        dataset, mode = self.datasets[key], self.mode(key, model)
         answer = Answer(
             role=role,
             title=model.variant.title,
@@ -304,26 +305,14 @@ class Services:
             described=len(query.values),
         )
         try:
-            database = self._store.get(key, dataset, model, progress, self.mode(key, model).mode)
+            database = self._store.get(key, dataset, model, progress, mode.mode)
         except IndexMismatchError as error:  # a pack without this model's descriptors: the other columns still answer
             return replace(answer, problem=str(error))
         hits, search_ms = timed(lambda: self.hits(database, query.values[0], k, key, judgement))
         first = None
         if judgement.right is not None and judgement.right.any():
             first = judgement.first_right(database.ranking(query.values[:1]))
-        photos = f"{len(dataset.database)} photos ({database.source})"
-        protocol = {
-            "model": model.variant.title,
-            "weights": query.protocol()["weights"],
-            "input": query.protocol()["resize"],
-            "descriptor": f"{query.values.shape[1]} values, {query.dtype} on {query.device}",
-            "precision": self.mode(key, model).reason,
-            "query batch": "alone" if len(query.values) == 1 else f"with {len(query.values) - 1} of the query list",
-            "database batches": database.descriptors.grouping,
-            "database": f"{self.datasets.title(key)}, {dataset.split}, {photos}",
-            "search": f"{database.index.label}; {len(database.index):,} descriptors",
-            "right within": dataset.truth.label(),
-        }
+        protocol = answer_protocol(model.variant.title, query, mode.reason, database, self.datasets.title(key), dataset)
         rank, metres = first or (None, None)
         return replace(
             answer, hits=hits, first_right=rank, first_right_metres=metres, search_ms=search_ms, protocol=protocol

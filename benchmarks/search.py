@@ -5,10 +5,11 @@
     python benchmarks/search.py draw                                 benchmarks/search.svg from what was measured
     python benchmarks/search.py all                                  all of these
 
-The descriptors come from scicevpr/retrieval/generator.py and lie in --folder (/tmp/vpr-bench: a real disk with room
-for 24 GB; --clean deletes it). Every stage writes what it measured into benchmarks/search.json beside what the others
-wrote, so each can be run alone; generate and build go on where they were stopped. Single queries are timed one after
-the other, each with another query, the tiers in turn; every stage is a process of its own, on --threads cores.
+The descriptors come from scicevpr/retrieval/generator.py and lie in --folder (by default vpr-bench in the temporary
+folder: a real disk with room for 24 GB; --clean deletes it). Every stage writes what it measured into
+benchmarks/search.json beside what the others wrote, so each can be run alone; generate and build go on where they were
+stopped. Single queries are timed one after the other, each with another query, the tiers in turn; every stage is a
+process of its own, on --threads cores.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -311,7 +313,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--queries", type=int, default=AGREEMENT_QUERIES, help="for the agreement of the large run")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--folder", type=Path, default=Path("/tmp/vpr-bench"))
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "vpr-bench")
     parser.add_argument("--result", type=Path, default=RESULT)
     parser.add_argument("--clean", action="store_true", help="delete the folder at the end")
     parser.add_argument("--here", help=argparse.SUPPRESS)

@@ -10,22 +10,11 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "app")]
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "app"), str(HERE.parents[1] / "scripts")]
 
 PATIENCE = 120_000
 """Milliseconds to wait for anything: a busy machine is slow, not broken."""
-
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
-]
 
 
 def pytest_collection_modifyitems(items):
@@ -36,12 +25,14 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def browser():
-    path = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    import chromium
+
+    path = next(filter(None, map(shutil.which, chromium.NAMES)), None)
     if path is None:
         pytest.skip("no Chromium on this machine (apt-get install -y --no-install-recommends chromium)")
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
     with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=path, headless=True, args=CHROMIUM_ARGUMENTS)
+        found = playwright.chromium.launch(executable_path=path, headless=True, args=chromium.ARGUMENTS)
         yield found
         found.close()
 

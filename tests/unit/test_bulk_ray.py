@@ -53,6 +53,19 @@ def photos(tiny_city):
     return [place.path for place in read_dataset(tiny_city).database]
 
 
+def test_a_cluster_of_this_machine_alone_listens_on_this_machine_alone():
+    """In a process of its own: Ray decides at its first import, and another test may have imported it here."""
+    asked = (
+        "from scicevpr.bulk import RayEngine\n"
+        "with RayEngine(workers=1, store_bytes=200 * 2**20).connected() as ray:\n"
+        "    print(ray.get_runtime_context().gcs_address, *(node['NodeManagerAddress'] for node in ray.nodes()))\n"
+    )
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=300, check=True)
+    addresses = told.stdout.strip().splitlines()[-1].split()
+    assert len(addresses) == 2
+    assert all(address.startswith("127.") for address in addresses)
+
+
 @pytest.mark.parametrize(("name", "workers"), [("cricavpr-t", 1), ("cricavpr-t", 2)])
 def test_any_number_of_workers_gives_what_describe_gives(cluster, weights, photos, tmp_path, name, workers):
     model = load_model(weights[name])
