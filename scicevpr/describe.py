@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scicevpr.batch_lanes import in_lanes, lanes_for
 from scicevpr.config import Preprocessing
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.grouping import DEFAULT_SEQUENTIAL, Grouping, default_grouping
@@ -167,15 +168,19 @@ def describe(
     run, where = _prepared(model, device, dtype, precision)
     shape = (count * views, model.variant.descriptor_dim)
     batches = photo_batches(images, groups, preprocessing, framing, num_workers)
+
+    def one(batch: Tensor) -> Tensor:
+        return run(batch.to(where.device, where.dtype)).float().cpu()
+
     with (
         evaluating(run),
-        torch.inference_mode(),
         RowStore(shape, out_dtype if out else "float32", path=out, scratch=scratch) as store,
         closing(batches),
+        closing(in_lanes(one, batches, lanes_for(len(groups), where.device))) as described,
     ):
-        for group, batch in zip(groups, batches, strict=True):
+        for group, part in zip(groups, described, strict=True):
             rows = [photo * views + view for photo in group for view in range(views)]
-            store.write(rows, run(batch.to(where.device, where.dtype)).float().cpu().numpy())
+            store.write(rows, part.numpy())
             done += len(group)
             if progress is not None:
                 progress(done, count)

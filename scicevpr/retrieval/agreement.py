@@ -19,7 +19,7 @@ QUESTIONS = 500
 BEST = 10
 SPARE = 16  # single precision may have put them in the wrong order
 GOAL_FIRST, GOAL_BEST = 0.996, 0.95  # stricter than what is promised: the choice flatters itself a little
-SHORTLISTS = (20, 30, 50, 100, 200, 400, 800)
+SHORTLISTS = (20, 30, 50, 100, 200, 400)
 READ_COST = 8  # a byte of a re-ranked row costs about as much as these many bytes of codes
 
 
@@ -78,24 +78,26 @@ def tune(
     lists: int,
     list_bytes: float,
     row_bytes: int,
+    scanned_bytes: float = 0,
     probes: int | None = None,
     shortlist: int | None = None,
 ) -> Agreement:
     """The cheapest settings that reach the goals on every second question, and what they reach on the others.
 
     candidates: gives rows [Q, S] best first for (lists to look into, S), questions among their own answers. list_bytes,
-    row_bytes: bytes of an average list, of a full descriptor. probes, shortlist: fixed by the caller.
+    row_bytes, scanned_bytes: of an average list, of a full descriptor, of the codes read between. probes, shortlist:
+    fixed by the caller.
     """
     tries = [probes] if probes else sorted({min(2**power, lists) for power in range(lists.bit_length() + 1)})
     lengths = [shortlist] if shortlist else list(SHORTLISTS)
     chosen: tuple[float, int, int, np.ndarray] | None = None
     for probe in tries:
-        cheapest = probe * list_bytes + READ_COST * lengths[0] * row_bytes
+        cheapest = scanned_bytes + probe * list_bytes + READ_COST * lengths[0] * row_bytes
         if chosen is not None and chosen[0] <= cheapest:
             break
         places = _places(candidates(probe, max(lengths) + 1), questions, answers)
         for length in lengths:
-            cost = probe * list_bytes + READ_COST * length * row_bytes
+            cost = scanned_bytes + probe * list_bytes + READ_COST * length * row_bytes
             if _reached(places[::2], length) and (chosen is None or cost < chosen[0]):
                 chosen = (cost, probe, length, places)
     if chosen is None:

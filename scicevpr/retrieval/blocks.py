@@ -43,13 +43,22 @@ def row_blocks(
         release(values)
 
 
-def take_rows(values: Any, rows: np.ndarray) -> np.ndarray:
-    """Copy the given rows [R, D], as float64 numbers of float32 precision."""
+def rows_as_stored(values: Any, rows: np.ndarray) -> np.ndarray:
+    """Copy the given rows [R, D]."""
     if hasattr(values, "take_rows"):
-        taken = values.take_rows(rows)
-    elif isinstance(values, np.ndarray):
+        return values.take_rows(rows)
+    if isinstance(values, np.ndarray):
         taken = values[rows]
         release(values)
-    else:
-        taken = np.concatenate([values[row : row + 1] for row in rows.tolist()])
-    return taken.astype(np.float32).astype(np.float64)
+        return taken
+    return np.concatenate([values[row : row + 1] for row in rows.tolist()])
+
+
+def in_double(rows: np.ndarray) -> np.ndarray:
+    """Rows [R, D] as float64 numbers of float32 precision."""
+    return rows.astype(np.float32).astype(np.float64)
+
+
+def take_rows(values: Any, rows: np.ndarray) -> np.ndarray:
+    """Copy the given rows [R, D], as float64 numbers of float32 precision."""
+    return in_double(rows_as_stored(values, rows))

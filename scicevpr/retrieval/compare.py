@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.retrieval.blocks import check_finite, shape_of, take_rows
+from scicevpr.retrieval.blocks import check_finite, in_double, rows_as_stored, shape_of
 from scicevpr.retrieval.matches import Matches
 
 ROWS_AT_ONCE = 1024
+ROWS_COMPARED = 16  # in double precision: as many as stay in the processor's cache
 
 
 def check_search(queries: Any, dimension: int, k: int) -> int:
@@ -67,8 +68,10 @@ def rank_rows(values: Any, query: np.ndarray, rows: np.ndarray, k: int) -> tuple
     rows = np.sort(rows)
     parts = []
     for start in range(0, len(rows), ROWS_AT_ONCE):
-        taken = take_rows(values, rows[start : start + ROWS_AT_ONCE])
-        parts.append((squared_distances(taken, query), cosines(taken, query)))
+        taken = rows_as_stored(values, rows[start : start + ROWS_AT_ONCE])
+        for first in range(0, len(taken), ROWS_COMPARED):
+            block = in_double(taken[first : first + ROWS_COMPARED])
+            parts.append((squared_distances(block, query), cosines(block, query)))
     distances, near = (np.concatenate(part) for part in zip(*parts, strict=True))
     order = np.argsort(distances, kind="stable")[:k]
     return rows[order], distances[order], near[order]

@@ -25,9 +25,17 @@ from scicevpr.retrieval.index_manifest import (
     write_manifest,
 )
 from scicevpr.retrieval.index_parts import write_whole
-from scicevpr.retrieval.inverted_lists import project, put_into_lists, read_lists, write_lists
+from scicevpr.retrieval.inverted_lists import ShortCodes, fill_lists, project, read_lists, save_rows, write_lists
 from scicevpr.retrieval.row_files import RowFiles, find_rows, one_model, row_checksums
-from scicevpr.retrieval.stored_index import StoredIndex, named, open_index, open_rows, read_codes, read_removed
+from scicevpr.retrieval.stored_index import (
+    StoredIndex,
+    named,
+    open_index,
+    open_rows,
+    read_bytes,
+    read_codes,
+    read_removed,
+)
 from scicevpr.row_store import require_space
 
 BLOCK_ROWS = 2048
@@ -61,11 +69,9 @@ def add_records(
         one_model([*manifest.sources, file])
         start = sum(source.rows for source in manifest.sources)
         rows = RowFiles([file])
-        checksums, codes = [], []
-        lists = projection = None
+        checksums, codes, found = [], [], []
         if manifest.tier == "lists":
-            lists = read_lists(folder / named(manifest, "lists"), mapped=False)
-            projection = np.load(folder / named(manifest, "projection"))
+            projection, ranges = (np.load(folder / named(manifest, kind)) for kind in ("projection", "ranges"))
         for first in range(0, file.rows, BLOCK_ROWS):
             block = rows[first : first + BLOCK_ROWS]
             if not np.isfinite(block).all():
@@ -73,9 +79,9 @@ def add_records(
             checksums.append(row_checksums(block))
             if manifest.tier == "8-bit":
                 codes.append(encode(np.ascontiguousarray(block, np.float32)))
-            elif lists is not None:
+            elif manifest.tier == "lists":
                 short = project(projection, np.ascontiguousarray(block, np.float32))
-                put_into_lists(lists, short, manifest.count + first, lists.quantizer.search(short, 1)[1][:, 0])
+                found.append(ShortCodes.of_table(ranges).encode(short))
             if progress is not None:
                 progress(min(first + BLOCK_ROWS, file.rows), file.rows)
         old = _rows(folder, manifest)
@@ -85,9 +91,9 @@ def add_records(
         if codes:
             names -= {named(manifest, "scales")}
             names |= _save_codes(folder, number, read_codes(folder, manifest), codes)
-        if lists is not None:
+        if manifest.tier == "lists":
             names -= {named(manifest, "lists")}
-            names.add(_save_lists(folder, number, lists))
+            names |= _save_lists(folder, number, manifest, found, first=manifest.count)
         _finish(
             folder,
             replace(
@@ -133,12 +139,12 @@ def compact_index(folder: Path | str) -> np.ndarray:
         if not manifest.removed:
             return kept
         number, old = manifest.generation + 1, _rows(folder, manifest)
-        names = {name for name in manifest.files if name.startswith(("projection-", "added-"))}
+        names = {name for name in manifest.files if name.startswith(("projection-", "ranges-", "added-"))}
         names.add(_save_rows(folder, number, old["row"][kept], old["checksum"][kept]))
         if manifest.tier == "8-bit":
             names |= _save_codes(folder, number, [], _compacted(read_codes(folder, manifest), kept))
         elif manifest.tier == "lists":
-            names.add(_save_lists(folder, number, _renumbered(folder / named(manifest, "lists"), kept)))
+            names |= _save_lists(folder, number, manifest, _kept(read_bytes(folder, manifest), kept), first=0)
         added = int((kept >= manifest.count - manifest.added).sum())
         _finish(folder, replace(manifest, count=len(kept), removed=0, added=added, generation=number), names)
     return kept
@@ -198,10 +204,18 @@ def _save_codes(folder: Path, number: int, before: Sequence[Codes], new: Iterabl
     return {*names, name}
 
 
-def _save_lists(folder: Path, number: int, lists: object) -> str:
-    name = f"lists-{number}.faiss"
-    write_whole(folder / name, lambda part: write_lists(lists, part))
-    return name
+def _save_lists(folder: Path, number: int, manifest: Manifest, found: Sequence[np.ndarray], first: int) -> set[str]:
+    """Write byte codes [R, K] of rows from ``first`` on, and lists with them; from 0 on: with them alone."""
+    lists = read_lists(folder / named(manifest, "lists"))
+    if first == 0:
+        lists.reset()
+    codes = ShortCodes.of_table(np.load(folder / named(manifest, "ranges")))
+    fill_lists(lists, codes, found, first=first)
+    names = f"bytes-{number}.npy", f"lists-{number}.faiss"
+    count = sum(map(len, found))
+    write_whole(folder / names[0], lambda part: save_rows(part, found, count, len(codes.low)))
+    write_whole(folder / names[1], lambda part: write_lists(lists, part))
+    return set(names)
 
 
 def _save(path: Path, array: np.ndarray) -> None:
@@ -220,24 +234,10 @@ def _compacted(codes: Sequence[Codes], kept: np.ndarray) -> Iterator[Codes]:
             yield Codes(part.codes[rows], *(getattr(part, field)[rows] for field in PER_ROW))
 
 
-def _renumbered(path: Path, kept: np.ndarray) -> object:
-    """Inverted lists with the kept rows alone, numbered from 0."""
-    import faiss
-
-    lists = read_lists(path, mapped=False)
-    new = faiss.ArrayInvertedLists(lists.nlist, lists.code_size)
-    for number in range(lists.nlist):
-        size = lists.invlists.list_size(number)
-        if size == 0:
-            continue
-        ids = faiss.rev_swig_ptr(lists.invlists.get_ids(number), size)
-        codes = faiss.rev_swig_ptr(lists.invlists.get_codes(number), size * lists.code_size).reshape(size, -1)
-        places = np.searchsorted(kept, ids)
-        stay = (places < len(kept)) & (kept[np.minimum(places, len(kept) - 1)] == ids)
-        ids, codes = places[stay].astype(np.int64), np.ascontiguousarray(codes[stay])
-        if len(ids):
-            new.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(codes))
-    lists.replace_invlists(new, True)
-    new.this.disown()
-    lists.ntotal = len(kept)
-    return lists
+def _kept(pieces: Sequence[np.ndarray], kept: np.ndarray) -> list[np.ndarray]:
+    """The kept rows of byte codes."""
+    starts = np.cumsum([0] + [len(piece) for piece in pieces])
+    return [
+        piece[kept[(kept >= start) & (kept < start + len(piece))] - start]
+        for piece, start in zip(pieces, starts, strict=False)
+    ]

@@ -3,7 +3,8 @@
     index.json               this manifest, with a checksum of its own
     rows-G.safetensors       of each row: its place in the descriptor files, and a CRC-32 of its bytes
     codes-G-NNNNN.npy        8-bit tier: the codes; scales-G.safetensors: what belongs to them
-    projection-G.npy         list tier: mean and components of the PCA; lists-G.faiss: inverted lists (FAISS)
+    projection-G.npy         list tier: mean and components of the PCA; ranges-G.npy: what the bytes mean;
+    bytes-G.npy              one byte a short value; lists-G.faiss: inverted lists of 4-bit codes (FAISS)
     removed-G.npy            rows that were removed since it was compacted
     added-G.npy              descriptors that were added as arrays
 
@@ -27,7 +28,7 @@ from scicevpr.retrieval.index_parts import write_whole
 from scicevpr.retrieval.row_files import DTYPES, RowFile
 
 MANIFEST, LOCK = "index.json", ".lock"
-FORMAT, FORMAT_VERSION = "scicevpr-index", 1
+FORMAT, FORMAT_VERSION = "scicevpr-index", 2
 STORED_TIERS = ("streamed", "8-bit", "lists")
 REMEDY = "Build the index again with `scicevpr index build`, or look for more damage with `scicevpr index check`."
 MAX_MANIFEST = 64 * 2**20
@@ -75,10 +76,10 @@ def read_manifest(folder: Path) -> Manifest:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"its format is {content['format']!r}")
-        if content["format_version"] > FORMAT_VERSION:
+        if (found := int(content["format_version"])) != FORMAT_VERSION:
+            remedy = "Update the program." if found > FORMAT_VERSION else REMEDY
             raise IndexMismatchError(
-                f"{folder} is an index of format {content['format_version']}; this version of the program reads up to "
-                f"{FORMAT_VERSION}. Update the program."
+                f"{folder} is an index of format {found}; this version of the program reads {FORMAT_VERSION}. {remedy}"
             )
         if content.pop("checksum") != _checksum(content):
             raise ValueError("it was changed: its checksum does not fit")

@@ -19,10 +19,15 @@ from scicevpr.retrieval.index_manifest import Manifest, file_facts, write_manife
 from scicevpr.retrieval.index_parts import Workshop
 from scicevpr.retrieval.inverted_lists import (
     ROWS_PER_LIST,
+    SCANNED,
+    SMALLEST_SAMPLE,
     ListsIndex,
+    ShortCodes,
     default_lists,
-    put_into_lists,
+    fill_lists,
+    project,
     read_lists,
+    save_rows,
     train_lists,
     write_lists,
 )
@@ -89,7 +94,7 @@ class Build:
         """Do what is not done yet, and write the manifest."""
         tier, facts = self.settings.tier, {}
         agreement: dict[str, Any] = {}
-        needed = self.count * {"streamed": 16, "8-bit": self.width + 40, "lists": 4 * self.short + 60}[tier]
+        needed = self.count * {"streamed": 16, "8-bit": self.width + 40, "lists": 3 * self.short + 60}[tier]
         require_space(self.draft, needed)
         if tier == "lists":
             self._projection()
@@ -126,24 +131,27 @@ class Build:
         """PCA of a sample of the rows."""
 
         def make(path: Path) -> None:
-            rng = np.random.default_rng([self.settings.seed, 11])
-            chosen = np.sort(rng.choice(self.count, min(PCA_SAMPLE, self.count), replace=False))
-            sample = self.rows.take_rows(chosen)
+            sample = self.rows.take_rows(self._sampled(PCA_SAMPLE, 11))
             if not np.isfinite(sample).all():
                 raise NotFiniteError
             solver = "randomized" if 4 * self.short <= min(sample.shape) else "auto"
             pca = PCA.fit(sample, self.short, solver=solver, seed=self.settings.seed)
             _save(path, np.concatenate([pca.mean[None], pca.components]).astype(np.float32))
 
+        def range_of_values(path: Path) -> None:
+            short = project(self.projection, self.rows.take_rows(self._sampled(PCA_SAMPLE, 11)).astype(np.float32))
+            _save(path, ShortCodes.of(short).table)
+
         self.tell("PCA", 0, 1)
-        self.names.append("projection-1.npy")
         self.projection = np.load(self.work.step("projection-1.npy", make, keep=True))
+        self.short_codes = ShortCodes.of_table(np.load(self.work.step("ranges-1.npy", range_of_values, keep=True)))
+        self.names += ["projection-1.npy", "ranges-1.npy"]
         self.tell("PCA", 1, 1)
         if self.questions is not None:
             self.asked = self.rows.take_rows(self.questions).astype(np.float32)
 
     def _part(self, part: int) -> None:
-        """What one part of the rows gives: checksums, and codes or short descriptors and answers to the questions."""
+        """What one part of the rows gives: checksums, and codes, with lists also answers to the questions."""
         from safetensors.numpy import save_file
 
         if self.settings.tier == "8-bit":
@@ -170,7 +178,7 @@ class Build:
                 short = products[:, : self.short] - self.projection[1:] @ self.projection[0]
                 squares = np.einsum("rd,rd->r", values, values)
                 near = agreeing.nearest_of_block(products[:, self.short :], squares, part * self.part_rows)
-                arrays |= {"short": short, "near": near[0], "far": near[1]}
+                arrays |= {"bytes": self.short_codes.encode(short), "near": near[0], "far": near[1]}
             save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
 
         self.work.step(_part_name(part), make)
@@ -183,8 +191,13 @@ class Build:
             self._stacked = np.concatenate([self.projection[1:], self.asked])
         return self._stacked
 
+    def _sampled(self, rows: int, number: int) -> np.ndarray:
+        """So many rows by chance, in order; another number is another choice."""
+        rng = np.random.default_rng([self.settings.seed, number])
+        return np.sort(rng.choice(self.count, min(rows, self.count), replace=False))
+
     def _gather(self) -> None:
-        """Checksums of all rows in one file, and with 8-bit codes what belongs to them."""
+        """Checksums of all rows in one file, and what belongs to 8-bit codes, or the bytes of short descriptors."""
         from safetensors.numpy import save_file
 
         def make_rows(path: Path) -> None:
@@ -195,38 +208,31 @@ class Build:
             parts = range(self.parts)
             save_file({name: np.concatenate([self._load(part, name) for part in parts]) for name in PER_ROW}, path)
 
+        def make_bytes(path: Path) -> None:
+            save_rows(path, (self._load(part, "bytes") for part in range(self.parts)), self.count, self.short)
+
         wanted = {"rows-1.safetensors": make_rows}
         if self.settings.tier == "8-bit":
             wanted["scales-1.safetensors"] = make_scales
+        elif self.settings.tier == "lists":
+            wanted["bytes-1.npy"] = make_bytes
         for name, make in wanted.items():
             self.work.step(name, make, keep=True)
             self.names.append(name)
 
     def _lists(self) -> Any:
         """Train the lists on a sample of the short descriptors, and put all of them in."""
-        sample_rows = min(self.count, max(self.lists * ROWS_PER_LIST, 4096))
+        found = np.load(self.draft / "bytes-1.npy", mmap_mode="r")
 
         def train(path: Path) -> None:
-            rng = np.random.default_rng([self.settings.seed, 13])
-            chosen = np.sort(rng.choice(self.count, sample_rows, replace=False))
-            parts = chosen // self.part_rows
-            sample = [
-                self._load(part, "short")[chosen[parts == part] - part * self.part_rows]
-                for part in np.unique(parts).tolist()
-            ]
-            write_lists(train_lists(np.concatenate(sample), self.lists, self.settings.seed), path)
+            chosen = self._sampled(max(self.lists * ROWS_PER_LIST, SMALLEST_SAMPLE), 13)
+            sample = self.short_codes.decode(found[chosen])
+            write_lists(train_lists(sample, self.lists, self.settings.seed), path)
 
         def put(path: Path) -> None:
-            index = read_lists(trained, mapped=False)
-            for part in range(self.parts):
-                short = self._load(part, "short")
-                lists = np.load(self.work.step(f"lists-{part:05d}.npy", assign(index, short)))
-                put_into_lists(index, short, part * self.part_rows, lists)
-                self.tell("rows in lists", min((part + 1) * self.part_rows, self.count), self.count)
+            index = read_lists(trained)
+            fill_lists(index, self.short_codes, [found], lambda done: self.tell("rows in lists", done, self.count))
             write_lists(index, path)
-
-        def assign(index: Any, short: np.ndarray) -> Callable[[Path], None]:
-            return lambda path: _save(path, index.quantizer.search(short, 1)[1][:, 0].astype(np.int32))
 
         self.tell(f"{self.lists} lists", 0, 1)
         trained = self.work.step("trained.faiss", train)
@@ -239,19 +245,21 @@ class Build:
         self.tell("agreement with exact search", 0, 1)
         blocks = ((self._load(part, "near"), self._load(part, "far")) for part in range(self.parts))
         answers = agreeing.exact_answers(self.rows, self.questions, blocks)
-        search = ListsIndex(self.rows, index, self.projection, probes=1, shortlist=1)
-        found = agreeing.tune(
+        found = [np.load(self.draft / "bytes-1.npy", mmap_mode="r")]
+        search = ListsIndex(self.rows, index, found, self.short_codes, self.projection, probes=1, shortlist=1)
+        measured = agreeing.tune(
             lambda probes, length: search.candidates(self.asked, length, 0, probes),
             self.questions,
             answers,
             lists=self.lists,
             list_bytes=self.count / self.lists * index.code_size,
+            scanned_bytes=SCANNED * self.short,
             row_bytes=self.files[0].row_bytes,
             probes=self.settings.probes,
             shortlist=self.settings.shortlist,
         )
         self.tell("agreement with exact search", 1, 1)
-        return found
+        return measured
 
     def _load(self, part: int, name: str) -> np.ndarray:
         from safetensors import safe_open

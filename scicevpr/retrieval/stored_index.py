@@ -13,7 +13,7 @@ from scicevpr.retrieval.eight_bit import PER_ROW, Codes, EightBitIndex
 from scicevpr.retrieval.index import ExactIndex
 from scicevpr.retrieval.index_manifest import REMEDY, Manifest, check_files, read_manifest
 from scicevpr.retrieval.interface import Index
-from scicevpr.retrieval.inverted_lists import ListsIndex, read_lists
+from scicevpr.retrieval.inverted_lists import ListsIndex, ShortCodes, read_lists
 from scicevpr.retrieval.matches import Matches
 from scicevpr.retrieval.row_files import RowFiles, one_model, row_checksums
 from scicevpr.retrieval.sizes import words_of_bytes
@@ -50,6 +50,8 @@ class StoredIndex:
         return ListsIndex(
             rows,
             read_lists(folder / named(manifest, "lists")),
+            read_bytes(folder, manifest),
+            ShortCodes.of_table(np.load(folder / named(manifest, "ranges"))),
             np.load(folder / named(manifest, "projection"), mmap_mode="r"),
             probes=settings["probes"],
             shortlist=settings["shortlist"],
@@ -171,13 +173,22 @@ def read_codes(folder: Path, manifest: Manifest) -> list[Codes]:
     from safetensors.numpy import load_file
 
     scales, codes, start = load_file(folder / named(manifest, "scales")), [], 0
-    names = (name for name in manifest.files if name.startswith("codes-"))
-    for name in sorted(names, key=lambda name: [int(part) for part in name[:-4].split("-")[1:]]):
+    for name in _in_order(manifest, "codes"):
         part = np.load(folder / name, mmap_mode="c")  # private, never written to; torch warns about read-only ones
         here = slice(start, start + len(part))
         codes.append(Codes(part, *(scales[field][here] for field in PER_ROW)))
         start += len(part)
     return codes
+
+
+def read_bytes(folder: Path, manifest: Manifest) -> list[np.ndarray]:
+    """Byte codes of short descriptors, in the order of the rows, memory-mapped."""
+    return [np.load(folder / name, mmap_mode="r") for name in _in_order(manifest, "bytes")]
+
+
+def _in_order(manifest: Manifest, kind: str) -> list[str]:
+    names = (name for name in manifest.files if name.startswith(f"{kind}-"))
+    return sorted(names, key=lambda name: [int(part) for part in name[:-4].split("-")[1:]])
 
 
 def read_removed(folder: Path, manifest: Manifest) -> np.ndarray:

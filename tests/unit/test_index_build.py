@@ -71,6 +71,7 @@ def _build(out: Path, descriptors: Path, tier: str, name: str = "", moment: str 
             [
                 ("projection-1.npy", "half"),
                 ("part-00004.safetensors", "after"),
+                ("bytes-1.npy", "half"),
                 ("trained.faiss", "before"),
                 ("lists-1.faiss", "half"),
                 ("index.json", "after"),
@@ -117,7 +118,7 @@ def test_what_is_there_is_not_done_again_and_what_is_damaged_is(tmp_path, descri
     def watched(self, name, make, **more):
         def noted(path):
             made.append(name)
-            if name == "lists-00003.npy" and not stopped:
+            if name == "lists-1.faiss" and not stopped:
                 stopped.append(name)
                 raise KeyboardInterrupt
             make(path)

@@ -159,7 +159,7 @@ def test_a_shortlist_reaches_the_agreement_it_states(tmp_path):
     equal = exact.indices[:, 0] == found.indices[:, 0]
     np.testing.assert_array_equal(found.distances[equal, 0], exact.distances[equal, 0])
     assert "held-out questions" in index.facts()["agreement with exact search"]
-    assert f"PCA 48, 64 lists ({index.manifest.settings['probes']} looked into)" in index.label
+    assert f"PCA 48, 64 lists ({index.manifest.settings['probes']} looked into), 4 bit" in index.label
     everything = index.search(queries[:2], 4000)
     np.testing.assert_array_equal(np.sort(everything.indices, axis=1), np.tile(np.arange(4000), (2, 1)))
     assert (index.search(queries[:2], 4001).indices[:, -1] == -1).all()
