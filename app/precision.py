@@ -26,8 +26,3 @@ def chosen_mode(wanted: str, model: VPRModel, stored: bool = False) -> Choice:
         return best_mode(model)
     reason = obstacle(wanted) if isinstance(model, VPRModel) else "a model of other people is run as it comes"
     return Choice(FULL_PRECISION, reason) if reason else Choice(wanted, f"{wanted}, as asked for at the start")
-
-
-def argument(mode: str) -> str | None:
-    """The mode as `describe` takes it: None for the plain model."""
-    return None if mode == FULL_PRECISION else mode

@@ -6,14 +6,14 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from app.databases import Databases
-from app.precision import FULL_PRECISION, argument, chosen_mode
+from app.precision import FULL_PRECISION, chosen_mode
 from app.protocols import answer_protocol
 from app.queries import (
     Judgement,
@@ -32,7 +32,7 @@ from scicevpr.describe import Descriptors, Grouping, describe
 from scicevpr.errors import IndexMismatchError, SciceVPRError, UsageError
 from scicevpr.models.model import VPRModel
 from scicevpr.places import Dataset, Place
-from scicevpr.preprocessing import open_photo
+from scicevpr.preprocessing import open_photo, prepare
 from scicevpr.speed import Choice
 
 logger = logging.getLogger(__name__)
@@ -211,17 +211,18 @@ class Services:
         neighbours = company_of(dataset, row, company)
         group = [image, *(neighbour.path for neighbour in neighbours)]
         judgement = self.judgement(key, row, position)
+        prepared = cache(partial(prepare, group))  # once for all models that view photos alike
         answers, drift = {}, None
         for role in (STABLE, BASELINE, THIRD):
             if role not in self.roles:
                 continue
             model = self.model(role)
-            batch = group if model.variant.cross_image else [image]
+            batch = prepared(model.variant.preprocessing)[: len(group) if model.variant.cross_image else 1]
             together = Grouping.explicit([range(len(batch))]) if len(batch) > 1 else Grouping.alone()
-            precision = argument(self.mode(key, model).mode)
+            precision = self.mode(key, model).mode
             described, elapsed = timed(partial(describe, model, batch, grouping=together, precision=precision))
             if role == BASELINE and len(batch) > 1:
-                alone = describe(model, [image], grouping=Grouping.alone(), precision=precision)
+                alone = describe(model, batch[:1], grouping=Grouping.alone(), precision=precision)
                 drift = float(alone.values[0] @ described.values[0])
             answers[role] = self._answer(role, model, described, elapsed, key, k, judgement, progress)
         placed = dataset.use_labels and all(item.utm is not None for item in dataset.database)

@@ -10,14 +10,16 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from app.precision import FULL_PRECISION, argument
+from app.precision import FULL_PRECISION
 from scicevpr.describe import Descriptors, describe
 from scicevpr.errors import IndexMismatchError
 from scicevpr.evaluation.groupings import published_grouping
@@ -153,7 +155,7 @@ class DescriptorStore:
                     model,
                     photos,
                     grouping=published_grouping(model.variant, dataset),
-                    precision=argument(mode),
+                    precision=mode,
                     progress=advance,
                 )
                 source = "computed here"
@@ -172,7 +174,18 @@ class DescriptorStore:
         folder = None
         if self.cache is not None and identity[0] not in self._private:
             folder = self.cache / "indexes" / hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
-        return make_index(descriptors.values, folder=folder, progress=lambda _words, done, total: advance(done, total))
+
+        def step(_stage: str, done: int, total: int) -> None:
+            advance(done, total)
+
+        make = partial(make_index, descriptors.values, folder=folder, progress=step)
+        try:
+            return make()
+        except IndexMismatchError:  # kept by an earlier version, or damaged
+            if folder is None or not folder.exists():
+                raise
+            shutil.rmtree(folder)
+            return make()
 
     def _opened(self, key: str, dataset: Dataset, model: VPRModel) -> tuple[Descriptors, str] | None:
         if key not in self._attached:

@@ -29,7 +29,9 @@ MODELS = ("scicevpr-t", "scicevpr-s", "scicevpr-b", "scicevpr-l")
 LATENCY_TITLES = {"SciceVPR-T": "scicevpr-t", "SciceVPR-S (random weights)": "scicevpr-s"}
 CORES, MEMORY, DISK = 64, 256 * 10**9, 15 * 10**12  # of the machine that is counted in; an assumption
 USED = 0.7  # of its memory and disk
-CODE_BYTES = 512 + 20  # of a photo in the lists tier: a byte for each of 512 PCA values, and 20 to find its row
+SCANNED_BYTES = 128 + 20  # of a photo in the lists tier, in memory: 4 bits for each two of 512 values, and its row
+ORDERED_BYTES = 512  # of a photo in the lists tier, read where it lies: a byte for each value
+SEARCHED = (10**6, 10**7, 10**8)
 PACK_PHOTOS = 1_000_000
 """Photos in a pack: the names in a descriptor file must fit its header of 100 MB."""
 
@@ -122,9 +124,10 @@ def plan(folder: Path = HERE) -> str:
     for words, photos in SIZES.items():
         for model in chosen:
             one = known[model]
-            stored, codes = photos * one.bytes, photos * CODE_BYTES
+            stored, codes = photos * one.bytes, photos * SCANNED_BYTES
             hours = one.core_hours * photos / 1e6
-            search = max(math.ceil(codes / (USED * MEMORY)), math.ceil(stored / (USED * DISK)))
+            disk = stored + photos * ORDERED_BYTES
+            search = max(math.ceil(codes / (USED * MEMORY)), math.ceil(disk / (USED * DISK)))
             rows.append(
                 (
                     words,
@@ -143,6 +146,43 @@ def plan(folder: Path = HERE) -> str:
         "codes in memory", "machines that hold the index", "packs",
     )  # fmt: skip
     return _table(heads, rows)
+
+
+def searching(folder: Path = HERE) -> str:
+    """The lists tier for more photos: the line through its two largest measurements, and the bytes of its codes."""
+    content = _read(folder / "search.json")
+    rows = []
+    line = _line(content)
+    if line:
+        fixed, each = line
+        large = content["large measure"]["measured"]["rows"]
+        build = content["large build"]["measured"]["seconds of this call"] / large
+        width = content["large measure"]["values a descriptor"]
+        rows = [
+            (
+                f"{photos:,}",
+                f"{fixed + each * photos:,.0f} ms",
+                _bytes(SCANNED_BYTES * photos),
+                _bytes(ORDERED_BYTES * photos),
+                _bytes(2 * width * photos),
+                _hours(build * photos / 3600),
+            )
+            for photos in SEARCHED
+        ]
+    return _table(("photos", "a query", "in memory", "bytes read", "descriptors on the disk", "to build"), rows)
+
+
+def _line(content: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Milliseconds a query in the lists tier: those that do not grow, and those a photo. None: not measured."""
+    large = content.get("large measure", {}).get("measured")
+    small = [row for row in content.get("tiers", {}).get("measured", []) if "lists" in row]
+    if not large or not small:
+        return None
+    less, more = small[-1]["rows"], large["rows"]
+    first = small[-1]["lists"]["milliseconds a query (median)"]
+    last = large["milliseconds a query, descriptors in the file cache (median)"]
+    each = max(0.0, (last - first) / (more - less))
+    return last - each * more, each
 
 
 def modes(folder: Path = HERE) -> str:
@@ -184,7 +224,7 @@ def tiers(folder: Path = HERE) -> str:
     return _table(("descriptors", "tier", "a query", "in memory", "first answer as exact", "ten best as exact"), rows)
 
 
-TABLES = {"costs": costs, "plan": plan}
+TABLES = {"costs": costs, "plan": plan, "searching": searching}
 README_TABLES = {"modes": modes, "tiers": tiers}
 PAGES = {PAGE: TABLES, README: README_TABLES}
 

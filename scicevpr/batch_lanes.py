@@ -66,7 +66,7 @@ def _new_pool(lanes: int) -> ThreadPoolExecutor:
     threads, ready = torch.get_num_threads(), threading.Barrier(lanes + 1)
 
     def begin() -> None:
-        torch.get_num_threads()  # a thread that meets torch takes over what holds for all: here, so that it does not later
+        torch.get_num_threads()  # takes over what holds for all threads: now, so that it does not later
         torch.set_num_threads(1)  # of this thread, and of those that meet torch from now on
         ready.wait()
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scicevpr.errors import IndexMismatchError, UsageError
+from scicevpr.row_store import MEMORY_LIMIT
 
 if TYPE_CHECKING:
     from scicevpr.config import Preprocessing
@@ -99,7 +100,8 @@ def find_descriptors(
     """Return the descriptors of the first file in a folder that was made by this model, for these photos, under this
     grouping (None: the default of `describe`), preprocessing and precision; None where there is no such file.
 
-    dtype: the precision as a protocol calls it (`scicevpr.speed.precision_words`; default: the model's own).
+    dtype: the precision as a protocol calls it (`scicevpr.speed.precision_words`; default: the model's own). Values
+    that would take more than MEMORY_LIMIT stay in the file, as a float16 memory map.
 
     Files that belong to something else are passed over silently; a model without weights never matches.
     """
@@ -111,7 +113,8 @@ def find_descriptors(
     dtype = dtype or str(next(model.parameters()).dtype).removeprefix("torch.")
     for path in sorted(Path(folder).glob("*.safetensors")):
         try:
-            descriptors, _ = load_descriptors(path, model, names)
+            large = 2 * path.stat().st_size > MEMORY_LIMIT  # as float32
+            descriptors, _ = load_descriptors(path, model, names, mapped=large)
         except IndexMismatchError:
             continue
         same_type = descriptors.dtype == dtype

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from scicevpr.errors import UsageError
+from scicevpr.errors import SciceVPRError, UsageError
 from scicevpr.retrieval.blocks import shape_of
 from scicevpr.retrieval.eight_bit import EightBitIndex
 from scicevpr.retrieval.index import ExactIndex
@@ -57,7 +57,8 @@ def make_index(
     """An index of descriptors [N, D]: an array, a memory map, anything that gives rows when sliced.
 
     tier: one of TIERS, or "auto" (see `choose_tier`). folder: where "lists" is built and kept; it is opened when an
-    index of these descriptors is there already. Without it "auto" takes an exact tier instead of "lists".
+    index of these descriptors is there already. Without it, and for values that are no file, "auto" takes an exact tier
+    instead of "lists".
 
     Raises UsageError for another tier, "lists" without a folder, values without a file of their own for "lists", and
     the errors of the tiers.
@@ -66,7 +67,7 @@ def make_index(
     memory = free_memory() // 2 if memory is None else memory
     if tier == "auto":
         tier = choose_tier(count, dimension, memory)
-        if tier == "lists" and folder is None:
+        if tier == "lists" and (folder is None or not _in_a_file(values)):
             tier = "8-bit" if count * (dimension + 32) <= memory else "streamed"
     if tier == "exact":
         in_memory = isinstance(values, np.ndarray) and not isinstance(values, np.memmap)
@@ -130,6 +131,16 @@ def free_memory() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return 4 * 2**30
+
+
+def _in_a_file(values: Any) -> bool:
+    """Whether descriptors are the whole memory map of a file that will still be there later."""
+    from scicevpr.retrieval.row_files import find_rows
+
+    try:
+        return isinstance(values, np.memmap) and bool(find_rows(values))
+    except SciceVPRError:
+        return False
 
 
 def _in_folder(values: Any, folder: Path, progress: Progress | None) -> StoredIndex:

@@ -207,6 +207,24 @@ def test_own_cache_is_written_once_and_dropped_when_a_photo_changes(tmp_path, mo
     assert DescriptorStore(cache=tmp_path / "full").get("c", dataset, model).source == "computed here"
 
 
+def test_an_index_in_the_cache_that_cannot_be_read_is_made_again(tmp_path, monkeypatch):
+    for module in ("retrieval.tiers", "places.descriptor_files"):
+        monkeypatch.setattr(f"scicevpr.{module}.MEMORY_LIMIT", 0)
+    monkeypatch.setattr("scicevpr.retrieval.tiers.MANY_ROWS", 1)
+    dataset, model = read_dataset(standin.write_city(tmp_path / "city", places=3)), trained("scicevpr-t")
+    cache = tmp_path / "cache"
+    described = DescriptorStore(cache=cache).get("c", dataset, model)
+    assert described.index.label.startswith("exact"), "described now, so in no file yet"
+    built = DescriptorStore(cache=cache).get("c", dataset, model)
+    assert "re-ranked exactly" in built.index.label
+    [manifest] = (cache / "indexes").glob("*/index.json")
+    manifest.write_text(manifest.read_text().replace('"format_version": ', '"format_version": 9'))
+    again = DescriptorStore(cache=cache).get("c", dataset, model)
+    assert again.index.label == built.index.label
+    query = described.descriptors.values[:1].astype(np.float32)
+    assert again.index.search(query, 1).indices[0, 0] == 0
+
+
 def test_find_describes_in_the_precision_asked_for_and_says_so(city_folder):
     dataset = read_dataset(city_folder)
     dataset = replace(dataset, database=dataset.database[:4], queries=dataset.queries[:2])

@@ -140,6 +140,7 @@ def test_auto_takes_exact_for_small_data_and_never_lists_without_a_folder(monkey
     monkeypatch.setattr("scicevpr.retrieval.tiers.MEMORY_LIMIT", 1000)
     monkeypatch.setattr("scicevpr.retrieval.tiers.MANY_ROWS", 500)
     assert make_index(database).label.startswith("exact, 8-bit")
+    assert make_index(database, folder="nowhere").label.startswith("exact, 8-bit"), "an array is no file"
     assert make_index(database, memory=1000).label == "exact, float32"  # streamed, of an array in memory
 
 
