@@ -99,15 +99,20 @@ def _recall(database: np.ndarray, queries: np.ndarray, places: list[int], looks:
     return {"all": 100 * float(right.mean()), **each}
 
 
-def measure() -> dict[str, Any]:
-    """Recall@1 in percent, over all queries and by look, of SciceVPR-T, the same network untrained, and HOG."""
+def measure(untrained: bool = True) -> dict[str, Any]:
+    """Recall@1 in percent, over all queries and by look, of SciceVPR-T, the same network untrained, and HOG.
+
+    untrained: False leaves that one out.
+    """
     database, queries, places, looks = build_set()
     rows = {}
-    torch.manual_seed(0)
-    untrained = build_model("scicevpr-t")
-    untrained.allow_untrained = True
-    for title, model in (("SciceVPR-T", load_model("scicevpr-t")), ("SciceVPR-T, untrained", untrained)):
-        values = [describe(model, photos).values for photos in (database, queries)]
+    models = {"SciceVPR-T": load_model("scicevpr-t")}
+    if untrained:
+        torch.manual_seed(0)
+        models["SciceVPR-T, untrained"] = build_model("scicevpr-t")
+        models["SciceVPR-T, untrained"].allow_untrained = True
+    for title, model in models.items():
+        values = [describe(model, photos, precision="float32").values for photos in (database, queries)]
         rows[title] = _recall(*values, places, looks)
     hog = BASELINES["hog"]
     rows[hog.title] = _recall(hog.describe(database), hog.describe(queries), places, looks)

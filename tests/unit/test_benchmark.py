@@ -187,7 +187,11 @@ def _plain_descriptors(model, places) -> np.ndarray:
 def test_evaluate_equals_a_plain_loop(dataset, name):
     model = filled_model(name)
     model.allow_untrained = True
-    dataset = replace(dataset, database=dataset.database + dataset.queries[:5], queries=dataset.queries[5:])  # 16 + 1
+    if name in ("scicevpr-b", "super-cricavpr-b"):  # as at S, where there are two batches: few photos are enough
+        dataset = replace(dataset, database=dataset.database[:5], queries=dataset.queries[:3])
+    else:
+        seventeen = dataset.database + dataset.queries[:5]  # two batches
+        dataset = replace(dataset, database=seventeen, queries=dataset.queries[5:])
     result = evaluate(model, dataset, ns=NS)
     database, queries = _plain_descriptors(model, dataset.database), _plain_descriptors(model, dataset.queries)
     np.testing.assert_allclose(result.database.values, database, atol=1e-6)
