@@ -39,7 +39,8 @@ def row_blocks(
     count, width = shape_of(values, "descriptors")
     rows = rows or max(1, BLOCK_BYTES // (4 * width))
     for start in range(0, count, rows):
-        yield start, np.ascontiguousarray(values[start : min(start + rows, count)], dtype=dtype)
+        block = values[start : min(start + rows, count)]
+        yield start, np.ascontiguousarray(in_single(block) if dtype is np.float32 else block, dtype=dtype)
         release(values)
 
 
@@ -54,9 +55,18 @@ def rows_as_stored(values: Any, rows: np.ndarray) -> np.ndarray:
     return np.concatenate([values[row : row + 1] for row in rows.tolist()])
 
 
+def in_single(rows: Any) -> np.ndarray:
+    """Rows [R, D] as float32. From float16 by torch: the same numbers as NumPy's, many times as fast."""
+    if getattr(rows, "dtype", None) != np.float16:
+        return np.asarray(rows, np.float32)
+    import torch
+
+    return torch.from_numpy(np.array(rows)).to(torch.float32).numpy()  # a copy: torch warns about read-only memory
+
+
 def in_double(rows: np.ndarray) -> np.ndarray:
     """Rows [R, D] as float64 numbers of float32 precision."""
-    return rows.astype(np.float32).astype(np.float64)
+    return in_single(rows).astype(np.float64)
 
 
 def take_rows(values: Any, rows: np.ndarray) -> np.ndarray:

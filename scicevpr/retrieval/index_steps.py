@@ -14,6 +14,7 @@ import numpy as np
 
 from scicevpr.errors import UsageError
 from scicevpr.retrieval import agreement as agreeing
+from scicevpr.retrieval.blocks import in_single
 from scicevpr.retrieval.eight_bit import PER_ROW, Codes, encode
 from scicevpr.retrieval.index_manifest import Manifest, file_facts, write_manifest
 from scicevpr.retrieval.index_parts import Workshop
@@ -159,24 +160,28 @@ class Build:
 
         @cache
         def block() -> np.ndarray:
-            values = self.rows[part * self.part_rows : (part + 1) * self.part_rows]
-            if not np.isfinite(values).all():
+            return self.rows[part * self.part_rows : (part + 1) * self.part_rows]
+
+        @cache
+        def values() -> np.ndarray:
+            found = in_single(block())
+            if not np.isfinite(found).all():
                 raise NotFiniteError
-            return values
+            return found
 
         @cache
         def codes() -> Codes:
-            return encode(np.ascontiguousarray(block(), np.float32))
+            return encode(values())
 
         def make(path: Path) -> None:
+            values()
             arrays = {"checksum": row_checksums(block())}
             if self.settings.tier == "8-bit":
                 arrays |= {name: getattr(codes(), name) for name in PER_ROW}
             elif self.settings.tier == "lists":
-                values = np.ascontiguousarray(block(), np.float32)
-                products = values @ self._together().T
+                products = values() @ self._together().T
                 short = products[:, : self.short] - self.projection[1:] @ self.projection[0]
-                squares = np.einsum("rd,rd->r", values, values)
+                squares = np.einsum("rd,rd->r", values(), values())
                 near = agreeing.nearest_of_block(products[:, self.short :], squares, part * self.part_rows)
                 arrays |= {"bytes": self.short_codes.encode(short), "near": near[0], "far": near[1]}
             save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)

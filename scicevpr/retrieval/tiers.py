@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from scicevpr.errors import SciceVPRError, UsageError
-from scicevpr.retrieval.blocks import shape_of
+from scicevpr.retrieval.blocks import row_blocks, shape_of
 from scicevpr.retrieval.eight_bit import EightBitIndex
 from scicevpr.retrieval.index import ExactIndex
 from scicevpr.retrieval.index_build import build_files
@@ -71,7 +71,7 @@ def make_index(
             tier = "8-bit" if count * (dimension + 32) <= memory else "streamed"
     if tier == "exact":
         in_memory = isinstance(values, np.ndarray) and not isinstance(values, np.memmap)
-        return ExactIndex(values if in_memory else np.asarray(values[0:count], np.float32))
+        return ExactIndex(values if in_memory else _copied(values, np.float32))
     if tier == "float16":
         return ExactIndex(half_precision(values))
     if tier == "8-bit":
@@ -112,11 +112,14 @@ def build_index(
 
 def half_precision(values: Any) -> np.ndarray:
     """Descriptors [N, D] rounded to float16, in memory. UsageError when one becomes infinite."""
-    count, width = shape_of(values, "database descriptors")
-    result = np.empty((count, width), np.float16)
     with np.errstate(over="ignore"):
-        for start in range(0, count, 1024):
-            result[start : start + 1024] = values[start : start + 1024]
+        return _copied(values, np.float16)
+
+
+def _copied(values: Any, dtype: type[np.floating]) -> np.ndarray:
+    result = np.empty(shape_of(values, "database descriptors"), dtype)
+    for start, block in row_blocks(values):
+        result[start : start + len(block)] = block
     return result
 
 
