@@ -1,9 +1,10 @@
-"""Tables of docs/scaling.md (what a million photos cost, and what more of them would) and of the README (speed).
+"""Tables of docs/scaling.md (what a million photos cost, and what more of them would), docs/milvus.md, and the README.
 
     python benchmarks/scaling.py              print them
-    python benchmarks/scaling.py --write      write them into both pages; after any other benchmark was run again
+    python benchmarks/scaling.py --write      write them into the pages; after any other benchmark was run again
 
-It reads bulk.json, packs.json, latency.json and, where they are there, describing.json and search.json beside it.
+It reads bulk.json, packs.json, latency.json and, where they are there, describing.json, search.json and milvus.json
+beside it.
 Assumed, not measured: MACHINE, and that twice the processors describe twice the photos.
 """
 
@@ -17,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from targets import targets
 
 from scicevpr.config import get_variant
 
@@ -209,7 +212,7 @@ def tiers(folder: Path = HERE) -> str:
         for tier, one in row.items():
             if isinstance(one, dict):
                 cells = (f"{one['milliseconds a query (median)']:g} ms", one["in memory"])
-                same = (one["same first answer as exact"], one["same ten as exact"])
+                same = (one["same first answer as exact"], one["ten best as exact"])
                 rows.append((f"{row['rows']:,}", tier, *cells, *(f"{100 * share:.1f} %" for share in same)))
     large = content.get("large measure", {}).get("measured")
     if large:
@@ -224,9 +227,23 @@ def tiers(folder: Path = HERE) -> str:
     return _table(("descriptors", "tier", "a query", "in memory", "first answer as exact", "ten best as exact"), rows)
 
 
+def milvus(folder: Path = HERE) -> str:
+    """Milvus Lite beside exact FAISS search."""
+    rows = []
+    for model, found in _read(folder / "milvus.json").get("bundled city", {}).items():
+        same = f"{found['queries with the same ten rows as exact search']} of {found['queries']}"
+        for way, milliseconds in found["milliseconds a query (median)"].items():
+            loaded = "" if "FAISS" in way else f"{found['rows loaded a second (median)']:,}"
+            there = {"Milvus Lite, FLAT, re-ranked": same}.get(way, "")
+            rows.append((get_variant(model).title, way, f"{milliseconds:g} ms", there, loaded))
+    return _table(("descriptors", "search", "a query", "same ten rows", "rows loaded a second"), rows)
+
+
 TABLES = {"costs": costs, "plan": plan, "searching": searching}
-README_TABLES = {"modes": modes, "tiers": tiers}
-PAGES = {PAGE: TABLES, README: README_TABLES}
+README_TABLES = {"targets": lambda folder=HERE: _table(("aim", "measured", "met"), targets(folder)),
+                 "modes": modes, "tiers": tiers}  # fmt: skip
+MILVUS_TABLES = {"milvus": milvus}
+PAGES = {PAGE: TABLES, README: README_TABLES, HERE.parent / "docs" / "milvus.md": MILVUS_TABLES}
 
 
 def written(page: str, folder: Path = HERE, tables: Mapping[str, Callable[[Path], str]] = TABLES) -> str:
@@ -287,13 +304,13 @@ def _bytes(size: float) -> str:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--write", action="store_true", help="write the tables into docs/scaling.md and README.md")
+    parser.add_argument("--write", action="store_true", help="write the tables into the pages")
     options = parser.parse_args()
     if options.write:
         for page, tables in PAGES.items():
             page.write_text(written(page.read_text(encoding="utf-8"), tables=tables), encoding="utf-8")
         return
-    for name, table in (TABLES | README_TABLES).items():
+    for name, table in (TABLES | README_TABLES | MILVUS_TABLES).items():
         print(f"{name}\n\n{table()}\n")
 
 

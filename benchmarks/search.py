@@ -125,9 +125,7 @@ def tiers(folder: Path, sizes: list[int], width: int, rounds: int, threads: int)
                 "same first answer as exact": _share(
                     [a[0] == b[0] for a, b in zip(answers[tier], answers["exact"], strict=True)]
                 ),
-                "same ten as exact": _share(
-                    [set(a) == set(b) for a, b in zip(answers[tier], answers["exact"], strict=True)]
-                ),
+                "ten best as exact": _overlap(answers[tier], answers["exact"]),
             }
         results.append(row)
         _say(json.dumps(row, indent=1))
@@ -183,11 +181,10 @@ def measure(folder: Path, path: Path, width: int, queries: int, rounds: int) -> 
         np.save(known, exact)
         result["seconds of streamed exact search (all queries)"] = round(time.perf_counter() - started, 1)
     exact = np.load(known)
-    overlap = [len(set(a) & set(b)) / K for a, b in zip(exact.tolist(), found.tolist(), strict=True)]
     return result | {
         "queries for the agreement": queries,
         "first answer as exact": _share((exact[:, 0] == found[:, 0]).tolist()),
-        "ten best as exact": round(statistics.mean(overlap), 4),
+        "ten best as exact": _overlap(found.tolist(), exact.tolist()),
         "facts": index.facts(),
     }
 
@@ -238,6 +235,11 @@ def _ms(seconds: float) -> float:
 
 def _share(same: list[bool]) -> float:
     return round(sum(map(bool, same)) / len(same), 4)
+
+
+def _overlap(found: list[list[int]], exact: list[list[int]]) -> float:
+    """Mean share of the exact answers that were found."""
+    return round(statistics.mean(len(set(a) & set(b)) / K for a, b in zip(found, exact, strict=True)), 4)
 
 
 def _quantile(values: list[float], share: float) -> float:

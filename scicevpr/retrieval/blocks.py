@@ -11,6 +11,7 @@ from scicevpr.errors import UsageError
 from scicevpr.row_store import release
 
 BLOCK_BYTES = 64 * 2**20
+CONVERTED_BYTES = 4 * 2**20  # of float32 made of float16: they are used while the processor's cache holds them
 
 
 def shape_of(values: Any, what: str) -> tuple[int, int]:
@@ -33,11 +34,12 @@ def row_blocks(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (first row, block [R, D] of ``dtype``) for all rows in order; an array of that type is not copied.
 
-    rows: rows a block; default: as many as fit into 64 MiB of float32. What reading a memory map has brought into
-    memory is given back after each block.
+    rows: rows a block; default: as many as fit into 64 MiB of float32, or 4 MiB where they are converted to it. What
+    reading a memory map has brought into memory is given back after each block.
     """
     count, width = shape_of(values, "descriptors")
-    rows = rows or max(1, BLOCK_BYTES // (4 * width))
+    converted = dtype is np.float32 and getattr(values, "dtype", None) == np.float16
+    rows = rows or max(1, (CONVERTED_BYTES if converted else BLOCK_BYTES) // (4 * width))
     for start in range(0, count, rows):
         block = values[start : min(start + rows, count)]
         yield start, np.ascontiguousarray(in_single(block) if dtype is np.float32 else block, dtype=dtype)

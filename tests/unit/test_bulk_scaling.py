@@ -17,8 +17,10 @@ def scaling():
     spec = importlib.util.spec_from_file_location("scaling_benchmark", ROOT / "benchmarks" / "scaling.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    sys.path.insert(0, str(ROOT / "benchmarks"))  # as when it is run
     spec.loader.exec_module(module)
     yield module
+    sys.path.remove(str(ROOT / "benchmarks"))
     del sys.modules[spec.name]
 
 
@@ -37,7 +39,7 @@ def test_numbers_follow_from_the_files(scaling, tmp_path):
     (tmp_path / "latency.json").write_text(json.dumps(latency | {"threads": 2}))
     [only] = scaling.describing(tmp_path)
     assert only.core_hours == pytest.approx(20.0)  # 36 ms on two cores: 72 core seconds a thousand photos
-    assert "| 1 M | scicevpr-t, float32 | 20 | 19 minutes | 1 | 5.38 GB | 532 MB | 1 | 1 |" in scaling.plan(tmp_path)
+    assert "| 1 M | scicevpr-t, float32 | 20 | 19 minutes | 1 | 5.38 GB | 148 MB | 1 | 1 |" in scaling.plan(tmp_path)
 
     modes = {"plain": {"ms a photo, batch 16": 300.0}, "int8": {"ms a photo, batch 16": 90.0}}
     measured = {"machine": {"threads": 2}, "models": {"scicevpr-b": {"modes": modes}}}
@@ -49,6 +51,33 @@ def test_numbers_follow_from_the_files(scaling, tmp_path):
     assert "90 ms a photo on 2 cores | describing.json | 25.0 hours on 2 cores, 50 core hours" in scaling.costs(
         tmp_path
     )
+
+
+def test_the_plan_for_searching_is_the_line_through_two_measurements(scaling, tmp_path):
+    assert "ms" not in scaling.searching(tmp_path)
+    small = {"rows": 100_000, "lists": {"milliseconds a query (median)": 8.0}}
+    cached = "milliseconds a query, descriptors in the file cache (median)"
+    found = {
+        "tiers": {"measured": [small]},
+        "large build": {"measured": {"seconds of this call": 360.0}},
+        "large measure": {"measured": {"rows": 1_000_000, cached: 17.0}, "values a descriptor": 10_752},
+    }
+    (tmp_path / "search.json").write_text(json.dumps(found))
+    lines = scaling.searching(tmp_path).splitlines()[2:]
+    assert [line.split(" | ")[1] for line in lines] == ["17 ms", "107 ms", "1,007 ms"]
+    assert "| 100,000,000 | 1,007 ms | 14.8 GB | 51.2 GB | 2.15 TB | 10.0 hours |" in lines
+
+
+def test_targets_say_what_was_not_met(scaling, tmp_path):
+    assert scaling.targets(tmp_path) == []
+    ways = {"plain": 1.0, "float32": 1.0, "bfloat16": 2.0, "int8": 2.9}
+    row = {mode: {f"times plain, batch {n}": factor for n in (1, 16)} for mode, factor in ways.items()}
+    for mode in row:
+        row[mode] |= {"batch 1 / batch 16": 1.05} | {f"share of the matrix rate, batch {n}": 0.8 for n in (1, 16)}
+    (tmp_path / "describing.json").write_text(json.dumps({"models": {"scicevpr-b": {"modes": row}}}))
+    found = {aim.split(",")[0]: (words, met) for aim, words, met in scaling.targets(tmp_path)}
+    assert found["SciceVPR-B at least 3× plain"] == ("int8 2.90× alone, 2.90× in batches", "no")
+    assert [met for _, met in found.values()].count("yes") == 3
 
 
 def test_a_page_without_its_places_is_refused(scaling):
