@@ -4,10 +4,12 @@
         [--threads 2] [--output benchmarks/describing.json]
 
 "plain" is this project's float32 model as a straightforward torch module, which stands in for the published
-implementation. What is compared runs in turn: each round times every mode once. T has its bundled weights; S and B
-have random ones, which take the same time. Timed: the model alone on prepared photos; for T also `describe` on files,
-with decoding and resizing. Beside it the rate at which this machine multiplies matrices in float32 and bfloat16 (the
-best of several, taken after each batch size), and which share of it the model reaches with all its operations.
+implementation. What is compared runs in turn: each round times every mode once. T has its bundled weights; S and B have
+random ones, which take the same time. Timed: the model alone on prepared photos; for T also `describe` on files, with
+decoding and resizing. "Many": 16 photos in 4 batches as `describe` takes many photos, a thread a batch, beside the
+plain model with all threads on one batch after the other. Beside it the rate at which this machine multiplies matrices
+in float32 and bfloat16 (the best of several, taken after each batch size), and which share of it the model reaches with
+all its operations.
 Bulk: `describe` on the bundled database, with the share of time that the cores were busy and the growth of memory.
 """
 
@@ -29,6 +31,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from scicevpr.batch_lanes import in_lanes, lanes_for
 from scicevpr.describe import describe
 from scicevpr.models import VPRModel, build_model
 from scicevpr.models.weights import bundled_weights, load_model
@@ -86,6 +89,16 @@ def measure_model(name: str, modes: list[str], batches: list[int], rounds: int, 
             for mode, seconds in found.items():
                 rows[mode][f"ms a photo, batch {size}"] = round(1000 * seconds / size, 1)
                 rows[mode][f"times plain, batch {size}"] = round(found["plain"] / seconds, 2)
+        pieces = prepare([photos[i % len(photos)] for i in range(16)], model.variant.preprocessing).split(4)
+        lanes = lanes_for(len(pieces), torch.device("cpu"))
+        ways = {
+            mode: lambda run=run, lanes=1 if mode == "plain" else lanes: list(in_lanes(run, pieces, lanes))
+            for mode, run in runners.items()
+        }
+        found = in_turn(ways, rounds)
+        for mode, seconds in found.items():
+            rows[mode]["ms a photo, many"] = round(1000 * seconds / 16, 1)
+            rows[mode]["times plain, many"] = round(found["plain"] / seconds, 2)
     for mode, row in rows.items():
         rate = rates["bfloat16" if mode == "bfloat16" else "float32"]
         for size in batches:

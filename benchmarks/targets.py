@@ -12,6 +12,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 LOSSLESS = ("float32", "bfloat16", "int8")  # as `scicevpr precision` found them on the bundled city
+FLAT = 16  # MiB; the prepared photos would be 150
 
 
 def targets(folder: Path = HERE) -> list[tuple[str, str, str]]:
@@ -28,11 +29,12 @@ def _describing(content: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
     models = content["models"]
     if "scicevpr-b" in models:
         large = models["scicevpr-b"]["modes"]
-        times = {mode: [large[mode][f"times plain, batch {size}"] for size in (1, 16)] for mode in large}
-        words = "float32 {:.2f}× alone, {:.2f}× in batches".format(*times["float32"])
+        ways = ("batch 1", "batch 16", "many")
+        times = {mode: [row[f"times plain, {way}"] for way in ways] for mode, row in large.items()}
+        words = "float32 {:.2f}× alone, {:.2f}× in batches of 16, {:.2f}× with many photos".format(*times["float32"])
         yield "SciceVPR-B in float32 not slower than plain (3 % is noise)", words, min(times["float32"]) >= 0.97
         best = max((mode for mode in LOSSLESS if mode in times), key=lambda mode: times[mode][0])
-        words = "{} {:.2f}× alone, {:.2f}× in batches".format(best, *times[best])
+        words = "{} {:.2f}× alone, {:.2f}× in batches of 16, {:.2f}× with many photos".format(best, *times[best])
         yield "SciceVPR-B at least 3× plain, Recall kept (judged at T)", words, min(times[best]) >= 2.995
         ratio = large[best]["batch 1 / batch 16"]
         yield "SciceVPR-B alone within 10 % of a photo in a batch", f"{best} {ratio:.2f}×", ratio <= 1.1
@@ -47,7 +49,7 @@ def _describing(content: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
     if "bulk" in content:
         bulk = content["bulk"]
         words = f"{100 * bulk['cores busy']:.0f} %, {bulk['MiB more from a third on']:g} MiB more (SciceVPR-T, int8)"
-        met = bulk["cores busy"] >= 0.9 and bulk["MiB more from a third on"] <= 2 * bulk["of which descriptors, MiB"]
+        met = bulk["cores busy"] >= 0.9 and bulk["MiB more from a third on"] <= FLAT
         yield "describing many photos: cores 90 % busy, memory flat", words, met
 
 

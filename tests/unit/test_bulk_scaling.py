@@ -71,12 +71,14 @@ def test_the_plan_for_searching_is_the_line_through_two_measurements(scaling, tm
 def test_targets_say_what_was_not_met(scaling, tmp_path):
     assert scaling.targets(tmp_path) == []
     ways = {"plain": 1.0, "float32": 1.0, "bfloat16": 2.0, "int8": 2.9}
-    row = {mode: {f"times plain, batch {n}": factor for n in (1, 16)} for mode, factor in ways.items()}
+    sizes = ("batch 1", "batch 16", "many")
+    row = {mode: {f"times plain, {size}": factor for size in sizes} for mode, factor in ways.items()}
     for mode in row:
         row[mode] |= {"batch 1 / batch 16": 1.05} | {f"share of the matrix rate, batch {n}": 0.8 for n in (1, 16)}
     (tmp_path / "describing.json").write_text(json.dumps({"models": {"scicevpr-b": {"modes": row}}}))
     found = {aim.split(",")[0]: (words, met) for aim, words, met in scaling.targets(tmp_path)}
-    assert found["SciceVPR-B at least 3× plain"] == ("int8 2.90× alone, 2.90× in batches", "no")
+    words = "int8 2.90× alone, 2.90× in batches of 16, 2.90× with many photos"
+    assert found["SciceVPR-B at least 3× plain"] == (words, "no")
     assert [met for _, met in found.values()].count("yes") == 3
 
 
