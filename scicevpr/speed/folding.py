@@ -12,7 +12,6 @@ In lower precision the residual stream, the norms, the token mixers and all that
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,11 +21,11 @@ from torch import Tensor, nn
 
 from scicevpr.errors import UsageError
 from scicevpr.models.adapters import MultiScaleAdapter
-from scicevpr.models.backbone import ADAPTER_SCALE, Block, DinoBackbone, PatchEmbed, resize_position_grid
-from scicevpr.models.encoders import RegionEncoder
+from scicevpr.models.backbone import ADAPTER_SCALE, Block, DinoBackbone, resize_position_grid
 from scicevpr.models.model import VPRModel
 from scicevpr.models.regions import GEM_EPS, region_boxes
 from scicevpr.speed.dense import Dense, FloatDense, Int8Dense
+from scicevpr.speed.folded_parts import Norm, folded_embedding, folded_encoder, with_batchnorm
 
 PHOTOS_AT_ONCE = {"T": 4, "S": 2}
 """Photos that go through the blocks together on a processor: as many as its caches hold (measured); 1 for the other
@@ -74,8 +73,12 @@ class FoldedModel(nn.Module):
         return self.head.regions(maps, self.trunk.grid_of(maps[-1]))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Describe a batch; for cross-image families the rows depend on which photos share it."""
-        return self.head.descriptors(self.regions(self.trunk(x)))
+        """Describe a batch; for cross-image families the rows depend on which photos share it.
+
+        Few photos at a time go all the way to their regions, so that what lies between stays in the caches.
+        """
+        parts = x.split(self.trunk.at_once(x)) if x.ndim == 4 else [x]
+        return self.head.descriptors(torch.cat([self.regions(self.trunk(part)) for part in parts]))
 
 
 class Trunk:
@@ -87,16 +90,20 @@ class Trunk:
     def __init__(self, backbone: DinoBackbone, taps: Sequence[int], kind: Kind, photos_at_once: int) -> None:
         self.patch, self.taps = backbone.config.patch, tuple(sorted(taps)) or (backbone.config.depth - 1,)
         self.class_token = not taps
-        self.embed = _embedding(backbone)
+        self.embed = folded_embedding(backbone)
         self.token = backbone.cls_token.detach()
         self.stored = backbone.pos_embed.detach()
         self.positions: dict[tuple[int, int], Tensor] = {}
         tokens = 1 + (224 // self.patch) ** 2
         blocks = backbone.blocks[: self.taps[-1] + 1]
         self.blocks = [_FoldedBlock(block, kind, tokens * photos_at_once) for block in blocks]
-        self.norm = _Norm(backbone.norm)
+        self.norm = Norm(backbone.norm)
         self.photos_at_once = photos_at_once
         self._grids: dict[int, tuple[int, int]] = {}
+
+    def at_once(self, x: Tensor) -> int:
+        """How many photos of a batch go through the blocks together."""
+        return self.photos_at_once if x.device.type == "cpu" else max(1, len(x))
 
     def grid_of(self, tokens: Tensor) -> tuple[int, int]:
         """The grid (rows, columns) that tokens [B, N, C] of this trunk lie on."""
@@ -110,8 +117,7 @@ class Trunk:
             )
         grid = (x.shape[-2] // self.patch, x.shape[-1] // self.patch)
         self._grids[grid[0] * grid[1]] = grid
-        step = len(x) if x.device.type != "cpu" else self.photos_at_once
-        parts = [self._run(part, grid) for part in x.split(step)]
+        parts = [self._run(part, grid) for part in x.split(self.at_once(x))]
         return parts[0] if len(parts) == 1 else [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
 
     def _run(self, x: Tensor, grid: tuple[int, int]) -> list[Tensor]:
@@ -144,7 +150,7 @@ class Head:
             conv = fusion.conv
             self.conv = kind.dense(conv.weight.flatten(1), conv.bias, tokens)
             self.mixers = [_FoldedMixer(mixer) for mixer in fusion.mixers]
-        self.encoder = _encoder(model.encoder)
+        self.encoder = folded_encoder(model.encoder)
 
     def regions(self, maps: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
         """Region vectors [B, 14, C] that enter the encoder, float32."""
@@ -178,19 +184,10 @@ class Head:
         return torch.matmul(self.pools[grid], tokens.clamp(min=GEM_EPS).pow(self.p)).pow(1 / self.p)
 
 
-class _Norm:
-    def __init__(self, norm: nn.LayerNorm) -> None:
-        self.shape, self.eps = norm.normalized_shape, norm.eps
-        self.weight, self.bias = norm.weight.detach(), norm.bias.detach()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.shape, self.weight, self.bias, self.eps)
-
-
 class _FoldedBlock:
     def __init__(self, block: Block, kind: Kind, tokens: int) -> None:
         self.heads, self.dtype = block.attn.heads, kind.dtype
-        self.norm1, self.norm2 = _Norm(block.norm1), _Norm(block.norm2)
+        self.norm1, self.norm2 = Norm(block.norm1), Norm(block.norm2)
         gain1, gain2 = block.ls1.gamma, block.ls2.gamma
         attention, mlp = block.attn, block.mlp
         dim = attention.proj.in_features
@@ -230,11 +227,11 @@ class _FoldedAdapter:
         self.fc1 = kind.dense(adapter.D_fc1.weight, adapter.D_fc1.bias, tokens)
         self.fc2 = kind.dense(gain[:, None] * adapter.D_fc2.weight, gain * adapter.D_fc2.bias, tokens)
         firsts = (adapter.branch1, adapter.branch2[0], adapter.branch3[0])
-        pairs = [_with_batchnorm(part.conv, part.bn) for part in firsts]
+        pairs = [with_batchnorm(part.conv, part.bn) for part in firsts]
         self.widths = [len(weight) for weight, _ in pairs]
         weight, bias = (torch.cat(tensors) for tensors in zip(*pairs, strict=True))
         self.ones = kind.dense(weight.flatten(1), bias, tokens)
-        self.convs = [_with_batchnorm(branch[1].conv, branch[1].bn) for branch in (adapter.branch2, adapter.branch3)]
+        self.convs = [with_batchnorm(branch[1].conv, branch[1].bn) for branch in (adapter.branch2, adapter.branch3)]
         self.convs = [(weight.to(kind.dtype), bias.to(kind.dtype)) for weight, bias in self.convs]
 
     def __call__(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -253,75 +250,10 @@ class _FoldedMixer:
     """A token mixer on tokens [B, N, C], float32."""
 
     def __init__(self, mixer: nn.Module) -> None:
-        self.norm = _Norm(mixer.norm)
+        self.norm = Norm(mixer.norm)
         self.layers = [(layer.weight.detach(), layer.bias.detach()[:, None]) for layer in (mixer.mix[0], mixer.mix[2])]
 
     def __call__(self, x: Tensor) -> Tensor:
         (weight1, bias1), (weight2, bias2) = self.layers
         inner = F.relu(torch.matmul(weight1, self.norm(x)) + bias1)
         return x + (torch.matmul(weight2, inner) + bias2)
-
-
-class _SelfEnhancedLayer:
-    """An encoder layer whose every sequence has length 1: attention is one matrix, and so is attention plus skip."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        attention = layer.self_attn
-        channels = attention.embed_dim
-        out, value = attention.out_proj.weight.double(), attention.in_proj_weight[2 * channels :].double()
-        skip = torch.eye(channels, dtype=torch.float64, device=out.device)
-        self.mix = (skip + out @ value).float()
-        bias = out @ attention.in_proj_bias[2 * channels :].double() + attention.out_proj.bias.double()
-        self.mix_bias = bias.float()
-        self.norm1, self.norm2 = _Norm(layer.norm1), _Norm(layer.norm2)
-        self.layers = [(linear.weight.detach(), linear.bias.detach()) for linear in (layer.linear1, layer.linear2)]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        x = self.norm1(F.linear(x, self.mix, self.mix_bias))
-        return self.norm2(x + F.linear(F.gelu(F.linear(x, *self.layers[0])), *self.layers[1]))
-
-
-def _encoder(encoder: RegionEncoder) -> Dense:
-    if encoder.cross_image:
-        return copy.deepcopy(encoder).requires_grad_(False).eval()
-    layers = [_SelfEnhancedLayer(layer) for layer in encoder.layers]
-
-    def run(x: Tensor) -> Tensor:
-        for layer in layers:
-            x = layer(x)
-        return x
-
-    return run
-
-
-def _embedding(backbone: DinoBackbone) -> Dense:
-    """Photos [B, 3, H, W] -> patches [B, rows*columns, C]: in float32, as the pixels deserve."""
-    embed, patch = backbone.patch_embed, backbone.config.patch
-    if isinstance(embed, PatchEmbed):
-        weight, bias = embed.proj.weight.detach().flatten(1), embed.proj.bias.detach()
-
-        def by_product(x: Tensor) -> Tensor:
-            rows, columns = x.shape[-2] // patch, x.shape[-1] // patch
-            patches = x.view(len(x), 3, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
-            return F.linear(patches.reshape(len(x), rows * columns, -1), weight, bias)
-
-        return by_product
-    first, second = (_with_batchnorm(embed.stem[i], embed.stem[i + 1]) for i in (0, 3))
-    weight, bias = embed.proj.weight.detach(), embed.proj.bias.detach()
-
-    def by_convolution(x: Tensor) -> Tensor:
-        x = F.conv2d(x, *first, stride=2, padding=1).relu_()
-        x = F.conv2d(x, *second, padding=1).relu_()
-        return F.conv2d(x, weight, bias, stride=patch // 2).flatten(2).transpose(1, 2)
-
-    return by_convolution
-
-
-def _with_batchnorm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution followed by batch normalisation in evaluation mode."""
-    gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-    bias = norm.bias.double() - norm.running_mean.double() * gain
-    if conv.bias is not None:
-        bias = bias + conv.bias.double() * gain
-    weight = conv.weight.double() * gain[:, None, None, None]
-    return weight.float().detach(), bias.float().detach()
