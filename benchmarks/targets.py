@@ -37,7 +37,7 @@ def _describing(content: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
         words = "{} {:.2f}× alone, {:.2f}× in batches of 16, {:.2f}× with many photos".format(best, *times[best])
         yield "SciceVPR-B at least 3× plain, Recall kept (judged at T)", words, min(times[best]) >= 2.995
         ratio = large[best]["batch 1 / batch 16"]
-        words = f"{best} {ratio:.2f}×" + ("" if ratio <= 1.1 else ": in a batch, four photos share a reading of the weights")
+        words = f"{best} {ratio:.2f}×" + ("" if ratio <= 1.1 else ": in a batch weights are read once for four")
         yield "SciceVPR-B alone within 10 % of a photo in a batch", words, ratio <= 1.1
         share = max(large["bfloat16"][f"share of the matrix rate, batch {size}"] for size in (1, 16))
         words = f"{100 * share:.0f} %" + ("" if share >= 0.75 else ": softmax, GELU and norms are no products")
