@@ -82,6 +82,7 @@ def test_every_endpoint_has_an_example_in_both_languages():
         assert f"call {name[1:]} " in section, name
 
 
+@pytest.mark.slow
 def test_the_example_of_find_runs(page, services, tmp_path, monkeypatch, capsys):
     query = services.dataset(None)[1].queries[6]
     shutil.copy(query.path, tmp_path / "query.jpg")

@@ -64,6 +64,7 @@ def test_the_same_question_is_answered_from_memory(inspector, query):
     assert inspector.inspect(query.path, query.name, None, TEACHER, 2, 1).explanation is first.explanation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", [STABLE, TEACHER, BASELINE])
 def test_every_picture_of_every_step_can_be_drawn(inspector, query, role):
     inspected = inspector.inspect(query.path, query.name, None, role, 2, 2)

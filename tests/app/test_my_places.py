@@ -29,6 +29,8 @@ from scicevpr.packs import check_pack, open_pack
 from scicevpr.places import read_dataset
 from scicevpr.places.intake import Limits
 
+pytestmark = pytest.mark.slow
+
 ANN, BEN = (SimpleNamespace(session_hash=name) for name in ("ann", "ben"))
 
 

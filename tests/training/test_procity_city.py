@@ -16,6 +16,8 @@ from training.procity.mesh import VERTEX_FLOATS, MeshBuilder, Surface
 from training.procity.plan import PEDESTRIAN_SHAPES, City, build_city
 from training.procity.surfaces import ground
 
+pytestmark = pytest.mark.slow
+
 SAMPLE_LAYERS = ("asphalt", "facade_3", "shop_0", "sign_0", "mural_0", "leaf_0")
 
 

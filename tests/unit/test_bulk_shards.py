@@ -30,6 +30,8 @@ from scicevpr.packs import build_pack, check_pack, describe_content, open_pack
 from scicevpr.places import read_dataset
 from scicevpr.retrieval import PCA
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def models():

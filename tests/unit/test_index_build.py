@@ -63,6 +63,7 @@ def _build(out: Path, descriptors: Path, tier: str, name: str = "", moment: str 
         return -signal.SIGKILL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tier", "moments"),
     [

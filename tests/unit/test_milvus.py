@@ -24,6 +24,8 @@ from scicevpr.milvus.schema import MAX_TOP, NOWHERE, entities
 from scicevpr.places import Dataset, Place, bundled_city, load_descriptors, save_descriptors
 from scicevpr.retrieval import ExactIndex, Index
 
+pytestmark = pytest.mark.slow
+
 pymilvus = pytest.importorskip("pymilvus", reason="no pymilvus: pip install 'scicevpr[milvus]'")
 pytest.importorskip("milvus_lite", reason="no milvus-lite: pip install 'scicevpr[milvus]'")
 

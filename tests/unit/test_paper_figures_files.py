@@ -23,6 +23,8 @@ from scicevpr.figures.paper import FIGURES, Style, draw
 from scicevpr.figures.paper.style import WIDTHS, settings
 from scicevpr.parsers.figures import NAMES
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"dpi": 80}
 
 

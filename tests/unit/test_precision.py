@@ -149,6 +149,7 @@ def test_relative_distance_of_known_vectors():
     assert found["largest"] == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_command_measures_every_mode(tiny_city, tmp_path, capsys, own_file, monkeypatch):
     monkeypatch.setattr(measure, "TIMED_PHOTOS", 1)
     written = tmp_path / "precision.json"
