@@ -58,6 +58,7 @@ def test_the_batch_is_the_query_and_those_after_it(services, inspector, query):
     assert inspector.inspect(query.path, query.name, None, STABLE, 1, 2).company == ()
 
 
+@pytest.mark.slow
 def test_the_same_question_is_answered_from_memory(inspector, query):
     first = inspector.inspect(query.path, query.name, None, TEACHER, 1, 1)
     assert inspector.inspect(query.path, query.name, None, TEACHER, 1, 1) is first

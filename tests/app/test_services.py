@@ -256,6 +256,7 @@ def test_a_precision_that_cannot_be_had_is_float32_with_a_reason(wanted, stored,
     assert words in choice.reason
 
 
+@pytest.mark.slow
 def test_two_callers_share_one_computation_and_its_progress(city_folder, monkeypatch):
     dataset, model, store = read_dataset(city_folder), standin.untrained("scicevpr-t"), DescriptorStore()
     calls, seen = [], []

@@ -84,6 +84,7 @@ def test_a_run_writes_weights_that_say_where_they_come_from(
     assert "none holds no run, so there is nothing to go on with" in caplog.text
 
 
+@pytest.mark.slow
 def test_it_stops_early_when_validation_gets_no_better(
     gsv_cities: Path, validation_tree: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +98,7 @@ def test_it_stops_early_when_validation_gets_no_better(
     assert read_metadata(tmp_path / "best.safetensors")["step"] == str(2 * STEPS)  # Recall@5 first, then Recall@1
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_twice_goes_on_exactly(
     gsv_cities: Path, validation_tree: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

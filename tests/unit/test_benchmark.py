@@ -144,6 +144,7 @@ def test_batches_of_a_known_benchmark_reach_the_protocol(dataset):
     assert result.protocol["query grouping"] == "by place 4"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [0, 2**30])
 def test_descriptors_on_disk_give_the_same_result(stable, dataset, result, tmp_path, limit):
     pca = PCA.fit(result.database.values, 6)

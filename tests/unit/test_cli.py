@@ -37,6 +37,7 @@ def test_help_is_quick_and_the_version_is_told():
     assert done.stdout.strip() == f"scicevpr {__version__}"
 
 
+@pytest.mark.slow
 def test_evaluate_prints_a_table_and_protocol_per_model_and_writes_all(tiny_city, tmp_path, capsys):
     code = _run(
         "evaluate", "--dataset", tiny_city, "--model", "scicevpr-t", "--model", "cricavpr-t", "--baselines",

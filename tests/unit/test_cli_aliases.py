@@ -172,6 +172,7 @@ def test_a_published_command_line_works_whole(tiny_city, checkpoint, tmp_path, c
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pca", "r.json"]
 
 
+@pytest.mark.slow
 def test_folder_mode_with_a_pca_file(tiny_city, tmp_path, capsys):
     base = tiny_city / "images/test"
     save_weights(filled_model("scicevpr-t"), tmp_path / "own.safetensors", info=INFO)

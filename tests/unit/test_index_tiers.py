@@ -144,6 +144,7 @@ def test_auto_takes_exact_for_small_data_and_never_lists_without_a_folder(monkey
     assert make_index(database, memory=1000).label == "exact, float32"  # streamed, of an array in memory
 
 
+@pytest.mark.slow
 def test_a_shortlist_reaches_the_agreement_it_states(tmp_path):
     city = City(4000, 256, seed=1)
     np.save(tmp_path / "d.npy", np.concatenate([block for _, block in city.chunks()]).astype(np.float16))
