@@ -18,7 +18,6 @@ import argparse
 import json
 import math
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -87,7 +86,7 @@ def build(folder: Path, path: Path, tier: str) -> dict[str, Any]:
         "label": index.label,
         "settings": dict(index.manifest.settings),
         "agreement at the build": dict(index.manifest.agreement),
-        "facts": index.facts(),
+        "facts": _facts(index),
     }
 
 
@@ -185,7 +184,7 @@ def measure(folder: Path, path: Path, width: int, queries: int, rounds: int) -> 
         "queries for the agreement": queries,
         "first answer as exact": _share((exact[:, 0] == found[:, 0]).tolist()),
         "ten best as exact": _overlap(found.tolist(), exact.tolist()),
-        "facts": index.facts(),
+        "facts": _facts(index),
     }
 
 
@@ -227,6 +226,10 @@ def _in_turn(
             seconds[tier].append(time.perf_counter() - started)
             answers[tier].append(found.indices[0].tolist())
     return {tier: values[2:] for tier, values in seconds.items()}, answers
+
+
+def _facts(index: Any) -> dict[str, str]:
+    return {name: words.split(" in ")[0] for name, words in index.facts().items()}  # without the folder
 
 
 def _ms(seconds: float) -> float:
@@ -272,27 +275,21 @@ def _say(text: str) -> None:
 
 def _keep(name: str, found: Any, options: argparse.Namespace) -> None:
     """Write what a stage measured into the result, with the machine it was measured on."""
+    from scicevpr.speed.machine import machine_facts
+
     content = json.loads(options.result.read_text()) if options.result.exists() else {}
     content[name] = {
         "measured": found,
         "values a descriptor": options.width,
         "threads": options.threads,
         "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
+            **machine_facts(),
             "load when it began": options.load,
-            "python": platform.python_version(),
-            **{package: version(package) for package in ("numpy", "torch", "faiss-cpu")},
+            **{package: version(package) for package in ("numpy", "faiss-cpu")},
         },
     }
     options.result.write_text(json.dumps(content, indent=1) + "\n")
     _say(f"{name}: written to {options.result}")
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    named = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-    return named or platform.processor() or platform.machine()
 
 
 def _stages(options: argparse.Namespace) -> dict[str, Callable[[], Any]]:
