@@ -188,32 +188,6 @@ def measure(folder: Path, path: Path, width: int, queries: int, rounds: int) -> 
     }
 
 
-def draw(result: Path) -> None:
-    """Milliseconds of a single query against the number of rows, by tier, as an SVG beside the numbers."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    content = json.loads(result.read_text())
-    curves: dict[str, list[tuple[int, float]]] = {}
-    for row in content.get("tiers", {}).get("measured", []):
-        for tier in TIERS:
-            if tier in row:
-                curves.setdefault(tier, []).append((row["rows"], row[tier]["milliseconds a query (median)"]))
-    if "large measure" in content:
-        found = content["large measure"]["measured"]
-        milliseconds = found["milliseconds a query, descriptors in the file cache (median)"]
-        curves.setdefault("lists", []).append((found["rows"], milliseconds))
-    figure, axes = pyplot.subplots(figsize=(6, 3.6), layout="constrained")
-    for tier, points in curves.items():
-        axes.loglog(*zip(*sorted(points), strict=True), marker="o", label=tier)
-    axes.set(xlabel="database descriptors", ylabel="milliseconds a query")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    figure.savefig(result.with_suffix(".svg"), metadata={"Date": None})
-
-
 def _in_turn(
     indexes: dict[str, Any], queries: Any, rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, list[list[int]]]]:
@@ -333,7 +307,9 @@ def main() -> None:
     for part in parts if options.stage == "all" else {options.stage} - {"draw"}:
         subprocess.run([sys.executable, __file__, *sys.argv[1:], "--here", part], check=True, env=environment)
     if options.stage in ("draw", "all"):
-        draw(options.result)
+        from search_curve import draw
+
+        draw(options.result, TIERS)
     if options.clean:
         shutil.rmtree(options.folder)
 
