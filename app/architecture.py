@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from scicevpr.config import VARIANTS, Variant
+from scicevpr.config import STEM_TAP, VARIANTS, Variant
 from scicevpr.models import adapters, backbone, encoders, fusion, model, regions
 from scicevpr.preprocessing import to_tensor
 from scicevpr.retrieval.index import ExactIndex
@@ -15,8 +15,9 @@ FAMILIES = {"cricavpr": "CricaVPR", "super-cricavpr": "Super-CricaVPR", "scicevp
 SIZES = ("T", "S", "B", "L")
 FUSED = ("super-cricavpr", "scicevpr")
 OWN_BACKBONE = (
-    "The T size is this project's own: the same transformer, small, with a convolutional stem in front, trained from "
-    "scratch on made-up cities. The other sizes are DINOv2's."
+    "The T size is this project's own, a hybrid: maps of a frozen network that learned to name things in photos "
+    "(EfficientNet-Lite0, ImageNet) are the tokens of four transformer blocks, which learned on drawn cities. The "
+    "other sizes are DINOv2's."
 )
 ABSENT = (
     "CricaVPR has no such part. It reads its last block alone, so there are no layers to fuse and no fused map to mix."
@@ -50,7 +51,7 @@ PARTS = (
         "photo",
         "Photo",
         "input",
-        "The photo's colours are brought to the range the backbone was trained on (ImageNet mean and spread). Then "
+        "The photo's colours are brought to the range the backbone was trained on (mean and spread). Then "
         "it is stretched or shrunk to 224×224 pixels, whatever its shape was.",
         "x = resize((photo / 255 − mean) / std)",
         (to_tensor,),
@@ -59,16 +60,16 @@ PARTS = (
         "backbone",
         "DINOv2 backbone",
         "layers",
-        "A vision transformer cuts the photo into 16×16 patches and lets them read each other, block after block, "
-        "with one class token that sums the photo up. The outputs of its last four blocks are tapped, because they "
-        "describe the same patches in different ways.",
+        "A vision transformer cuts the photo into 16×16 patches (size T: 14×14) and lets them read each other, block "
+        "after block, with one class token that sums the photo up. The outputs of its last four blocks are tapped, "
+        "because they describe the same patches in different ways.",
         "x ← x + LS₁(Attention(LN(x)));  x ← x + LS₂(MLP(LN(x)))",
         (backbone.DinoBackbone, backbone.Block),
         "backbone",
         whats={
-            "cricavpr": "A vision transformer cuts the photo into 16×16 patches and lets them read each other, block "
-            "after block, with one class token that sums the photo up. Small trained adapters stand beside the MLP "
-            "of every block, and only the last block's output is used."
+            "cricavpr": "A vision transformer cuts the photo into 16×16 patches (size T: 14×14) and lets them read "
+            "each other, block after block, with one class token that sums the photo up. Small trained adapters stand "
+            "beside the MLP of every block, and only the last block's output is used."
         },
         formulas={"cricavpr": "x ← x + LS₁(Attention(LN(x)));  n = LN(x);  x ← x + LS₂(MLP(n) + 0.2 · Adapter(n))"},
         codes={"cricavpr": (backbone.DinoBackbone, adapters.MultiScaleAdapter)},
@@ -82,9 +83,9 @@ PARTS = (
         "fusion",
         "1×1 convolution",
         "fusion",
-        "The four tapped maps are stacked, and at every position a small linear map blends their channels into one "
-        "map. It decides, channel by channel, which layer to believe.",
-        "f(p) = ReLU(W · [x₁(p); x₂(p); x₃(p); x₄(p)] + b)",
+        "The tapped maps (size T: the stem's too) are stacked, and at every position a small linear map blends their "
+        "channels into one map. It decides, channel by channel, which layer to believe.",
+        "f(p) = ReLU(W · [x₁(p); x₂(p); …] + b)",
         (fusion.LayerFusion,),
         "fusion.conv",
         FUSED,
@@ -101,7 +102,7 @@ PARTS = (
         "A token mixer lets every position of the map take something from every other position, with the same "
         "weights for all channels. Two of them let the parts of a view support each other: a roof line here, a "
         "doorway there.",
-        "x ← x + W₂ · ReLU(W₁ · LN(x)), W₁ and W₂ over the 256 positions",
+        "x ← x + W₂ · ReLU(W₁ · LN(x)), W₁ and W₂ over the positions",
         (fusion.TokenMixer,),
         "fusion.mixers",
         FUSED,
@@ -240,4 +241,5 @@ def _differences(key: str) -> tuple[str, ...]:
 
 def _blocks(variant: Variant) -> str:
     read = variant.taps or (variant.backbone.depth - 1,)
-    return f"{', '.join(map(str, read))} of 0–{variant.backbone.depth - 1}"
+    names = ", ".join("stem" if tap == STEM_TAP else str(tap) for tap in read)
+    return f"{names} of 0–{variant.backbone.depth - 1}"

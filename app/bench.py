@@ -17,7 +17,8 @@ from app.services import Services
 from scicevpr.config import Preprocessing
 from scicevpr.describe import Descriptors, Grouping
 from scicevpr.errors import SciceVPRError, UsageError
-from scicevpr.evaluation.benchmark import DEFAULT_NS, evaluate, score, score_matches
+from scicevpr.evaluation.baselines import BASELINES
+from scicevpr.evaluation.benchmark import DEFAULT_NS, evaluate, evaluate_baseline, score, score_matches
 from scicevpr.evaluation.groupings import published_grouping, shuffled_groups
 from scicevpr.models.model import VPRModel
 from scicevpr.places import Dataset
@@ -128,6 +129,8 @@ class Bench:
 
         Raises SciceVPRError: an unknown name, no labels, unreadable photos, or a pack without what is needed.
         """
+        if role in BASELINES:
+            return self._measure_baseline(database, role, advance)
         task = self._task(database, role, grouping)
         with self._lock:
             kept = self._results.get(_key(task))
@@ -152,6 +155,8 @@ class Bench:
 
     def title(self, role: str) -> str:
         """A model's name for tables, with its role where two models have the same name."""
+        if role in BASELINES:
+            return BASELINES[role].title
         titles = {state.role: state.title for state in self.services.model_states()}
         title = titles.get(role, role)
         return f"{title} ({role})" if list(titles.values()).count(title) > 1 else title
@@ -170,19 +175,36 @@ class Bench:
         return [(name, role) for name in names for role in roles]
 
     def _check_role(self, role: str) -> None:
-        if role not in self.services.roles:
-            raise UsageError(f"There is no model {role!r} here. Choose one of: {', '.join(self.services.roles)}.")
+        known = (*self.services.roles, *BASELINES)
+        if role not in known:
+            raise UsageError(f"There is no model {role!r} here. Choose one of: {', '.join(known)}.")
 
-    def _task(self, database: str | None, role: str, grouping: str) -> Task:
+    def _labelled(self, database: str | None) -> tuple[str, str, Dataset]:
+        """Name, title and photos of a database that can be measured on; UsageError for another."""
         key, dataset = self.services.dataset(database)
         title = self.services.datasets.title(key)
-        self._check_role(role)
         if not dataset.queries:
             raise UsageError(f"{title} has no query photos, so there is nothing to ask it.")
         if not dataset.labelled:
             raise UsageError(
                 f"Recall needs ground truth: {title} has photos without a position, and no list of right answers."
             )
+        return key, title, dataset
+
+    def _measure_baseline(self, database: str | None, name: str, advance: Advance | None) -> Result:
+        """A baseline on one database: remembered, or measured now."""
+        key, title, dataset = self._labelled(database)
+        fingerprint = f"{key}-{name}"
+        for kept in self.results([fingerprint]):
+            return replace(kept, source="remembered")
+        found = evaluate_baseline(name, dataset, progress=advance).with_intervals()
+        photos = len(dataset.database) + len(dataset.queries)
+        cost = Cost(BASELINES[name].dimensions, len(dataset.database), 1000 * found.seconds / photos)
+        return self._remember(Result(fingerprint, key, title, name, found, cost, "measured now"))
+
+    def _task(self, database: str | None, role: str, grouping: str) -> Task:
+        key, title, dataset = self._labelled(database)
+        self._check_role(role)
         model = self.services.model(role)
         return Task(key, title, dataset, role, model, self.title(role), grouping_of(grouping, model, dataset))
 

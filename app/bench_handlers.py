@@ -31,6 +31,7 @@ from app.queries import whole_number
 from app.rooms import BASELINE, STABLE
 from app.stops import Stops
 from scicevpr.errors import SciceVPRError, UsageError
+from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.evaluation.comparison import Comparison
 from scicevpr.figures.recall import Bar, condition_bars, recall_curves
 
@@ -76,7 +77,8 @@ class BenchHandlers(PageHandlers):
     def choices(self) -> tuple[list[str], list[tuple[str, str]]]:
         """Names of the databases, and (title, role) of the models that can be measured."""
         usable = [state.role for state in self.services.model_states() if state.state != "missing"]
-        return list(self.services.datasets), [(self.bench.title(role), role) for role in usable]
+        roles = [*usable, *BASELINES]
+        return list(self.services.datasets), [(self.bench.title(role), role) for role in roles]
 
     def refresh(self, names: Sequence[Any], databases: Any, models: Any) -> tuple[dict, dict]:
         """What can be chosen now, with what was chosen kept; values for (databases, models).

@@ -17,6 +17,7 @@ from app.queries import company_of, known_position, query_place, whole_number
 from app.records import Hit, Position
 from app.rooms import STABLE, weights_of
 from app.services import MAX_COMPANY, Services
+from scicevpr.config import STEM_TAP
 from scicevpr.errors import UsageError
 from scicevpr.explain import KINDS, STEPS, Decision, Explanation, View, deciding_region, region_terms
 from scicevpr.places import Place
@@ -81,7 +82,7 @@ class Inspected:
             "layer_shares": None
             if contribution is None
             else {
-                str(block): {"energy": float(share), "aligned": float(aligned)}
+                ("stem" if block == STEM_TAP else str(block)): {"energy": float(share), "aligned": float(aligned)}
                 for block, share, aligned in zip(
                     sorted(explanation.model.variant.taps), contribution.share, contribution.aligned, strict=True
                 )

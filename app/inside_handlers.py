@@ -145,7 +145,8 @@ def plot_of(inspected: Inspected, view: View, cell: tuple[int, int]) -> go.Figur
         return share_bars(heads, {"kept": kept}, f"Block {block}: what the class token keeps to itself")
     if view.kind in ("contribution", "energy", "sum") and not explanation.model.variant.class_token:
         contribution = explanation.contribution()
-        blocks = [f"block {b}" for b in sorted(explanation.model.variant.taps)]
+        variant = explanation.model.variant
+        blocks = [variant.layer_name(tap) for tap in sorted(variant.taps)]
         shares = {"share of the energy": contribution.share.tolist(), "part of the sum": contribution.aligned.tolist()}
         return share_bars(blocks, shares, "What each tapped layer adds to the fusion convolution")
     if view.kind == "influence":

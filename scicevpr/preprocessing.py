@@ -1,7 +1,8 @@
 """From any photo to the tensor a model takes, and back to something one can look at.
 
 The published protocol: RGB in [0, 1], normalise, and only then resize the tensor (bilinear, align_corners=False,
-without antialiasing, aspect ratio not kept). Antialiasing is a named option because it changes the descriptors.
+without antialiasing, aspect ratio not kept). Antialiasing is a named option because it changes the descriptors: with it
+the photo is resized by Pillow, in whole grey levels, before it is normalised.
 """
 
 from __future__ import annotations
@@ -83,7 +84,10 @@ def to_views(photo: Source, preprocessing: Preprocessing, framing: str = "resize
     """
     if preprocessing.interpolation not in ("bilinear", "bicubic"):
         raise UsageError(f"Interpolation {preprocessing.interpolation!r} is unknown; choose bilinear or bicubic.")
-    pixels = np.asarray(open_photo(photo, preprocessing.max_pixels))
+    image = open_photo(photo, preprocessing.max_pixels)
+    if framing == "resize" and preprocessing.antialias and preprocessing.interpolation == "bilinear":
+        return _shrunk(image, preprocessing)[None]
+    pixels = np.asarray(image)
     size = _scaled_size(pixels.shape[:2], preprocessing.size, framing)
     if framing != "resize" and size[0] * size[1] > preprocessing.max_pixels:
         raise ImageError(
@@ -115,6 +119,14 @@ def to_views(photo: Source, preprocessing: Preprocessing, framing: str = "resize
     first, last = slice(None, side), slice(-side, None)
     corners = [scaled[:, rows, columns] for rows in (first, last) for columns in (first, last)]
     return torch.stack([*corners, _middle(scaled, (side, side))])
+
+
+def _shrunk(image: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
+    """The whole photo by Pillow's bilinear filter, which antialiases; then [3, H, W] normalised."""
+    rows, columns = preprocessing.size
+    values = np.asarray(image.resize((columns, rows), Image.Resampling.BILINEAR), np.float32) / 255
+    values = (values - np.float32(preprocessing.mean)) / np.float32(preprocessing.std)
+    return torch.from_numpy(values).permute(2, 0, 1).contiguous()
 
 
 def prepare(sources: Sequence[Source], preprocessing: Preprocessing, framing: str = "resize") -> torch.Tensor:

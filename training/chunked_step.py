@@ -24,9 +24,8 @@ from torch import Tensor, nn
 from scicevpr.errors import UsageError
 from scicevpr.losses import distillation_loss, mine_pairs, multi_similarity_loss
 from scicevpr.models.model import VPRModel
-from training.cross_image import head_descriptors
 from training.distributed import Processes
-from training.features import frozen_maps
+from training.features import frozen_maps, head_descriptors
 from training.recipes import FullSizeRecipe
 from training.trainer import trainable
 

@@ -4,7 +4,7 @@ Backbone and 1x1 convolution are the teacher's, frozen; token mixers, GeM expone
 fresh and learn ``L_T = gamma * L_MS + eta * L_D``. The teacher is in evaluation mode and sees the same batch, so its
 descriptors carry what the images of the batch tell each other.
 
-    python -m training.distill --data data/procity --teacher runs/super-cricavpr-t/best.safetensors \\
+    python -m training.distill --data data/procity --maps runs/maps --teacher runs/super-cricavpr-t/best.safetensors \\
         --out runs/scicevpr-t
 """
 
@@ -17,15 +17,26 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from scicevpr.config import get_variant
 from scicevpr.losses import distillation_loss, mine_pairs, multi_similarity_loss
 from scicevpr.models.model import VPRModel, build_model
 from scicevpr.places import read_dataset
-from training.augment import PublishedAugmentation
-from training.cross_image import head_descriptors
-from training.data import list_training_photos, load_bank, place_batches
-from training.features import kept_views
+from training.cross_image import describe_maps
+from training.data import TrainingPhotos, list_training_photos, place_batches
+from training.features import head_descriptors
 from training.recipes import DistillRecipe, override
-from training.trainer import BestModel, Resumable, RunLog, freeze, halving, seed_everything, stage_parser, trainable
+from training.stem_maps import add_view_options, draw_maps, keep_set, keep_views, views_recipe
+from training.trainer import (
+    BestModel,
+    Resumable,
+    RunLog,
+    freeze,
+    halving,
+    kept_recall,
+    seed_everything,
+    stage_parser,
+    trainable,
+)
 
 
 def build_pair(recipe: DistillRecipe, teacher_path: Path) -> tuple[VPRModel, VPRModel]:
@@ -34,6 +45,9 @@ def build_pair(recipe: DistillRecipe, teacher_path: Path) -> tuple[VPRModel, VPR
     teacher = build_model(teacher_name(recipe.variant))
     teacher.load_state_dict(load_file(teacher_path))
     inherit(student, teacher)
+    if recipe.from_teacher:
+        student.gem.load_state_dict(teacher.gem.state_dict())
+        student.fusion.mixers.load_state_dict(teacher.fusion.mixers.state_dict())
     return student, teacher
 
 
@@ -53,48 +67,50 @@ def inherit(student: VPRModel, teacher: VPRModel) -> None:
 def distillation_step(
     student: VPRModel, teacher: VPRModel, maps: Tensor, labels: Tensor, recipe: DistillRecipe
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One batch of kept maps [B, M*C, rows, columns] -> (L_T, L_MS, L_D)."""
+    """One batch of tapped maps [B, M*C, rows, columns] -> (L_T, L_MS, L_D)."""
     with torch.autocast("cpu", dtype=torch.bfloat16):  # the networks only: the losses need float32
         with torch.no_grad():
-            target = head_descriptors(teacher, maps)
+            target = head_descriptors(teacher, maps, recipe.chunk)
         descriptors = head_descriptors(student, maps)
     similarity = multi_similarity_loss(descriptors, labels, mine_pairs(descriptors, labels, recipe.miner_epsilon))
     distance = distillation_loss(descriptors, target)
     return recipe.gamma * similarity + recipe.eta * distance, similarity, distance
 
 
+@torch.no_grad()
+def tapped_maps(model: VPRModel, maps: Tensor) -> Tensor:
+    """What the frozen backbone gives for stem maps [B, 427, rows, columns]: [B, M*C, rows, columns]."""
+    backbone = model.backbone
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        features = backbone.run_blocks(backbone.patch_embed.project(maps.float()), model.variant.taps)
+        return torch.cat(model.layer_maps(features), dim=1)
+
+
 def distill(
-    data: Path,
-    teacher_path: Path,
-    out: Path,
-    recipe: DistillRecipe,
-    limit_cities: int | None = None,
-    features: Path | None = None,
+    data: Path, maps: np.ndarray, photos: TrainingPhotos, teacher_path: Path, out: Path, recipe: DistillRecipe
 ) -> None:
-    """Train and write the best student by validation Recall@1 to ``out/best.safetensors``.
+    """Train on kept stem maps and write the best student by validation Recall@1 to ``out/best.safetensors``.
 
     An interrupted run goes on after its last whole epoch.
     """
     generator = seed_everything(recipe.seed)
     student, teacher = build_pair(recipe, teacher_path)
     log = RunLog(out, recipe)
-    bank = load_bank(list_training_photos(data, limit_cities), 240, 320)
-    augmentation = PublishedAugmentation(student.variant.preprocessing.size[0], recipe.operations)
-    best = BestModel(read_dataset(data, "val"), log, recipe)
-    views = kept_views(student, bank, augmentation, recipe.views, features)
+    validation = keep_set(student, read_dataset(data, "val"))
+    best = BestModel(lambda model: kept_recall(model, validation, describe_maps), log, recipe)
     optimiser = torch.optim.Adam(trainable(student), lr=recipe.lr)
-    steps_per_epoch = len(np.unique(bank.places)) // recipe.places
-    schedule = halving(optimiser, steps_per_epoch, recipe.decay_epochs, recipe.decay)
+    epoch_of = {"places": recipe.places, "each": recipe.photos, "cities": recipe.cities}
+    steps = sum(1 for _ in place_batches(photos, **epoch_of, generator=np.random.default_rng(0)))
+    schedule = halving(optimiser, steps, recipe.decay_epochs, recipe.decay)
     keeper = Resumable(out, generator, student=student, optimiser=optimiser, schedule=schedule, best=best)
     step, first_epoch = keeper.restore(log)
     for epoch in range(first_epoch, recipe.epochs):
         student.train()
         student.backbone.eval()
-        for batch in place_batches(bank, recipe.places, recipe.photos, cities=recipe.cities, generator=generator):
-            chosen = torch.from_numpy(generator.integers(len(views), size=len(batch.rows)))
-            maps = views[chosen, torch.from_numpy(batch.rows)]
+        for batch in place_batches(photos, **epoch_of, generator=generator):
+            tapped = tapped_maps(teacher, draw_maps(maps, batch.rows, generator))
             labels = torch.from_numpy(batch.labels)
-            total, similarity, distance = distillation_step(student, teacher, maps, labels, recipe)
+            total, similarity, distance = distillation_step(student, teacher, tapped, labels, recipe)
             optimiser.zero_grad(set_to_none=True)
             total.backward()
             optimiser.step()
@@ -110,12 +126,14 @@ def distill(
 def main() -> None:
     """Command line of the stage."""
     parser = stage_parser("training.distill", __doc__)
+    add_view_options(parser)
     parser.add_argument("--teacher", type=Path, required=True, help="best.safetensors of training.cross_image")
-    parser.add_argument("--features", type=Path, help="file in which to keep the frozen backbone's features")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     recipe = override(DistillRecipe(), options.set)
-    distill(options.data, options.teacher, options.out, recipe, options.limit_cities, options.features)
+    photos = list_training_photos(options.data, options.limit_cities)
+    maps = keep_views(photos.paths, options.maps, views_recipe(options), get_variant(recipe.variant), options.threads)
+    distill(options.data, maps, photos, options.teacher, options.out, recipe)
 
 
 if __name__ == "__main__":

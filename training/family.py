@@ -1,6 +1,6 @@
-"""The whole shipped T family from nothing: backbone, teacher, student, baseline, then the files in ``assets/``.
+"""The whole shipped T family from nothing: kept maps, teacher, student, baseline, then the files in ``assets/``.
 
-    python -m training.family --render --data data/procity --runs runs
+    python -m training.family --render --publish --data data/procity --runs runs
 
 With ``--render`` the cities are photographed first (train, val and test). A stage that is already finished in the runs
 folder is not run again; an interrupted one goes on.
@@ -14,14 +14,15 @@ from pathlib import Path
 
 import torch
 
-from scicevpr.config import assets_folder
+from scicevpr.config import assets_folder, get_variant
 from training import recipes
 from training.cross_image import train
+from training.data import list_training_photos
 from training.distill import distill
-from training.pretrain import pretrain
 from training.procity.dataset import render_dataset
 from training.procity.presets import get_preset
 from training.publish import publish
+from training.stem_maps import keep_views
 from training.trainer import FINISHED
 
 log = logging.getLogger("training.family")
@@ -33,27 +34,23 @@ def render(data: Path, workers: int) -> None:
         render_dataset(data, get_preset(name), workers=workers)
 
 
-def run_family(data: Path, runs: Path, assets: Path, limit_cities: int | None = None) -> None:
-    """Run every stage that has no result yet, then write weights, city, descriptors, examples and results."""
-    first = runs / "first-t" / "backbone.safetensors"
-    rooms = runs / "rooms-t" / "backbone.safetensors"
-    city = runs / "city-t" / "backbone.safetensors"
-    backbone = runs / "backbone-t" / "backbone.safetensors"
-    teacher = runs / "super-cricavpr-t" / "best.safetensors"
-    student = runs / "scicevpr-t" / "best.safetensors"
-    baseline = runs / "cricavpr-t" / "best.safetensors"
-    features = runs / "features.safetensors"
+def run_family(data: Path, runs: Path, limit_cities: int | None = None, workers: int = 2) -> None:
+    """Keep the stem's maps and run every stage that has no result yet.
+
+    The teacher's blocks are the backbone of all three. What a stage needs is there: results of the one before it, or
+    the kept maps, which an interrupted run goes on to make.
+    """
+    teacher, student, baseline = (
+        runs / recipe.variant / "best.safetensors"
+        for recipe in (recipes.SHIPPED_SUPER, recipes.SHIPPED_DISTILL, recipes.SHIPPED_CRICA)
+    )
+    photos = list_training_photos(data, limit_cities)
+    variant = get_variant(recipes.SHIPPED_SUPER.variant)
+    maps = keep_views(photos.paths, runs / "maps", recipes.SHIPPED_VIEWS, variant, workers)
     stages = (
-        (first, lambda: pretrain(data, first.parent, recipes.SHIPPED_FIRST, data, limit_cities)),
-        (rooms, lambda: pretrain(None, rooms.parent, recipes.SHIPPED_ROOMS, None, start=[first])),
-        (city, lambda: pretrain(data, city.parent, recipes.SHIPPED_CITY, data, limit_cities, start=[rooms])),
-        (
-            backbone,
-            lambda: pretrain(data, backbone.parent, recipes.SHIPPED_PRETRAIN, data, limit_cities, start=[city]),
-        ),
-        (teacher, lambda: train(data, backbone, teacher.parent, recipes.SHIPPED_SUPER, limit_cities, features)),
-        (student, lambda: distill(data, teacher, student.parent, recipes.SHIPPED_DISTILL, limit_cities, features)),
-        (baseline, lambda: train(data, backbone, baseline.parent, recipes.SHIPPED_CRICA, limit_cities)),
+        (teacher, lambda: train(data, maps, photos, teacher.parent, recipes.SHIPPED_SUPER)),
+        (student, lambda: distill(data, maps, photos, teacher, student.parent, recipes.SHIPPED_DISTILL)),
+        (baseline, lambda: train(data, maps, photos, baseline.parent, recipes.SHIPPED_CRICA, teacher)),
     )
     for result, stage in stages:
         if (result.parent / FINISHED).exists():
@@ -61,8 +58,6 @@ def run_family(data: Path, runs: Path, assets: Path, limit_cities: int | None = 
             continue
         log.info("making %s", result)
         stage()
-    features.unlink(missing_ok=True)
-    publish(runs, assets, data)
 
 
 def main() -> None:
@@ -73,13 +68,16 @@ def main() -> None:
     parser.add_argument("--assets", type=Path, default=assets_folder())
     parser.add_argument("--limit-cities", type=int)
     parser.add_argument("--render", action="store_true", help="photograph the cities first")
+    parser.add_argument("--publish", action="store_true", help="then write the files of assets/")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
     if options.render:
         render(options.data, options.threads)
-    run_family(options.data, options.runs, options.assets, options.limit_cities)
+    run_family(options.data, options.runs, options.limit_cities, options.threads)
+    if options.publish:
+        publish(options.runs, options.assets, options.data)
 
 
 if __name__ == "__main__":

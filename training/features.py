@@ -1,24 +1,13 @@
-"""Frozen-backbone features of augmented photos, computed once and kept in memory.
-
-Stages whose backbone is frozen see the same backbone output for the same augmented photo, so a fixed number of
-augmented views passes through it once; batches are then drawn from the kept maps.
-"""
+"""A fused model in two parts: the frozen backbone's tapped maps, and the head that describes photos by them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import torch
-from safetensors.torch import load_file, save_file
+import torch.nn.functional as F
 from torch import Tensor
 
-from scicevpr.errors import WeightsError
-from scicevpr.models.checkpoint_io import read_metadata
 from scicevpr.models.model import VPRModel
-from scicevpr.models.weights import hash_tensors
-from training.augment import PublishedAugmentation
-from training.data import PhotoBank
+from scicevpr.models.regions import pool_fused_map
 
 
 @torch.no_grad()
@@ -27,52 +16,18 @@ def frozen_maps(model: VPRModel, x: Tensor) -> Tensor:
     return torch.cat(model.layer_maps(model.backbone(x, model.variant.taps)), dim=1)
 
 
-@torch.no_grad()
-def layer_map_views(
-    model: VPRModel,
-    bank: PhotoBank,
-    augmentation: PublishedAugmentation,
-    views: int,
-    batch: int = 64,
-    progress: Callable[[int, int], None] | None = None,
-) -> Tensor:
-    """Tapped maps of ``views`` augmented versions of every photo.
+def head_descriptors(model: VPRModel, maps: Tensor, chunk: int | None = None) -> Tensor:
+    """Fusion, pooling and encoder on tapped maps: [B, M*C, rows, columns] -> [B, 14*C] unit rows.
 
-    Returns:
-        [views, N, M*C, rows, columns] bfloat16, final norm applied, as they enter the 1x1 convolution.
+    ``chunk``: how many photos attend to each other in a cross-image encoder (None: all).
     """
-    model.eval()
-    rows, columns = model.variant.grid
-    width = len(model.variant.taps) * model.variant.channels
-    kept = torch.empty((views, len(bank), width, rows, columns), dtype=torch.bfloat16)
-    for view in range(views):
-        for start in range(0, len(bank), batch):
-            x = augmentation(bank.photos[start : start + batch])
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                maps = frozen_maps(model, x)
-            kept[view, start : start + batch] = maps.to(torch.bfloat16)
-            if progress is not None:
-                progress(view * len(bank) + min(start + batch, len(bank)), views * len(bank))
-    return kept
+    return encode_regions(model, pool_fused_map(model.fusion(maps).float(), model.gem), chunk)
 
 
-def kept_views(
-    model: VPRModel, bank: PhotoBank, augmentation: PublishedAugmentation, views: int, file: Path | None
-) -> Tensor:
-    """:func:`layer_map_views`, read from ``file`` if it is there and written to it if not (None: computed anew).
-
-    Teacher and student share backbone and photos, so both stages may name the same file; it must not outlive them.
-
-    Raises:
-        WeightsError: the file was made from another backbone or other photos.
-    """
-    stamp = f"{hash_tensors(model.backbone.state_dict())} {len(bank)} {views}"
-    if file is not None and file.exists():
-        if read_metadata(file).get("made_from") != stamp:
-            raise WeightsError(f"{file} holds features of another backbone or other photos. Delete it and run again.")
-        return load_file(file)["maps"].clone()  # into memory: batches read it all over the place
-    maps = layer_map_views(model, bank, augmentation, views)
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"maps": maps}, file, {"made_from": stamp})
-    return maps
+def encode_regions(model: VPRModel, regions: Tensor, chunk: int | None = None) -> Tensor:
+    """Region vectors [B, 14, C] -> unit descriptors [B, 14*C] float32; ``chunk`` as in :func:`head_descriptors`."""
+    if chunk is None or len(regions) % chunk:
+        encoded = model.encoder(regions)
+    else:
+        encoded = model.encoder.encode_groups(regions.unflatten(0, (-1, chunk))).flatten(0, 1)
+    return F.normalize(encoded.flatten(1).float(), dim=-1)

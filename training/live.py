@@ -66,7 +66,7 @@ __all__ = [
 
 NS = (1, 5, 10)
 MOVED_PHOTOS = 32
-LIVE = DistillRecipe(places=28, photos=PHOTOS, epochs=8, lr=1e-3, decay_epochs=3, views=1, operations=0)
+LIVE = DistillRecipe(places=28, photos=PHOTOS, epochs=8, lr=1e-3, decay_epochs=3, chunk=None)
 """The recipe of the demonstration; change it with ``dataclasses.replace``: epochs, lr, gamma, eta, seed."""
 
 
@@ -107,7 +107,7 @@ class LiveDistillation:
     """
 
     def __init__(self, maps: LiveMaps, recipe: DistillRecipe = LIVE) -> None:
-        usable = int((np.bincount(maps.bank.places) >= recipe.photos).sum())
+        usable = int((np.bincount(maps.photos.places) >= recipe.photos).sum())
         self.recipe = replace(
             recipe,
             variant=maps.teacher.variant.name.replace("super-cricavpr", "scicevpr"),
@@ -127,7 +127,7 @@ class LiveDistillation:
         if self._head is None or not self.losses:
             raise UsageError("There is no student yet: run some steps first.")
         whole = with_frozen_part(self._head, self.maps.whole)
-        steps, photos = self.losses[-1].step, len(self.maps.bank)
+        steps, photos = self.losses[-1].step, len(self.maps.photos)
         facts = (("recipe", json.dumps(asdict(self.recipe))), ("step", str(steps)))
         trained_on = f"half of {self.maps.halves.name} ({photos} photos, {steps} step{'s' * (steps > 1)})"
         whole.weights = WeightsInfo("live distillation", hash_tensors(whole.state_dict()), trained_on, True, facts)
@@ -136,7 +136,7 @@ class LiveDistillation:
     def steps(self) -> Iterator[Loss | Score]:
         """Run, yielding what happens: the teacher's Score and the untrained student's, then after each step its Loss
         and after each epoch the student's Score. Closing the iterator ends the run after the step at hand."""
-        recipe, bank = self.recipe, self.maps.bank
+        recipe, photos = self.recipe, self.maps.photos
         student = self._fresh_student()
         self._head = student
         optimiser = torch.optim.Adam(trainable(student), lr=recipe.lr)
@@ -146,13 +146,13 @@ class LiveDistillation:
         step = 0
         for epoch in range(1, recipe.epochs + 1):
             draw = np.random.default_rng(keyed_seed(recipe.seed, Draw.ORDER, epoch))
-            for batch in place_batches(bank, recipe.places, recipe.photos, cities=recipe.cities, generator=draw):
+            for batch in place_batches(photos, recipe.places, recipe.photos, cities=recipe.cities, generator=draw):
                 step += 1
                 rows, labels = torch.from_numpy(batch.rows), torch.from_numpy(batch.labels)
                 rate = optimiser.param_groups[0]["lr"]
                 student.train()
                 with _seeded(keyed_seed(recipe.seed, Draw.DROPOUT, step)):
-                    parts = distillation_step(student, self.maps.teacher, bank.photos[rows], labels, recipe)
+                    parts = distillation_step(student, self.maps.teacher, self.maps.maps[rows], labels, recipe)
                     optimiser.zero_grad(set_to_none=True)
                     parts[0].backward()
                 optimiser.step()

@@ -20,9 +20,8 @@ from scicevpr.errors import DatasetError, UsageError
 from scicevpr.models.model import VPRModel
 from scicevpr.photo_batches import photo_batches
 from scicevpr.places import Dataset, Place, utm_array
-from training.cross_image import head_descriptors
-from training.data import PhotoBank
-from training.features import frozen_maps
+from training.data import TrainingPhotos
+from training.features import frozen_maps, head_descriptors
 
 REACH_M, TURN_DEG, APART_M = 15.0, 40.0, 25.0
 PHOTOS = 3
@@ -51,13 +50,14 @@ class Halves:
 class LiveMaps:
     """Kept maps after the frozen part of a teacher, [N, C, rows, columns] each.
 
-    bank: the half to learn from (its ``photos`` are maps, bfloat16). database, queries: the held-out half, float32.
+    photos, maps: the half to learn from, its maps bfloat16. database, queries: the held-out half, float32.
     teacher: the trained rest of the teacher (:func:`head_of`), which takes these maps; whole: the teacher itself.
     target: its descriptors of the held-out queries in file order, [Q, D].
     """
 
     halves: Halves
-    bank: PhotoBank
+    photos: TrainingPhotos
+    maps: Tensor
     database: Tensor
     queries: Tensor
     teacher: VPRModel
@@ -164,11 +164,11 @@ class MapKeeper:
         """The result, once all steps are done."""
         learn, measured = torch.cat(self._learn), torch.cat(self._measured)
         first = len(self.halves.held_out.database)
-        names = tuple(place.name for place in self.halves.learn)
         teacher = head_of(self.teacher)
         return LiveMaps(
             halves=self.halves,
-            bank=PhotoBank(learn, self.halves.places, np.zeros(len(learn), dtype=int), names),
+            photos=TrainingPhotos(self.halves.places, np.zeros(len(learn), dtype=int)),
+            maps=learn,
             database=measured[:first],
             queries=measured[first:],
             teacher=teacher,

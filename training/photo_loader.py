@@ -7,14 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from scicevpr.config import Preprocessing
 from scicevpr.errors import DatasetError
-from training.augment import PublishedAugmentation
+from scicevpr.preprocessing import to_tensor
+from training.augment import RandAugment
 from training.batches import BatchPlan
 from training.gsv_cities import GsvCities
 
@@ -22,21 +23,20 @@ PhotoKey = tuple[int, int]
 """Photo number and the seed of what is drawn for it."""
 
 
-def decode_photo(path: Path, size: tuple[int, int]) -> Tensor:
-    """A photo resized in Pillow, bilinear with antialiasing, as the published training does: [3, rows, columns] uint8.
+def decode_photo(path: Path, size: tuple[int, int]) -> Image.Image:
+    """A photo resized to (rows, columns) in Pillow, bilinear with antialiasing, as the published training does.
 
     Raises:
         DatasetError: the file cannot be decoded.
     """
     try:
         with Image.open(path) as image:
-            small = image.convert("RGB").resize((size[1], size[0]), Image.Resampling.BILINEAR)
+            return image.convert("RGB").resize((size[1], size[0]), Image.Resampling.BILINEAR)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DatasetError(
             f"The photo {path} cannot be decoded: {error}. Copy it again, or take its row out of its table in "
             "Dataframes."
         ) from None
-    return torch.from_numpy(np.array(small)).permute(2, 0, 1)
 
 
 class PhotoReader(Dataset):
@@ -45,7 +45,8 @@ class PhotoReader(Dataset):
     def __init__(self, data: GsvCities, size: tuple[int, int], operations: int) -> None:
         self._data = data
         self._size = size
-        self._augmentation = PublishedAugmentation(size, operations)
+        self._augmentation = RandAugment(operations)
+        self._preprocessing = Preprocessing(size=size)
 
     def __getitem__(self, key: PhotoKey) -> Tensor | str:
         row, seed = key
@@ -53,9 +54,8 @@ class PhotoReader(Dataset):
             photo = decode_photo(self._data.path(row), self._size)
         except DatasetError as error:
             return str(error)  # an error raised in a worker would reach the user as a traceback
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return self._augmentation(photo[None])[0]
+        photo = self._augmentation(photo, torch.Generator().manual_seed(seed))
+        return to_tensor(photo, self._preprocessing)
 
 
 def load_chunks(

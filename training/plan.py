@@ -22,7 +22,8 @@ from training.estimate import ADAM_COPIES, Line, estimate, size_of, size_words
 from training.full_parts import Parts, build_networks, check_folder, read_photos, read_validation
 from training.full_size_options import RunOptions
 from training.gsv_cities import GsvCities
-from training.map_cache import cache_bytes, check_space
+from training.kept_maps import check_space
+from training.map_cache import cache_bytes
 from training.photo_loader import decode_photo
 from training.recipes import FullSizeRecipe
 from training.trainer import trainable

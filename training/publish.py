@@ -25,7 +25,7 @@ from training.procity.dataset import read_csv, write_csv
 from training.procity.querysets import benchmark_sets
 from training.results import MODELS, fill_tables, write_results
 
-TRAINED_ON = "ProCity train cities and procedural rooms, from scratch by this project; not official"
+TRAINED_ON = "ImageNet features (EfficientNet-Lite0, frozen) and drawn cities (ProCity), by this project; not official"
 BUNDLED_QUERIES = 18  # of each query set
 COMPANY = 15  # photos beside an example that show whether the baseline's answer moves
 SHOWN_FIRST = ("years", "dusk", "night", "snow", "rain", "day", "combined", "autumn")  # fill the gallery
@@ -47,8 +47,7 @@ def publish_weights(runs: Path, assets: Path) -> None:
         recipe = json.loads((runs / name / "recipe.json").read_text())
         info = {"trained_on": TRAINED_ON, "date": date, "recipe": json.dumps(recipe), "licence": "MIT"}
         if name == MODELS[0]:
-            pretraining = json.loads((runs / "backbone-t" / "recipe.json").read_text())
-            save_backbone(model, backbone, info={**info, "recipe": json.dumps(pretraining)}, half=True)
+            save_backbone(model, backbone, info=info, half=True)
         save_weights(model, folder / f"{name}.safetensors", info=info, backbone_file=backbone, half=True)
 
 

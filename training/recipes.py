@@ -9,77 +9,52 @@ from scicevpr.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Phase:
-    """A stretch of pretraining at one input size, written ``PIXELSxSTEPS[xPLACES[xROOMS[xCITIES]]]`` on a command line.
+class ViewsRecipe:
+    """How many views of a photo are kept, and how they are made. View 0 is the photo as it is."""
 
-    A batch shows ``places`` places of the city and ``rooms`` procedural rooms. ``cities`` bounds how many cities it
-    draws from (None: any): fewer cities leave only near places to tell apart.
-    """
-
-    pixels: int
-    steps: int
-    places: int = 24
-    rooms: int = 0
-    cities: int | None = None
-
-
-@dataclass(frozen=True)
-class PretrainRecipe:
-    """A T backbone by supervised InfoNCE over places: from scratch, or from an earlier run with ``--start``.
-
-    ``stop`` ends a run early; its rate follows the schedule of all phases. ``hard_weather`` is how much more often a
-    photo with snow, fog or night is shown than another of its place.
-    """
-
+    views: int = 4
+    augmentation: str = "camera"
     seed: int = 0
-    phases: tuple[Phase, ...] = (Phase(112, 750), Phase(168, 80, cities=2), Phase(224, 40, cities=2))
-    photos: int = 4
-    temperature: float = 0.07
-    class_token_weight: float = 0.5
-    mirror: float = 0.5
-    lr: float = 6e-4
-    last_lr: float = 1e-5
-    warmup: int = 30
-    weight_decay: float = 0.05
-    ema: float = 0.99
-    hard_weather: float = 1.0
-    validate_every: int = 200
-    save_every: int = 100
-    stop: int | None = None
 
 
 @dataclass(frozen=True)
 class CrossImageRecipe:
-    """The published recipe of CricaVPR and Super-CricaVPR: multi-similarity loss on mined pairs, Adam, step decay.
+    """CricaVPR or Super-CricaVPR at size T, on kept stem maps: multi-similarity loss on mined pairs, Adam, step decay.
 
-    Published: 72 places x 4 photos, Adam 1e-4 halved every 3 epochs, RandAugment with 3 operations, 10 epochs, best
-    Recall@5 on validation. ``views`` is 0 for fresh augmentation every step; with a frozen backbone a fixed number of
-    augmented views can be passed through it once and kept. ``validate_every`` counts epochs.
+    Published: 72 places x 4 photos, Adam 1e-4 halved every 3 epochs, 10 epochs, best Recall@5 on validation.
+    ``cities`` bounds how many cities a batch draws from. ``stem_share``: what the fusion's convolution starts with for
+    the blocks, where it starts as identity for the stem. ``chunk``: how many photos of a batch attend to each other
+    (published: 144). ``keep``: weight of the loss that keeps similarities near those of the stem (not published: what
+    the stem knows of real photos is easily lost on drawn ones). ``validate_every`` counts epochs.
     """
 
     variant: str = "super-cricavpr-t"
     seed: int = 0
-    pixels: int = 224
-    places: int = 72
+    places: int = 48
     photos: int = 4
-    cities: int | None = None
-    epochs: int = 10
-    lr: float = 1e-4
+    cities: int | None = 3
+    epochs: int = 8
+    lr: float = 5e-4
     decay: float = 0.5
     decay_epochs: int = 3
-    operations: int = 3
+    warmup: int = 20
+    stem_share: float = 0.3
+    chunk: int = 48
+    keep: float = 3.0
     miner_epsilon: float = 0.1
-    views: int = 0
-    validate_every: int = 1
+    validate_every: int = 2
 
 
 @dataclass(frozen=True)
 class DistillRecipe:
-    """SciceVPR from a trained Super-CricaVPR: L_T = gamma * L_MS + eta * L_D; published: 1 epoch, gamma = eta = 1."""
+    """SciceVPR from a trained Super-CricaVPR: L_T = gamma * L_MS + eta * L_D; published: 1 epoch, gamma = eta = 1.
+
+    ``from_teacher``: token mixers and GeM exponent start as the teacher's (published: fresh).
+    """
 
     variant: str = "scicevpr-t"
     seed: int = 0
-    places: int = 72
+    places: int = 48
     photos: int = 4
     cities: int | None = None
     epochs: int = 1
@@ -88,9 +63,9 @@ class DistillRecipe:
     decay_epochs: int = 3
     gamma: float = 1.0
     eta: float = 1.0
-    operations: int = 3
+    from_teacher: bool = False
+    chunk: int | None = 48
     miner_epsilon: float = 0.1
-    views: int = 1
     validate_every: int = 1
 
 
@@ -132,12 +107,10 @@ class FullSizeRecipe:
     validation: str = "none"
 
 
-R = TypeVar("R", PretrainRecipe, CrossImageRecipe, DistillRecipe, FullSizeRecipe)
+R = TypeVar("R", CrossImageRecipe, DistillRecipe, FullSizeRecipe)
 
 
-def _parse(field_name: str, text: str, current: Any) -> Any:
-    if field_name == "phases":
-        return tuple(Phase(*(int(n) for n in part.split("x"))) for part in text.split(","))
+def _parse(text: str, current: Any) -> Any:
     if text == "none":
         return None
     if isinstance(current, bool):
@@ -161,40 +134,16 @@ def override(recipe: R, assignments: list[str]) -> R:
         if name not in names:
             raise UsageError(f"{type(recipe).__name__} has no {name!r}. It has: {', '.join(names)}.")
         try:
-            changes[name] = _parse(name, text, getattr(recipe, name))
+            changes[name] = _parse(text, getattr(recipe, name))
         except (KeyError, TypeError, ValueError):
             raise UsageError(f"{name}={text!r} is no valid value; the recipe has {getattr(recipe, name)!r}.") from None
     return replace(recipe, **changes)
 
 
-SHIPPED_FIRST = PretrainRecipe(
-    phases=(Phase(112, 450), Phase(112, 300, cities=2), Phase(168, 80, cities=2), Phase(224, 40, cities=2)), ema=0.0
+SHIPPED_VIEWS = ViewsRecipe()
+SHIPPED_SUPER = CrossImageRecipe()
+SHIPPED_DISTILL = DistillRecipe(
+    epochs=8, lr=1e-3, decay_epochs=3, cities=3, from_teacher=True, validate_every=2
 )
-SHIPPED_ROOMS = PretrainRecipe(phases=(Phase(112, 900, places=0, rooms=24),), lr=5e-4, last_lr=5e-5, stop=600)
-SHIPPED_CITY = PretrainRecipe(
-    phases=(
-        Phase(112, 360, places=24, rooms=6, cities=4),
-        Phase(112, 200, places=26, rooms=4, cities=2),
-        Phase(168, 110, places=24, rooms=2, cities=2),
-        Phase(224, 50, places=24, cities=2),
-    ),
-    lr=6e-4,
-    last_lr=2e-5,
-    validate_every=180,
-)
-SHIPPED_PRETRAIN = PretrainRecipe(
-    phases=(Phase(168, 440, places=24, rooms=3, cities=2), Phase(224, 320, places=22, rooms=2, cities=2)),
-    lr=4e-4,
-    hard_weather=2.0,
-    validate_every=110,
-    save_every=55,
-)
-SHIPPED_SUPER = CrossImageRecipe(
-    variant="super-cricavpr-t", views=2, epochs=8, lr=5e-4, decay_epochs=4, validate_every=2
-)
-SHIPPED_DISTILL = DistillRecipe(views=2, epochs=6, lr=1e-3, decay_epochs=2, validate_every=2)
-SHIPPED_CRICA = CrossImageRecipe(variant="cricavpr-t", pixels=168, places=36, epochs=3, lr=1e-3, decay_epochs=1)
-"""The recipes of the weights in ``assets/weights``; ``python -m training.family`` runs them.
-
-An epoch of ProCity's 1,408 training places has 19 steps, one of GSV-Cities about 870: hence more epochs, a higher rate.
-"""
+SHIPPED_CRICA = CrossImageRecipe(variant="cricavpr-t")
+"""The recipes of the weights in ``assets/weights``; ``python -m training.family`` runs them."""

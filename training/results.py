@@ -2,6 +2,7 @@
 
 python -m training.results --data data/procity --out assets/weights/results-full.json     (the whole test city)
 python -m training.results --out assets/weights/results.json                              (its bundled part)
+python -m training.results --real corridor=FOLDER tower=FOLDER --out assets/weights/results-real.json   (other folders)
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import argparse
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import numpy as np
 import torch
 
 from scicevpr.describe import Grouping, describe, encode, region_vectors
-from scicevpr.evaluation.benchmark import evaluate_baseline, score
+from scicevpr.evaluation.baselines import BASELINES
+from scicevpr.evaluation.benchmark import evaluate, evaluate_baseline, score
 from scicevpr.evaluation.groupings import place_groups, shuffled_groups
 from scicevpr.evaluation.results import Evaluation
 from scicevpr.models.model import VPRModel
@@ -37,8 +39,7 @@ SHORT_ROWS = (
     "order, 16 a batch",
     "mean of 10",
     "by place, 16 a batch",
-    "HOG",
-    "histogram",
+    *(baseline.title for baseline in BASELINES.values()),
 )
 MOVED_PHOTOS = 96  # queries whose descriptors are compared between batch compositions
 
@@ -100,12 +101,44 @@ def measure(dataset: Dataset) -> dict[str, Any]:
         for row in measure_model(model, dataset):
             rows[row.title] = row.result.to_json(predictions=False)
         moved[model.variant.title] = movement(model, dataset)
-    for name in ("hog", "colour"):
+    for name in BASELINES:
         result = evaluate_baseline(name, dataset, ns=NS)
         rows[result.title] = result.to_json(predictions=False)
     for content in rows.values():
         content.pop("seconds", None)  # a timing; those belong into benchmarks/
     return {"rows": rows, "movement": moved}
+
+
+def measure_real(folders: dict[str, Path]) -> dict[str, Any]:
+    """Recall on labelled folders of real photos: {"sets": {name: {title: score and protocol}}}.
+
+    Cross-image models in file order, 16 a batch; CricaVPR's queries also alone.
+    """
+    sets: dict[str, Any] = {}
+    for name, folder in folders.items():
+        dataset = replace(read_dataset(folder, "test"), name=name)
+        found = {}
+        for model in map(load_model, MODELS):
+            found[model.variant.title] = evaluate(model, dataset, ns=NS)
+            if model.variant.class_token:
+                title = f"{model.variant.title}, queries alone"
+                found[title] = evaluate(model, dataset, ns=NS, query_grouping=Grouping.alone())
+        for baseline in BASELINES:
+            result = evaluate_baseline(baseline, dataset, ns=NS)
+            found[result.title] = result
+        sets[name] = {title: result.to_json(predictions=False) for title, result in found.items()}
+        for content in sets[name].values():
+            content.pop("seconds", None)
+    return {"sets": sets}
+
+
+def real_table(sets: dict[str, Any]) -> str:
+    """Recall@1 / 5 / 10 in percent of every model on every set, as a Markdown table."""
+    lines = [f"| Recall@1 / 5 / 10, % | {' | '.join(sets)} |", "| --- " * (len(sets) + 1) + "|"]
+    for title in next(iter(sets.values())):
+        scores = [rows[title]["overall"]["recall_percent"] for rows in sets.values()]
+        lines.append(f"| {title} | " + " | ".join(" / ".join(f"{s[str(n)]:.1f}" for n in NS) for s in scores) + " |")
+    return "\n".join(lines)
 
 
 def recalls(content: dict[str, Any], n: int = 1) -> list[float]:
@@ -155,7 +188,10 @@ def fill_tables(page: Path, folder: Path) -> None:
 
     def table(found: re.Match[str]) -> str:
         content = json.loads((folder / found["file"]).read_text())
-        text = markdown_table(content["rows"], short=bool(found["short"]))
+        text = (
+            real_table(content["sets"]) if "sets" in content
+            else markdown_table(content["rows"], short=bool(found["short"]))
+        )  # fmt: skip
         return f"{found['start']}\n{text}\n<!-- end -->"
 
     pattern = r"(?P<start><!-- table (?P<file>[\w-]+\.json)(?P<short> short)? -->).*?<!-- end -->"
@@ -173,10 +209,15 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training.results", description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, help="dataset folder with images/test; default: the bundled part")
+    parser.add_argument("--real", nargs="+", metavar="NAME=FOLDER", help="labelled folders of real photos instead")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.real:
+        folders = {name: Path(folder) for name, _, folder in (text.partition("=") for text in options.real)}
+        options.out.write_text(json.dumps(measure_real(folders), indent=1) + "\n")
+        return
     write_results(options.out, options.data)
 
 

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
+from scicevpr.describe import evaluating
 from scicevpr.errors import UsageError
-from scicevpr.evaluation.benchmark import evaluate
+from scicevpr.evaluation.benchmark import evaluate, score
 from scicevpr.models.model import VPRModel
 from scicevpr.places import Dataset
+from training.stem_maps import KeptSet
 
 FINISHED = "finished"
 """Name of the empty file that marks a run that went to its end."""
@@ -162,10 +164,24 @@ def validation_recall(model: VPRModel, dataset: Dataset, ns: tuple[int, ...] = (
         model.allow_untrained = allowed
 
 
+@torch.no_grad()
+def kept_recall(
+    model: VPRModel, kept: KeptSet, describe: Callable[[VPRModel, Tensor], Tensor], ns: tuple[int, ...] = (1, 5, 10)
+) -> dict[int, float]:
+    """Recall@N in percent on a data set whose stem maps are kept; in file order, 16 photos a batch."""
+    with evaluating(model):
+        values = [
+            torch.cat([describe(model, maps[start : start + 16]) for start in range(0, len(maps), 16)]).numpy()
+            for maps in (kept.database, kept.queries)
+        ]
+    return score(model.variant.title, kept.dataset, *values, ns=ns, protocol={}).overall.recalls
+
+
 class BestModel:
     """Validates a model and keeps the best as ``best.safetensors`` in its run folder.
 
     Args:
+        measure: what gives the Recall@N of a model, or the data set to measure it on.
         by: the values of N whose Recall@N decides, the first one first.
         write: called with (model, file, step, recalls) to write the best; default: the tensors, and as metadata
             variant, architecture fingerprint, recipe, step and the Recall that made it the best.
@@ -173,14 +189,14 @@ class BestModel:
 
     def __init__(
         self,
-        dataset: Dataset,
+        measure: Dataset | Callable[[VPRModel], dict[int, float]],
         log: RunLog,
         recipe: Any,
         *,
         by: tuple[int, ...] = (1, 5),
         write: Callable[[VPRModel, Path, int, dict[int, float]], None] | None = None,
     ) -> None:
-        self._dataset = dataset
+        self._measure = measure
         self._log = log
         self._recipe = recipe
         self._by = by
@@ -191,7 +207,8 @@ class BestModel:
 
     def validate(self, model: VPRModel, step: int, epoch: int) -> dict[int, float]:
         """Measure, log, and save the model if none was better so far; returns its Recall@N."""
-        recalls = validation_recall(model, self._dataset)
+        measure = self._measure
+        recalls = measure(model) if callable(measure) else validation_recall(model, measure)
         self._log.write(step, epoch=epoch, **{f"val_recall_{n}": value for n, value in recalls.items()})
         found = [recalls[n] for n in self._by]
         self.waited += 1
@@ -235,9 +252,15 @@ def stage_parser(module: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def halving(optimiser: torch.optim.Optimizer, steps_per_epoch: int, epochs: int, factor: float) -> Any:
-    """The published schedule: the rate times ``factor`` every ``epochs`` epochs' worth of steps."""
-    return torch.optim.lr_scheduler.StepLR(optimiser, step_size=max(1, steps_per_epoch * epochs), gamma=factor)
+def halving(
+    optimiser: torch.optim.Optimizer, steps_per_epoch: int, epochs: int, factor: float, warmup: int = 0
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """The published schedule, the rate times ``factor`` every ``epochs`` epochs' worth of steps; before it, if asked
+    for, ``warmup`` steps of a growing rate."""
+    every = max(1, steps_per_epoch * epochs)
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: factor ** (step // every) * min(1.0, (step + 1) / (warmup + 1))
+    )
 
 
 def trainable(module: nn.Module) -> list[nn.Parameter]:

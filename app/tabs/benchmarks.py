@@ -61,7 +61,7 @@ def build(bench: Bench) -> BenchmarkParts:
             )  # fmt: skip
             models = gr.CheckboxGroup(
                 roles, value=first_roles(roles), label="Models", elem_id="bench-models",
-                info="Other weights can be loaded in Models & data.",
+                info="ImageNet features, HOG, colours: not trained for places. Other weights: Models & data.",
             )  # fmt: skip
         with gr.Column(scale=5, min_width=280):
             gr.HTML(step_html(2, "Which queries share a batch?"), elem_classes="step")

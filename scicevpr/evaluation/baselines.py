@@ -1,18 +1,25 @@
-"""Two descriptors without any learning, to be evaluated by the same code as the models.
+"""Three descriptors without any training for places, to be evaluated by the same code as the models.
 
-They show what a data set gives away for free: edges (HOG) and colours (a histogram).
+They show what a data set gives away for free: edges (HOG), colours (a histogram), and the features of a network that
+learned to name things in photos (ImageNet), which the T models stand on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image
 
-from scicevpr.preprocessing import open_photo
+from scicevpr.config import EFFICIENTNET_LITE0, Preprocessing
+from scicevpr.models.efficientnet_lite import EfficientNetLite0, imagenet_weights
+from scicevpr.models.regions import region_boxes
+from scicevpr.preprocessing import open_photo, prepare
 
 HOG_SIZE = (128, 96)  # columns, rows
 CELL = 8  # pixels
@@ -20,17 +27,23 @@ ORIENTATIONS = 9
 CLIP = 0.2  # of a block's normalised values
 COLOUR_BINS = 8  # per channel
 COLOUR_SIZE = (160, 120)
+IMAGENET_BLOCK = 10  # the last one on a 14x14 grid
+IMAGENET_INPUT = Preprocessing(mean=EFFICIENTNET_LITE0.mean, std=EFFICIENTNET_LITE0.std, antialias=True)
+AT_ONCE = 8
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A descriptor without weights: name for the command line, title for tables, how photos are prepared."""
+    """A descriptor that nobody trained for places: name for the command line, title for tables, what its weights are,
+    how photos are prepared, dimensions of a descriptor."""
 
     name: str
     title: str
+    weights: str
     resize: str
+    dimensions: int
     describe: Callable[..., np.ndarray]
 
 
@@ -51,10 +64,38 @@ def colour_histogram(images: Sequence[Any], progress: Progress | None = None) ->
     return _describe_all(images, _colour_histogram, progress)
 
 
-BASELINES = {
-    "hog": Baseline("hog", "HOG", "128x96 grey, antialias", hog),
-    "colour": Baseline("colour", "Colour histogram", "160x120, antialias", colour_histogram),
-}
+@torch.inference_mode()
+def imagenet_features(images: Sequence[Any], progress: Progress | None = None) -> np.ndarray:
+    """Block 10 of EfficientNet-Lite0, mean over each of the 14 regions: [N, 1568] float32 with unit rows.
+
+    Raises ImageError for an unreadable photo, WeightsError when the package of its weights is missing or changed.
+    """
+    network, rows = _imagenet_network(), []
+    for start in range(0, len(images), AT_ONCE):
+        maps = network.outputs(prepare(images[start : start + AT_ONCE], IMAGENET_INPUT))[IMAGENET_BLOCK]
+        boxes = region_boxes(tuple(maps.shape[-2:]))
+        means = [maps[..., box.top : box.bottom, box.left : box.right].mean((-2, -1)) for box in boxes]
+        rows.append(F.normalize(torch.cat(means, dim=1), dim=1).numpy())
+        if progress is not None:
+            progress(min(start + AT_ONCE, len(images)), len(images))
+    return np.concatenate(rows) if rows else np.zeros((0, 0), dtype=np.float32)
+
+
+@lru_cache(maxsize=1)
+def _imagenet_network() -> EfficientNetLite0:
+    network = EfficientNetLite0().eval()
+    network.load_state_dict(imagenet_weights())
+    return network.to(memory_format=torch.channels_last)
+
+
+BASELINES: dict[str, Baseline] = {
+    "imagenet": Baseline(
+        "imagenet", "ImageNet features", f"{EFFICIENTNET_LITE0.title}; not trained for places", IMAGENET_INPUT.label(),
+        1568, imagenet_features,
+    ),
+    "hog": Baseline("hog", "HOG", "none", "128x96 grey, antialias", 5940, hog),
+    "colour": Baseline("colour", "Colour histogram", "none", "160x120, antialias", 512, colour_histogram),
+}  # fmt: skip
 
 
 def _describe_all(

@@ -144,7 +144,8 @@ def evaluate_baseline(
     rounding: str = "float64",
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Evaluate a baseline without learning ("hog" or "colour") by the same code. UsageError for another name."""
+    """Evaluate a baseline that nobody trained for places (a name in BASELINES) by the same code. UsageError for another
+    name."""
     if name not in BASELINES:
         raise UsageError(f"There is no baseline {name!r}; choose one of {', '.join(BASELINES)}.")
     started = time.perf_counter()
@@ -155,7 +156,7 @@ def evaluate_baseline(
     ]
     protocol = {
         "variant": f"{baseline.title} (baseline)",
-        "weights": "none (nothing is learned)",
+        "weights": baseline.weights,
         "resize": baseline.resize,
         "database grouping": "independent of the batch",
         "query grouping": "independent of the batch",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from scicevpr.config import STEM_TAP
 from scicevpr.errors import UsageError
 from scicevpr.models.model import Trace, VPRModel
 
@@ -15,7 +16,8 @@ SHOWN_LAYERS = 4
 def shown_blocks(model: VPRModel) -> tuple[int, ...]:
     """The blocks whose attention is worth a look: the tapped ones, for CricaVPR the last four."""
     depth = model.variant.backbone.depth
-    return tuple(sorted(model.variant.taps)) or tuple(range(depth - SHOWN_LAYERS, depth))
+    tapped = tuple(tap for tap in sorted(model.variant.taps) if tap != STEM_TAP)
+    return tapped or tuple(range(depth - SHOWN_LAYERS, depth))
 
 
 @torch.no_grad()

@@ -131,7 +131,10 @@ def views(variant: Variant, blocks: tuple[int, ...], region_names: tuple[str, ..
         shown["fusion"] = (
             View("energy:fused", "after the 1x1 convolution and ReLU", "energy"),
             View("sum:fused", "channels added up, after the 1x1 convolution and ReLU", "sum"),
-            *(View(f"contribution:{b}", f"what block {b} adds", "contribution") for b in sorted(variant.taps)),
+            *(
+                View(f"contribution:{tap}", f"what {_the(variant.layer_name(tap))} adds", "contribution")
+                for tap in sorted(variant.taps)
+            ),
         )
         shown["mixers"] = (
             View("influence", "influence on the marked cell", "influence", needs_cell=True),
@@ -155,3 +158,7 @@ def views(variant: Variant, blocks: tuple[int, ...], region_names: tuple[str, ..
         View("patches", "patch correspondence", "patches", needs_cell=True),
     )
     return shown
+
+
+def _the(layer: str) -> str:
+    return f"the {layer}" if layer == "stem" else layer

@@ -174,7 +174,8 @@ def tensor_shapes(
     else:
         batch, channels, height, width = trace.layer_maps[0].shape
         stacked = (batch, channels * len(trace.layer_maps), height, width)
-        rows.append(("fusion", f"maps of blocks {', '.join(map(str, sorted(variant.taps)))}, stacked", stacked))
+        layers = ", ".join(variant.layer_name(tap) for tap in sorted(variant.taps))
+        rows.append(("fusion", f"maps of {layers}, stacked", stacked))
         rows.append(("fusion", "after the 1x1 convolution and ReLU", tuple(trace.fused.shape)))
         rows.append(("mixers", f"after {len(trace.mixed)} token mixers", tuple(trace.mixed[-1].shape)))
     rows.append(("regions", "region vectors", tuple(trace.regions.shape)))

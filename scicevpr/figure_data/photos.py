@@ -98,8 +98,11 @@ def fusion_data(
     explanation = Explanation(model, [subject.image], preprocessing)
     shares = explanation.contribution().share.tolist()
     steps = [
-        MapStep(key := f"contribution:{block}", f"block {block} adds", "contribution", _map(explanation, key), share)
-        for block, share in zip(sorted(model.variant.taps), shares, strict=True)
+        MapStep(
+            key := f"contribution:{tap}", f"{model.variant.layer_name(tap)} adds", "contribution",
+            _map(explanation, key), share,
+        )
+        for tap, share in zip(sorted(model.variant.taps), shares, strict=True)
     ]
     steps.append(MapStep("energy:fused", "1×1 convolution", "fused", _map(explanation, "energy:fused")))
     for number in range(1, model.variant.mixers + 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from scicevpr.config import EFFICIENTNET_LITE0, Variant
 from scicevpr.errors import UsageError
 from scicevpr.hub.sources import NO_OFFICIAL_WEIGHTS
 
@@ -56,10 +57,13 @@ def model_card(
         "Trained on": weights.trained_on if weights else "nothing: random weights",
         "Variant": f"`{variant.name}`, architecture fingerprint `{variant.fingerprint}`",
         "Weights": f"hash `{weights.sha256}`, from `{weights.source}`" if weights else "random",
-        "Input": f"RGB photo, normalised with ImageNet mean and deviation, then {variant.preprocessing.label()}",
+        "Input": _input(variant),
         "Descriptor": f"{variant.descriptor_dim} values of unit length (14 regions of {variant.channels})",
         **{key.replace("_", " ").capitalize(): value for key, value in sorted(recorded.items())},
     }
+    if variant.backbone.hybrid:
+        stem = EFFICIENTNET_LITE0
+        facts["Frozen stem"] = f"{stem.title}: {stem.source}; package {stem.package} {stem.version}, {stem.licence}"
     lines = ["---", *header, "---", f"# {variant.title}", "", _FAMILIES[variant.family], ""]
     if not trained:
         lines += ["**NOT trained: these weights are random or untrained, and their descriptors mean nothing.**", ""]
@@ -91,6 +95,13 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _input(variant: Variant) -> str:
+    values = variant.preprocessing
+    if values.antialias:
+        return f"RGB photo, {values.label()}, then (x - {values.mean[0] * 255:g}) / {values.std[0] * 255:g}"
+    return f"RGB photo, normalised with ImageNet mean and deviation, then {values.label()}"
 
 
 def _measured(model: VPRModel, results: Sequence[Mapping[str, Any]]) -> list[str]:

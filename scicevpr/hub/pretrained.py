@@ -9,20 +9,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from scicevpr.config import VARIANTS, Preprocessing, Variant
+from scicevpr.config import EFFICIENTNET_LITE0, VARIANTS, Preprocessing, Variant
 from scicevpr.errors import WeightsError
 from scicevpr.hub.download import fetch
 from scicevpr.hub.repository import HUB, explain_push, hub_endpoint
 from scicevpr.hub.sources import MODEL_FILE, HubFile, LocalFile, Source, parse_source
+from scicevpr.models.efficientnet_lite import licence_text
 from scicevpr.models.model import VPRModel
 from scicevpr.models.own_files import check_fingerprint, hash_tensors, save_weights
 from scicevpr.models.weights import load_model
 
 CONFIG_FILE = "config.json"
+STEM_LICENCE_FILE = f"LICENSE.{EFFICIENTNET_LITE0.name}.txt"
 
 
 def write_pretrained(model: VPRModel, folder: Path) -> None:
-    """Write model.safetensors (this project's format, float32) and config.json. The model stays as it is."""
+    """Write model.safetensors (this project's format, float32, whole) and config.json; with a frozen stem its licence
+    too. The model stays as it is."""
     weights = model.weights
     if weights is None:
         info = {"trained": "false", "trained_on": "nothing: random weights"}
@@ -43,6 +46,8 @@ def write_pretrained(model: VPRModel, folder: Path) -> None:
         "weights_sha256": written.sha256,
         **info,
     }
+    if variant.backbone.hybrid:
+        (folder / STEM_LICENCE_FILE).write_text(licence_text(), encoding="utf-8")
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""DINOv2 ViT/14 backbone: every block's output can be tapped; CricaVPR's adapters are optional.
+"""DINOv2 ViT/14 backbone, and the T size's hybrid of it: every block's output can be tapped; adapters are optional.
 
 Source: DINOv2 (Oquab et al., 2023), the facts of its released checkpoints. Parameter names are those of the original
 checkpoints, so they load without renaming.
@@ -12,12 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scicevpr.config import BackboneConfig
+from scicevpr.config import STEM_TAP, BackboneConfig
 from scicevpr.errors import UsageError
+from scicevpr.models import efficientnet_lite
 from scicevpr.models.adapters import MultiScaleAdapter
+from scicevpr.models.efficientnet_lite import EfficientNetLite0
 
 POSITION_OFFSET = 0.1
 ADAPTER_SCALE = 0.2
+HYBRID_LAYER_SCALE = 0.05  # where the T size's blocks start
+HYBRID_CHANNELS = efficientnet_lite.CHANNELS + 3  # maps of the stem, and red, green, blue
 
 
 def resize_position_grid(position: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -57,27 +61,30 @@ class PatchEmbed(nn.Module):
         return self.proj(x)
 
 
-class ConvStem(nn.Module):
-    """Small convolutional stem of the T size, same stride 14: [B, 3, H, W] -> [B, C, H/14, W/14].
+class HybridEmbed(nn.Module):
+    """The T size's tokens: maps of the frozen stem, standardised, then linear. [B, 3, H, W] -> [B, C, H/16, W/16].
 
-    Two 3x3 convolutions (the first with stride 2) and a 7x7 convolution with stride 7. From-scratch training on few
-    photos climbs steadily with it.
+    ``mean`` and ``deviation`` [427] are those of the maps of the training photos.
     """
 
-    def __init__(self, config: BackboneConfig, width: int = 32) -> None:
+    def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-        )
-        self.proj = nn.Conv2d(width, config.dim, config.patch // 2, stride=config.patch // 2)
+        self.features = EfficientNetLite0()
+        self.register_buffer("mean", torch.zeros(HYBRID_CHANNELS))
+        self.register_buffer("deviation", torch.ones(HYBRID_CHANNELS))
+        self.proj = nn.Conv2d(HYBRID_CHANNELS, config.dim, 1)
+        self.patch = config.patch
+
+    def maps(self, x: Tensor) -> Tensor:
+        """What is frozen: the stem's 424 channels and the photo's mean colour in each cell, [B, 427, H/16, W/16]."""
+        return torch.cat((self.features(x), F.avg_pool2d(x, self.patch)), dim=1)
+
+    def project(self, maps: Tensor) -> Tensor:
+        """Those maps -> [B, C, H/16, W/16]."""
+        return self.proj((maps - self.mean[:, None, None]) / self.deviation[:, None, None])
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.proj(self.stem(x))
+        return self.project(self.maps(x))
 
 
 class Attention(nn.Module):
@@ -92,8 +99,16 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, tokens, dim = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(*qkv.unbind(0))
+        out = attend(*qkv.unbind(0), scale=(dim // self.heads) ** -0.5)
         return self.proj(out.transpose(1, 2).reshape(batch, tokens, dim))
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    """Attention [B, heads, N, D]; in bfloat16 on a processor by plain products, which were measured to be faster than
+    the fused operation (4 times, gradients included)."""
+    if query.dtype == torch.bfloat16 and query.device.type == "cpu":
+        return torch.matmul(torch.softmax(torch.matmul(query * scale, key.transpose(-1, -2)), dim=-1), value)
+    return F.scaled_dot_product_attention(query, key, value, scale=scale)
 
 
 class Mlp(nn.Module):
@@ -126,10 +141,11 @@ class Block(nn.Module):
         super().__init__()
         self.norm1 = nn.LayerNorm(config.dim, eps=config.norm_eps)
         self.attn = Attention(config.dim, config.heads)
-        self.ls1 = LayerScale(config.dim)
+        gain = HYBRID_LAYER_SCALE if config.hybrid else 1.0
+        self.ls1 = LayerScale(config.dim, gain)
         self.norm2 = nn.LayerNorm(config.dim, eps=config.norm_eps)
         self.mlp = Mlp(config.dim, config.mlp_ratio)
-        self.ls2 = LayerScale(config.dim)
+        self.ls2 = LayerScale(config.dim, gain)
         self.adapter = MultiScaleAdapter(config.dim) if config.adapters else None
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -145,8 +161,9 @@ class Block(nn.Module):
 class BackboneOutput:
     """Tokens of the tapped blocks, before the final norm.
 
-    ``tokens_in`` [B, 1 + rows*columns, C] enter block 0; ``blocks`` maps block number -> [B, 1 + rows*columns, C];
-    the last block is always there. ``position`` is the resized position embedding, ``grid`` the (rows, columns).
+    ``tokens_in`` [B, 1 + rows*columns, C] enter block 0; ``blocks`` maps block number -> [B, 1 + rows*columns, C],
+    STEM_TAP to the tokens before their positions; ``last`` is the last block's. ``position`` is the resized position
+    embedding, ``grid`` the (rows, columns).
     """
 
     tokens_in: Tensor
@@ -166,7 +183,7 @@ class DinoBackbone(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
-        self.patch_embed = ConvStem(config) if config.stem == "conv" else PatchEmbed(config)
+        self.patch_embed = HybridEmbed(config) if config.hybrid else PatchEmbed(config)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.position_grid**2, config.dim))
         self.register_buffer("mask_token", torch.zeros(1, config.dim))  # carried by checkpoints, never used here
@@ -179,8 +196,8 @@ class DinoBackbone(nn.Module):
         """Run the backbone.
 
         Args:
-            x: [B, 3, H, W], normalised; H and W are multiples of 14.
-            taps: block numbers whose output is kept.
+            x: [B, 3, H, W], normalised; H and W are multiples of the patch size.
+            taps: numbers of the blocks whose output is kept; STEM_TAP for what the stem gives.
 
         Raises:
             UsageError: H or W is no multiple of the patch size.
@@ -191,12 +208,16 @@ class DinoBackbone(nn.Module):
                 f"The backbone takes [B, 3, H, W] with H and W multiples of {patch}; it got {tuple(x.shape)}. "
                 "Choose another input size."
             )
-        grid = (x.shape[-2] // patch, x.shape[-1] // patch)
-        patches = self.patch_embed(x).flatten(2).transpose(1, 2)
+        return self.run_blocks(self.patch_embed(x), taps)
+
+    def run_blocks(self, patch_map: Tensor, taps: tuple[int, ...] = ()) -> BackboneOutput:
+        """What follows the patch embedding: its map [B, C, rows, columns] -> outputs of the blocks."""
+        grid = (patch_map.shape[-2], patch_map.shape[-1])
+        patches = patch_map.flatten(2).transpose(1, 2)  # (B, rows*columns, C)
         position = resize_position_grid(self.pos_embed, grid)
-        tokens = torch.cat((self.cls_token.expand(len(x), -1, -1).to(patches.dtype), patches), dim=1)
+        tokens = torch.cat((self.cls_token.expand(len(patches), -1, -1).to(patches.dtype), patches), dim=1)
+        kept: dict[int, Tensor] = {STEM_TAP: tokens} if STEM_TAP in taps else {}
         tokens_in = tokens = tokens + position.to(tokens.dtype)
-        kept: dict[int, Tensor] = {}
         for number, block in enumerate(self.blocks):
             tokens = block(tokens, grid)
             if number in taps:

@@ -41,9 +41,9 @@ class LayerFusion(nn.Module):
         if tuple(maps.shape[-2:]) != self.grid:
             rows, columns = self.grid
             raise UsageError(
-                f"This model's token mixers are built for a {rows}x{columns} token grid ({rows * 14}x{columns * 14} "
-                f"pixels); the input gives {maps.shape[-2]}x{maps.shape[-1]} tokens. Resize photos to "
-                f"{rows * 14}x{columns * 14}, or use CricaVPR, which has no token mixers."
+                f"This model's token mixers are built for a {rows}x{columns} token grid; the input gives "
+                f"{maps.shape[-2]}x{maps.shape[-1]} tokens. Resize photos to the model's own input size, or use "
+                "CricaVPR, which has no token mixers."
             )
         return F.relu(self.conv(maps))
 

@@ -96,13 +96,16 @@ class VPRModel(nn.Module, PyTorchModelHubMixin):
 
     def forward(self, x: Tensor) -> Tensor:
         """Describe a batch. For cross-image families the rows depend on which photos share the batch."""
-        regions = self.regions_of(self.backbone(x, self.variant.taps))
-        return F.normalize(self.encoder(regions).flatten(1), dim=-1)
+        return self.describe_features(self.backbone(x, self.variant.taps))
+
+    def describe_features(self, features: BackboneOutput) -> Tensor:
+        """What follows the backbone: unit descriptors [B, 14*C]."""
+        return F.normalize(self.encoder(self.regions_of(features)).flatten(1), dim=-1)
 
     @torch.no_grad()
     def trace(self, x: Tensor) -> Trace:
         """Run the same computation as :meth:`forward` and keep every intermediate."""
-        features = self.backbone(x, tuple(range(len(self.backbone.blocks))))
+        features = self.backbone(x, (*range(len(self.backbone.blocks)), *self.variant.taps))
         class_token = patch_map = fused = None
         layer_maps: list[Tensor] = []
         mixed: list[Tensor] = []
@@ -124,7 +127,7 @@ class VPRModel(nn.Module, PyTorchModelHubMixin):
             grid=features.grid,
             position=features.position,
             tokens_in=features.tokens_in,
-            blocks=tuple(features.blocks[i] for i in sorted(features.blocks)),
+            blocks=tuple(features.blocks[i] for i in range(len(self.backbone.blocks))),
             class_token=class_token,
             patch_map=patch_map,
             layer_maps=tuple(layer_maps),

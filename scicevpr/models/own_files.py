@@ -19,12 +19,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from scicevpr.config import VARIANTS, BackboneConfig, Variant
+from scicevpr.config import EFFICIENTNET_LITE0, VARIANTS, BackboneConfig, Variant
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.models.checkpoint_io import read_checkpoint, read_metadata
+from scicevpr.models.efficientnet_lite import imagenet_weights
 from scicevpr.models.layouts import MASK_TOKEN
 from scicevpr.models.model import VPRModel, WeightsInfo
 
+STEM_PREFIX = "backbone.patch_embed.features."
 FILE_FORMAT = "scicevpr-weights"
 FORMAT_VERSION = "1"
 NOT_RECORDED = "not recorded in the file"
@@ -80,13 +82,16 @@ def save_weights(
 def save_backbone(model: VPRModel, path: str | Path, *, info: Mapping[str, Any], half: bool = False) -> str:
     """Write a model's backbone, without adapters, to a file that several models share. Returns its hash.
 
+    A frozen stem that is its package's is left out: reading takes it from there, and the hash covers it.
     `half` stores float16 and rounds the model, as in `save_weights`.
     """
     state = backbone_part(_to_save(model, half))
     metadata = _metadata("backbone", backbone_fingerprint(model.variant.backbone), hash_tensors(state), info)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, path, metadata=metadata)
+    stem = with_stem({}, model.variant.backbone)
+    own = {name: tensor for name, tensor in state.items() if name not in stem or not torch.equal(tensor, stem[name])}
+    save_file(own, path, metadata=metadata)
     os.chmod(path, 0o644)  # safetensors makes it private
     return metadata["sha256"]
 
@@ -107,6 +112,8 @@ def hash_tensors(state: Mapping[str, Tensor]) -> str:
 def backbone_fingerprint(config: BackboneConfig) -> str:
     """12 hex digits over a backbone's architecture, adapters not counted."""
     facts = json.dumps(asdict(replace(config, adapters=False)), sort_keys=True)
+    if config.hybrid:
+        facts += EFFICIENTNET_LITE0.sha256
     return hashlib.sha256(facts.encode()).hexdigest()[:12]
 
 
@@ -180,17 +187,32 @@ def _read_backbone_file(path: Path, variant: Variant) -> tuple[dict[str, Tensor]
     if facts.get("kind") != "backbone":
         raise WeightsError(f"{path} is not a shared backbone file of this project (see save_backbone).")
     check_fingerprint(path, facts, backbone_fingerprint(variant.backbone), f"the backbone of {variant.name}")
-    return read_checkpoint(path)[0], facts
+    return with_stem(read_checkpoint(path)[0], variant.backbone), facts
+
+
+def with_stem(state: dict[str, Tensor], config: BackboneConfig) -> dict[str, Tensor]:
+    """A backbone's tensors with those of its frozen stem, from the stem's package where they are not there.
+
+    Raises WeightsError when the package is missing or changed.
+    """
+    if not config.hybrid or any(name.startswith(STEM_PREFIX) for name in state):
+        return state
+    return {**{STEM_PREFIX + name: tensor for name, tensor in imagenet_weights().items()}, **state}
 
 
 @torch.no_grad()
 def _to_save(model: VPRModel, half: bool) -> dict[str, Tensor]:
-    if half:
-        for tensor in model.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.copy_(tensor.half())
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    return {n: t.half() if half and t.is_floating_point() else t for n, t in state.items()}
+    """A model's tensors; with `half` in float16, but for a frozen stem, which stays what its package holds."""
+
+    def rounded(name: str, tensor: Tensor) -> bool:
+        return half and tensor.is_floating_point() and not name.startswith(STEM_PREFIX)
+
+    state = model.state_dict()
+    for name, tensor in state.items():
+        if rounded(name, tensor):
+            tensor.copy_(tensor.half())
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    return {name: tensor.half() if rounded(name, tensor) else tensor for name, tensor in state.items()}
 
 
 def _metadata(kind: str, fingerprint: str, sha: str, info: Mapping[str, Any]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from scicevpr.config import VARIANTS, Variant, bundled_path, get_variant
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.models import layouts
 from scicevpr.models.checkpoint_io import read_checkpoint
+from scicevpr.models.efficientnet_lite import imagenet_weights
 from scicevpr.models.key_check import KeyReport, compare, nearest_variant, shapes_of
 from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.own_files import (
@@ -28,6 +29,7 @@ from scicevpr.models.own_files import (
     variant_of,
     weights_info,
     with_backbone,
+    with_stem,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ __all__ = [
     "bundled_path",
     "bundled_weights",
     "fill_model",
+    "fill_stem",
     "hash_tensors",
     "load_backbone",
     "load_model",
@@ -125,7 +128,7 @@ def _fill_backbone(model: VPRModel, path: Path) -> str:
     if metadata.get("backbone_file"):
         own = with_backbone(path, metadata, own, variant)
     if layout not in layouts.BACKBONE_ONLY:
-        own = backbone_part(own)
+        own = with_stem(backbone_part(own), variant.backbone)
     report = compare(shapes_of(backbone_part(model.state_dict())), shapes_of(own), grids=None)
     if report.count:
         raise _mismatch(path, what, report, layout)
@@ -133,6 +136,16 @@ def _fill_backbone(model: VPRModel, path: Path) -> str:
     _take_position_grid(model, own[layouts.POSITION])
     model.load_state_dict(own, strict=False)
     return hash_tensors(backbone_part(model.state_dict()))
+
+
+def fill_stem(model: VPRModel) -> VPRModel:
+    """Give a model whose backbone has a frozen stem the weights of the stem's package; others stay as they are.
+
+    Raises WeightsError when the package is missing or changed.
+    """
+    if model.variant.backbone.hybrid:
+        model.backbone.patch_embed.features.load_state_dict(imagenet_weights())
+    return model
 
 
 def fill_model(
@@ -271,7 +284,7 @@ def _untrained(variant: Variant, allowed: bool, note: str = "") -> VPRModel:
             f"No weights for {variant.name} come with the project ({variant.weights_note}). Bundled: "
             f"{', '.join(bundled_weights()) or 'none'}.{note} To use your own, give the path of a checkpoint."
         )
-    model = build_model(variant)
+    model = fill_stem(build_model(variant))
     model.allow_untrained = True
     return model
 

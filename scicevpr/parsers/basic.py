@@ -33,7 +33,9 @@ def _evaluate(commands: argparse._SubParsersAction) -> None:
     options.model_options(parser, several="scicevpr-t and cricavpr-t")
     options.precision_option(parser)
     options.storage_options(parser)
-    parser.add_argument("--baselines", action="store_true", help="also measure HOG and a colour histogram")
+    parser.add_argument(
+        "--baselines", action="store_true", help="also measure ImageNet features, HOG and a colour histogram"
+    )
     parser.add_argument(
         "--test-method", "--test_method", default="hard_resize", metavar="NAME",
         help="how queries are viewed: hard_resize (default), single_query, central_crop, five_crops, nearest_crop or "

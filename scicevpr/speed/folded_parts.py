@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scicevpr.models.backbone import DinoBackbone, PatchEmbed
+from scicevpr.models.backbone import HYBRID_CHANNELS, DinoBackbone, HybridEmbed
 from scicevpr.models.encoders import RegionEncoder
+from scicevpr.models.own_files import hash_tensors
 from scicevpr.speed.dense import Dense
 
 
@@ -60,24 +61,39 @@ def folded_encoder(encoder: RegionEncoder) -> Dense:
 def folded_embedding(backbone: DinoBackbone) -> Dense:
     """Photos [B, 3, H, W] -> patches [B, rows*columns, C]: in float32, as the pixels deserve."""
     embed, patch = backbone.patch_embed, backbone.config.patch
-    if isinstance(embed, PatchEmbed):
-        weight, bias = embed.proj.weight.detach().flatten(1), embed.proj.bias.detach()
+    if isinstance(embed, HybridEmbed):
+        return FoldedStem(embed)
+    weight, bias = embed.proj.weight.detach().flatten(1), embed.proj.bias.detach()
 
-        def by_product(x: Tensor) -> Tensor:
-            rows, columns = x.shape[-2] // patch, x.shape[-1] // patch
-            patches = x.view(len(x), 3, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
-            return F.linear(patches.reshape(len(x), rows * columns, -1), weight, bias)
+    def by_product(x: Tensor) -> Tensor:
+        rows, columns = x.shape[-2] // patch, x.shape[-1] // patch
+        patches = x.view(len(x), 3, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
+        return F.linear(patches.reshape(len(x), rows * columns, -1), weight, bias)
 
-        return by_product
-    first, second = (with_batchnorm(embed.stem[i], embed.stem[i + 1]) for i in (0, 3))
-    weight, bias = embed.proj.weight.detach(), embed.proj.bias.detach()
+    return by_product
 
-    def by_convolution(x: Tensor) -> Tensor:
-        x = F.conv2d(x, *first, stride=2, padding=1).relu_()
-        x = F.conv2d(x, *second, padding=1).relu_()
-        return F.conv2d(x, weight, bias, stride=patch // 2).flatten(2).transpose(1, 2)
 
-    return by_convolution
+class FoldedStem:
+    """A hybrid's tokens, with the standardising inside the projection.
+
+    It takes photos [B, 3, H, W], or what :meth:`maps` gave for them: models with the same stem share its work so.
+    """
+
+    def __init__(self, embed: HybridEmbed) -> None:
+        self.patch = embed.patch
+        self.features = copy.deepcopy(embed.features).to(memory_format=torch.channels_last).eval()
+        weight = embed.proj.weight.flatten(1).double() / embed.deviation.double()
+        self.bias = (embed.proj.bias.double() - weight @ embed.mean.double()).float()
+        self.weight = weight.float()
+        self.key = hash_tensors(embed.features.state_dict())  # equal for stems that give the same maps
+
+    def maps(self, x: Tensor) -> Tensor:
+        """The stem's maps of photos: [B, 3, H, W] -> [B, 427, rows, columns]."""
+        return torch.cat((self.features(x), F.avg_pool2d(x, self.patch)), dim=1)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        maps = x if x.shape[1] == HYBRID_CHANNELS else self.maps(x)
+        return F.linear(maps.flatten(2).transpose(1, 2), self.weight, self.bias)
 
 
 def with_batchnorm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

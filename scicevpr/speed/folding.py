@@ -19,13 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scicevpr.config import STEM_TAP
 from scicevpr.errors import UsageError
 from scicevpr.models.adapters import MultiScaleAdapter
-from scicevpr.models.backbone import ADAPTER_SCALE, Block, DinoBackbone, resize_position_grid
+from scicevpr.models.backbone import ADAPTER_SCALE, HYBRID_CHANNELS, Block, DinoBackbone, attend, resize_position_grid
 from scicevpr.models.model import VPRModel
 from scicevpr.models.regions import GEM_EPS, region_boxes
 from scicevpr.speed.dense import Dense, FloatDense, Int8Dense
-from scicevpr.speed.folded_parts import Norm, folded_embedding, folded_encoder, with_batchnorm
+from scicevpr.speed.folded_parts import FoldedStem, Norm, folded_embedding, folded_encoder, with_batchnorm
 
 PHOTOS_AT_ONCE = 4
 """Photos that go through the blocks together on a processor: weights are read for all of them, and what lies between
@@ -109,12 +110,15 @@ class Trunk:
         return self._grids[tokens.shape[1] - self.class_token]
 
     def __call__(self, x: Tensor) -> list[Tensor]:
-        if x.ndim != 4 or x.shape[1] != 3 or x.shape[-2] % self.patch or x.shape[-1] % self.patch:
+        if x.ndim == 4 and x.shape[1] == HYBRID_CHANNELS and isinstance(self.embed, FoldedStem):
+            grid = (x.shape[-2], x.shape[-1])  # the stem's maps, made before
+        elif x.ndim != 4 or x.shape[1] != 3 or x.shape[-2] % self.patch or x.shape[-1] % self.patch:
             raise UsageError(
                 f"The backbone takes [B, 3, H, W] with H and W multiples of {self.patch}; it got {tuple(x.shape)}. "
                 "Choose another input size."
             )
-        grid = (x.shape[-2] // self.patch, x.shape[-1] // self.patch)
+        else:
+            grid = (x.shape[-2] // self.patch, x.shape[-1] // self.patch)
         self._grids[grid[0] * grid[1]] = grid
         parts = [self._run(part, grid) for part in x.split(self.at_once(x))]
         return parts[0] if len(parts) == 1 else [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
@@ -125,8 +129,9 @@ class Trunk:
             self.positions[grid] = torch.cat((self.token + position[:, :1], position[:, 1:]), dim=1)
         position = self.positions[grid]
         first = position[:, :1].expand(len(x), -1, -1)
-        tokens = torch.cat((first, self.embed(x.float()) + position[:, 1:]), dim=1)
-        taps = []
+        patches = self.embed(x.float())
+        taps = [self.norm(patches)] if STEM_TAP in self.taps else []
+        tokens = torch.cat((first, patches + position[:, 1:]), dim=1)
         for number, block in enumerate(self.blocks):
             unread = 0 if self.class_token or number < self.taps[-1] else 1
             tokens = block(tokens, grid, unread)
@@ -141,7 +146,7 @@ class Head:
 
     def __init__(self, model: VPRModel, kind: Kind) -> None:
         variant = model.variant
-        self.fused, self.grid = bool(variant.taps), variant.grid
+        self.fused, self.grid, self.size = bool(variant.taps), variant.grid, variant.preprocessing.size
         self.p = model.gem.p.detach().float()
         self.pools: dict[tuple[int, int], Tensor] = {}
         if self.fused:
@@ -158,7 +163,7 @@ class Head:
             cells = self._pool(F.normalize(tokens[:, 1:], dim=-1), grid)[:, 1:]
             return torch.cat((tokens[:, :1], cells), dim=1)
         if grid != self.grid:
-            (rows, columns), size = self.grid, (14 * self.grid[0], 14 * self.grid[1])
+            (rows, columns), size = self.grid, self.size
             raise UsageError(
                 f"This model's token mixers are built for a {rows}x{columns} token grid ({size[0]}x{size[1]} pixels); "
                 f"the input gives {grid[0]}x{grid[1]} tokens. Resize photos to {size[0]}x{size[1]}, or use CricaVPR, "
@@ -204,18 +209,11 @@ class _FoldedBlock:
         qkv = self.qkv(self.norm1(x)).to(self.dtype)
         qkv = qkv.view(batch, count, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)
-        mixed = _attend(query[:, :, unread:], key, value)
+        mixed = attend(query[:, :, unread:], key, value, scale=1.0)  # the queries are scaled already
         x = x[:, unread:] + self.proj(mixed.transpose(1, 2).reshape(batch, count - unread, dim))
         n = self.norm2(x)
         y = x + self.fc2(F.gelu(self.fc1(n)))
         return y if self.adapter is None else y + self.adapter(n, grid)
-
-
-def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention [B, heads, N, D] of queries that are scaled already."""
-    if query.dtype == torch.bfloat16 and query.device.type == "cpu":  # measured: faster than the fused operation
-        return torch.matmul(torch.softmax(torch.matmul(query, key.transpose(-1, -2)), dim=-1), value)
-    return F.scaled_dot_product_attention(query, key, value, scale=1.0)
 
 
 class _FoldedAdapter:

@@ -23,7 +23,7 @@ import scicevpr
 from scicevpr.models.checkpoint_io import read_metadata
 from scicevpr.models.layouts import state_to_published
 from scicevpr.models.weights import load_model
-from training import full_size, map_cache
+from training import full_size, kept_maps, map_cache
 from training.full_run import FullSizeRun
 from training.gsv_cities import read_gsv_cities
 from training.plan import sample_rows
@@ -248,12 +248,12 @@ def test_kept_features_are_made_once_and_belong_to_their_run(
         assert passed[:3] == [52, 52, 52]  # the view that was done is not made again
     assert run("second") == 0
     assert _same_weights(tmp_path / "first", tmp_path / "second")
-    assert (tmp_path / "kept" / "maps.bf16").stat().st_size == 2 * 52 * 64 * 4 * 4 * 2
+    assert (tmp_path / "kept" / "maps.f16").stat().st_size == 2 * 52 * 64 * 4 * 4 * 2
     assert run("third", "--seed", "1") == full_size.EXIT_WRONG
     assert "holds features of something else (seed 0 there, 1 here)" in caplog.text
 
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=300_000))
-    with pytest.raises(map_cache.DatasetError, match=r"would take 0\.\d+ GB and 0\.\d+ GB are free"):
-        map_cache.check_space(tmp_path / "elsewhere", 400_000)
-    map_cache.check_space(tmp_path / "kept", 400_000)  # what is there already needs no new space
+    with pytest.raises(kept_maps.DatasetError, match=r"would take 0\.\d+ GB and 0\.\d+ GB are free"):
+        kept_maps.check_space(tmp_path / "elsewhere", 400_000)
+    kept_maps.check_space(tmp_path / "kept", 400_000)  # what is there already needs no new space

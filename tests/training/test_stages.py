@@ -9,20 +9,24 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from scicevpr.errors import DatasetError, UsageError, WeightsError
+from scicevpr.config import get_variant
+from scicevpr.errors import DatasetError, UsageError
+from scicevpr.models.model import build_model
+from scicevpr.models.weights import fill_stem
 from scicevpr.places import format_name
-from training.augment import PublishedAugmentation, StrongAugmentation
-from training.cross_image import prepare_model, set_training, train
-from training.data import PhotoBank, list_training_photos, load_bank, place_batches, weather_weights
+from scicevpr.preprocessing import prepare
+from training.cross_image import describe_maps, prepare_model, set_training, train
+from training.data import TrainingPhotos, list_training_photos, place_batches
 from training.distill import build_pair, distill
-from training.pretrain import Batches, PretrainModel, pretrain, save, start_from
-from training.recipes import CrossImageRecipe, DistillRecipe, Phase, PretrainRecipe, override
-from training.rooms import RoomMaker
+from training.recipes import CrossImageRecipe, DistillRecipe, ViewsRecipe, override
+from training.stem_maps import draw_maps, keep_views, stem_maps
 from training.trainer import BestModel
 
 PLACES, PHOTOS = 4, 4
+VIEWS = ViewsRecipe(views=2)
+TEACHER = CrossImageRecipe(places=4, cities=None, epochs=3, lr=1e-3, warmup=0, validate_every=1)
 
 
 def _write(folder: Path, place: int, photo: int, generator: np.random.Generator, picture: np.ndarray) -> None:
@@ -59,36 +63,31 @@ def toy_city(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def backbone(toy_city: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("backbone")
-    torch.manual_seed(0)
-    save(PretrainModel(), out, {})
-    return out / "backbone.safetensors"
+def photos(toy_city: Path) -> TrainingPhotos:
+    return list_training_photos(toy_city)
 
 
-def test_batches_hold_whole_places_of_few_cities(toy_city: Path) -> None:
-    bank = load_bank(list_training_photos(toy_city), 30, 40)
-    assert bank.photos.shape == (PLACES * PHOTOS, 3, 30, 40)
-    batches = list(place_batches(bank, 2, PHOTOS, cities=1, generator=np.random.default_rng(0)))
+@pytest.fixture(scope="module")
+def maps(photos: TrainingPhotos, tmp_path_factory: pytest.TempPathFactory) -> np.memmap:
+    folder = tmp_path_factory.mktemp("kept") / "maps"
+    return keep_views(photos.paths, folder, VIEWS, get_variant("scicevpr-t"), workers=1)
+
+
+@pytest.fixture(scope="module")
+def teacher(toy_city: Path, maps: np.memmap, photos: TrainingPhotos, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("teacher")
+    train(toy_city, maps, photos, out, TEACHER)
+    return out / "best.safetensors"
+
+
+def test_batches_hold_whole_places_of_few_cities(photos: TrainingPhotos) -> None:
+    batches = list(place_batches(photos, 2, PHOTOS, cities=1, generator=np.random.default_rng(0)))
     assert len(batches) == 2
     for batch in batches:
-        assert len(np.unique(bank.cities[batch.rows])) == 1
-        assert (bank.places[batch.rows] == batch.labels).all()
+        assert len(np.unique(photos.cities[batch.rows])) == 1
+        assert (photos.places[batch.rows] == batch.labels).all()
         assert len(np.unique(batch.rows)) == 2 * PHOTOS
     assert sorted(np.unique(np.concatenate([b.labels for b in batches]))) == list(range(PLACES))
-
-
-def test_hard_weather_is_shown_more_often() -> None:
-    names = tuple(f"@1@2@@@@@c1p1@0@0@@@@@{note}@.jpg" for note in ("day", "rain", "night_snow", "fog"))
-    bank = PhotoBank(torch.zeros(4, 3, 2, 2, dtype=torch.uint8), np.zeros(4, int), np.zeros(4, int), names)
-    weights = weather_weights(bank, 3.0)
-    assert list(weights) == [1, 1, 3, 3]
-    random = np.random.default_rng(0)
-    shown = np.zeros(4)
-    for _ in range(800):
-        batch = next(place_batches(bank, 1, 1, cities=None, generator=random, weights=weights))
-        shown[batch.rows[0]] += 1
-    assert np.allclose(shown / 800, weights / 8, atol=0.05)
 
 
 def test_no_photos_is_a_clear_error(tmp_path: Path) -> None:
@@ -96,69 +95,45 @@ def test_no_photos_is_a_clear_error(tmp_path: Path) -> None:
         list_training_photos(tmp_path)
 
 
-def test_augmentations_keep_shape_and_range(toy_city: Path) -> None:
-    bank = load_bank(list_training_photos(toy_city), 60, 80)
-    torch.manual_seed(0)
-    mirror = torch.zeros(len(bank), dtype=torch.bool)
-    strong = StrongAugmentation(56)(bank.photos, mirror)
-    published = PublishedAugmentation(56)(bank.photos)
-    for x in (strong, published):
-        assert x.shape == (len(bank), 3, 56, 56)
-        assert torch.isfinite(x).all()
-        assert x.std() > 0.2
-        assert not torch.equal(x[0], x[1])
-
-
-@pytest.mark.slow
-def test_pretraining_lowers_its_loss_and_is_seeded(toy_city: Path, tmp_path: Path) -> None:
-    recipe = PretrainRecipe(phases=(Phase(56, 10, places=4),), warmup=2, mirror=0.0, validate_every=100, lr=1e-3)
-    states = []
-    for run in ("a", "b"):
-        pretrain(toy_city, tmp_path / run, recipe, None)
-        states.append(load_file(tmp_path / run / "backbone.safetensors"))
-    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
-    log = (tmp_path / "a" / "log.csv").read_text().splitlines()
-    first = float(next(line for line in log if "region_loss" in line).split(",")[3])
-    assert first < np.log(15)  # 16 photos: chance level is log 15
-
-
-@pytest.mark.slow
-def test_an_interrupted_pretraining_goes_on_exactly(
-    toy_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_kept_maps_are_those_of_the_model_and_go_on_where_they_stopped(
+    photos: TrainingPhotos, maps: np.memmap, tmp_path: Path
 ) -> None:
-    phases = (Phase(56, 3, places=4), Phase(56, 3, places=4))
-    recipe = PretrainRecipe(phases=phases, warmup=2, validate_every=100, save_every=2, lr=1e-3)
-    pretrain(toy_city, tmp_path / "whole", recipe, None)
+    variant = get_variant("scicevpr-t")
+    model = fill_stem(build_model(variant))
+    kept = draw_maps(maps, np.arange(3))
+    assert torch.equal(kept, stem_maps(model.backbone.patch_embed, photos.paths[:3], variant))
+    direct = model(prepare(photos.paths[:3], variant.preprocessing))
+    torch.testing.assert_close(describe_maps(model, kept), direct, atol=2e-3, rtol=0)  # float16 kept
+    assert (maps[0] != maps[1]).any(axis=(1, 2, 3)).all()  # every view is another one
 
-    class Stop(Exception):
-        pass
-
-    draw, calls = Batches.draw, []
-
-    def stopping(self: Batches, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        calls.append(step)
-        if len(calls) == 6:
-            raise Stop
-        return draw(self, step)
-
-    monkeypatch.setattr(Batches, "draw", stopping)
-    with pytest.raises(Stop):
-        pretrain(toy_city, tmp_path / "cut", recipe, None)
-    with pytest.raises(UsageError, match="another recipe"):
-        pretrain(toy_city, tmp_path / "cut", replace(recipe, lr=2e-3), None)
-    pretrain(toy_city, tmp_path / "cut", recipe, None)
-    assert calls[6:] == [4, 5]  # from the state after four steps
-    whole, cut = (load_file(tmp_path / run / "backbone.safetensors") for run in ("whole", "cut"))
-    assert all(torch.equal(whole[k], cut[k]) for k in whole)
-    assert not (tmp_path / "cut" / "state.pt").exists()
+    folder = tmp_path / "maps"
+    whole = np.array(keep_views(photos.paths, folder, VIEWS, variant, workers=2))
+    np.testing.assert_array_equal(whole, maps)
+    done = np.fromfile(folder / "done.bool", dtype=bool)
+    done[1] = False
+    done.tofile(folder / "done.bool")
+    (folder / "maps.f16").write_bytes(whole.tobytes()[: whole.nbytes // 2] + bytes(whole.nbytes // 2))
+    np.testing.assert_array_equal(keep_views(photos.paths, folder, VIEWS, variant, workers=1), maps)
+    with pytest.raises(UsageError, match="views 2 there, 3 here"):
+        keep_views(photos.paths, folder, ViewsRecipe(views=3), variant, workers=1)
 
 
-@pytest.mark.slow
+def test_the_teacher_starts_with_the_stem_passing_through(maps: np.memmap) -> None:
+    model = prepare_model(TEACHER, draw_maps(maps, np.arange(16)), None)
+    embed, width = model.backbone.patch_embed, model.variant.channels
+    values = embed.project(draw_maps(maps, np.arange(16)).float()).permute(0, 2, 3, 1).reshape(-1, width).double()
+    covariance = values.T @ values / len(values)
+    assert (covariance - torch.diag(covariance.diagonal())).abs().max() < 1e-2 * covariance.diagonal().max()
+    weight = model.fusion.conv.weight[:, :, 0, 0]
+    assert torch.equal(weight[:, :width], torch.eye(width))
+    assert 0 < weight[:, width:].abs().max() < 0.3 / (5 * width) ** 0.5 * 1.01
+
+
+@pytest.mark.parametrize("stop_after", [1, 2])
 def test_an_interrupted_teacher_goes_on_exactly(
-    toy_city: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = CrossImageRecipe(places=4, epochs=3, views=1, lr=1e-3)
-    train(toy_city, backbone, tmp_path / "whole", recipe)
+    toy_city: Path, maps: np.memmap, photos: TrainingPhotos, teacher: Path, tmp_path: Path, stop_after: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     validate, calls = BestModel.validate, []
 
     class Stop(Exception):
@@ -166,55 +141,59 @@ def test_an_interrupted_teacher_goes_on_exactly(
 
     def stopping(self: BestModel, *arguments: object) -> None:
         calls.append(1)
-        if len(calls) == 3:
+        if len(calls) == stop_after + 1:
             raise Stop
         validate(self, *arguments)
 
     monkeypatch.setattr(BestModel, "validate", stopping)
     with pytest.raises(Stop):
-        train(toy_city, backbone, tmp_path / "cut", recipe)
-    train(toy_city, backbone, tmp_path / "cut", recipe)
-    whole, cut = (load_file(tmp_path / run / "best.safetensors") for run in ("whole", "cut"))
+        train(toy_city, maps, photos, tmp_path, TEACHER)
+    with pytest.raises(UsageError, match="another recipe"):
+        train(toy_city, maps, photos, tmp_path, replace(TEACHER, lr=2e-3))
+    train(toy_city, maps, photos, tmp_path, TEACHER)
+    whole, cut = load_file(teacher), load_file(tmp_path / "best.safetensors")
     assert all(torch.equal(whole[k], cut[k]) for k in whole)
-    logs = [(tmp_path / run / "log.csv").read_text().splitlines() for run in ("whole", "cut")]
+    logs = [(folder / "log.csv").read_text().splitlines() for folder in (teacher.parent, tmp_path)]
     assert [line.split(",")[1:] for line in logs[0]] == [line.split(",")[1:] for line in logs[1]]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("variant", "views"), [("super-cricavpr-t", 1), ("cricavpr-t", 0)])
-def test_cross_image_stage_trains_only_what_is_published(
-    toy_city: Path, backbone: Path, tmp_path: Path, variant: str, views: int
-) -> None:
-    recipe = CrossImageRecipe(variant=variant, places=4, epochs=1, views=views, lr=1e-3)
-    start = prepare_model(recipe, backbone).state_dict()
-    torch.manual_seed(recipe.seed)
-    train(toy_city, backbone, tmp_path, recipe)
-    end = load_file(tmp_path / "best.safetensors")
+def test_the_teacher_trains_blocks_and_heads_but_not_the_stem(maps: np.memmap, teacher: Path) -> None:
+    start, end = prepare_model(TEACHER, draw_maps(maps, np.arange(16)), None).state_dict(), load_file(teacher)
     moved = {k for k in end if not torch.equal(start[k], end[k])}
-    frozen = [k for k in moved if k.startswith("backbone.") and ".adapter." not in k]
-    assert frozen == []
-    assert any(k.startswith("encoder.") for k in moved)
-    assert any(".adapter.D_fc2" in k for k in moved) == (variant == "cricavpr-t")
-    assert any(k.startswith("fusion.conv") for k in moved) == (variant == "super-cricavpr-t")
+    assert not [k for k in moved if k.startswith("backbone.patch_embed.features.")]
+    for part in ("backbone.blocks.0.", "backbone.patch_embed.proj", "fusion.conv", "encoder."):
+        assert any(k.startswith(part) for k in moved), part
 
 
-def test_frozen_normalisation_keeps_its_statistics(backbone: Path) -> None:
-    model = prepare_model(CrossImageRecipe(variant="cricavpr-t"), backbone)
+def test_the_baseline_trains_adapters_and_encoder_on_the_teachers_blocks(
+    toy_city: Path, maps: np.memmap, photos: TrainingPhotos, teacher: Path, tmp_path: Path
+) -> None:
+    recipe = replace(TEACHER, variant="cricavpr-t", epochs=1)
+    with pytest.raises(UsageError, match="--backbone"):
+        train(toy_city, maps, photos, tmp_path, recipe)
+    train(toy_city, maps, photos, tmp_path, recipe, teacher)
+    start, end = load_file(teacher), load_file(tmp_path / "best.safetensors")
+    kept = [k for k in end if k.startswith("backbone.") and ".adapter." not in k]
+    assert all(torch.equal(start[k], end[k]) for k in kept)
+    assert end["backbone.blocks.0.adapter.D_fc2.weight"].abs().max() > 0
+
+
+def test_frozen_normalisation_keeps_its_statistics(teacher: Path) -> None:
+    model = prepare_model(CrossImageRecipe(variant="cricavpr-t"), None, teacher)
     set_training(model)
-    assert not model.backbone.patch_embed.stem[1].training
+    assert not model.backbone.patch_embed.training
     assert model.backbone.blocks[0].adapter.branch1.bn.training
 
 
-@pytest.mark.slow
-def test_distillation_freezes_backbone_and_convolution(toy_city: Path, backbone: Path, tmp_path: Path) -> None:
-    train(toy_city, backbone, tmp_path / "teacher", CrossImageRecipe(places=4, epochs=1, views=1))
-    teacher_path = tmp_path / "teacher" / "best.safetensors"
-    recipe = DistillRecipe(places=4, epochs=2, views=1, lr=1e-3)
-    student, teacher = build_pair(recipe, teacher_path)
-    assert not teacher.training
+def test_distillation_freezes_backbone_and_convolution(
+    toy_city: Path, maps: np.memmap, photos: TrainingPhotos, teacher: Path, tmp_path: Path
+) -> None:
+    recipe = DistillRecipe(places=4, cities=None, epochs=2, lr=1e-3)
+    student, frozen = build_pair(recipe, teacher)
+    assert not frozen.training
     assert not any(p.requires_grad for p in student.fusion.conv.parameters())
-    distill(toy_city, teacher_path, tmp_path / "student", recipe)
-    end, given = load_file(tmp_path / "student" / "best.safetensors"), load_file(teacher_path)
+    distill(toy_city, maps, photos, teacher, tmp_path / "student", recipe)
+    end, given = load_file(tmp_path / "student" / "best.safetensors"), load_file(teacher)
     for name in end:
         if name.startswith(("backbone.", "fusion.conv.")):
             assert torch.equal(end[name], given[name]), name
@@ -222,39 +201,9 @@ def test_distillation_freezes_backbone_and_convolution(toy_city: Path, backbone:
 
 
 def test_recipe_overrides() -> None:
-    recipe = override(PretrainRecipe(), ["lr=0.001", "phases=112x5,224x2x20x4x1"])
-    assert recipe.lr == 0.001
-    assert recipe.phases == (Phase(112, 5), Phase(224, 2, places=20, rooms=4, cities=1))
+    recipe = override(CrossImageRecipe(), ["lr=0.001", "cities=none", "places=20"])
+    assert (recipe.lr, recipe.cities, recipe.places) == (0.001, None, 20)
     with pytest.raises(UsageError, match="no 'rate'"):
-        override(PretrainRecipe(), ["rate=1"])
+        override(CrossImageRecipe(), ["rate=1"])
     with pytest.raises(UsageError, match="no valid value"):
-        override(PretrainRecipe(), ["photos=many"])
-
-
-def test_pretraining_can_start_from_an_earlier_backbone(backbone: Path, tmp_path: Path) -> None:
-    model = PretrainModel()
-    start_from(model, [backbone])
-    state, given = model.vpr.state_dict(), load_file(backbone)
-    assert all(torch.equal(state[name], tensor) for name, tensor in given.items())
-    save_file({"gem.p": given["gem.p"]}, tmp_path / "other.safetensors")
-    with pytest.raises(WeightsError, match=r"other\.safetensors"):
-        start_from(model, [tmp_path / "other.safetensors"])
-
-
-@pytest.mark.slow
-def test_rooms_are_seeded_and_a_room_looks_like_itself() -> None:
-    maker = RoomMaker(seed=1, atlases=0, painted=40)
-    batch, again = (maker.batch(places=8, photos=3, pixels=48, seed=5) for _ in range(2))
-    assert torch.equal(batch.photos, again.photos)
-    assert not torch.equal(batch.photos, maker.batch(places=8, photos=3, pixels=48, seed=6).photos)
-    assert batch.photos.shape == (24, 3, 48, 48)
-    assert batch.labels.tolist() == [room for room in range(8) for _ in range(3)]
-    assert batch.photos.min() >= 0
-    assert batch.photos.max() <= 1
-    assert batch.photos.std(dim=(2, 3)).mean() > 0.03
-    flat = torch.nn.functional.adaptive_avg_pool2d(batch.photos, 6).flatten(1)
-    flat = flat / flat.mean(1, keepdim=True)
-    distances = torch.cdist(flat, flat)
-    same = torch.from_numpy(batch.labels[:, None] == batch.labels[None])
-    own = distances[same & ~torch.eye(24, dtype=torch.bool)].median()
-    assert own < distances[~same].median()
+        override(CrossImageRecipe(), ["photos=many"])

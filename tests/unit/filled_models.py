@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from scicevpr.models import VPRModel, build_model, layouts
+from scicevpr.models.weights import fill_stem
 from scicevpr.reference import fill_weights
 
 T_VARIANTS = ["scicevpr-t", "super-cricavpr-t", "cricavpr-t"]
@@ -20,7 +21,9 @@ def filled_model(name: str) -> VPRModel:
     shapes = [(key, tuple(tensor.shape)) for key, tensor in layouts.state_to_published(model).items()]
     published = {key: torch.from_numpy(np.asarray(value)) for key, value in fill_weights(shapes)[0].items()}
     model.load_state_dict(layouts.to_own(published, layouts.detect(published, name)))
-    return model
+    if model.variant.backbone.hybrid:
+        model.backbone.patch_embed.deviation.abs_().add_(0.5)
+    return fill_stem(model)  # a frozen stem is what its package holds
 
 
 def descriptors(model: VPRModel, images: torch.Tensor) -> torch.Tensor:

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from filled_models import filled_model, random_images
+from filled_models import filled_model
 
 from scicevpr import preprocessing, sampling
 from scicevpr.config import Preprocessing
 from scicevpr.describe import Grouping, describe
-from scicevpr.errors import UsageError
 from scicevpr.models.model import WeightsInfo
-from scicevpr.speed import describe_many
-from scicevpr.speed.folding import Trunk
+from scicevpr.preprocessing import prepare
+from scicevpr.speed import SharedPasses
+from scicevpr.speed.folded_parts import FoldedStem
 
 SMALL = Preprocessing(size=(28, 42), antialias=False)
 
@@ -40,42 +40,44 @@ def test_large_photos_are_sampled_and_others_are_not(monkeypatch):
     assert len(calls) == 1
 
 
+def _photos(count: int) -> list[np.ndarray]:
+    return list(np.random.default_rng(8).integers(0, 256, (count, 60, 80, 3), dtype=np.uint8))
+
+
 @pytest.fixture(scope="module")
 def family():
-    """A teacher, the student that took its backbone, and a model with another one."""
-    teacher, student, other = (filled_model(name) for name in ("super-cricavpr-t", "scicevpr-t", "cricavpr-t"))
-    student.backbone.load_state_dict(teacher.backbone.state_dict())
-    for number, model in enumerate((teacher, student, other)):
+    """The three families at size T, on the same frozen stem."""
+    models = [filled_model(name) for name in ("super-cricavpr-t", "scicevpr-t", "cricavpr-t")]
+    for number, model in enumerate(models):
+        model.backbone.patch_embed.features.load_state_dict(models[0].backbone.patch_embed.features.state_dict())
         model.weights = WeightsInfo("test", f"{number:012d}", "nothing", True)
-    return [teacher, student, other]
+    return models
 
 
-def test_models_in_one_pass_describe_as_each_alone(family, monkeypatch):
-    images = random_images(5, seed=8)
-    passes, run, steps = [], Trunk.__call__, []
-    monkeypatch.setattr(Trunk, "__call__", lambda self, x: passes.append(len(x)) or run(self, x))
-    groupings = [Grouping.sequential(2), None, Grouping.alone()]
-    found = describe_many(family, images, groupings=groupings, batch_size=3, progress=lambda *step: steps.append(step))
-    assert passes == [3, 3, 2, 2]  # two backbones for three models, 3 + 2 photos
-    assert steps[-1] == (5, 5)
-    for model, grouping, own in zip(family, groupings, found, strict=True):
-        alone = describe(model, images, grouping=grouping)
+def test_models_with_one_stem_pass_photos_through_it_once(family, monkeypatch):
+    images = _photos(3)
+    passes, run = [], FoldedStem.maps
+    monkeypatch.setattr(FoldedStem, "maps", lambda self, x: passes.append(len(x)) or run(self, x))
+    shared = SharedPasses(images)
+    grouping = Grouping.explicit([range(3)])
+    for model in family:
+        own = describe(model, shared.batch(model, "float32"), grouping=grouping, precision="float32")
+        assert passes == [3]
+        alone = describe(model, prepare(images, model.variant.preprocessing), grouping=grouping, precision="float32")
+        passes.pop()
         assert np.abs(own.values - alone.values).max() <= 5e-7
         assert own.protocol() == alone.protocol()
 
 
-def test_another_weight_ends_the_sharing(family, monkeypatch):
-    teacher, student = family[0], filled_model("scicevpr-t")
-    student.backbone.load_state_dict(teacher.backbone.state_dict())
-    student.weights = family[1].weights
+def test_another_stem_is_a_pass_of_its_own(family):
+    images, other = _photos(1), filled_model("scicevpr-t")
+    other.weights = family[1].weights
     with torch.no_grad():
-        student.backbone.norm.bias[0] += 1e-3
-    passes, run = [], Trunk.__call__
-    monkeypatch.setattr(Trunk, "__call__", lambda self, x: passes.append(len(x)) or run(self, x))
-    describe_many([teacher, student], random_images(1, seed=9))
-    assert len(passes) == 2
+        other.backbone.patch_embed.features.first.bias[0] += 1e-2
+    shared = SharedPasses(images)
+    assert not torch.equal(shared.batch(family[0], "float32"), shared.batch(other, "float32"))
 
 
-def test_counts_that_do_not_fit_are_refused(family):
-    with pytest.raises(UsageError, match="3 models, 1 groupings"):
-        describe_many(family, random_images(1, seed=9), groupings=[None])
+def test_models_without_a_stem_take_the_photos():
+    model, images = filled_model("cricavpr-s"), _photos(1)
+    assert SharedPasses(images).batch(model, "float32").shape == (1, 3, 224, 224)

@@ -218,7 +218,8 @@ def test_the_protocol_is_normalise_then_resize(scene):
         found = to_tensor(Image.fromarray(scene), Preprocessing(antialias=antialias))
         assert found.shape == (3, 224, 224)
         assert found.dtype == torch.float32
-        torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
+        grey_level = 1 / 255 / min(preprocessing.std)  # Pillow, which antialiases, gives whole ones
+        torch.testing.assert_close(found, expected, rtol=0, atol=0.51 * grey_level if antialias else 2e-6)
 
 
 def test_antialiasing_changes_large_photos():
