@@ -23,10 +23,11 @@ from filelock import FileLock, Timeout
 from scicevpr import __version__
 from scicevpr.checksums import sha256_of
 from scicevpr.describe import Descriptors, Grouping, describe
-from scicevpr.errors import UsageError
+from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.models.model import VPRModel
 from scicevpr.packs.card import write_card
+from scicevpr.packs.check import foreign_files
 from scicevpr.packs.manifest import (
     CARD,
     FORMAT,
@@ -172,6 +173,15 @@ def _check_target(folder: Path, overwrite: bool) -> None:
         raise UsageError(f"{folder} exists and is not a pack, so it is left alone. Choose another name.")
     if not overwrite:
         raise UsageError(f"{folder} is a pack already. Choose another name, or ask to overwrite it (--overwrite).")
+    try:
+        foreign = foreign_files(folder, read_manifest(folder))
+    except DatasetError as error:
+        raise UsageError(f"{folder} is left alone, because what is the pack's in it cannot be told: {error}") from error
+    if foreign:
+        raise UsageError(
+            f"{folder} holds {len(foreign)} file(s) that are not the pack's, such as {foreign[0]}, and overwriting "
+            "would delete them. Move them elsewhere first, or choose another name."
+        )
 
 
 @contextmanager

@@ -40,7 +40,8 @@ def check_pack(path: Path | str, progress: Callable[[int, int], None] | None = N
             problems = _contents(open_pack(folder))
         except SciceVPRError as error:
             problems = [Problem(MANIFEST, str(error))]
-    return [*problems, *_strangers(folder, manifest)]
+    foreign = foreign_files(folder, manifest)
+    return problems + [Problem(name, f"{folder / name} is not in the manifest. Take it out.") for name in foreign]
 
 
 def _files(folder: Path, manifest: Manifest, progress: Callable[[int, int], None] | None) -> list[Problem]:
@@ -56,14 +57,15 @@ def _files(folder: Path, manifest: Manifest, progress: Callable[[int, int], None
     return problems
 
 
-def _strangers(folder: Path, manifest: Manifest) -> list[Problem]:
-    problems = []
+def foreign_files(folder: Path, manifest: Manifest) -> list[str]:
+    """Files below a pack's folder that its manifest does not list, sorted."""
+    found = []
     for place, _, names in os.walk(folder):
         for name in names:
             relative = Path(place, name).relative_to(folder).as_posix()
             if relative not in manifest.files and relative not in NOT_LISTED:
-                problems.append(Problem(relative, f"{folder / relative} is not in the manifest. Take it out."))
-    return problems
+                found.append(relative)
+    return sorted(found)
 
 
 def _contents(pack: Pack) -> list[Problem]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,6 +33,11 @@ FORMAT, FORMAT_VERSION = "scicevpr-index", 2
 STORED_TIERS = ("streamed", "8-bit", "lists")
 REMEDY = "Build the index again with `scicevpr index build`, or look for more damage with `scicevpr index check`."
 MAX_MANIFEST = 64 * 2**20
+OWN_FILES = re.compile(
+    r"(rows|scales)-\d+\.safetensors|codes-\d+-\d{5,}\.npy|(projection|ranges|bytes|removed|added)-\d+\.npy"
+    r"|lists-\d+\.faiss"
+)
+"""How an index names its files; what has another name is somebody else's, and is never removed."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +130,18 @@ def check_files(
 
 
 def remove_unlisted(folder: Path, manifest: Manifest) -> None:
-    """Delete files of earlier generations and of changes that were interrupted."""
+    """Delete files of earlier generations and of changes that were interrupted; no others, and no descriptor file."""
+    sources = {source.path for source in manifest.sources}
     for path in folder.iterdir():
-        if path.is_file() and path.name not in {*manifest.files, MANIFEST, LOCK}:
+        stale = is_own(path.name) and path.name not in manifest.files and Path(os.path.abspath(path)) not in sources
+        if stale and path.is_file():
             path.unlink(missing_ok=True)
+
+
+def is_own(name: str) -> bool:
+    """True for the name of a file that an index writes, finished or half-way, its manifest apart."""
+    whole = name[1:].removesuffix(".part") if name.startswith(".") and name.endswith(".part") else name
+    return OWN_FILES.fullmatch(whole) is not None or (whole != name and whole == MANIFEST)
 
 
 def _checksum(content: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from scicevpr.retrieval import agreement as agreeing
 from scicevpr.retrieval.blocks import in_single
 from scicevpr.retrieval.eight_bit import PER_ROW, Codes, encode
 from scicevpr.retrieval.index_manifest import Manifest, file_facts, write_manifest
-from scicevpr.retrieval.index_parts import Workshop
+from scicevpr.retrieval.index_parts import WORK, Workshop
 from scicevpr.retrieval.inverted_lists import (
     ROWS_PER_LIST,
     SCANNED,
@@ -33,7 +33,7 @@ from scicevpr.retrieval.inverted_lists import (
     write_lists,
 )
 from scicevpr.retrieval.pca import PCA
-from scicevpr.retrieval.row_files import RowFile, RowFiles, row_checksums
+from scicevpr.retrieval.row_files import RowFile, RowFiles
 from scicevpr.row_store import require_space
 
 Progress = Callable[[str, int, int], None]  # (stage, done, in all)
@@ -84,7 +84,7 @@ class Build:
             "sources": [[str(file.path), file.bytes, file.path.stat().st_mtime_ns, file.dtype] for file in files],
             "versions": _versions(),
         }
-        self.work = Workshop(draft / "work", plan)
+        self.work = Workshop(draft / WORK, plan)
         lists = settings.tier == "lists"
         self.lists = settings.lists or default_lists(self.count)
         self.short = min(settings.dimension, self.width, self.count - 1)
@@ -159,12 +159,12 @@ class Build:
             self.names.append(f"codes-1-{part:05d}.npy")
 
         @cache
-        def block() -> np.ndarray:
-            return self.rows[part * self.part_rows : (part + 1) * self.part_rows]
+        def block() -> tuple[np.ndarray, np.ndarray]:
+            return self.rows.with_checksums(slice(part * self.part_rows, (part + 1) * self.part_rows))
 
         @cache
         def values() -> np.ndarray:
-            found = in_single(block())
+            found = in_single(block()[0])
             if not np.isfinite(found).all():
                 raise NotFiniteError
             return found
@@ -175,7 +175,7 @@ class Build:
 
         def make(path: Path) -> None:
             values()
-            arrays = {"checksum": row_checksums(block())}
+            arrays = {"checksum": block()[1]}
             if self.settings.tier == "8-bit":
                 arrays |= {name: getattr(codes(), name) for name in PER_ROW}
             elif self.settings.tier == "lists":

@@ -15,7 +15,7 @@ from scicevpr.retrieval.index_manifest import REMEDY, Manifest, check_files, rea
 from scicevpr.retrieval.interface import Index
 from scicevpr.retrieval.inverted_lists import ListsIndex, ShortCodes, read_lists
 from scicevpr.retrieval.matches import Matches
-from scicevpr.retrieval.row_files import RowFiles, one_model, row_checksums
+from scicevpr.retrieval.row_files import RowFiles, one_model
 from scicevpr.retrieval.sizes import words_of_bytes
 
 CHECK_ROWS = 1024
@@ -147,8 +147,8 @@ def check_index(folder: Path | str, progress: Callable[[int, int], None] | None 
         checksums = _row_facts(folder, manifest)["checksum"]
         rows = open_rows(folder, manifest)
         for start in range(0, len(rows), CHECK_ROWS):
-            block = rows[start : start + CHECK_ROWS]
-            wrong = np.flatnonzero(row_checksums(block) != checksums[start : start + len(block)])
+            block, found = rows.with_checksums(slice(start, start + CHECK_ROWS))
+            wrong = np.flatnonzero(found != checksums[start : start + len(block)])
             if len(wrong):
                 problems.append(
                     f"Row {start + wrong[0]} of the descriptors is not what it was when the index was built "
