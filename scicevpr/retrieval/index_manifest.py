@@ -158,6 +158,7 @@ def _source(source: RowFile, folder: Path) -> dict[str, Any]:
 
 def _row_file(facts: Mapping[str, Any], folder: Path) -> RowFile:
     numbers = {name: facts[name] for name in ("rows", "width", "offset", "bytes")}
+    numbers["modified"] = facts.get("modified", 0)  # not noted by earlier versions
     if facts["dtype"] not in DTYPES or any(type(value) is not int or value < 0 for value in numbers.values()):
         raise ValueError(f"a descriptor file is described as {dict(facts)}")
     path = Path(os.path.normpath(Path(os.path.abspath(folder), facts["path"])))

@@ -26,7 +26,8 @@ DTYPES = ("<f2", "<f4", "<f8")
 class RowFile:
     """One file: ``rows`` rows of ``width`` values of ``dtype`` from byte ``offset`` on; ``bytes`` in all.
 
-    model: fingerprint and weights of the model they are by, or () where the file does not say.
+    model: fingerprint and weights of the model they are by, or () where the file does not say. modified: when it was
+    last written, in nanoseconds (0: not noted).
     """
 
     path: Path
@@ -36,6 +37,7 @@ class RowFile:
     offset: int
     bytes: int
     model: tuple[str, ...] = ()
+    modified: int = 0
 
     @property
     def row_bytes(self) -> int:
@@ -60,7 +62,10 @@ def find_rows(source: Path | str | np.memmap) -> RowFile:
             "of float16, float32 or float64."
         )
     path = Path(os.path.abspath(path))
-    return RowFile(path, *values.shape, values.dtype.str, int(values.offset), path.stat().st_size, model)
+    state = path.stat()
+    return RowFile(
+        path, *values.shape, values.dtype.str, int(values.offset), state.st_size, model, modified=state.st_mtime_ns
+    )
 
 
 def _mapped(path: Path) -> tuple[np.memmap, tuple[str, ...]]:
