@@ -168,6 +168,8 @@ def describe(
     run, where = _prepared(model, device, dtype, precision)
     shape = (count * views, model.variant.descriptor_dim)
     batches = photo_batches(images, groups, preprocessing, framing, num_workers)
+    # code of others may keep something between two lines of its forward: one batch at a time
+    lanes = lanes_for(len(groups), where.device) if isinstance(model, VPRModel) else 1
 
     def one(batch: Tensor) -> Tensor:
         return run(batch.to(where.device, where.dtype)).float().cpu()
@@ -176,7 +178,7 @@ def describe(
         evaluating(run),
         RowStore(shape, out_dtype if out else "float32", path=out, scratch=scratch) as store,
         closing(batches),
-        closing(in_lanes(one, batches, lanes_for(len(groups), where.device))) as described,
+        closing(in_lanes(one, batches, lanes)) as described,
     ):
         for group, part in zip(groups, described, strict=True):
             rows = [photo * views + view for photo in group for view in range(views)]
