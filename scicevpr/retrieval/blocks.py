@@ -69,8 +69,3 @@ def in_single(rows: Any) -> np.ndarray:
 def in_double(rows: np.ndarray) -> np.ndarray:
     """Rows [R, D] as float64 numbers of float32 precision."""
     return in_single(rows).astype(np.float64)
-
-
-def take_rows(values: Any, rows: np.ndarray) -> np.ndarray:
-    """Copy the given rows [R, D], as float64 numbers of float32 precision."""
-    return in_double(rows_as_stored(values, rows))

@@ -26,7 +26,7 @@ STEPS = 127  # the largest code
 PER_ROW = ("scale", "error", "square")
 SCORE_BYTES = 64 * 2**20
 ROWS_AT_ONCE = 4096
-SLACK = 4e-6  # what single-precision sums and lengths may be off by, relative to |q|² + |x|²
+SLACK = 4e-6  # what lengths, errors and scales kept in single precision may be off by, relative to |q|² + |x|²
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,14 @@ def encode(block: np.ndarray) -> Codes:
         whole = np.rint(part / step)
         codes[here] = whole
         rest = part - whole * step
-        error[here] = np.sqrt(np.einsum("rd,rd->r", rest, rest)) * 1.0001
-        square[here] = np.einsum("rd,rd->r", part, part)
+        error[here] = np.sqrt(_squares(rest)) * 1.0001
+        square[here] = _squares(part)
     return Codes(codes, scale, error, square)
+
+
+def _squares(rows: np.ndarray) -> np.ndarray:
+    """Squared lengths [R] float64 of rows [R, D] float32, summed in double precision."""
+    return np.einsum("rd,rd->r", rows, rows, dtype=np.float64, casting="safe")
 
 
 class EightBitIndex:
