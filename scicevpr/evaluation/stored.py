@@ -6,7 +6,6 @@ writes (.npy with FILE.json, .safetensors), and bare .npy files of other methods
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -20,7 +19,9 @@ from scicevpr.evaluation.benchmark import DEFAULT_NS, score
 from scicevpr.evaluation.prediction_files import DESCRIPTORS_FILE, DESCRIPTORS_FORMAT
 from scicevpr.evaluation.query_methods import MAJORITY_WEIGHT, find_method
 from scicevpr.evaluation.results import Evaluation
+from scicevpr.json_files import parse_json
 from scicevpr.places import Dataset, Place, Truth, load_descriptors, parse_name
+from scicevpr.places.plain_npy import map_npy
 
 MADE_ELSEWHERE = "unknown (descriptors made elsewhere)"
 PARTS = ("database", "queries")
@@ -57,14 +58,9 @@ def open_descriptors(path: Path | str) -> StoredDescriptors:
         descriptors, names = load_descriptors(path)
         words = dict(descriptors.protocol())
         return StoredDescriptors(path, descriptors.values, tuple(names), words, _title(words))
-    try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise IndexMismatchError(
-            f"{path} is not a readable .npy file of numbers ({error}). Export it again."
-        ) from error
-    if not isinstance(values, np.ndarray) or values.ndim != 2 or not np.issubdtype(values.dtype, np.floating):
-        shape = f"{list(values.shape)} {values.dtype}" if isinstance(values, np.ndarray) else "several arrays"
+    values = map_npy(path, IndexMismatchError, "Export it again.")
+    if values.ndim != 2 or not np.issubdtype(values.dtype, np.floating):
+        shape = f"{list(values.shape)} {values.dtype}"
         raise IndexMismatchError(f"{path} holds {shape}; descriptors are one array [photos, values] of floats.")
     stored = _with_record(StoredDescriptors(path, values))
     if stored.names is not None and (len(values) == 0 or len(values) % len(stored.names)):
@@ -106,7 +102,7 @@ def recorded_dataset(database: StoredDescriptors, queries: StoredDescriptors, la
             benchmark=facts["benchmark"],
             layout=facts["layout"],
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, UsageError) as error:
         raise _broken(database.path.with_name(DESCRIPTORS_FILE)) from error
 
 
@@ -158,7 +154,7 @@ def _with_record(stored: StoredDescriptors) -> StoredDescriptors:
     export, described = path.with_name(DESCRIPTORS_FILE), path.with_name(path.name + ".json")
     try:
         if export.is_file():
-            record = json.loads(export.read_text(encoding="utf-8"))
+            record = parse_json(export.read_bytes())
             part = next((record[name] for name in PARTS if record[name]["file"] == path.name), None)
             if part is not None:
                 if record["format"] != DESCRIPTORS_FORMAT:
@@ -169,10 +165,10 @@ def _with_record(stored: StoredDescriptors) -> StoredDescriptors:
                 known = {"names": tuple(part["names"]), "protocol": dict(record["protocol"])}
                 return replace(stored, title=record["title"], record=record, **known)
         if described.is_file():
-            record = json.loads(described.read_text(encoding="utf-8"))
+            record = parse_json(described.read_bytes())
             words = dict(record["protocol"])
             return replace(stored, names=tuple(record["names"]), protocol=words, title=_title(words))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise _broken(export if export.is_file() else described) from error
     return stored
 

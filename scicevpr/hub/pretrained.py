@@ -14,11 +14,13 @@ from scicevpr.errors import WeightsError
 from scicevpr.hub.download import fetch
 from scicevpr.hub.repository import HUB, explain_push, hub_endpoint
 from scicevpr.hub.sources import MODEL_FILE, HubFile, LocalFile, Source, parse_source
+from scicevpr.json_files import read_json
 from scicevpr.models.model import VPRModel
 from scicevpr.models.own_files import check_fingerprint, hash_tensors, save_weights
 from scicevpr.models.weights import load_model
 
 CONFIG_FILE = "config.json"
+MAX_CONFIG = 2**20  # bytes
 
 
 def write_pretrained(model: VPRModel, folder: Path) -> None:
@@ -132,12 +134,9 @@ def _beside(source: Source, file: str) -> Source:
 
 def _read_config(path: Path) -> tuple[Variant, dict[str, Any]]:
     """(The variant that a configuration describes, with its preprocessing; all of the configuration.)"""
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read as JSON ({error}). Take it from the release again.") from error
+    config = read_json(path, WeightsError, "Take it from the release again.", MAX_CONFIG)
     name = config.get("variant") if isinstance(config, dict) else None
-    if name not in VARIANTS:
+    if not isinstance(name, str) or name not in VARIANTS:
         raise WeightsError(
             f"{path} is for the model {name!r}, which this version does not know. Known: {', '.join(VARIANTS)}."
         )
@@ -147,7 +146,7 @@ def _read_config(path: Path) -> tuple[Variant, dict[str, Any]]:
             key: tuple(value) if isinstance(value, list) else value for key, value in config["preprocessing"].items()
         }
         variant = replace(variant, preprocessing=Preprocessing(**stated))
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise WeightsError(f"{path} states no preprocessing that this version understands ({error}).") from error
     check_fingerprint(path, config, variant.fingerprint, name)
     return variant, config

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scicevpr.checksums import sha256_of
-from scicevpr.errors import DatasetError, SciceVPRError
+from scicevpr.errors import SciceVPRError
 from scicevpr.packs.hub_cache import pack_folder
-from scicevpr.packs.manifest import CARD, MANIFEST, Entry, Manifest, check_links, read_manifest
+from scicevpr.packs.manifest import CARD, MANIFEST, Manifest, check_links, read_manifest
 from scicevpr.packs.pack import Pack, check_size, open_pack
 
 NOT_LISTED = (MANIFEST, CARD, ".gitattributes")
@@ -73,23 +73,12 @@ def _contents(pack: Pack) -> list[Problem]:
     for entry in pack.manifest.entries:
         problems += _problem(entry.file, lambda entry=entry: pack.read(entry))
         if entry.pca:
-            problems += _problem(entry.pca, lambda entry=entry: _check_pca(pack.folder, entry))
+            problems += _problem(entry.pca, lambda entry=entry: pack.read_pca(entry))
     for place in (*pack.dataset.database, *pack.dataset.queries):
         name = place.path.relative_to(pack.folder).as_posix()
         if name.startswith("thumbnails/") and name not in pack.manifest.files:
             problems.append(Problem(name, f"The thumbnail of {place.name} is not among the pack's files."))
     return problems
-
-
-def _check_pca(folder: Path, entry: Entry) -> None:
-    from scicevpr.retrieval import PCA
-
-    pca = PCA.load(folder / entry.pca)
-    pca.check_model(entry.fingerprint, entry.weights)
-    if pca.dimension != entry.dimension:
-        raise DatasetError(
-            f"{folder / entry.pca} reduces to {pca.dimension} values, {entry.file} has {entry.dimension}."
-        )
 
 
 def _problem(name: str, check: Callable[[], object]) -> list[Problem]:

@@ -6,6 +6,7 @@ protocol they were described under. It is written and can be read in blocks, so 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scicevpr.checksums import known_sha256
 from scicevpr.errors import IndexMismatchError, UsageError
+from scicevpr.json_files import parse_json
 from scicevpr.row_store import MEMORY_LIMIT
 
 if TYPE_CHECKING:
@@ -46,13 +49,18 @@ def save_descriptors(path: Path | str, descriptors: Descriptors, names: Sequence
     if len(names) != len(values):
         raise UsageError(f"{len(values)} descriptors came with {len(names)} photo names; each needs one name.")
     record = {name: getattr(descriptors, name) for name in RECORD}
-    header = _header(values.shape, {"format": FORMAT, "record": json.dumps(record), "names": json.dumps(list(names))})
+    metadata = {"format": FORMAT, "record": json.dumps(record), "names": json.dumps(list(names)), "sha256": "0" * 64}
+    header, digest = _header(values.shape, metadata), hashlib.sha256()
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
         try:
             part.write(header)
             for start in range(0, len(values), ROWS_AT_ONCE):
-                part.write(_half(values[start : start + ROWS_AT_ONCE], start).tobytes())
+                content = _half(values[start : start + ROWS_AT_ONCE], start).tobytes()
+                digest.update(content)
+                part.write(content)
+            part.seek(0)
+            part.write(_header(values.shape, metadata | {"sha256": digest.hexdigest()}))  # as long as before
         except BaseException:
             os.unlink(part.name)
             raise
@@ -160,17 +168,29 @@ def _open(path: Path, remedy: str) -> tuple[np.memmap, dict[str, Any], list[str]
             metadata, keys = file.metadata() or {}, list(file.keys())
             tensor = file.get_slice(TENSOR) if keys == [TENSOR] else None
             shape = tensor.get_shape() if tensor is not None and tensor.get_dtype() == "F16" else []
-        stored, names = json.loads(metadata["record"]), json.loads(metadata["names"])
+        stored, names = parse_json(metadata["record"]), parse_json(metadata["names"])
         stored.setdefault("facts", {})  # not kept by earlier versions
         record = {name: stored[name] for name in RECORD}
         record["preprocessing"] = _restored(record["preprocessing"])
         Preprocessing(**record["preprocessing"])
+        _check_record(record, names)
     except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
         raise IndexMismatchError(f"{path} is not a readable descriptor file. {remedy}") from error
     if metadata.get("format") != FORMAT or len(shape) != 2 or 0 in shape or len(names) != shape[0]:
         raise IndexMismatchError(f"{path} is not a descriptor file of the form {FORMAT}. {remedy}")
     offset = path.stat().st_size - 2 * shape[0] * shape[1]
+    if metadata.get("sha256", "") not in ("", known_sha256(path, offset)):  # not kept by earlier versions
+        raise IndexMismatchError(f"The descriptors in {path} are damaged: their SHA-256 is another one. {remedy}")
     return np.memmap(path, dtype="<f2", mode="r", offset=offset, shape=tuple(shape)), record, names
+
+
+def _check_record(record: dict[str, Any], names: Any) -> None:
+    """ValueError for a record whose fields are not of their kinds."""
+    words = all(isinstance(record[name], str) for name in (*RECORD[:3], "grouping", "device", "dtype"))
+    kinds = isinstance(record["trained"], bool) and isinstance(record["seconds"], int | float)
+    facts = isinstance(record["facts"], dict) and all(isinstance(value, str) for value in record["facts"].values())
+    if not (words and kinds and facts and isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError("its record holds other kinds of values")
 
 
 def _check_model(path: Path, record: dict, model: VPRModel, remedy: str) -> None:

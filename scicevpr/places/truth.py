@@ -25,12 +25,20 @@ class Truth:
     radius: metres, inclusive. turn: degrees by which the headings may differ at most, or None when they do not count.
     listed: database rows per query, when the data set names them itself; radius and turn are not used then. words:
     what the rule is called in a protocol when rows are listed; else what the radius stands for, where it needs saying.
+
+    Raises UsageError for a radius that is no positive number of metres, and a turn that is no angle from 0 to 180.
     """
 
     radius: float = DEFAULT_RADIUS
     turn: float | None = None
     listed: tuple[np.ndarray, ...] | None = None
     words: str = ""
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.radius, int | float) and 0 < self.radius < np.inf):
+            raise UsageError(f"The radius must be a positive number of metres, not {self.radius!r}.")
+        if self.turn is not None and not (isinstance(self.turn, int | float) and 0 <= self.turn <= 180):
+            raise UsageError(f"The headings may differ by an angle from 0 to 180 degrees, not by {self.turn!r}.")
 
     @classmethod
     def lists(cls, rows: Sequence[Sequence[int] | np.ndarray], words: str) -> Truth:

@@ -70,14 +70,12 @@ def find_rows(source: Path | str | np.memmap) -> RowFile:
 
 def _mapped(path: Path) -> tuple[np.memmap, tuple[str, ...]]:
     from scicevpr.places.descriptor_files import load_descriptors
+    from scicevpr.places.plain_npy import map_npy
 
     if path.suffix == ".safetensors":
         found, _ = load_descriptors(path, mapped=True)
         return found.values, (found.fingerprint, found.weights)
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False), ()
-    except (ValueError, OSError, EOFError) as error:
-        raise IndexMismatchError(f"{path} is no readable .npy file ({error}). Describe the photos again.") from error
+    return map_npy(path, IndexMismatchError, "Describe the photos again."), ()
 
 
 def one_model(files: Sequence[RowFile]) -> tuple[str, ...]:
