@@ -10,6 +10,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from scicevpr.checksums import sha256_of
 from scicevpr.commands.data import pack_descriptors, pack_or_dataset, packed_models, read_database, stored_descriptors
 from scicevpr.commands.models import (
     chosen_grouping,
@@ -99,7 +100,8 @@ def describe(arguments: argparse.Namespace) -> int:
         out = output if output.suffix == ".npy" else None
         described = _descriptors(model, paths, arguments, step, "photos", mode, out)
     if output.suffix == ".npy":
-        write_json(output.with_name(output.name + ".json"), {"protocol": described.protocol(), "names": names})
+        record = {"protocol": described.protocol(), "names": names, "sha256": sha256_of(output)}
+        write_json(output.with_name(output.name + ".json"), record)
     else:
         save_descriptors(output, described, names)
     console = open_console()

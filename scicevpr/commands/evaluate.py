@@ -64,7 +64,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
                 preprocessing=chosen_preprocessing(model, arguments),
                 precision=mode,
                 database=stored,
-                pca=chosen_pca(model, arguments, step),
+                pca=chosen_pca(model, arguments, step, mode),
                 progress=step,
                 **reading_options(arguments),
                 **scoring,
@@ -98,8 +98,8 @@ def check_pca_options(arguments: argparse.Namespace) -> None:
         raise UsageError("--pca-dim and --pca-folder belong together: the PCA is fitted on the photos of that folder.")
 
 
-def chosen_pca(model: VPRModel, arguments: argparse.Namespace, step: Step) -> PCA | None:
-    """The PCA that the options ask for: of a file, of the user's cache, or fitted now."""
+def chosen_pca(model: VPRModel, arguments: argparse.Namespace, step: Step, precision: str | None = None) -> PCA | None:
+    """The PCA that the options ask for: of a file, of the user's cache, or fitted now, in the precision given."""
     if arguments.pca_dim is None and arguments.pca_file is None:
         return None
     folder = arguments.pca_folder
@@ -111,6 +111,7 @@ def chosen_pca(model: VPRModel, arguments: argparse.Namespace, step: Step) -> PC
         "seed": arguments.seed,
         "grouping": chosen_grouping(model, arguments),
         "preprocessing": chosen_preprocessing(model, arguments),
+        "precision": precision,
         "progress": lambda done, total: step("PCA photos", done, total),
         **reading_options(arguments),
     }

@@ -26,7 +26,7 @@ from scicevpr.models.model import VPRModel
 from scicevpr.photo_batches import DEFAULT_WORKERS
 from scicevpr.places import Dataset
 from scicevpr.retrieval import PCA, ExactIndex
-from scicevpr.retrieval.blocks import shape_of
+from scicevpr.retrieval.blocks import shape_of, zero_rows
 from scicevpr.retrieval.matches import Matches
 from scicevpr.row_store import MEMORY_LIMIT, scratch_folder
 
@@ -116,6 +116,8 @@ def evaluate(
     groupings = {"database grouping": database.grouping, "query grouping": queries.grouping}
     protocol = _insert_after(words, "resize", groupings)
     protocol["PCA"] = pca.label if pca else "none"
+    if pca is not None and pca.dtype not in ("", queries.dtype):
+        protocol["PCA"] += f", fitted on descriptors in {pca.dtype}"
     values = [database.values, queries.values]
     if pca is not None:
         size = 4 * pca.dimension * sum(map(len, values))
@@ -191,6 +193,7 @@ def score(
             f"Descriptors of {counts[0]} database photos and {counts[1]} queries do not fit a data set of {wanted[0]} "
             f"and {wanted[1]}{views}."
         )
+    empty = _zero_notes(database_values, query_values)
     matches = search_queries(ExactIndex(database_values), query_values, max(ns), method, majority_weight)
     result = score_matches(title, dataset, matches, ns=ns, radius=radius, rounding=rounding)
     right = result.positives
@@ -208,7 +211,7 @@ def score(
             full["UTM rounding"] = "float32 (as published)" if rounding == "float32" else rounding
     full["search"] = f"exact L2, best {max(ns)}"
     full["torch"] = torch.__version__
-    return replace(result, protocol=full)
+    return replace(result, protocol=full, notes=(*result.notes, *empty))
 
 
 def score_matches(
@@ -236,6 +239,22 @@ def score_matches(
         protocol=dict(protocol or {}),
         notes=dataset.notes,
     )
+
+
+def _zero_notes(database: Any, queries: Any) -> list[str]:
+    """What is said of descriptors that are zero throughout. UsageError where all of the database or of the queries
+    are: such an export is broken, and its order of answers is that of the rows."""
+    notes = []
+    for what, values in (("database descriptors", database), ("query descriptors", queries)):
+        zero, count = zero_rows(values), shape_of(values, what)[0]
+        if zero and zero == count:
+            raise UsageError(
+                f"All {count} {what} are zero throughout, so every answer would be as good as any other. Describe the "
+                "photos again."
+            )
+        if zero:
+            notes.append(f"{zero} of {count} {what} are zero throughout: they are equally far from everything.")
+    return notes
 
 
 def _checked(ns: Sequence[int]) -> tuple[int, ...]:

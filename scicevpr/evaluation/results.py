@@ -215,7 +215,8 @@ def write_predictions(evaluation: Evaluation, folder: Path | str) -> Path:
             for match, name in answer:
                 metres = "" if match.metres is None else f"{match.metres:.2f}"
                 correct = "" if match.correct is None else int(match.correct)
-                writer.writerow([query, match.rank, name, f"{match.similarity:.6f}", metres, correct])
+                names = [f"'{text}" if text.startswith("=") else text for text in (query, name)]  # "@" begins most
+                writer.writerow([names[0], match.rank, names[1], f"{match.similarity:.6f}", metres, correct])
     return path
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from scicevpr.checksums import known_sha256
 from scicevpr.config import VARIANTS
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
 from scicevpr.evaluation.benchmark import DEFAULT_NS, score
@@ -162,15 +163,23 @@ def _with_record(stored: StoredDescriptors) -> StoredDescriptors:
                         f"{export} has the format {record['format']!r}, this version reads {DESCRIPTORS_FORMAT}."
                     )
                 find_method(record["test_method"])
+                _check_sum(path, part.get("sha256"))
                 known = {"names": tuple(part["names"]), "protocol": dict(record["protocol"])}
                 return replace(stored, title=record["title"], record=record, **known)
         if described.is_file():
             record = parse_json(described.read_bytes())
             words = dict(record["protocol"])
+            _check_sum(path, record.get("sha256"))
             return replace(stored, names=tuple(record["names"]), protocol=words, title=_title(words))
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise _broken(export if export.is_file() else described) from error
     return stored
+
+
+def _check_sum(path: Path, noted: str | None) -> None:
+    """Refuse descriptors that are not those that were written (earlier versions noted no checksum)."""
+    if noted is not None and known_sha256(path) != noted:
+        raise IndexMismatchError(f"{path} was changed: its SHA-256 is not the one in its record. Export it again.")
 
 
 def _protocol(database: StoredDescriptors, queries: StoredDescriptors) -> dict[str, str]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from scicevpr.errors import DatasetError
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""With what a spreadsheet begins a formula."""
 
 
 def read_rows(path: Path | str) -> list[list[str]]:
@@ -44,3 +48,8 @@ def read_table(path: Path | str, columns: Sequence[str]) -> list[dict[str, str]]
         if len(row) != len(header):
             raise DatasetError(f"Row {number} of {path} has {len(row)} cells, its header {len(header)}. Mend that row.")
     return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def cell_text(value: Any) -> Any:
+    """A value as it may stand in a CSV file: text that a spreadsheet would take for a formula gets an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in FORMULA else value

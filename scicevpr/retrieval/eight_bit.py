@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from scicevpr.errors import UsageError
-from scicevpr.retrieval.blocks import row_blocks, shape_of
+from scicevpr.retrieval.blocks import row_blocks, shape_of, value_problem
 from scicevpr.retrieval.compare import check_search, empty_matches, fill, rank_rows
 from scicevpr.retrieval.index import ExactIndex
 from scicevpr.retrieval.matches import Matches
@@ -42,9 +42,10 @@ class Codes:
 
 def encode(block: np.ndarray) -> Codes:
     """Codes of descriptors [R, D] float32. Raises UsageError when a value is not finite."""
+    problem = value_problem(block)
+    if problem:
+        raise UsageError(f"The database descriptors {problem}")
     largest = np.abs(block).max(axis=1, initial=0)
-    if not np.isfinite(largest).all():
-        raise UsageError("The database descriptors contain NaN or infinite values; describe the photos again.")
     scale = (largest / STEPS).astype(np.float32)
     codes = np.empty(block.shape, np.int8)
     error, square = np.empty((2, len(block)), np.float32)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from scicevpr.errors import IndexMismatchError, UsageError
+from scicevpr.retrieval.blocks import in_single, value_problem
 from scicevpr.retrieval.eight_bit import PER_ROW, Codes, encode
 from scicevpr.retrieval.index_manifest import (
     LOCK,
@@ -77,8 +78,9 @@ def add_records(
             projection, ranges = (np.load(folder / named(manifest, kind)) for kind in ("projection", "ranges"))
         for first in range(0, file.rows, BLOCK_ROWS):
             block, found_checksums = rows.with_checksums(slice(first, first + BLOCK_ROWS))
-            if not np.isfinite(block).all():
-                raise UsageError("The descriptors contain NaN or infinite values; describe the photos again.")
+            problem = value_problem(in_single(block), first)
+            if problem:
+                raise UsageError(f"The descriptors {problem}")
             checksums.append(found_checksums)
             if manifest.tier == "8-bit":
                 codes.append(encode(np.ascontiguousarray(block, np.float32)))

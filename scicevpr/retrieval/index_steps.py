@@ -14,7 +14,7 @@ import numpy as np
 
 from scicevpr.errors import UsageError
 from scicevpr.retrieval import agreement as agreeing
-from scicevpr.retrieval.blocks import in_single
+from scicevpr.retrieval.blocks import in_single, value_problem
 from scicevpr.retrieval.eight_bit import PER_ROW, Codes, encode
 from scicevpr.retrieval.index_manifest import Manifest, file_facts, write_manifest
 from scicevpr.retrieval.index_parts import WORK, Workshop
@@ -42,10 +42,10 @@ PCA_SAMPLE = 4096
 
 
 class NotFiniteError(UsageError):
-    """Descriptors that no index can be built of."""
+    """Descriptors that no index can be built of; problem: see `value_problem`."""
 
-    def __init__(self) -> None:
-        super().__init__("The database descriptors contain NaN or infinite values; describe the photos again.")
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The database descriptors {problem}")
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,9 @@ class Build:
 
         def make(path: Path) -> None:
             sample = self.rows.take_rows(self._sampled(PCA_SAMPLE, 11))
-            if not np.isfinite(sample).all():
-                raise NotFiniteError
+            problem = value_problem(in_single(sample))
+            if problem:
+                raise NotFiniteError(problem)
             solver = "randomized" if 4 * self.short <= min(sample.shape) else "auto"
             pca = PCA.fit(sample, self.short, solver=solver, seed=self.settings.seed)
             _save(path, np.concatenate([pca.mean[None], pca.components]).astype(np.float32))
@@ -165,8 +166,9 @@ class Build:
         @cache
         def values() -> np.ndarray:
             found = in_single(block()[0])
-            if not np.isfinite(found).all():
-                raise NotFiniteError
+            problem = value_problem(found, part * self.part_rows)
+            if problem:
+                raise NotFiniteError(problem)
             return found
 
         @cache
