@@ -219,7 +219,8 @@ def test_an_index_whose_manifest_fits_its_checksum_but_not_its_files_is_refused(
     sound = json.loads((index / "index.json").read_text())
     for change in (
         {"count": 0}, {"count": -3}, {"count": 10**18}, {"count": 7}, {"dimension": 4}, {"removed": 2},
-        {"files": {}}, {"files": {**sound["files"], "pack.json": [1, "a"]}}, {"generation": "1"}, {"sources": []}, {"tier": "lists"},
+        {"files": {}}, {"files": {**sound["files"], "pack.json": [1, "a"]}}, {"generation": "1"}, {"sources": []},
+        {"tier": "lists"},
         {"files": {"rows-1.safetensors": sound["files"]["rows-1.safetensors"]}},
         {"sources": [{**sound["sources"][0], "width": 4}]}, {"sources": [{**sound["sources"][0], "path": 3}]},
     ):  # fmt: skip
