@@ -74,9 +74,10 @@ def to_tensor(photo: Source, preprocessing: Preprocessing) -> torch.Tensor:
 def to_views(photo: Source, preprocessing: Preprocessing, framing: str = "resize") -> torch.Tensor:
     """Turn one photo into the views [V, 3, H, W] float32 that a framing takes of it; V is VIEWS[framing].
 
-    "resize": the whole photo, its aspect ratio not kept. "central_crop": scaled until it covers the size, then the
-    middle. "five_crops": the shorter side scaled to the smaller of the two sizes, then squares of that side: top left,
-    top right, bottom left, bottom right, middle. All are taken from the normalised tensor, as published.
+    "resize": the whole photo, its aspect ratio not kept. "central_crop": scaled by one factor until it covers the size
+    (by nearest neighbour, whatever the preprocessing says: the published method), then the middle. "five_crops": the
+    shorter side scaled to the smaller of the two sizes, then squares of that side: top left, top right, bottom left,
+    bottom right, middle. All are taken from the normalised tensor, as published.
 
     Raises ImageError as open_photo does and for a photo too long and narrow to be cropped, UsageError for another
     framing or interpolation.
@@ -90,6 +91,8 @@ def to_views(photo: Source, preprocessing: Preprocessing, framing: str = "resize
             f"{_name(photo)} is so long and narrow ({pixels.shape[1]}x{pixels.shape[0]} pixels) that it would have "
             f"{size[1]}x{size[0]} before it is cropped. Use hard_resize, or leave it out."
         )
+    if framing == "central_crop":
+        return _central_crop(pixels, preprocessing)[None]
     plain = preprocessing.interpolation == "bilinear" and not preprocessing.antialias
     if framing == "resize" and plain and pays(pixels.shape, size):
         return sample(pixels, size, preprocessing.mean, preprocessing.std)[None]
@@ -109,8 +112,6 @@ def to_views(photo: Source, preprocessing: Preprocessing, framing: str = "resize
     scaled = torch.stack(channels)
     if framing == "resize":
         return scaled[None]
-    if framing == "central_crop":
-        return _middle(scaled, tuple(preprocessing.size))[None]
     side = min(preprocessing.size)
     first, last = slice(None, side), slice(-side, None)
     corners = [scaled[:, rows, columns] for rows in (first, last) for columns in (first, last)]
@@ -142,11 +143,26 @@ def _scaled_size(found: tuple[int, ...], size: Sequence[int], framing: str) -> t
         return size[0], size[1]
     if framing == "central_crop":
         scale = max(size[0] / rows, size[1] / columns)
-        return max(size[0], int(rows * scale)), max(size[1], int(columns * scale))
+        return int(rows * scale), int(columns * scale)
     if framing == "five_crops":
         side, shorter = min(size), min(found)
         return side * rows // shorter, side * columns // shorter
     raise UsageError(f"The framing {framing!r} is unknown; choose one of {', '.join(VIEWS)}.")
+
+
+def _central_crop(pixels: np.ndarray, preprocessing: Preprocessing) -> torch.Tensor:
+    """The published central crop [3, H, W]: one factor for both sides, each pixel the nearest one, then the middle.
+
+    A side that comes out a pixel too short by rounding is filled with zeros, the mean colour.
+    """
+    (rows, columns), size = pixels.shape[:2], tuple(preprocessing.size)
+    photo = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1).div_(255)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
+    scale = max(size[0] / rows, size[1] / columns)
+    scaled = F.interpolate(((photo - mean) / std)[None], scale_factor=scale, mode="nearest")[0]
+    short = [max(0, want - have) for want, have in zip(size, scaled.shape[1:], strict=True)]
+    scaled = F.pad(scaled, (short[1] // 2, short[1] - short[1] // 2, short[0] // 2, short[0] - short[0] // 2))
+    return _middle(scaled, size)
 
 
 def _middle(tensor: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

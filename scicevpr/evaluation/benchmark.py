@@ -118,6 +118,8 @@ def evaluate(
     protocol["PCA"] = pca.label if pca else "none"
     if pca is not None and pca.dtype not in ("", queries.dtype):
         protocol["PCA"] += f", fitted on descriptors in {pca.dtype}"
+    if pca is not None and model.variant.cross_image:
+        protocol["PCA"] += f", batches of the fit {pca.grouping or 'unknown'} (the published code shuffles them)"
     values = [database.values, queries.values]
     if pca is not None:
         size = 4 * pca.dimension * sum(map(len, values))

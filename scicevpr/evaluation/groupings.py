@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scicevpr.config import Variant
-from scicevpr.describe import Grouping, default_grouping
+from scicevpr.describe import DEFAULT_SEQUENTIAL, Grouping, default_grouping
 from scicevpr.errors import UsageError
 from scicevpr.places import Dataset, utm_array
 from scicevpr.places.catalogue import BENCHMARKS
@@ -22,6 +22,19 @@ def published_grouping(variant: Variant, dataset: Dataset) -> Grouping | None:
     if not variant.cross_image or benchmark is None:
         return default_grouping(variant)
     return Grouping.sequential(benchmark.cross_image_batch)
+
+
+def published_batch(variant: Variant, dataset: Dataset, size: int) -> int:
+    """Photos a batch where the published code is told ``size``: CricaVPR's halves it on the Pittsburgh sets."""
+    benchmark = BENCHMARKS.get(dataset.benchmark)
+    halved = getattr(variant, "family", "") == "cricavpr" and benchmark is not None
+    return max(1, size // 2) if halved and benchmark.cross_image_batch < DEFAULT_SEQUENTIAL else size
+
+
+def published_rounding(variant: Variant) -> str:
+    """How positions are rounded in the published evaluation of a model: "float32" in SciceVPR's code, which also
+    evaluates its teacher; "float64" in CricaVPR's and everybody else's."""
+    return "float32" if getattr(variant, "family", "") in ("scicevpr", "super-cricavpr") else "float64"
 
 
 def shuffled_groups(count: int, size: int, seed: int) -> Grouping:

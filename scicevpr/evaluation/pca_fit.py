@@ -87,6 +87,7 @@ def fit_pca(
         fingerprint=described.fingerprint,
         weights=described.weights,
         dtype=described.dtype,
+        grouping=described.grouping,
     )
     if kept is not None:
         pca.save(kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from scicevpr.evaluation.uncertainty import (
     score_intervals,
 )
 from scicevpr.places import Dataset, utm_array
+from scicevpr.places.photos import path_below
 from scicevpr.retrieval import Match, Matches, list_matches
 
 UNNAMED = "unnamed"
@@ -237,4 +239,4 @@ def _match_json(match: Match, name: str) -> dict[str, Any]:
 
 def relative_name(path: Path, root: Path) -> str:
     """A photo's path within its data set, with forward slashes; the whole path where it lies elsewhere."""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    return path_below(path, root) or Path(os.path.abspath(path)).as_posix()

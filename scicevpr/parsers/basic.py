@@ -53,8 +53,8 @@ def _evaluate(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--published", action="store_true",
-        help="what the published numbers were measured with: no antialias, positions rounded to float32, published "
-        "batches",
+        help="what the published numbers were measured with: no antialias, published batches, and for SciceVPR and "
+        "its teacher positions rounded to float32 (CricaVPR's code keeps float64)",
     )  # fmt: skip
     scoring_options(parser)
     options.pca_options(parser)

@@ -95,7 +95,8 @@ def model_options(parser: argparse.ArgumentParser, several: str | None, grouping
     )  # fmt: skip
     parser.add_argument(
         "--infer-batch-size", "--infer_batch_size", action=_InferBatchSize, type=positive, metavar="B",
-        help="as the published codes: --batch-size B, and for the CricaVPR models --grouping sequential:B",
+        help="as the published codes: --batch-size B, and for models that feel their batch --grouping sequential:B "
+        "(CricaVPR on the Pittsburgh sets: half of it, as its code does)",
     )  # fmt: skip
     parser.add_argument(
         "--resize", "--image-size", "--image_size", type=positive, nargs="+", metavar="PIXELS",

@@ -39,6 +39,15 @@ def listing(folder: Path) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
+def path_below(path: Path, root: Path) -> str | None:
+    """A photo's path within a folder, with forward slashes, however both were written (relative, absolute, through a
+    link); None where it lies elsewhere."""
+    own, base = Path(os.path.abspath(path)), Path(os.path.abspath(root))
+    if not own.is_relative_to(base):
+        own, base = Path(os.path.realpath(own.parent), own.name), Path(os.path.realpath(base))
+    return own.relative_to(base).as_posix() if own.is_relative_to(base) else None
+
+
 def _walk(folder: Path) -> Iterator[str]:
     seen = set()  # real folders; a link back to a parent must not be walked for ever
     for base, folders, files in os.walk(folder, followlinks=True):

@@ -37,7 +37,7 @@ class PCA:
 
     mean [D], components [K, D] (rows of unit length), explained_variance [K] (divided by n - 1),
     explained_variance_ratio [K], singular_values [K]: float64. samples: rows of the fit. solver, seed: how it was
-    fitted. fingerprint, weights: of the model whose descriptors it belongs to, dtype: the precision they were made in
+    fitted. fingerprint, weights: of the model whose descriptors it belongs to, dtype, grouping: how they were made
     ("" when unknown).
     """
 
@@ -52,6 +52,7 @@ class PCA:
     fingerprint: str = ""
     weights: str = ""
     dtype: str = ""
+    grouping: str = ""
 
     @classmethod
     def fit(
@@ -64,6 +65,7 @@ class PCA:
         fingerprint: str = "",
         weights: str = "",
         dtype: str = "",
+        grouping: str = "",
     ) -> PCA:
         """Fit on descriptors [N, D]: an array, a memory map, anything that gives rows when sliced.
 
@@ -106,6 +108,7 @@ class PCA:
             fingerprint=fingerprint,
             weights=weights,
             dtype=dtype,
+            grouping=grouping,
         )
 
     @property
@@ -178,7 +181,7 @@ class PCA:
             _check_arrays(arrays)
             if metadata.get("sha256", "") not in ("", _sha256(arrays)):  # not kept by earlier versions
                 raise IndexMismatchError(f"The PCA in {path} is damaged: its SHA-256 is another one. Fit it again.")
-            record = {"dtype": "", **parse_json(metadata["record"])}
+            record = {"dtype": "", "grouping": "", **parse_json(metadata["record"])}
             kinds = {name: int if name in ("samples", "seed") else str for name in _RECORD}
             if set(record) != set(_RECORD) or any(type(record[name]) is not kind for name, kind in kinds.items()):
                 raise ValueError("its record is of another kind")
@@ -204,7 +207,7 @@ def _sha256(arrays: dict[str, np.ndarray]) -> str:
 
 
 _ARRAYS = ("mean", "components", "explained_variance", "explained_variance_ratio", "singular_values")
-_RECORD = ("samples", "solver", "seed", "fingerprint", "weights", "dtype")
+_RECORD = ("samples", "solver", "seed", "fingerprint", "weights", "dtype", "grouping")
 
 
 def _blocks(descriptors: Any) -> Iterator[tuple[int, np.ndarray]]:

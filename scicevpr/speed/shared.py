@@ -105,8 +105,8 @@ def _regions(
                 if owner not in maps:
                     trunk = runners[owner].trunk
                     maps[owner] = trunk(batch.to(trunk.token.device))
-                    own_grid = trunk.grid_of(maps[owner][-1])
-                parts[at].append(own.head.regions(maps[owner], own_grid).cpu())
+                grid = runners[owner].trunk.grid_of(batch)
+                parts[at].append(own.head.regions(maps[owner], grid).cpu())
             done += len(group)
             step(done, len(images))
     return [torch.cat(part) for part in parts]
