@@ -7,8 +7,9 @@ import numpy as np
 from scicevpr.config import Variant
 from scicevpr.describe import DEFAULT_SEQUENTIAL, Grouping, default_grouping
 from scicevpr.errors import UsageError
-from scicevpr.places import Dataset, utm_array
+from scicevpr.places import Dataset
 from scicevpr.places.catalogue import BENCHMARKS
+from scicevpr.places.positives import separate_positions
 
 ORDERS = ("file", "shuffled", "place")
 
@@ -48,7 +49,7 @@ def place_groups(dataset: Dataset, size: int = 16) -> Grouping:
 
     It uses the true positions, which nobody has in practice: the kindest company a cross-image model can get.
     """
-    positions, left, groups = utm_array(dataset.queries), list(range(len(dataset.queries))), []
+    positions, left, groups = separate_positions(dataset.queries), list(range(len(dataset.queries))), []
     while left:
         distances = np.hypot(*(positions[left] - positions[left[0]]).T)
         chosen = [left[i] for i in np.argsort(distances, kind="stable")[:size]]

@@ -24,8 +24,9 @@ from scicevpr.evaluation.uncertainty import (
     places_by_positives,
     score_intervals,
 )
-from scicevpr.places import Dataset, utm_array
+from scicevpr.places import Dataset
 from scicevpr.places.photos import path_below
+from scicevpr.places.positives import separate_positions
 from scicevpr.retrieval import Match, Matches, list_matches
 
 UNNAMED = "unnamed"
@@ -111,7 +112,7 @@ class Evaluation:
             raise UsageError("Without labels nobody knows which queries show the same place.")
         order = np.argsort([query.path.as_posix() for query in self.dataset.queries], kind="stable")
         if self.dataset.truth.listed is None:
-            found = places_by_position(utm_array(self.dataset.queries)[order], self.radius)
+            found = places_by_position(separate_positions(self.dataset.queries)[order], self.radius)
         else:
             found = places_by_positives([self.positives[row] for row in order])
         labels = np.empty_like(found)

@@ -22,6 +22,7 @@ from scicevpr.places.positions import (
     with_positions,
 )
 from scicevpr.places.truth import Truth
+from scicevpr.places.zones import in_one_zone
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,10 @@ def label(dataset: Dataset, answers: Answers) -> Dataset:
                 "predictions only."
             )
         check_positions(places)
-        notes += position_notes(places)
+        places, moved = in_one_zone(places)
+        notes += [*moved, *position_notes(places)]
+        count = len(dataset.database)
+        dataset = replace(dataset, database=tuple(places[:count]), queries=tuple(places[count:]))
         if truth.listed is None and not truth.words:
             truth = replace(truth, words=stand_in_words(places, truth.radius))
     dataset = replace(dataset, truth=truth, notes=tuple(notes))

@@ -14,6 +14,7 @@ import numpy as np
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.places.names import Place
 from scicevpr.places.positives import positives, utm_array
+from scicevpr.places.zones import frame_of
 
 DEFAULT_RADIUS = 25.0
 
@@ -78,7 +79,7 @@ class Truth:
         """
         if self.listed is None:
             reach = self.radius if radius is None else radius
-            rows = positives(utm_array(database), utm_array(queries), reach, rounding)
+            rows = _near(database, queries, reach, rounding)
             return rows if self.turn is None else self._turned_alike(rows, database, queries)
         if radius is not None:
             raise UsageError(
@@ -102,6 +103,25 @@ class Truth:
             apart = np.abs((headings[near] - heading + 180.0) % 360.0 - 180.0)
             kept.append(near[apart <= self.turn])
         return kept
+
+
+def _near(database: Sequence[Place], queries: Sequence[Place], radius: float, rounding: str) -> list[np.ndarray]:
+    """Database rows within a radius of every query; photos of UTM zones far apart are never near each other."""
+    places, counts = (utm_array(database), utm_array(queries)), len(database)
+    zones = {place.zone for place in (*database, *queries)}
+    if len(zones) == 1 and (next(iter(zones)) or "A")[-1].isalpha():  # one zone, one half of the Earth
+        return positives(*places, radius, rounding)
+    frames = [frame_of(place) for place in (*database, *queries)]
+    known = dict.fromkeys(frame for frame in frames if frame is not None)
+    if len(known) < 2:
+        return positives(*places, radius, rounding)
+    found: list[np.ndarray] = [np.empty(0, np.int64)] * len(queries)
+    for own in (*known, *([None] if None in frames else [])):
+        rows = np.array([row for row, frame in enumerate(frames[:counts]) if frame == own], dtype=np.int64)
+        chosen = [row for row, frame in enumerate(frames[counts:]) if frame == own]
+        for query, near in zip(chosen, positives(places[0][rows], places[1][chosen], radius, rounding), strict=True):
+            found[query] = rows[near]
+    return found
 
 
 def _headings(places: Sequence[Place]) -> np.ndarray:

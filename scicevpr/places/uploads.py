@@ -14,9 +14,10 @@ from PIL import Image
 from scicevpr.errors import DatasetError
 from scicevpr.places.name_index import NameIndex
 from scicevpr.places.names import Place, parse_name, position_problem
-from scicevpr.places.positions import SOUTHERN_NORTH, check_positions, with_positions
+from scicevpr.places.positions import check_positions, with_positions
 from scicevpr.places.tables import read_rows
-from scicevpr.places.utm import from_latitude_longitude, latitude_letter
+from scicevpr.places.utm import latitude_letter
+from scicevpr.places.zones import frame_of, in_one_zone, project, utm_zone
 from scicevpr.preprocessing import FORMATS
 
 TABLE, NAME, GPS, NOWHERE = "table", "file name", "GPS of the camera", ""
@@ -43,12 +44,15 @@ def place_photos(
     the file name counts, then the camera's GPS, projected into the UTM zone of the photo. condition: for photos whose
     name or row says none.
 
-    Raises DatasetError for a table with none of the photos or with a value that is no number, and for positions that
-    lie in more than one UTM zone, because metres between zones mean nothing.
+    Photos of neighbouring UTM zones are put into one. Raises DatasetError for a table with none of the photos or with a
+    value that is no number, and for positions in zones far apart, because metres between them mean nothing here.
     """
     places = [parse_name(path) for path in photos]
     placed, notes = _from_table(places, table) if table is not None else ([_placed(place) for place in places], [])
     check_positions([photo.place for photo in placed])
+    places, moved = in_one_zone([photo.place for photo in placed])
+    placed = [replace(photo, place=place) for photo, place in zip(placed, places, strict=True)]
+    notes += moved
     _check_zones(placed)
     if condition:
         placed = [
@@ -84,9 +88,8 @@ def gps_of(path: Path) -> tuple[tuple[float, float] | None, float | None]:
 
 def to_utm(latitude: float, longitude: float) -> tuple[tuple[float, float], str]:
     """UTM metres (east, north) and zone, such as "32U", of a point in degrees."""
-    zone = min(60, int((longitude + 180) // 6) + 1)
-    east, north = from_latitude_longitude(latitude, longitude, zone)
-    return (east, north + (SOUTHERN_NORTH if latitude < 0 else 0.0)), f"{zone}{latitude_letter(latitude)}"
+    zone = utm_zone(latitude, longitude)
+    return project(latitude, longitude, zone, latitude < 0), f"{zone}{latitude_letter(latitude)}"
 
 
 def _placed(place: Place) -> PlacedPhoto:
@@ -130,11 +133,11 @@ def _from_table(places: Sequence[Place], table: Path) -> tuple[list[PlacedPhoto]
 
 def _check_zones(placed: Sequence[PlacedPhoto]) -> None:
     located = [photo for photo in placed if photo.place.utm is not None]
-    zones = Counter(_half_zone(photo.place.zone) for photo in located)
+    zones = Counter(_half_zone(photo.place) for photo in located)
     if len(zones) < 2:
         return
     counts = ", ".join(f"{count} {zone}" for zone, count in zones.items())
-    examples = {_half_zone(photo.place.zone): photo.place.name for photo in reversed(located)}
+    examples = {_half_zone(photo.place): photo.place.name for photo in reversed(located)}
     first, second = [examples[zone] for zone in zones][:2]
     raise DatasetError(
         f"The photos do not lie in one UTM zone ({counts}; for instance {first} and {second}), so metres between them "
@@ -142,13 +145,10 @@ def _check_zones(placed: Sequence[PlacedPhoto]) -> None:
     )
 
 
-def _half_zone(zone: str | None) -> str:
+def _half_zone(place: Place) -> str:
     """Zone number and half of the Earth: bands of latitude share their metres."""
-    number = (zone or "").rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-    if not zone or not number:
-        return ZONE_UNKNOWN
-    south = zone[len(number) :].upper()[:1] in tuple("CDEFGHJKLM")
-    return f"in zone {number.lstrip('0')}{' south' if south else ''}"
+    frame = frame_of(place)
+    return ZONE_UNKNOWN if frame is None else f"in zone {frame[0]}{' south' if frame[1] else ''}"
 
 
 def _gps_block(path: Path) -> dict:
