@@ -7,6 +7,7 @@ without antialiasing, aspect ratio not kept). Antialiasing is a named option bec
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import threading
 import warnings
@@ -38,10 +39,15 @@ TURNS = {
 }  # stored -> upright
 ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
+PIXELS_AT_ONCE = 1 << 20
+DEPTHS = (8, 10, 12, 14, 16, 18, 20, 24, 32)
+"""Bits that sensors and programs use; the smallest that holds all values of a photo is taken."""
 VIEWS = {"resize": 1, "central_crop": 1, "five_crops": 5}
 """Framings by name, and how many views of a photo each gives."""
 
 Source = str | Path | Image.Image | np.ndarray | bytes | BinaryIO
+logger = logging.getLogger(__name__)
+_told_depths: set[int] = set()
 _header_lock = threading.Lock()  # silencing warnings is process-wide, so one thread at a time reads a header
 
 
@@ -49,8 +55,9 @@ def open_photo(source: Source, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Open a photo as an upright 8-bit RGB image.
 
     source: path, PIL image, array ([H, W] or [H, W, 1|2|3|4]: uint8, bool, uint16, or float in [0, 1]), encoded bytes
-    or a binary file. The EXIF orientation is applied; transparency is laid on white; 16-bit values are scaled, not
-    clipped; of an animation the first picture is taken. The pixel limit is checked before anything is decoded.
+    or a binary file. The EXIF orientation is applied; transparency is laid on white; values of more than 8 bits are
+    scaled by the bits they use, not clipped; of an animation the first picture is taken. The pixel limit is checked
+    before anything is decoded.
 
     Raises ImageError, naming the photo and what to do, for everything that cannot be read.
     """
@@ -250,13 +257,10 @@ def _orientation(image: Image.Image) -> int:
 
 def _flatten(image: Image.Image, name: str) -> Image.Image:
     """Any mode to RGB: transparency on white, high bit depths scaled."""
-    if image.mode in SIXTEEN_BIT_MODES:
-        return _grey(np.asarray(image).astype(np.float64) / 65535)
-    if image.mode == "I":
-        values = np.asarray(image).astype(np.float64)
-        return _grey(values / (65535 if values.max() <= 65535 else 2**31 - 1))
+    if image.mode in SIXTEEN_BIT_MODES or image.mode == "I":
+        return _grey(_deep_range(np.asarray(image), name))
     if image.mode == "F":
-        return _grey(_float_range(np.asarray(image), name))
+        return _grey(_eight_bits(_float_range(np.asarray(image), name), 1.0))
     if image.mode in ALPHA_MODES or "transparency" in image.info:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
@@ -264,9 +268,38 @@ def _flatten(image: Image.Image, name: str) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _grey(values: np.ndarray) -> Image.Image:
-    """Grey values in [0, 1] to an RGB image."""
-    return Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8)).convert("RGB")
+def _grey(pixels: np.ndarray) -> Image.Image:
+    """Grey values, 8 bits, to an RGB image."""
+    return Image.fromarray(pixels).convert("RGB")
+
+
+def _eight_bits(values: np.ndarray, top: float) -> np.ndarray:
+    """Values from 0 to ``top`` as uint8, some rows at a time: a large photo needs no copy in double precision."""
+    pixels = np.empty(values.shape, np.uint8)
+    rows = max(1, PIXELS_AT_ONCE // max(1, values[0].size))
+    for start in range(0, len(values), rows):
+        part = values[start : start + rows] / np.float64(top)
+        pixels[start : start + rows] = np.rint(part.clip(0, 1) * 255)
+    return pixels
+
+
+def _deep_range(values: np.ndarray, name: str) -> np.ndarray:
+    """Whole numbers of more than 8 bits as uint8, scaled by the bits that they use: a camera of 12 bits writes 0 to
+    4095 into a file of 16. Where that is less than the file could hold, it is said in the log, once for each depth."""
+    low, high = int(values.min()), int(values.max())
+    if low < 0:
+        raise ImageError(f"{name} holds negative values (down to {low}); grey values from 0 on were expected.")
+    bits = next(bits for bits in DEPTHS if high < 2**bits)
+    if bits not in (16, 32):
+        with _header_lock:
+            new = bits not in _told_depths
+            _told_depths.add(bits)
+        if new:
+            logger.warning(
+                "%s and perhaps other photos hold whole numbers up to %d, so they are taken to have %d bits and scaled "
+                "to the whole range.", name, high, bits,
+            )  # fmt: skip
+    return _eight_bits(values, 2**bits - 1)
 
 
 def _float_range(values: np.ndarray, name: str) -> np.ndarray:
@@ -279,7 +312,7 @@ def _float_range(values: np.ndarray, name: str) -> np.ndarray:
             f"{name} holds floating-point values from {low:g} to {high:g}; they must lie in [0, 1]. "
             "Divide by 255 first, or give 8-bit integers."
         )
-    return values.clip(0, 1)
+    return values
 
 
 def _from_array(array: np.ndarray, max_pixels: int) -> Image.Image:
@@ -298,9 +331,9 @@ def _from_array(array: np.ndarray, max_pixels: int) -> Image.Image:
     elif array.dtype == np.uint8:
         pixels = array
     elif array.dtype == np.uint16:
-        pixels = (array.astype(np.float32) / 65535 * 255).round().astype(np.uint8)
+        pixels = _deep_range(array, "the array")
     elif np.issubdtype(array.dtype, np.floating):
-        pixels = (_float_range(array, "the array") * 255).round().astype(np.uint8)
+        pixels = _eight_bits(_float_range(array, "the array"), 1.0)
     elif np.issubdtype(array.dtype, np.integer) and array.min() >= 0 and array.max() <= 255:
         pixels = array.astype(np.uint8)
     else:

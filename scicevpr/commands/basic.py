@@ -28,6 +28,7 @@ from scicevpr.models.checkpoint_io import read_metadata
 from scicevpr.models.model import VPRModel
 from scicevpr.models.weights import bundled_weights
 from scicevpr.places import list_photos, parse_name, save_descriptors
+from scicevpr.places.photos import left_out_note
 from scicevpr.retrieval import list_matches, make_index
 from scicevpr.row_store import scratch_folder
 from scicevpr.terminal import (
@@ -94,6 +95,9 @@ def describe(arguments: argparse.Namespace) -> int:
         photos = list_photos(source) if source.is_dir() else [source]
         paths += photos
         names += [path.relative_to(source).as_posix() if source.is_dir() else str(path) for path in photos]
+    left_out = left_out_note(*(source for source in arguments.photos if source.is_dir()))
+    if left_out:
+        print_line(open_console(stderr=True), f"Note: {left_out}")
     [(title, model)] = load_models(arguments, ())
     mode = chosen_precision(model, arguments)
     with show_progress(title) as step:

@@ -6,6 +6,7 @@ writes (.npy with FILE.json, .safetensors), and bare .npy files of other methods
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -230,7 +231,7 @@ def _check_photos(stored: StoredDescriptors, places: Sequence[Place], words: str
 
 def _same_photo(name: str, path: Path) -> bool:
     """The shorter of both paths must be the end of the longer one: files are named from different folders."""
-    stored, own = PurePosixPath(name).parts, path.parts
+    stored, own = (PurePosixPath(unicodedata.normalize("NFC", str(text))).parts for text in (name, path.as_posix()))
     count = min(len(stored), len(own))
     return count > 0 and stored[-count:] == own[-count:]
 

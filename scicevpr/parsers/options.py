@@ -54,7 +54,12 @@ def answer_options(parser: argparse.ArgumentParser) -> None:
         "--ground-truth", type=Path, metavar="FILE",
         help="right answers: .csv (query,database), .json or .npy (database rows of each query)",
     )  # fmt: skip
-    parser.add_argument("--frames", type=int, metavar="N", help="query i is right with database photos i-N to i+N")
+    parser.add_argument(
+        "--frames",
+        type=int,
+        metavar="N",
+        help="right are the database frames whose number (in the name) is the query's, N more or less",
+    )
     parser.add_argument("--same-name", action="store_true", help="photos of the same name show the same place")
     parser.add_argument(
         "--positions", type=Path, metavar="CSV", help="positions: name,east,north or name,latitude,longitude"

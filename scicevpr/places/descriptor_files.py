@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -207,7 +208,7 @@ def _check_model(path: Path, record: dict, model: VPRModel, remedy: str) -> None
 
 
 def _check_names(path: Path, stored: list[str], wanted: list[str], remedy: str) -> None:
-    if stored == wanted:
+    if stored == wanted or [_same_form(name) for name in stored] == [_same_form(name) for name in wanted]:
         return
     if len(stored) != len(wanted):
         reason = f"it holds {len(stored)} photos, {len(wanted)} are expected"
@@ -215,6 +216,10 @@ def _check_names(path: Path, stored: list[str], wanted: list[str], remedy: str) 
         row = next(row for row, pair in enumerate(zip(stored, wanted, strict=True)) if pair[0] != pair[1])
         reason = f"row {row} is {stored[row]!r}, {wanted[row]!r} is expected"
     raise IndexMismatchError(f"{path} belongs to other photos: {reason}. {remedy}")
+
+
+def _same_form(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _restored(preprocessing: dict) -> dict:

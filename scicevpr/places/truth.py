@@ -46,15 +46,6 @@ class Truth:
         """Positives that a data set lists: database rows for every query, in query order."""
         return cls(listed=tuple(np.unique(np.asarray(row, dtype=np.int64).reshape(-1)) for row in rows), words=words)
 
-    @classmethod
-    def frames(cls, database_count: int, query_count: int, tolerance: int) -> Truth:
-        """Query i shows what database rows i - tolerance .. i + tolerance show (two drives, frame by frame)."""
-        rows = [
-            np.arange(max(0, query - tolerance), min(database_count, query + tolerance + 1))
-            for query in range(query_count)
-        ]
-        return cls.lists(rows, f"±{tolerance} frames" if tolerance else "same frame number")
-
     def label(self, radius: float | None = None) -> str:
         """Protocol words: ``"25 m"``, ``"25 m and 40 degrees"``, ``"±10 frames"``, ``"25 m (stand-in ...)"``."""
         if self.listed is not None:

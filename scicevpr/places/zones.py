@@ -107,8 +107,9 @@ def in_one_zone(places: Sequence[Place]) -> tuple[list[Place], list[str]]:
     notes = []
     if moved:
         notes.append(
-            f"{moved.total()} photos of other UTM zones ({', '.join(sorted(moved))}) were projected into zone "
-            f"{_named(target)}, so that metres hold across the border."
+            f"Positions of other UTM zones ({_counted(moved)}) were projected into zone {_named(target)}, so that "
+            "metres "
+            "hold across the border."
         )
     if signs:
         notes.append(
@@ -117,8 +118,9 @@ def in_one_zone(places: Sequence[Place]) -> tuple[list[Place], list[str]]:
         )
     if far:
         notes.append(
-            f"{far.total()} photos lie in UTM zones far away ({', '.join(sorted(far))}): photos of different zones are "
-            "never near each other."
+            f"Positions lie in UTM zones far away from zone {_named(target)} ({_counted(far)}): photos of zones far "
+            "apart "
+            "are never near each other."
         )
     return result, notes
 
@@ -133,6 +135,10 @@ def metres_between(a: Place, b: Place) -> float:
     (lat1, lon1), (lat2, lon2) = (map(math.radians, degrees_of(place)) for place in (a, b))
     half = math.sin((lat2 - lat1) / 2) ** 2 + math.cos(lat1) * math.cos(lat2) * math.sin((lon2 - lon1) / 2) ** 2
     return 2 * EARTH_RADIUS * math.asin(math.sqrt(min(1.0, half)))
+
+
+def _counted(zones: Counter) -> str:
+    return ", ".join(f"{count} in {zone}" for zone, count in sorted(zones.items()))
 
 
 def _named(frame: tuple[int, bool]) -> str:
