@@ -66,7 +66,7 @@ def open_photo(source: Source, max_pixels: int = MAX_PIXELS) -> Image.Image:
     name = _name(source)
     if isinstance(source, Image.Image):
         return _decode(source, name, max_pixels)
-    with _open(source, name) as image:  # closes the file, whatever happens
+    with open_header(source, name) as image:  # closes the file, whatever happens
         return _decode(image, name, max_pixels)
 
 
@@ -185,8 +185,8 @@ def _name(source: Any) -> str:
     return str(getattr(source, "name", "") or "the photo")
 
 
-def _open(source: Any, name: str) -> Image.Image:
-    """Read the header only. Every failure becomes an ImageError."""
+def open_header(source: Any, name: str) -> Image.Image:
+    """Open a photo and read its header only. Every failure becomes an ImageError."""
     if isinstance(source, (str, Path)):
         _check_file(Path(source), name)
     elif isinstance(source, (bytes, bytearray, memoryview)):
@@ -221,8 +221,9 @@ def _check_file(path: Path, name: str) -> None:
         raise ImageError(f"{name[:200]} cannot be opened ({error}). Check the path and its permissions.") from error
 
 
-def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
-    width, height = image.size
+def check_pixels(size: tuple[int, int], name: str, max_pixels: int) -> None:
+    """Raise ImageError for a photo without pixels, or with too many."""
+    width, height = size
     if width < 1 or height < 1:
         raise ImageError(f"{name} is empty ({width}x{height} pixels); choose another photo.")
     if width * height > max_pixels:
@@ -230,6 +231,10 @@ def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
             f"{name} has {width}x{height} pixels, {width * height / 1e6:.1f} million; at most {max_pixels / 1e6:g} "
             "million are accepted. Make it smaller first."
         )
+
+
+def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+    check_pixels(image.size, name, max_pixels)
     try:
         image.load()
         turn = TURNS.get(_orientation(image))

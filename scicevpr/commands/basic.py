@@ -11,7 +11,14 @@ from rich import box
 from rich.table import Table
 
 from scicevpr.checksums import sha256_of
-from scicevpr.commands.data import pack_descriptors, pack_or_dataset, packed_models, read_database, stored_descriptors
+from scicevpr.commands.data import (
+    pack_descriptors,
+    pack_or_dataset,
+    packed_models,
+    read_database,
+    stored_descriptors,
+    tell_left_out,
+)
 from scicevpr.commands.models import (
     chosen_grouping,
     chosen_precision,
@@ -27,6 +34,7 @@ from scicevpr.errors import UsageError
 from scicevpr.models.checkpoint_io import read_metadata
 from scicevpr.models.model import VPRModel
 from scicevpr.models.weights import bundled_weights
+from scicevpr.photo_check import damaged_photos
 from scicevpr.places import list_photos, parse_name, save_descriptors
 from scicevpr.places.photos import left_out_note
 from scicevpr.retrieval import list_matches, make_index
@@ -98,6 +106,13 @@ def describe(arguments: argparse.Namespace) -> int:
     left_out = left_out_note(*(source for source in arguments.photos if source.is_dir()))
     if left_out:
         print_line(open_console(stderr=True), f"Note: {left_out}")
+    if arguments.leave_out_damaged:
+        found = damaged_photos(paths)
+        tell_left_out(found)
+        kept = [row for row, path in enumerate(paths) if path not in {path for path, _ in found}]
+        if not kept:
+            raise UsageError("All photos are damaged; there is nothing to describe.")
+        paths, names = ([values[row] for row in kept] for values in (paths, names))
     [(title, model)] = load_models(arguments, ())
     mode = chosen_precision(model, arguments)
     with show_progress(title) as step:

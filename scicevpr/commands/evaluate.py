@@ -7,7 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from scicevpr.commands.data import pack_descriptors, pack_or_dataset, packed_models
+from scicevpr.commands.data import pack_descriptors, pack_or_dataset, packed_models, sound_photos
 from scicevpr.commands.models import (
     check_published,
     chosen_grouping,
@@ -45,6 +45,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
             f"The pack {pack.title!r} has no photos of its queries. Give their folder with --photos, or score the "
             f"descriptors inside: scicevpr pack score {arguments.pack}"
         )
+    if pack is None:
+        dataset = sound_photos(dataset, arguments)
     if arguments.shuffle_queries is not None:
         dataset = dataset.shuffle_queries(arguments.shuffle_queries)
     rounding = "float32" if arguments.utm_rounding == "published" else "float64"
@@ -61,6 +63,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
                 dataset,
                 test_method=method.name,
                 majority_weight=arguments.majority_weight,
+                without_itself=arguments.without_itself,
                 database_grouping=chosen_grouping(model, arguments, dataset),
                 query_grouping=chosen_query_grouping(arguments.query_grouping, model, dataset),
                 preprocessing=chosen_preprocessing(model, arguments),

@@ -20,10 +20,12 @@ from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.evaluation.metrics import f1_at_n, mean_reciprocal_rank, recall_at_n
+from scicevpr.evaluation.own_photos import own_rows, without_positives, without_rows
 from scicevpr.evaluation.query_methods import MAJORITY_WEIGHT, QueryMethod, find_method, search_queries
 from scicevpr.evaluation.results import UNNAMED, Evaluation, Scores
 from scicevpr.models.model import VPRModel
 from scicevpr.photo_batches import DEFAULT_WORKERS
+from scicevpr.photo_check import require_sound
 from scicevpr.places import Dataset
 from scicevpr.retrieval import PCA, ExactIndex
 from scicevpr.retrieval.blocks import shape_of, zero_rows
@@ -43,6 +45,7 @@ def evaluate(
     rounding: str = "float64",
     test_method: str = "hard_resize",
     majority_weight: float = MAJORITY_WEIGHT,
+    without_itself: bool = False,
     database_grouping: Grouping | None = None,
     query_grouping: Grouping | None = None,
     batch_size: int = 16,
@@ -63,6 +66,7 @@ def evaluate(
     ns: the values of N; the largest is the length of each prediction list, and MRR looks no further. radius: metres
     (default: the data set's own rule). rounding: "float64", or "float32" as published.
     test_method, majority_weight: how queries are viewed and their answers merged (see `query_methods`).
+    without_itself: leave a query that is itself in the database out of its own answers and positives.
     database_grouping, query_grouping: which photos share a batch (queries follow the database unless given; None is
     how the model was published on this benchmark, see `published_grouping`). preprocessing replaces the variant's;
     antialias overrides that one option. database: database descriptors made before, with the same model.
@@ -88,6 +92,8 @@ def evaluate(
             f"{model.variant.name} (weights {weights}). Describe the database with the model in use."
         )
     database_grouping = database_grouping or published_grouping(model.variant, dataset)
+    described = dataset.queries if database is not None else (*dataset.database, *dataset.queries)
+    require_sound((place.path for place in described), preprocessing.max_pixels)
     rows = len(dataset.queries) * method.views + (len(dataset.database) if database is None else 0)
     options = {
         "batch_size": batch_size,
@@ -133,6 +139,7 @@ def evaluate(
         rounding=rounding,
         test_method=method,
         majority_weight=majority_weight,
+        without_itself=without_itself,
         protocol=protocol,
     )
     notes = result.notes if database.trained and queries.trained else (*result.notes, "The weights are not trained.")
@@ -179,6 +186,7 @@ def score(
     rounding: str = "float64",
     test_method: str | QueryMethod = "hard_resize",
     majority_weight: float = MAJORITY_WEIGHT,
+    without_itself: bool = False,
     protocol: dict[str, str] | None = None,
 ) -> Evaluation:
     """Search and score descriptors [D, C] and [Q * V, C] that were made elsewhere; V is the test method's views.
@@ -196,8 +204,20 @@ def score(
             f"and {wanted[1]}{views}."
         )
     empty = _zero_notes(database_values, query_values)
-    matches = search_queries(ExactIndex(database_values), query_values, max(ns), method, majority_weight)
-    result = score_matches(title, dataset, matches, ns=ns, radius=radius, rounding=rounding)
+    index, k = ExactIndex(database_values), max(ns)
+    matches = search_queries(index, query_values, k, method, majority_weight)
+    own = own_rows(dataset, matches)
+    if own and without_itself:
+        more = max(map(len, own.values()))
+        matches = without_rows(search_queries(index, query_values, k + more, method, majority_weight), own, k)
+    left_out = own if without_itself else None
+    result = score_matches(title, dataset, matches, ns=ns, radius=radius, rounding=rounding, left_out=left_out)
+    if own and not without_itself:
+        empty.append(
+            f"{len(own)} of {wanted[1]} queries are themselves in the database, so they are found for certain. Leave "
+            "the "
+            "photo itself out with --without-itself (without_itself=True)."
+        )
     right = result.positives
     full = dict(protocol or {})
     full["dataset"] = f"{dataset.name} / {dataset.split}"
@@ -211,6 +231,8 @@ def score(
         full["right within"] = dataset.truth.label(radius)
         if dataset.truth.listed is None:
             full["UTM rounding"] = "float32 (as published)" if rounding == "float32" else rounding
+    if without_itself:
+        full["left out"] = f"the photo itself, of {len(own)} queries"
     full["search"] = f"exact L2, best {max(ns)}"
     full["torch"] = torch.__version__
     return replace(result, protocol=full, notes=(*result.notes, *empty))
@@ -224,11 +246,15 @@ def score_matches(
     ns: Sequence[int] = DEFAULT_NS,
     radius: float | None = None,
     rounding: str = "float64",
+    left_out: dict[int, np.ndarray] | None = None,
     protocol: dict[str, str] | None = None,
 ) -> Evaluation:
-    """Score a search [Q, K] that was made before, K >= max(ns). protocol: taken as it is."""
+    """Score a search [Q, K] that was made before, K >= max(ns). protocol: taken as it is. left_out: database rows by
+    query that are not to count as right."""
     ns = _checked(ns)
     right = dataset.positives(radius, rounding) if dataset.labelled else None
+    if right is not None and left_out:
+        right = without_positives(right, left_out)
     return Evaluation(
         title=title,
         dataset=dataset,
@@ -239,8 +265,23 @@ def score_matches(
         matches=matches,
         positives=tuple(right) if right is not None else None,
         protocol=dict(protocol or {}),
-        notes=dataset.notes,
+        notes=(*dataset.notes, *_truth_notes(dataset, right)),
     )
+
+
+def _truth_notes(dataset: Dataset, right: Sequence[np.ndarray] | None) -> list[str]:
+    """What a score does not show: queries that nothing can answer, and a truth that everything answers."""
+    if not right:
+        return []
+    notes, without = [], sum(len(rows) == 0 for rows in right)
+    if without:
+        notes.append(
+            f"{without} of {len(right)} queries have no right answer in the database; they count as wrong, so Recall "
+            f"cannot exceed {100 * (1 - without / len(right)):.1f}."
+        )
+    if len(dataset.database) > 1 and all(len(rows) == len(dataset.database) for rows in right):
+        notes.append("Every database photo is right for every query, so Recall is 100 whatever the model answers.")
+    return notes
 
 
 def _zero_notes(database: Any, queries: Any) -> list[str]:

@@ -44,6 +44,7 @@ from scicevpr.packs.manifest import (
 from scicevpr.packs.pack import Pack, open_pack
 from scicevpr.packs.photos import write_thumbnails
 from scicevpr.packs.records import write_positives, write_records
+from scicevpr.photo_check import require_sound
 from scicevpr.places import Dataset, save_descriptors
 from scicevpr.retrieval import PCA
 from scicevpr.row_store import MEMORY_LIMIT, scratch_folder
@@ -88,6 +89,7 @@ def describe_content(
     `describe`.
     """
     grouping = grouping or published_grouping(model.variant, dataset)
+    require_sound(place.path for place in (*dataset.database, *dataset.queries))
     described = []
     for part, places, chosen in (
         ("database", dataset.database, grouping),
@@ -135,6 +137,8 @@ def build_pack(
         raise UsageError("A pack needs at least one database photo.")
     if thumbnails is not None and thumbnails < 16:
         raise UsageError(f"Thumbnails of {thumbnails} pixels show nothing; ask for 16 or more, 320 is usual.")
+    if thumbnails is not None:
+        require_sound(place.path for place in (*dataset.database, *dataset.queries))
     with _draft(folder) as draft:
         _write_tables(draft, dataset, thumbnails, progress)
         entries: list[dict[str, Any]] = []

@@ -123,6 +123,14 @@ class _InferBatchSize(argparse.Action):
         namespace.infer_batch_size = namespace.batch_size = values
 
 
+def damage_option(parser: argparse.ArgumentParser) -> None:
+    """What is done about photos that cannot be read."""
+    parser.add_argument(
+        "--leave-out-damaged", action="store_true",
+        help="go on without the photos that cannot be read (default: name them all before the work, and stop)",
+    )  # fmt: skip
+
+
 def storage_options(parser: argparse.ArgumentParser) -> None:
     """How photos are read, and where many descriptors lie in the meantime."""
     parser.add_argument(

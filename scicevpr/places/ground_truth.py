@@ -14,7 +14,7 @@ from scicevpr.json_files import read_json
 from scicevpr.places.name_index import NameIndex
 from scicevpr.places.names import Place
 from scicevpr.places.plain_npy import read_npy
-from scicevpr.places.tables import read_rows
+from scicevpr.places.tables import column_names, read_rows
 from scicevpr.places.truth import Truth
 
 HEADER = ("query", "database")
@@ -93,7 +93,7 @@ def _from_npy(path: Path, database: Sequence[Place], queries: Sequence[Place]) -
 
 def _from_csv(path: Path, database: Sequence[Place], queries: Sequence[Place]) -> list[np.ndarray]:
     pairs = read_rows(path)
-    if tuple(pairs[0]) == HEADER:
+    if tuple(column_names(pairs[0])) == HEADER:
         pairs = pairs[1:]
     for number, pair in enumerate(pairs, 1):
         if len(pair) != 2:

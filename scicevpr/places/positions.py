@@ -11,13 +11,14 @@ import numpy as np
 from scicevpr.errors import DatasetError
 from scicevpr.places.name_index import NameIndex
 from scicevpr.places.names import Place, position_problem
-from scicevpr.places.tables import read_rows, read_table
+from scicevpr.places.tables import number_of, read_table
 from scicevpr.places.truth import DEFAULT_RADIUS
 from scicevpr.places.utm import latitude_letter
 from scicevpr.places.zones import project, utm_zone
 
 UTM_LIMITS = (1_000_000.0, 10_000_000.0)  # metres east and north that UTM coordinates cannot exceed
 LARGEST = 40_075_017.0  # metres, the Earth's equator: no local coordinates are larger
+POSITION_COLUMNS = "name and either east,north (metres) or latitude,longitude (degrees)"
 UTM_EAST = (100_000.0, 900_000.0)  # metres: a zone and what is read beyond its borders
 
 
@@ -31,10 +32,8 @@ def with_positions(path: Path | str, database: Sequence[Place], queries: Sequenc
     Raises DatasetError for a missing column, a value that is no number, an unknown name or a photo without a row.
     """
     path, places = Path(path), [*database, *queries]
-    header = read_rows(path)[0]
-    degrees = "latitude" in header and "east" not in header
-    columns = ("latitude", "longitude") if degrees else ("east", "north")
-    table = read_table(path, ("name", *columns))
+    table, columns = read_positions(path)
+    degrees = columns[0] == "latitude"
     index = NameIndex(places, "photos")
     values: dict[int, tuple[float, float]] = {}
     lines: dict[int, tuple[int, dict[str, str]]] = {}
@@ -65,6 +64,20 @@ def with_positions(path: Path | str, database: Sequence[Place], queries: Sequenc
         utm = (float(ordered[row, 0]), float(ordered[row, 1]))
         placed.append(replace(place, utm=utm, zone=zone, heading=heading, condition=condition))
     return placed, note
+
+
+def read_positions(path: Path) -> tuple[list[dict[str, str]], tuple[str, str]]:
+    """The rows of a table of positions, and which two columns hold them. DatasetError when it has neither pair."""
+    table = read_table(path, ("name",), POSITION_COLUMNS)
+    columns = table[0] if table else {}
+    for pair in (("east", "north"), ("latitude", "longitude")):
+        if all(column in columns for column in pair):
+            return table, pair
+    if not table:
+        raise DatasetError(f"{path} has a header and no rows. Write one row per photo.")
+    raise DatasetError(
+        f"{path} holds no positions: its columns are {', '.join(filter(None, columns))}. Needed are {POSITION_COLUMNS}."
+    )
 
 
 def check_positions(places: Sequence[Place]) -> None:
@@ -169,10 +182,7 @@ def _project(path: Path, degrees: np.ndarray) -> tuple[np.ndarray, str]:
 
 
 def _number(path: Path, row: int, line: dict[str, str], column: str) -> float:
-    try:
-        value = float(line[column])
-    except ValueError:
-        value = float("nan")
+    value = number_of(line[column])
     if not np.isfinite(value):
         raise DatasetError(f"Row {row} of {path} has {line[column]!r} in the column {column!r}; a number is needed.")
     return value

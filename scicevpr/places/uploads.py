@@ -14,8 +14,7 @@ from PIL import Image
 from scicevpr.errors import DatasetError
 from scicevpr.places.name_index import NameIndex
 from scicevpr.places.names import Place, parse_name, position_problem
-from scicevpr.places.positions import check_positions, with_positions
-from scicevpr.places.tables import read_rows
+from scicevpr.places.positions import check_positions, read_positions, with_positions
 from scicevpr.places.utm import latitude_letter
 from scicevpr.places.zones import frame_of, in_one_zone, project, utm_zone
 from scicevpr.preprocessing import FORMATS
@@ -48,7 +47,13 @@ def place_photos(
     value that is no number, and for positions in zones far apart, because metres between them mean nothing here.
     """
     places = [parse_name(path) for path in photos]
-    placed, notes = _from_table(places, table) if table is not None else ([_placed(place) for place in places], [])
+    if table is None:
+        placed, notes = [_placed(place) for place in places], []
+    else:
+        try:
+            placed, notes = _from_table(places, table)
+        except DatasetError as error:  # a visitor knows the table by its name
+            raise DatasetError(str(error).replace(str(table), table.name)) from error
     check_positions([photo.place for photo in placed])
     places, moved = in_one_zone([photo.place for photo in placed])
     placed = [replace(photo, place=place) for photo, place in zip(placed, places, strict=True)]
@@ -71,6 +76,10 @@ def gps_of(path: Path) -> tuple[tuple[float, float] | None, float | None]:
     block = _gps_block(path)
     if LATITUDE not in block or LONGITUDE not in block:
         return None, None
+    if _without_seconds(block[LATITUDE]) or _without_seconds(block[LONGITUDE]):
+        raise DatasetError(
+            "its GPS data gives degrees and minutes without seconds, which tells the place to a kilometre or two only"
+        )
     latitude = _degrees(block[LATITUDE], block.get(LATITUDE_SIDE), "S")
     longitude = _degrees(block[LONGITUDE], block.get(LONGITUDE_SIDE), "W")
     if not (math.isfinite(latitude) and math.isfinite(longitude)):
@@ -107,14 +116,9 @@ def _placed(place: Place) -> PlacedPhoto:
 
 
 def _from_table(places: Sequence[Place], table: Path) -> tuple[list[PlacedPhoto], list[str]]:
-    header, *lines = read_rows(table)
-    if "name" not in header:
-        raise DatasetError(
-            f"{table.name} has no column 'name'; its columns are {', '.join(filter(None, header))}. Needed are name "
-            "and either east,north (metres) or latitude,longitude (degrees)."
-        )
-    index, column = NameIndex(places, "photos"), header.index("name")
-    names = [line[column] for line in lines if len(line) > column and line[column] in index]
+    lines, _ = read_positions(table)
+    index = NameIndex(places, "photos")
+    names = [line["name"] for line in lines if line["name"] in index]
     rows = sorted({index.row(name, Path(table.name)) for name in names})
     if not rows:
         raise DatasetError(
@@ -167,6 +171,14 @@ def _degrees(value: object, side: object, negative: str) -> float:
     numbers = [_number(part) for part in parts][:3]
     size = sum(number / 60**power for power, number in enumerate(numbers)) if numbers else math.nan
     return -size if _letter(side) == negative else size
+
+
+def _without_seconds(value: object) -> bool:
+    """True for whole degrees and whole minutes whose seconds are missing (0/0) or not there at all."""
+    numbers = [_number(part) for part in value] if isinstance(value, (tuple, list)) else []
+    if len(numbers) < 2 or not all(math.isfinite(number) and number == int(number) for number in numbers[:2]):
+        return False
+    return len(numbers) == 2 or not math.isfinite(numbers[2])
 
 
 def _number(value: object) -> float:

@@ -24,7 +24,7 @@ FOLDERS = ("train_val", "test")
 SUBTASKS = ("s2w", "w2s", "d2n", "n2d", "o2n", "n2o")
 OFFICIAL, FULL = ("queries", "all"), "full"
 TURN = 40.0  # degrees
-TABLES = ("raw.csv", "postprocessed.csv")
+TABLES = ("postprocessed.csv", "raw.csv")
 WORDS = "train_val/CITY/query, train_val/CITY/database and their CSV tables (official MSLS)"
 
 
@@ -75,15 +75,15 @@ def read(request: Request) -> Dataset:
 
 def _require_tables(cities: list[Path]) -> None:
     """DatasetError for cities with positions whose tables were not unpacked."""
-    for city in cities:
-        for table in (city / side / name for side in ("database", "query") for name in TABLES):
-            if not table.is_file():
-                raise DatasetError(
-                    f"{table} is missing: MSLS keeps positions and panoramas in tables beside the photos, which come "
-                    "in an "
-                    "archive of their own, msls_metadata.zip (metadata.zip). Unpack it into the folder that holds "
-                    "train_val, or use --no-labels (labels=False) for predictions only."
-                )
+    for folder in (city / side for city in cities for side in ("database", "query")):
+        missing = [name for name in TABLES if not (folder / name).is_file()]
+        if missing:
+            raise DatasetError(
+                f"{' and '.join(missing)} are missing in {folder}. MSLS keeps positions and panoramas in tables that "
+                "come "
+                "in an archive of their own, msls_metadata.zip (metadata.zip): unpack it into the folder that holds "
+                "train_val, or use --no-labels (labels=False) for predictions only."
+            )
 
 
 def _validation(dataset: Dataset, wanted: str, every_query: bool) -> Dataset:
