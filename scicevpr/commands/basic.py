@@ -14,6 +14,7 @@ from scicevpr.checksums import sha256_of
 from scicevpr.commands.data import (
     pack_descriptors,
     pack_or_dataset,
+    pack_reduction,
     packed_models,
     read_database,
     stored_descriptors,
@@ -68,10 +69,12 @@ def search(arguments: argparse.Namespace) -> int:
         with show_progress(title) as step:
             described = _descriptors(model, [place.path for place in queries], arguments, step, "queries", mode)
             searched = pack_descriptors(model, pack, arguments, mode)
+            reduction = pack_reduction(model, pack, searched)
             searched = searched or stored_descriptors(model, database, arguments, mode)
             if searched is None:
                 searched = _descriptors(model, [place.path for place in database], arguments, step, "database", mode)
-        matches = make_index(searched.values).search(described.values, arguments.top)
+        values = described.values if reduction is None else reduction.transform(described.values)
+        matches = make_index(searched.values).search(values, arguments.top)
         answers = list_matches(matches, database, queries, arguments.radius)
         for query, answer in zip(queries, answers, strict=True):
             show_matches(console, f"{title}: {query.name}", answer)
@@ -79,7 +82,11 @@ def search(arguments: argparse.Namespace) -> int:
         found.append(
             {
                 "title": title,
-                "protocol": {**described.protocol(), "database grouping": searched.grouping},
+                "protocol": {
+                    **described.protocol(),
+                    "database grouping": searched.grouping,
+                    "PCA": reduction.label if reduction else "none",
+                },
                 "queries": [
                     {"query": str(query.path), "matches": [_match_json(match) for match in answer]}
                     for query, answer in zip(queries, answers, strict=True)

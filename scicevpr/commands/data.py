@@ -29,6 +29,7 @@ from scicevpr.places import (
 from scicevpr.places.photos import left_out_note
 from scicevpr.places.positions import check_positions
 from scicevpr.places.zones import in_one_zone
+from scicevpr.retrieval import PCA
 from scicevpr.terminal import open_console, print_line
 
 
@@ -142,14 +143,15 @@ def pack_descriptors(
 ) -> Descriptors | None:
     """A pack's database descriptors of a model; None where they must be computed from photos that are here.
 
-    mode: of --precision.
+    mode: of --precision. Where the pack has reduced ones only, those: see `pack_reduction`.
 
     Raises IndexMismatchError when the pack has none of this model, or others than the options ask for, and no photos.
     """
     if pack is None:
         return None
     try:
-        found = pack.descriptors(model, preprocessing=chosen_preprocessing(model, arguments))
+        options = {"preprocessing": chosen_preprocessing(model, arguments), "reduced": pack.only_reduced(model)}
+        found = pack.descriptors(model, **options)
         if arguments.grouping and model.variant.cross_image and found.grouping != arguments.grouping.replace(":", " "):
             raise IndexMismatchError(
                 f"The pack {pack.title!r} was described with grouping {found.grouping}, not {arguments.grouping}. "
@@ -166,6 +168,13 @@ def pack_descriptors(
             raise
         return None
     return found
+
+
+def pack_reduction(model: VPRModel, pack: Pack | None, stored: Descriptors | None) -> PCA | None:
+    """The PCA by which queries must be reduced to be compared with a pack's descriptors; None for full ones."""
+    if pack is None or stored is None or not pack.only_reduced(model):
+        return None
+    return pack.pca(model)
 
 
 def packed_models(pack: Pack | None) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from scicevpr.commands.data import pack_descriptors, pack_or_dataset, packed_models, sound_photos
+from scicevpr.commands.data import pack_descriptors, pack_or_dataset, pack_reduction, packed_models, sound_photos
 from scicevpr.commands.models import (
     check_published,
     chosen_grouping,
@@ -57,6 +57,11 @@ def evaluate(arguments: argparse.Namespace) -> int:
     for title, model in models:
         mode = chosen_precision(model, arguments)
         stored = pack_descriptors(model, pack, arguments, mode)
+        reduction = pack_reduction(model, pack, stored)
+        if reduction is not None and (arguments.pca_dim or arguments.pca_file):
+            raise UsageError(
+                f"The pack {pack.title!r} holds reduced descriptors with a PCA of its own. Leave --pca-… out."
+            )
         with show_progress(title) as step:
             result = evaluate_model(
                 model,
@@ -69,7 +74,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
                 preprocessing=chosen_preprocessing(model, arguments),
                 precision=mode,
                 database=stored,
-                pca=chosen_pca(model, arguments, step, mode, dataset),
+                pca=reduction or chosen_pca(model, arguments, step, mode, dataset),
                 progress=step,
                 **reading_options(arguments),
                 **scoring | ({"rounding": published_rounding(model.variant)} if arguments.published else {}),

@@ -69,7 +69,8 @@ def evaluate(
     without_itself: leave a query that is itself in the database out of its own answers and positives.
     database_grouping, query_grouping: which photos share a batch (queries follow the database unless given; None is
     how the model was published on this benchmark, see `published_grouping`). preprocessing replaces the variant's;
-    antialias overrides that one option. database: database descriptors made before, with the same model.
+    antialias overrides that one option. database: database descriptors made before, with the same model, or reduced by
+    `pca` already.
     precision: a mode of `describe`, such as "int8" or "auto".
     num_workers: threads that decode photos. memory_limit: bytes of descriptors kept in memory; more go to a nameless
     temporary file in the folder `storage` (default: the system's temporary folder), which disappears with the last
@@ -129,7 +130,11 @@ def evaluate(
     values = [database.values, queries.values]
     if pca is not None:
         size = 4 * pca.dimension * sum(map(len, values))
-        values = [pca.transform(part, scratch_folder(size, memory_limit, storage)) for part in values]
+        width = model.variant.descriptor_dim  # a pack may hold the database reduced already
+        values = [
+            part if part.shape[1] != width else pca.transform(part, scratch_folder(size, memory_limit, storage))
+            for part in values
+        ]
     result = score(
         model.variant.title,
         dataset,

@@ -12,7 +12,7 @@ from typing import Any
 from scicevpr.config import VARIANTS, Preprocessing, Variant
 from scicevpr.errors import WeightsError
 from scicevpr.hub.download import fetch
-from scicevpr.hub.repository import HUB, explain_push, hub_endpoint
+from scicevpr.hub.repository import HUB, explain_push, hub_endpoint, is_ours
 from scicevpr.hub.sources import MODEL_FILE, HubFile, LocalFile, Source, parse_source
 from scicevpr.json_files import read_json
 from scicevpr.models.model import VPRModel
@@ -108,6 +108,8 @@ def push(
                 create_pr=create_pr,
             )  # fmt: skip
         except Exception as error:  # the Hub's transports raise errors of several libraries
+            if is_ours(error):
+                raise
             raise explain_push(error, repo, hub or HUB) from error
     return str(done)
 

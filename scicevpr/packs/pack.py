@@ -83,6 +83,11 @@ class Pack:
             )
         return found
 
+    def only_reduced(self, model: VPRModel) -> bool:
+        """True where the pack has a model's database descriptors after PCA alone: queries need `pca` to be compared."""
+        kinds = {entry.pca is not None for entry in self._of(model) if entry.part == "database"}
+        return kinds == {True}
+
     def pca(self, model: VPRModel) -> PCA | None:
         """The reduction that gave the pack's reduced descriptors of a model; None when there are none."""
         entry = next((entry for entry in self._of(model) if entry.pca), None)
