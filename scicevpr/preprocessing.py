@@ -40,7 +40,7 @@ TURNS = {
 ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 PIXELS_AT_ONCE = 1 << 20
-DEPTHS = (8, 10, 12, 14, 16, 18, 20, 24, 32)
+DEPTHS = (8, 10, 12, 14, *range(16, 33))
 """Bits that sensors and programs use; the smallest that holds all values of a photo is taken."""
 VIEWS = {"resize": 1, "central_crop": 1, "five_crops": 5}
 """Framings by name, and how many views of a photo each gives."""

@@ -53,7 +53,7 @@ RAMP = np.linspace(0, 4095, 320 * 24).reshape(24, 320)
 def test_deep_pixels_fill_the_range_they_use(tmp_path, values, end, caplog):
     Image.fromarray(values).save(tmp_path / f"ramp.{end}")
     grey = np.asarray(open_photo(tmp_path / f"ramp.{end}"))[..., 0].ravel().astype(int)
-    top = values.max() / (2 ** next(bits for bits in (8, 10, 12, 14, 16, 18) if values.max() < 2**bits) - 1)
+    top = values.max() / (2 ** next(bits for bits in (8, 10, 12, 14, 16, 17) if values.max() < 2**bits) - 1)
     np.testing.assert_allclose(grey, np.linspace(0, 255 * top, grey.size), atol=1)
     assert grey.max() >= 150
     assert np.asarray(open_photo(np.array([[0, 65535]], np.uint16)))[0, 1, 0] == 255
