@@ -11,6 +11,7 @@ import os
 import re
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -187,3 +188,6 @@ def _is_theirs(error: Exception) -> bool:
 
 def _silence() -> AbstractContextManager[None]:
     return silenced(SILENCED, logging.CRITICAL + 1)
+
+
+Progress = Callable[[str, int, int], None]  # (stage, rows done, rows in all)
