@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from scicevpr.errors import SciceVPRError
 
-READERS = 11
+READERS = 13
 EXAMPLES = 60
 CPU_SECONDS, MEGABYTES = 5.0, 500
 ODD = [
