@@ -23,7 +23,6 @@ from app.stops import Stops
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.stability import SIZES
 from scicevpr.figures.stability import projection, recall_curve
-from scicevpr.places.tables import cell_text
 
 WAITING = (
     '<section class="answer answer--waiting"><p class="verdict verdict--waiting">Pick a query above to see what '
@@ -230,7 +229,7 @@ def table_rows(table: Any) -> list[list[Any]]:
 def write_table(table: Any) -> Path:
     """The whole table as CSV in a new temporary folder."""
     path = Path(tempfile.mkdtemp(prefix="scicevpr-")) / "stability.csv"
-    table.map(cell_text).to_csv(path, index=False, quoting=csv.QUOTE_MINIMAL)
+    table.to_csv(path, index=False, quoting=csv.QUOTE_MINIMAL)
     return path
 
 

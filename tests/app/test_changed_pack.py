@@ -58,3 +58,12 @@ def test_lists_that_were_kept_are_of_the_file_as_it_is_now(tmp_path):
     np.save(tmp_path / "d.npy", values[::-1])
     with pytest.raises(IndexMismatchError, match="holds an index of other descriptors"):
         make_index(np.load(tmp_path / "d.npy", mmap_mode="r"), "lists", folder=tmp_path / "kept")
+
+
+def test_a_right_photo_that_was_not_ranked_is_a_verdict_not_an_error():
+    from app.records import Answer
+
+    answer = Answer("stable", "M", (), None, None, 2, 1.0, 1.0, True)
+    mood, words = answer.verdict()
+    assert mood == "wrong"
+    assert "nor among the best that were ranked" in words
