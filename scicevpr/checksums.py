@@ -7,6 +7,7 @@ import os
 import threading
 from pathlib import Path
 
+MOST_KNOWN = 10_000
 _lock = threading.Lock()
 _known: dict[tuple[str, int], tuple[tuple[int, int, int], str]] = {}
 
@@ -29,5 +30,7 @@ def known_sha256(path: Path, offset: int = 0) -> str:
         stream.seek(offset)
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     with _lock:
+        if len(_known) >= MOST_KNOWN:
+            _known.clear()
         _known[key] = facts, digest
     return digest

@@ -50,7 +50,8 @@ def _check(path: Path, max_pixels: int) -> None:
     mark = CLOSING.get(kind)
     if mark is not None:
         with path.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(0, size - min(TAIL, size // 4 + 16)))  # not as far back as a small picture in the Exif data
             if mark in file.read():
                 return
     open_photo(path, max_pixels)

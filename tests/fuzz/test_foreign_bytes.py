@@ -59,7 +59,7 @@ def test_photos():
         assert image.mode == "RGB"
         assert min(image.size) > 0
 
-    explore(mutated(*samples), read, 150)
+    explore(mutated(*samples), read, 100)
 
 
 def _zip(names: list[str], content: bytes, method: int) -> bytes:
@@ -116,7 +116,7 @@ def test_tables(inside):
         keeps_the_promise(place_photos, [place.path for place in PLACES], path)
         keeps_the_promise(read_truth, path, PLACES, PLACES)
 
-    explore(st.one_of(TABLES, mutated(*SOUND)), read, 100)
+    explore(st.one_of(TABLES, mutated(*SOUND)), read, 50)
 
 
 def test_names_of_files():
@@ -135,7 +135,7 @@ def test_names_of_files():
         assert len(moved) == len(places)
         metres_between(moved[0], moved[-1])
 
-    explore(st.lists(names, min_size=1, max_size=5), read, 150)
+    explore(st.lists(names, min_size=1, max_size=5), read, 100)
 
 
 def _saved(array: np.ndarray) -> bytes:
