@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -131,3 +132,15 @@ def test_rows_are_read_where_the_system_has_no_preadv(tmp_path, monkeypatch):
     rows = row_files.RowFiles([row_files.find_rows(tmp_path / "d.npy")])
     np.testing.assert_array_equal(rows[7:50], VALUES[7:50])
     np.testing.assert_array_equal(rows.take_rows(np.array([59, 0, 3])), VALUES[[59, 0, 3]])
+
+
+def test_a_build_that_was_killed_frees_its_lock_and_takes_nothing_with_it(tmp_path):
+    from test_index_build import _build
+
+    np.save(tmp_path / "d.npy", np.repeat(VALUES, 5, axis=0))
+    assert _build(tmp_path / "i", tmp_path / "d.npy", "8-bit", "codes-1-00001.npy", "half") == -signal.SIGKILL
+    (tmp_path / "i.building" / "thesis.txt").write_text("mine")
+    index = build_index(tmp_path / "i", tmp_path / "d.npy", "8-bit", restart=True)
+    assert check_index(index.folder) == []
+    assert (tmp_path / "i" / "thesis.txt").read_text() == "mine"
+    assert not list(index.folder.glob(".*.part"))
