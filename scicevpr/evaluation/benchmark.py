@@ -23,12 +23,13 @@ from scicevpr.evaluation.metrics import f1_at_n, mean_reciprocal_rank, recall_at
 from scicevpr.evaluation.own_photos import own_rows, without_positives, without_rows
 from scicevpr.evaluation.query_methods import MAJORITY_WEIGHT, QueryMethod, find_method, search_queries
 from scicevpr.evaluation.results import UNNAMED, Evaluation, Scores
+from scicevpr.evaluation.score_notes import truth_notes, zero_notes
 from scicevpr.models.model import VPRModel
 from scicevpr.photo_batches import DEFAULT_WORKERS
 from scicevpr.photo_check import require_sound
 from scicevpr.places import Dataset
 from scicevpr.retrieval import PCA, ExactIndex
-from scicevpr.retrieval.blocks import shape_of, zero_rows
+from scicevpr.retrieval.blocks import shape_of
 from scicevpr.retrieval.matches import Matches
 from scicevpr.row_store import MEMORY_LIMIT, scratch_folder
 
@@ -208,7 +209,7 @@ def score(
             f"Descriptors of {counts[0]} database photos and {counts[1]} queries do not fit a data set of {wanted[0]} "
             f"and {wanted[1]}{views}."
         )
-    empty = _zero_notes(database_values, query_values)
+    empty = zero_notes(database_values, query_values)
     index, k = ExactIndex(database_values), max(ns)
     matches = search_queries(index, query_values, k, method, majority_weight)
     own = own_rows(dataset, matches)
@@ -270,39 +271,8 @@ def score_matches(
         matches=matches,
         positives=tuple(right) if right is not None else None,
         protocol=dict(protocol or {}),
-        notes=(*dataset.notes, *_truth_notes(dataset, right)),
+        notes=(*dataset.notes, *truth_notes(dataset, right)),
     )
-
-
-def _truth_notes(dataset: Dataset, right: Sequence[np.ndarray] | None) -> list[str]:
-    """What a score does not show: queries that nothing can answer, and a truth that everything answers."""
-    if not right:
-        return []
-    notes, without = [], sum(len(rows) == 0 for rows in right)
-    if without:
-        notes.append(
-            f"{without} of {len(right)} queries have no right answer in the database; they count as wrong, so Recall "
-            f"cannot exceed {100 * (1 - without / len(right)):.1f}."
-        )
-    if len(dataset.database) > 1 and all(len(rows) == len(dataset.database) for rows in right):
-        notes.append("Every database photo is right for every query, so Recall is 100 whatever the model answers.")
-    return notes
-
-
-def _zero_notes(database: Any, queries: Any) -> list[str]:
-    """What is said of descriptors that are zero throughout. UsageError where all of the database or of the queries
-    are: such an export is broken, and its order of answers is that of the rows."""
-    notes = []
-    for what, values in (("database descriptors", database), ("query descriptors", queries)):
-        zero, count = zero_rows(values), shape_of(values, what)[0]
-        if zero and zero == count:
-            raise UsageError(
-                f"All {count} {what} are zero throughout, so every answer would be as good as any other. Describe the "
-                "photos again."
-            )
-        if zero:
-            notes.append(f"{zero} of {count} {what} are zero throughout: they are equally far from everything.")
-    return notes
 
 
 def _checked(ns: Sequence[int]) -> tuple[int, ...]:
