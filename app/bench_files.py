@@ -11,6 +11,7 @@ from typing import Any
 from app.bench_records import Result
 from scicevpr.evaluation.comparison import Comparison
 from scicevpr.evaluation.report import ALL, COLUMNS, latex_table, tidy_rows
+from scicevpr.places.tables import cell_text
 
 
 def write_files(folder: Path, results: Sequence[Result], comparisons: Sequence[tuple[str, Comparison]]) -> list[Path]:
@@ -76,4 +77,4 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: cell_text(value) for key, value in row.items()} for row in rows)

@@ -82,8 +82,9 @@ class Answer:
     """What one model said.
 
     hits: the top K. first_right: rank of the first right photo in the whole ranking, first_right_metres its distance
-    (both None when the position is unknown or no photo is right). right_photos: how many database photos are right
-    (None when unknown). Times in milliseconds; described: photos described in describe_ms (the query and its company).
+    (both None when the position is unknown, no photo is right, or none of those that were ranked). right_photos: how
+    many database photos are right (None when unknown). Times in milliseconds; described: photos described in
+    describe_ms (the query and its company).
     problem: why there is no answer (hits are empty then).
     """
 
@@ -111,6 +112,8 @@ class Answer:
         where = "" if self.first_right_metres is None else f", {self.first_right_metres:.0f} m away"
         if self.first_right == 1:
             return "right", f"Right at rank 1{where}"
+        if self.first_right is None:  # only the best of a very large database are ranked
+            return "wrong", f"No right answer in the top {len(self.hits)}, nor among the best that were ranked"
         if self.first_right <= len(self.hits):
             return "late", f"First right answer at rank {self.first_right}{where}"
         return (

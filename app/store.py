@@ -88,7 +88,9 @@ class DescriptorStore:
 
     def attach(self, key: str, descriptors: PackDescriptors, private: bool = False) -> None:
         """Take a database's descriptors from an opened pack: a function that gives those of a model, and raises
-        IndexMismatchError for one that the pack does not have. private: keep nothing about it in the cache folder."""
+        IndexMismatchError for one that the pack does not have. private: keep nothing about it in the cache folder.
+        What was known of this key is forgotten: the pack may have been changed since."""
+        self.forget(key)
         self._attached[key] = descriptors
         if private:
             self._private.add(key)

@@ -20,6 +20,7 @@ from scicevpr.errors import UsageError, WeightsError
 from scicevpr.grouping import DEFAULT_SEQUENTIAL, Grouping, default_grouping
 from scicevpr.models.model import VPRModel
 from scicevpr.photo_batches import DEFAULT_WORKERS, photo_batches
+from scicevpr.photo_check import require_sound
 from scicevpr.preprocessing import VIEWS, prepare
 from scicevpr.row_store import RowStore
 
@@ -37,6 +38,9 @@ __all__ = [
     "require_inside",
     "require_weights",
 ]
+
+
+SMALLEST_GRID = 3  # tokens a side: regions are halves and thirds of the grid
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,23 @@ def require_weights(model: VPRModel) -> tuple[str, bool]:
         f"{model.variant.title} has no weights loaded, so its descriptors would mean nothing. Load weights with "
         "scicevpr.models.weights.load_model, or set model.allow_untrained = True to describe with random weights."
     )
+
+
+def require_size(model: VPRModel, preprocessing: Preprocessing) -> None:
+    """UsageError for an input size that a model of this project cannot take: no whole patches, or too few of them."""
+    if not isinstance(model, VPRModel):
+        return
+    patch, size = model.variant.backbone.patch, tuple(preprocessing.size)
+    if min(size) < SMALLEST_GRID * patch:
+        raise UsageError(
+            f"An input of {size[0]}x{size[1]} pixels is too small: regions need a grid of at least {SMALLEST_GRID}x"
+            f"{SMALLEST_GRID} tokens, which is {SMALLEST_GRID * patch} pixels a side. Choose another --resize."
+        )
+    if size[0] % patch or size[1] % patch:
+        raise UsageError(
+            f"An input of {size[0]}x{size[1]} pixels does not divide into patches of {patch}x{patch}. Choose multiples "
+            f"of {patch} for --resize."
+        )
 
 
 def require_inside(model: VPRModel) -> None:
@@ -164,10 +185,16 @@ def describe(
     grouping = grouping or default_grouping(model.variant)
     groups = (grouping or Grouping.sequential(max(1, batch_size // views))).split(count)
     preprocessing = preprocessing or model.variant.preprocessing
+    require_size(model, preprocessing)
+    files = [image for image in images if isinstance(image, str | Path)] if isinstance(images, Sequence) else []
+    if len(files) > 1:
+        require_sound(files, preprocessing.max_pixels)
     started, done = time.perf_counter(), 0
     run, where = _prepared(model, device, dtype, precision)
     shape = (count * views, model.variant.descriptor_dim)
     batches = photo_batches(images, groups, preprocessing, framing, num_workers)
+    # code of others may keep something between two lines of its forward: one batch at a time
+    lanes = lanes_for(len(groups), where.device) if isinstance(model, VPRModel) else 1
 
     def one(batch: Tensor) -> Tensor:
         return run(batch.to(where.device, where.dtype)).float().cpu()
@@ -176,7 +203,7 @@ def describe(
         evaluating(run),
         RowStore(shape, out_dtype if out else "float32", path=out, scratch=scratch) as store,
         closing(batches),
-        closing(in_lanes(one, batches, lanes_for(len(groups), where.device))) as described,
+        closing(in_lanes(one, batches, lanes)) as described,
     ):
         for group, part in zip(groups, described, strict=True):
             rows = [photo * views + view for photo in group for view in range(views)]

@@ -8,6 +8,7 @@ the photo is resized by Pillow, in whole grey levels, before it is normalised.
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import threading
 import warnings
@@ -39,10 +40,15 @@ TURNS = {
 }  # stored -> upright
 ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
+PIXELS_AT_ONCE = 1 << 20
+DEPTHS = (8, 10, 12, 14, *range(16, 33))
+"""Bits that sensors and programs use; the smallest that holds all values of a photo is taken."""
 VIEWS = {"resize": 1, "central_crop": 1, "five_crops": 5}
 """Framings by name, and how many views of a photo each gives."""
 
 Source = str | Path | Image.Image | np.ndarray | bytes | BinaryIO
+logger = logging.getLogger(__name__)
+_told_depths: set[int] = set()
 _header_lock = threading.Lock()  # silencing warnings is process-wide, so one thread at a time reads a header
 
 
@@ -50,8 +56,9 @@ def open_photo(source: Source, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Open a photo as an upright 8-bit RGB image.
 
     source: path, PIL image, array ([H, W] or [H, W, 1|2|3|4]: uint8, bool, uint16, or float in [0, 1]), encoded bytes
-    or a binary file. The EXIF orientation is applied; transparency is laid on white; 16-bit values are scaled, not
-    clipped; of an animation the first picture is taken. The pixel limit is checked before anything is decoded.
+    or a binary file. The EXIF orientation is applied; transparency is laid on white; values of more than 8 bits are
+    scaled by the bits they use, not clipped; of an animation the first picture is taken. The pixel limit is checked
+    before anything is decoded.
 
     Raises ImageError, naming the photo and what to do, for everything that cannot be read.
     """
@@ -60,7 +67,7 @@ def open_photo(source: Source, max_pixels: int = MAX_PIXELS) -> Image.Image:
     name = _name(source)
     if isinstance(source, Image.Image):
         return _decode(source, name, max_pixels)
-    with _open(source, name) as image:  # closes the file, whatever happens
+    with open_header(source, name) as image:  # closes the file, whatever happens
         return _decode(image, name, max_pixels)
 
 
@@ -75,9 +82,10 @@ def to_tensor(photo: Source, preprocessing: Preprocessing) -> torch.Tensor:
 def to_views(photo: Source, preprocessing: Preprocessing, framing: str = "resize") -> torch.Tensor:
     """Turn one photo into the views [V, 3, H, W] float32 that a framing takes of it; V is VIEWS[framing].
 
-    "resize": the whole photo, its aspect ratio not kept. "central_crop": scaled until it covers the size, then the
-    middle. "five_crops": the shorter side scaled to the smaller of the two sizes, then squares of that side: top left,
-    top right, bottom left, bottom right, middle. All are taken from the normalised tensor, as published.
+    "resize": the whole photo, its aspect ratio not kept. "central_crop": scaled by one factor until it covers the size
+    (by nearest neighbour, whatever the preprocessing says: the published method), then the middle. "five_crops": the
+    shorter side scaled to the smaller of the two sizes, then squares of that side: top left, top right, bottom left,
+    bottom right, middle. All are taken from the normalised tensor, as published.
 
     Raises ImageError as open_photo does and for a photo too long and narrow to be cropped, UsageError for another
     framing or interpolation.
@@ -94,6 +102,8 @@ def to_views(photo: Source, preprocessing: Preprocessing, framing: str = "resize
             f"{_name(photo)} is so long and narrow ({pixels.shape[1]}x{pixels.shape[0]} pixels) that it would have "
             f"{size[1]}x{size[0]} before it is cropped. Use hard_resize, or leave it out."
         )
+    if framing == "central_crop":
+        return _central_crop(pixels, preprocessing)[None]
     plain = preprocessing.interpolation == "bilinear" and not preprocessing.antialias
     if framing == "resize" and plain and pays(pixels.shape, size):
         return sample(pixels, size, preprocessing.mean, preprocessing.std)[None]
@@ -113,8 +123,6 @@ def to_views(photo: Source, preprocessing: Preprocessing, framing: str = "resize
     scaled = torch.stack(channels)
     if framing == "resize":
         return scaled[None]
-    if framing == "central_crop":
-        return _middle(scaled, tuple(preprocessing.size))[None]
     side = min(preprocessing.size)
     first, last = slice(None, side), slice(-side, None)
     corners = [scaled[:, rows, columns] for rows in (first, last) for columns in (first, last)]
@@ -154,11 +162,26 @@ def _scaled_size(found: tuple[int, ...], size: Sequence[int], framing: str) -> t
         return size[0], size[1]
     if framing == "central_crop":
         scale = max(size[0] / rows, size[1] / columns)
-        return max(size[0], int(rows * scale)), max(size[1], int(columns * scale))
+        return int(rows * scale), int(columns * scale)
     if framing == "five_crops":
         side, shorter = min(size), min(found)
         return side * rows // shorter, side * columns // shorter
     raise UsageError(f"The framing {framing!r} is unknown; choose one of {', '.join(VIEWS)}.")
+
+
+def _central_crop(pixels: np.ndarray, preprocessing: Preprocessing) -> torch.Tensor:
+    """The published central crop [3, H, W]: one factor for both sides, each pixel the nearest one, then the middle.
+
+    A side that comes out a pixel too short by rounding is filled with zeros, the mean colour.
+    """
+    (rows, columns), size = pixels.shape[:2], tuple(preprocessing.size)
+    photo = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1).div_(255)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
+    scale = max(size[0] / rows, size[1] / columns)
+    scaled = F.interpolate(((photo - mean) / std)[None], scale_factor=scale, mode="nearest")[0]
+    short = [max(0, want - have) for want, have in zip(size, scaled.shape[1:], strict=True)]
+    scaled = F.pad(scaled, (short[1] // 2, short[1] - short[1] // 2, short[0] // 2, short[0] - short[0] // 2))
+    return _middle(scaled, size)
 
 
 def _middle(tensor: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -174,8 +197,8 @@ def _name(source: Any) -> str:
     return str(getattr(source, "name", "") or "the photo")
 
 
-def _open(source: Any, name: str) -> Image.Image:
-    """Read the header only. Every failure becomes an ImageError."""
+def open_header(source: Any, name: str) -> Image.Image:
+    """Open a photo and read its header only. Every failure becomes an ImageError."""
     if isinstance(source, (str, Path)):
         _check_file(Path(source), name)
     elif isinstance(source, (bytes, bytearray, memoryview)):
@@ -210,8 +233,9 @@ def _check_file(path: Path, name: str) -> None:
         raise ImageError(f"{name[:200]} cannot be opened ({error}). Check the path and its permissions.") from error
 
 
-def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
-    width, height = image.size
+def check_pixels(size: tuple[int, int], name: str, max_pixels: int) -> None:
+    """Raise ImageError for a photo without pixels, or with too many."""
+    width, height = size
     if width < 1 or height < 1:
         raise ImageError(f"{name} is empty ({width}x{height} pixels); choose another photo.")
     if width * height > max_pixels:
@@ -219,6 +243,10 @@ def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
             f"{name} has {width}x{height} pixels, {width * height / 1e6:.1f} million; at most {max_pixels / 1e6:g} "
             "million are accepted. Make it smaller first."
         )
+
+
+def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+    check_pixels(image.size, name, max_pixels)
     try:
         image.load()
         turn = TURNS.get(_orientation(image))
@@ -246,13 +274,10 @@ def _orientation(image: Image.Image) -> int:
 
 def _flatten(image: Image.Image, name: str) -> Image.Image:
     """Any mode to RGB: transparency on white, high bit depths scaled."""
-    if image.mode in SIXTEEN_BIT_MODES:
-        return _grey(np.asarray(image).astype(np.float64) / 65535)
-    if image.mode == "I":
-        values = np.asarray(image).astype(np.float64)
-        return _grey(values / (65535 if values.max() <= 65535 else 2**31 - 1))
+    if image.mode in SIXTEEN_BIT_MODES or image.mode == "I":
+        return _grey(_deep_range(np.asarray(image), name))
     if image.mode == "F":
-        return _grey(_float_range(np.asarray(image), name))
+        return _grey(_eight_bits(_float_range(np.asarray(image), name), 1.0))
     if image.mode in ALPHA_MODES or "transparency" in image.info:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
@@ -260,9 +285,38 @@ def _flatten(image: Image.Image, name: str) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _grey(values: np.ndarray) -> Image.Image:
-    """Grey values in [0, 1] to an RGB image."""
-    return Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8)).convert("RGB")
+def _grey(pixels: np.ndarray) -> Image.Image:
+    """Grey values, 8 bits, to an RGB image."""
+    return Image.fromarray(pixels).convert("RGB")
+
+
+def _eight_bits(values: np.ndarray, top: float) -> np.ndarray:
+    """Values from 0 to ``top`` as uint8, some rows at a time: a large photo needs no copy in double precision."""
+    pixels = np.empty(values.shape, np.uint8)
+    rows = max(1, PIXELS_AT_ONCE // max(1, values[0].size))
+    for start in range(0, len(values), rows):
+        part = values[start : start + rows] / np.float64(top)
+        pixels[start : start + rows] = np.rint(part.clip(0, 1) * 255)
+    return pixels
+
+
+def _deep_range(values: np.ndarray, name: str) -> np.ndarray:
+    """Whole numbers of more than 8 bits as uint8, scaled by the bits that they use: a camera of 12 bits writes 0 to
+    4095 into a file of 16. Where that is less than the file could hold, it is said in the log, once for each depth."""
+    low, high = int(values.min()), int(values.max())
+    if low < 0:
+        raise ImageError(f"{name} holds negative values (down to {low}); grey values from 0 on were expected.")
+    bits = next(bits for bits in DEPTHS if high < 2**bits)
+    if bits not in (16, 32):
+        with _header_lock:
+            new = bits not in _told_depths
+            _told_depths.add(bits)
+        if new:
+            logger.warning(
+                "%s and perhaps other photos hold whole numbers up to %d, so they are taken to have %d bits and scaled "
+                "to the whole range.", name, high, bits,
+            )  # fmt: skip
+    return _eight_bits(values, 2**bits - 1)
 
 
 def _float_range(values: np.ndarray, name: str) -> np.ndarray:
@@ -275,7 +329,7 @@ def _float_range(values: np.ndarray, name: str) -> np.ndarray:
             f"{name} holds floating-point values from {low:g} to {high:g}; they must lie in [0, 1]. "
             "Divide by 255 first, or give 8-bit integers."
         )
-    return values.clip(0, 1)
+    return values
 
 
 def _from_array(array: np.ndarray, max_pixels: int) -> Image.Image:
@@ -294,9 +348,9 @@ def _from_array(array: np.ndarray, max_pixels: int) -> Image.Image:
     elif array.dtype == np.uint8:
         pixels = array
     elif array.dtype == np.uint16:
-        pixels = (array.astype(np.float32) / 65535 * 255).round().astype(np.uint8)
+        pixels = _deep_range(array, "the array")
     elif np.issubdtype(array.dtype, np.floating):
-        pixels = (_float_range(array, "the array") * 255).round().astype(np.uint8)
+        pixels = _eight_bits(_float_range(array, "the array"), 1.0)
     elif np.issubdtype(array.dtype, np.integer) and array.min() >= 0 and array.max() <= 255:
         pixels = array.astype(np.uint8)
     else:

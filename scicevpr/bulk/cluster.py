@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from scicevpr import errors
 from scicevpr.errors import SciceVPRError, UsageError
 from scicevpr.models.model import VPRModel
+from scicevpr.switches import silenced, thrown
 
 if TYPE_CHECKING:
     from scicevpr.bulk.describing import Job
@@ -258,17 +260,10 @@ def require_ray(alone: bool = False) -> Any:
 def _quiet(ray: Any) -> Iterator[None]:
     """Without Ray's own progress bars and log lines; afterwards as before."""
     context = ray.data.DataContext.get_current()
-    loggers = [logging.getLogger(name) for name in ("ray", "ray.data")]
-    names = [name for name in ("enable_progress_bars", "print_on_execution_start") if hasattr(context, name)]
-    before, levels = {name: getattr(context, name) for name in names}, [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        for name in names:
-            setattr(context, name, False)
+    with ExitStack() as switches:
+        switches.enter_context(silenced(("ray", "ray.data"), logging.ERROR))
+        for name in ("enable_progress_bars", "print_on_execution_start"):
+            if hasattr(context, name):
+                get, put = partial(getattr, context, name), partial(setattr, context, name)
+                switches.enter_context(thrown((id(context), name), get, put, False))
         yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        for name, value in before.items():
-            setattr(context, name, value)

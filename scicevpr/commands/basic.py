@@ -10,7 +10,16 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from scicevpr.commands.data import pack_descriptors, pack_or_dataset, packed_models, read_database, stored_descriptors
+from scicevpr.checksums import sha256_of
+from scicevpr.commands.data import (
+    pack_descriptors,
+    pack_or_dataset,
+    pack_reduction,
+    packed_models,
+    read_database,
+    stored_descriptors,
+    tell_left_out,
+)
 from scicevpr.commands.models import (
     chosen_grouping,
     chosen_precision,
@@ -26,7 +35,9 @@ from scicevpr.errors import UsageError
 from scicevpr.models.checkpoint_io import read_metadata
 from scicevpr.models.model import VPRModel
 from scicevpr.models.weights import bundled_weights
+from scicevpr.photo_check import damaged_photos
 from scicevpr.places import list_photos, parse_name, save_descriptors
+from scicevpr.places.photos import left_out_note
 from scicevpr.retrieval import list_matches, make_index
 from scicevpr.row_store import scratch_folder
 from scicevpr.terminal import (
@@ -58,10 +69,12 @@ def search(arguments: argparse.Namespace) -> int:
         with show_progress(title) as step:
             described = _descriptors(model, [place.path for place in queries], arguments, step, "queries", mode)
             searched = pack_descriptors(model, pack, arguments, mode)
+            reduction = pack_reduction(model, pack, searched)
             searched = searched or stored_descriptors(model, database, arguments, mode)
             if searched is None:
                 searched = _descriptors(model, [place.path for place in database], arguments, step, "database", mode)
-        matches = make_index(searched.values).search(described.values, arguments.top)
+        values = described.values if reduction is None else reduction.transform(described.values)
+        matches = make_index(searched.values).search(values, arguments.top)
         answers = list_matches(matches, database, queries, arguments.radius)
         for query, answer in zip(queries, answers, strict=True):
             show_matches(console, f"{title}: {query.name}", answer)
@@ -69,7 +82,11 @@ def search(arguments: argparse.Namespace) -> int:
         found.append(
             {
                 "title": title,
-                "protocol": {**described.protocol(), "database grouping": searched.grouping},
+                "protocol": {
+                    **described.protocol(),
+                    "database grouping": searched.grouping,
+                    "PCA": reduction.label if reduction else "none",
+                },
                 "queries": [
                     {"query": str(query.path), "matches": [_match_json(match) for match in answer]}
                     for query, answer in zip(queries, answers, strict=True)
@@ -93,13 +110,24 @@ def describe(arguments: argparse.Namespace) -> int:
         photos = list_photos(source) if source.is_dir() else [source]
         paths += photos
         names += [path.relative_to(source).as_posix() if source.is_dir() else str(path) for path in photos]
+    left_out = left_out_note(*(source for source in arguments.photos if source.is_dir()))
+    if left_out:
+        print_line(open_console(stderr=True), f"Note: {left_out}")
+    if arguments.leave_out_damaged:
+        found = damaged_photos(paths)
+        tell_left_out(found)
+        kept = [row for row, path in enumerate(paths) if path not in {path for path, _ in found}]
+        if not kept:
+            raise UsageError("All photos are damaged; there is nothing to describe.")
+        paths, names = ([values[row] for row in kept] for values in (paths, names))
     [(title, model)] = load_models(arguments, ())
     mode = chosen_precision(model, arguments)
     with show_progress(title) as step:
         out = output if output.suffix == ".npy" else None
         described = _descriptors(model, paths, arguments, step, "photos", mode, out)
     if output.suffix == ".npy":
-        write_json(output.with_name(output.name + ".json"), {"protocol": described.protocol(), "names": names})
+        record = {"protocol": described.protocol(), "names": names, "sha256": sha256_of(output)}
+        write_json(output.with_name(output.name + ".json"), record)
     else:
         save_descriptors(output, described, names)
     console = open_console()

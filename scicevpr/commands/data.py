@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.models.model import VPRModel
 from scicevpr.models.weights import bundled_weights
 from scicevpr.packs import Pack, open_pack
+from scicevpr.photo_check import damaged_photos
 from scicevpr.places import (
     Dataset,
     Place,
@@ -24,6 +26,11 @@ from scicevpr.places import (
     read_dataset,
     read_folders,
 )
+from scicevpr.places.photos import left_out_note
+from scicevpr.places.positions import check_positions
+from scicevpr.places.zones import in_one_zone
+from scicevpr.retrieval import PCA
+from scicevpr.terminal import open_console, print_line
 
 
 def read_data(arguments: argparse.Namespace) -> Dataset:
@@ -41,13 +48,34 @@ def read_data(arguments: argparse.Namespace) -> Dataset:
 def read_database(arguments: argparse.Namespace) -> tuple[Place, ...]:
     """The database photos that the options name, without need of queries."""
     folder = _dataset_folder(arguments)
+    if arguments.database and folder:
+        raise UsageError("Give either --dataset or --database.")
     if arguments.database:
-        if folder:
-            raise UsageError("Give either --dataset or --database.")
-        return tuple(parse_name(path) for path in list_photos(arguments.database))
-    if folder:
-        return read_dataset(folder, **{**layout_asked(arguments), "queries": None}, labels=False).database
-    return bundled_city().database
+        found = tuple(parse_name(path) for path in list_photos(arguments.database))
+    elif folder:
+        found = read_dataset(folder, **{**layout_asked(arguments), "queries": None}, labels=False).database
+    else:
+        return bundled_city().database
+    check_positions(found)
+    places, notes = in_one_zone(found)
+    for note in [*filter(None, [left_out_note(arguments.database)] if arguments.database else []), *notes]:
+        print_line(open_console(stderr=True), f"Note: {note}")
+    return tuple(places)
+
+
+def sound_photos(dataset: Dataset, arguments: argparse.Namespace) -> Dataset:
+    """The data set, with --leave-out-damaged without the photos that cannot be read."""
+    if not arguments.leave_out_damaged:
+        return dataset
+    found = damaged_photos(place.path for place in (*dataset.database, *dataset.queries))
+    tell_left_out(found)
+    return dataset.without_photos({path for path, _ in found})
+
+
+def tell_left_out(found: Sequence[tuple[Path, str]]) -> None:
+    """A line on standard error for every photo that is left out."""
+    for _, reason in found:
+        print_line(open_console(stderr=True), f"Left out: {reason}")
 
 
 def layout_asked(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -115,14 +143,15 @@ def pack_descriptors(
 ) -> Descriptors | None:
     """A pack's database descriptors of a model; None where they must be computed from photos that are here.
 
-    mode: of --precision.
+    mode: of --precision. Where the pack has reduced ones only, those: see `pack_reduction`.
 
     Raises IndexMismatchError when the pack has none of this model, or others than the options ask for, and no photos.
     """
     if pack is None:
         return None
     try:
-        found = pack.descriptors(model, preprocessing=chosen_preprocessing(model, arguments))
+        options = {"preprocessing": chosen_preprocessing(model, arguments), "reduced": pack.only_reduced(model)}
+        found = pack.descriptors(model, **options)
         if arguments.grouping and model.variant.cross_image and found.grouping != arguments.grouping.replace(":", " "):
             raise IndexMismatchError(
                 f"The pack {pack.title!r} was described with grouping {found.grouping}, not {arguments.grouping}. "
@@ -139,6 +168,13 @@ def pack_descriptors(
             raise
         return None
     return found
+
+
+def pack_reduction(model: VPRModel, pack: Pack | None, stored: Descriptors | None) -> PCA | None:
+    """The PCA by which queries must be reduced to be compared with a pack's descriptors; None for full ones."""
+    if pack is None or stored is None or not pack.only_reduced(model):
+        return None
+    return pack.pca(model)
 
 
 def packed_models(pack: Pack | None) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from scicevpr.commands.data import pack_descriptors, pack_or_dataset, packed_models
+from scicevpr.commands.data import pack_descriptors, pack_or_dataset, pack_reduction, packed_models, sound_photos
 from scicevpr.commands.models import (
     check_published,
     chosen_grouping,
@@ -22,10 +22,12 @@ from scicevpr.errors import UsageError
 from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.evaluation.benchmark import evaluate as evaluate_model
 from scicevpr.evaluation.benchmark import evaluate_baseline
+from scicevpr.evaluation.groupings import published_grouping, published_rounding
 from scicevpr.evaluation.pca_fit import fit_pca, named_pca, pca_cache_folder
 from scicevpr.evaluation.query_methods import find_method
 from scicevpr.models.model import VPRModel
 from scicevpr.parsers.familiar import IGNORED
+from scicevpr.places import Dataset
 from scicevpr.retrieval import PCA
 from scicevpr.terminal import Step, open_console, print_line, show_evaluation, show_progress
 
@@ -43,9 +45,11 @@ def evaluate(arguments: argparse.Namespace) -> int:
             f"The pack {pack.title!r} has no photos of its queries. Give their folder with --photos, or score the "
             f"descriptors inside: scicevpr pack score {arguments.pack}"
         )
+    if pack is None:
+        dataset = sound_photos(dataset, arguments)
     if arguments.shuffle_queries is not None:
         dataset = dataset.shuffle_queries(arguments.shuffle_queries)
-    rounding = "float32" if arguments.published or arguments.utm_rounding == "published" else "float64"
+    rounding = "float32" if arguments.utm_rounding == "published" else "float64"
     scoring = {"ns": arguments.recall_values, "radius": arguments.radius, "rounding": rounding}
     models = load_models(arguments, packed_models(pack) or ("scicevpr-t", "cricavpr-t"))
     console = open_console()
@@ -53,21 +57,27 @@ def evaluate(arguments: argparse.Namespace) -> int:
     for title, model in models:
         mode = chosen_precision(model, arguments)
         stored = pack_descriptors(model, pack, arguments, mode)
+        reduction = pack_reduction(model, pack, stored)
+        if reduction is not None and (arguments.pca_dim or arguments.pca_file):
+            raise UsageError(
+                f"The pack {pack.title!r} holds reduced descriptors with a PCA of its own. Leave --pca-… out."
+            )
         with show_progress(title) as step:
             result = evaluate_model(
                 model,
                 dataset,
                 test_method=method.name,
                 majority_weight=arguments.majority_weight,
-                database_grouping=chosen_grouping(model, arguments),
+                without_itself=arguments.without_itself,
+                database_grouping=chosen_grouping(model, arguments, dataset),
                 query_grouping=chosen_query_grouping(arguments.query_grouping, model, dataset),
                 preprocessing=chosen_preprocessing(model, arguments),
                 precision=mode,
                 database=stored,
-                pca=chosen_pca(model, arguments, step),
+                pca=reduction or chosen_pca(model, arguments, step, mode, dataset),
                 progress=step,
                 **reading_options(arguments),
-                **scoring,
+                **scoring | ({"rounding": published_rounding(model.variant)} if arguments.published else {}),
             )
         if pack is not None:
             origin = "described now" if stored is None else f"of the pack {pack.title!r}, float16"
@@ -98,8 +108,11 @@ def check_pca_options(arguments: argparse.Namespace) -> None:
         raise UsageError("--pca-dim and --pca-folder belong together: the PCA is fitted on the photos of that folder.")
 
 
-def chosen_pca(model: VPRModel, arguments: argparse.Namespace, step: Step) -> PCA | None:
-    """The PCA that the options ask for: of a file, of the user's cache, or fitted now."""
+def chosen_pca(
+    model: VPRModel, arguments: argparse.Namespace, step: Step, precision: str | None, dataset: Dataset
+) -> PCA | None:
+    """The PCA that the options ask for: of a file, of the user's cache, or fitted now, in the precision given and in
+    batches as large as the data set's, as published."""
     if arguments.pca_dim is None and arguments.pca_file is None:
         return None
     folder = arguments.pca_folder
@@ -109,8 +122,9 @@ def chosen_pca(model: VPRModel, arguments: argparse.Namespace, step: Step) -> PC
     options = {
         "solver": arguments.pca_solver,
         "seed": arguments.seed,
-        "grouping": chosen_grouping(model, arguments),
+        "grouping": chosen_grouping(model, arguments, dataset) or published_grouping(model.variant, dataset),
         "preprocessing": chosen_preprocessing(model, arguments),
+        "precision": precision,
         "progress": lambda done, total: step("PCA photos", done, total),
         **reading_options(arguments),
     }

@@ -18,7 +18,8 @@ from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.evaluation.stability import ORDERS, SIZES, Lab, prepare_lab, query_batches
 from scicevpr.figures.paper import FORMATS, Style, draw, figure_kind, parse_labels
 from scicevpr.models.model import VPRModel
-from scicevpr.places import Dataset, parse_name
+from scicevpr.places import Dataset, Place, parse_name
+from scicevpr.places.name_index import NameIndex
 from scicevpr.retrieval import ExactIndex
 from scicevpr.terminal import check_outputs, open_console, print_line, show_progress
 
@@ -86,12 +87,19 @@ def _data(arguments: argparse.Namespace) -> Any:
         described = [_described(arguments, dataset, *model) for model in models]
         return make.strip_data(subject, dataset, described, arguments.top)
     if arguments.match is not None:
-        known = {place.name: place for place in dataset.database}
-        match = known.get(arguments.match.name, parse_name(arguments.match))
+        match = _match(arguments.match, dataset)
     else:
         found = _described(arguments, dataset, *models[0])
         match = dataset.database[make.best_match(subject, [found])]
     return make.region_data(subject, match, models, dataset, preprocessing)
+
+
+def _match(path: Path, dataset: Dataset) -> Place:
+    """The database photo of this path, or the end of a path; else a photo by itself. DatasetError for several."""
+    index = NameIndex(dataset.database, "database photos")
+    if str(path) in index:
+        return dataset.database[index.row(str(path), Path("--match"))]
+    return parse_name(path)
 
 
 def _experiment(arguments: argparse.Namespace, dataset: Dataset, models: list[tuple[str, VPRModel]]) -> Any:

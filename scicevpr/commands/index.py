@@ -22,7 +22,7 @@ from scicevpr.retrieval import (
     open_index,
     remove_records,
 )
-from scicevpr.retrieval.row_files import find_rows
+from scicevpr.retrieval.row_files import RowFiles, find_rows
 from scicevpr.terminal import check_outputs, open_console, print_line, show_progress, write_json
 
 MIB = 2**20
@@ -129,7 +129,7 @@ def _queries(path: Path, index: StoredIndex) -> tuple[np.ndarray, list[str]]:
         index.check_model(*file.model)
         found, names = load_descriptors(path)
         return found.values, names
-    values = np.load(path).astype(np.float32)
+    values = RowFiles([file])[:]
     return values, [f"query {row}" for row in range(len(values))]
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from scicevpr.commands.data import read_data, read_database, stored_descriptors
 from scicevpr.commands.models import chosen_preprocessing, load_models
 from scicevpr.describe import describe
-from scicevpr.errors import UsageError
+from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation import stability as experiments
 from scicevpr.evaluation.company import chosen_company, random_company
 from scicevpr.evaluation.paper_figures import figure_1, telling_pairs
@@ -26,6 +26,7 @@ from scicevpr.figures.overlay import overlay, value_range
 from scicevpr.models.model import VPRModel
 from scicevpr.models.regions import region_boxes
 from scicevpr.places import Dataset
+from scicevpr.places.name_index import NameIndex
 from scicevpr.retrieval import ExactIndex
 from scicevpr.terminal import check_outputs, open_console, print_line, show_progress, write_json
 
@@ -208,16 +209,19 @@ def _numbers(found: Any) -> dict[str, Any]:
 
 
 def query_row(dataset: Dataset, text: str) -> int:
-    """Row of a query given by row or file name. UsageError when there is none."""
+    """Row of a query given by row, file name or the end of its path. UsageError when there is none, or several."""
     if text.isdigit() and int(text) < len(dataset.queries):
         return int(text)
-    name = Path(text).name
-    row = next((row for row, place in enumerate(dataset.queries) if place.name == name), None)
-    if row is None:
-        raise UsageError(
-            f"There is no query {text!r}; give a file name of the query list, or a row 0..{len(dataset.queries) - 1}."
-        )
-    return row
+    index = NameIndex(dataset.queries, "query photos")
+    for name in (text, Path(text).name):
+        if name in index:
+            try:
+                return index.row(name, Path("the command line"))
+            except DatasetError as error:
+                raise UsageError(str(error)) from error
+    raise UsageError(
+        f"There is no query {text!r}; give a file name of the query list, or a row 0..{len(dataset.queries) - 1}."
+    )
 
 
 def _show_table(table: pd.DataFrame) -> None:

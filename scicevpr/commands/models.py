@@ -12,7 +12,7 @@ import torch
 from scicevpr.config import VARIANTS, Preprocessing, Variant
 from scicevpr.describe import Grouping
 from scicevpr.errors import UsageError
-from scicevpr.evaluation.groupings import place_groups, published_grouping
+from scicevpr.evaluation.groupings import place_groups, published_batch, published_grouping
 from scicevpr.foreign import is_foreign, load_any
 from scicevpr.models.model import VPRModel
 from scicevpr.places import Dataset
@@ -112,12 +112,13 @@ def chosen_preprocessing(model: VPRModel, arguments: argparse.Namespace) -> Prep
     return chosen if antialias is None else replace(chosen, antialias=antialias)
 
 
-def chosen_grouping(model: VPRModel, arguments: argparse.Namespace) -> Grouping | None:
-    """Which photos share a batch; None where the options leave it to the model."""
+def chosen_grouping(model: VPRModel, arguments: argparse.Namespace, dataset: Dataset | None = None) -> Grouping | None:
+    """Which photos share a batch; None where the options leave it to the model. dataset: that they belong to."""
     if arguments.grouping:
         return Grouping.parse(arguments.grouping)
     if arguments.infer_batch_size and model.variant.cross_image:
-        return Grouping.sequential(arguments.infer_batch_size)
+        size = arguments.infer_batch_size
+        return Grouping.sequential(size if dataset is None else published_batch(model.variant, dataset, size))
     return None
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scicevpr.bulk import LocalEngine, RayEngine, ShardedDescribing, require_ray
-from scicevpr.commands.data import read_data, read_database
+from scicevpr.commands.data import read_data, read_database, sound_photos
 from scicevpr.commands.evaluate import check_pca_options, chosen_pca
 from scicevpr.commands.models import (
     chosen_grouping,
@@ -50,7 +50,7 @@ def build(arguments: argparse.Namespace) -> int:
     check_pca_options(arguments)
     if arguments.pca_only and not (arguments.pca_dim or arguments.pca_file):
         raise UsageError("--pca-only needs a PCA: --pca-dim with --pca-folder, or --pca-file.")
-    dataset = _dataset(arguments)
+    dataset = sound_photos(_dataset(arguments), arguments)
     _check_engine(arguments)
     models = load_models(arguments, ("scicevpr-t",))
     with _describing(arguments) as describing, show_progress("Pack") as step:
@@ -163,14 +163,15 @@ def _content(
     def own_step(stage: str, done: int, total: int) -> None:
         step(f"{title}: {stage}", done, total)
 
+    mode = chosen_precision(model, arguments)
     return describe_content(
         model,
         dataset,
-        grouping=chosen_grouping(model, arguments),
+        grouping=chosen_grouping(model, arguments, dataset),
         query_grouping=chosen_query_grouping(arguments.query_grouping, model, dataset),
         preprocessing=chosen_preprocessing(model, arguments),
-        precision=chosen_precision(model, arguments),
-        pca=chosen_pca(model, arguments, own_step),
+        precision=mode,
+        pca=chosen_pca(model, arguments, own_step, mode, dataset),
         full=not arguments.pca_only,
         progress=own_step,
         describe_with=describing,

@@ -20,10 +20,13 @@ from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.evaluation.metrics import f1_at_n, mean_reciprocal_rank, recall_at_n
+from scicevpr.evaluation.own_photos import own_rows, without_positives, without_rows
 from scicevpr.evaluation.query_methods import MAJORITY_WEIGHT, QueryMethod, find_method, search_queries
 from scicevpr.evaluation.results import UNNAMED, Evaluation, Scores
+from scicevpr.evaluation.score_notes import truth_notes, zero_notes
 from scicevpr.models.model import VPRModel
 from scicevpr.photo_batches import DEFAULT_WORKERS
+from scicevpr.photo_check import require_sound
 from scicevpr.places import Dataset
 from scicevpr.retrieval import PCA, ExactIndex
 from scicevpr.retrieval.blocks import shape_of
@@ -43,6 +46,7 @@ def evaluate(
     rounding: str = "float64",
     test_method: str = "hard_resize",
     majority_weight: float = MAJORITY_WEIGHT,
+    without_itself: bool = False,
     database_grouping: Grouping | None = None,
     query_grouping: Grouping | None = None,
     batch_size: int = 16,
@@ -63,9 +67,11 @@ def evaluate(
     ns: the values of N; the largest is the length of each prediction list, and MRR looks no further. radius: metres
     (default: the data set's own rule). rounding: "float64", or "float32" as published.
     test_method, majority_weight: how queries are viewed and their answers merged (see `query_methods`).
+    without_itself: leave a query that is itself in the database out of its own answers and positives.
     database_grouping, query_grouping: which photos share a batch (queries follow the database unless given; None is
     how the model was published on this benchmark, see `published_grouping`). preprocessing replaces the variant's;
-    antialias overrides that one option. database: database descriptors made before, with the same model.
+    antialias overrides that one option. database: database descriptors made before, with the same model, or reduced by
+    `pca` already.
     precision: a mode of `describe`, such as "int8" or "auto".
     num_workers: threads that decode photos. memory_limit: bytes of descriptors kept in memory; more go to a nameless
     temporary file in the folder `storage` (default: the system's temporary folder), which disappears with the last
@@ -88,6 +94,8 @@ def evaluate(
             f"{model.variant.name} (weights {weights}). Describe the database with the model in use."
         )
     database_grouping = database_grouping or published_grouping(model.variant, dataset)
+    described = dataset.queries if database is not None else (*dataset.database, *dataset.queries)
+    require_sound((place.path for place in described), preprocessing.max_pixels)
     rows = len(dataset.queries) * method.views + (len(dataset.database) if database is None else 0)
     options = {
         "batch_size": batch_size,
@@ -116,10 +124,18 @@ def evaluate(
     groupings = {"database grouping": database.grouping, "query grouping": queries.grouping}
     protocol = _insert_after(words, "resize", groupings)
     protocol["PCA"] = pca.label if pca else "none"
+    if pca is not None and pca.dtype not in ("", queries.dtype):
+        protocol["PCA"] += f", fitted on descriptors in {pca.dtype}"
+    if pca is not None and model.variant.cross_image:
+        protocol["PCA"] += f", batches of the fit {pca.grouping or 'unknown'} (the published code shuffles them)"
     values = [database.values, queries.values]
     if pca is not None:
         size = 4 * pca.dimension * sum(map(len, values))
-        values = [pca.transform(part, scratch_folder(size, memory_limit, storage)) for part in values]
+        width = model.variant.descriptor_dim  # a pack may hold the database reduced already
+        values = [
+            part if part.shape[1] != width else pca.transform(part, scratch_folder(size, memory_limit, storage))
+            for part in values
+        ]
     result = score(
         model.variant.title,
         dataset,
@@ -129,6 +145,7 @@ def evaluate(
         rounding=rounding,
         test_method=method,
         majority_weight=majority_weight,
+        without_itself=without_itself,
         protocol=protocol,
     )
     notes = result.notes if database.trained and queries.trained else (*result.notes, "The weights are not trained.")
@@ -176,6 +193,7 @@ def score(
     rounding: str = "float64",
     test_method: str | QueryMethod = "hard_resize",
     majority_weight: float = MAJORITY_WEIGHT,
+    without_itself: bool = False,
     protocol: dict[str, str] | None = None,
 ) -> Evaluation:
     """Search and score descriptors [D, C] and [Q * V, C] that were made elsewhere; V is the test method's views.
@@ -192,8 +210,21 @@ def score(
             f"Descriptors of {counts[0]} database photos and {counts[1]} queries do not fit a data set of {wanted[0]} "
             f"and {wanted[1]}{views}."
         )
-    matches = search_queries(ExactIndex(database_values), query_values, max(ns), method, majority_weight)
-    result = score_matches(title, dataset, matches, ns=ns, radius=radius, rounding=rounding)
+    empty = zero_notes(database_values, query_values)
+    index, k = ExactIndex(database_values), max(ns)
+    matches = search_queries(index, query_values, k, method, majority_weight)
+    own = own_rows(dataset, matches)
+    if own and without_itself:
+        more = max(map(len, own.values()))
+        matches = without_rows(search_queries(index, query_values, k + more, method, majority_weight), own, k)
+    left_out = own if without_itself else None
+    result = score_matches(title, dataset, matches, ns=ns, radius=radius, rounding=rounding, left_out=left_out)
+    if own and not without_itself:
+        empty.append(
+            f"{len(own)} of {wanted[1]} queries are themselves in the database, so they are found for certain. Leave "
+            "the "
+            "photo itself out with --without-itself (without_itself=True)."
+        )
     right = result.positives
     full = dict(protocol or {})
     full["dataset"] = f"{dataset.name} / {dataset.split}"
@@ -207,9 +238,11 @@ def score(
         full["right within"] = dataset.truth.label(radius)
         if dataset.truth.listed is None:
             full["UTM rounding"] = "float32 (as published)" if rounding == "float32" else rounding
+    if without_itself:
+        full["left out"] = f"the photo itself, of {len(own)} queries"
     full["search"] = f"exact L2, best {max(ns)}"
     full["torch"] = torch.__version__
-    return replace(result, protocol=full)
+    return replace(result, protocol=full, notes=(*result.notes, *empty))
 
 
 def score_matches(
@@ -220,11 +253,15 @@ def score_matches(
     ns: Sequence[int] = DEFAULT_NS,
     radius: float | None = None,
     rounding: str = "float64",
+    left_out: dict[int, np.ndarray] | None = None,
     protocol: dict[str, str] | None = None,
 ) -> Evaluation:
-    """Score a search [Q, K] that was made before, K >= max(ns). protocol: taken as it is."""
+    """Score a search [Q, K] that was made before, K >= max(ns). protocol: taken as it is. left_out: database rows by
+    query that are not to count as right."""
     ns = _checked(ns)
     right = dataset.positives(radius, rounding) if dataset.labelled else None
+    if right is not None and left_out:
+        right = without_positives(right, left_out)
     return Evaluation(
         title=title,
         dataset=dataset,
@@ -235,7 +272,7 @@ def score_matches(
         matches=matches,
         positives=tuple(right) if right is not None else None,
         protocol=dict(protocol or {}),
-        notes=dataset.notes,
+        notes=(*dataset.notes, *truth_notes(dataset, right)),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,10 @@ from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.report import ALL
 from scicevpr.evaluation.results import UNNAMED
 from scicevpr.evaluation.uncertainty import DRAWS, LEVEL, UNITS, PairedRecall, compare_recalls
+from scicevpr.json_files import read_json
 
 MUST_AGREE = ("dataset", "database", "right within", "UTM rounding")
+MOST_RANKS = 100_000  # of a list of predictions
 
 
 @dataclass(frozen=True)
@@ -45,23 +46,35 @@ class Answers:
                     "file written by: scicevpr evaluate --json FILE"
                 )
             ns = tuple(int(n) for n in overall["recall_percent"])
+            if not 1 <= min(ns) <= max(ns) <= MOST_RANKS:
+                raise ValueError(f"recalls at {ns}")
             hits = np.zeros((len(predictions), max(ns)), dtype=bool)
             for row, entry in enumerate(predictions):
                 for match in entry["matches"]:
+                    if not 1 <= match["rank"] <= max(ns):
+                        raise ValueError(f"a match of rank {match['rank']}")
                     hits[row, match["rank"] - 1] = bool(match["correct"])
             places = [entry.get("place") for entry in predictions]
             return cls(
-                title=title,
-                protocol=dict(content["protocol"]),
+                title=str(title),
+                protocol={str(key): str(value) for key, value in content["protocol"].items()},
                 ns=ns,
-                queries=tuple(entry["query"] for entry in predictions),
-                conditions=tuple(entry.get("condition") for entry in predictions),
+                queries=tuple(_name(entry["query"]) for entry in predictions),
+                conditions=tuple(
+                    None if (name := entry.get("condition")) is None else str(name) for entry in predictions
+                ),
                 hits=hits,
-                places=None if None in places else np.array(places),
-                ground_truth=content.get("ground_truth") or "",
+                places=None if None in places else np.array([int(place) for place in places]),
+                ground_truth=str(content.get("ground_truth") or ""),
             )
-        except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, IndexError, ValueError, AttributeError, OverflowError) as error:
             raise DatasetError(f"{source} is not a result of `scicevpr evaluate --json` ({error!r}).") from error
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"the query name {value!r}")
+    return value
 
 
 @dataclass(frozen=True)
@@ -91,13 +104,10 @@ class Comparison:
 def read_answers(path: Path | str) -> list[Answers]:
     """All results of a file of `scicevpr evaluate --json`. DatasetError when it is not one."""
     path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        results = content["results"]
-    except OSError as error:
-        raise DatasetError(f"The results {path} cannot be read ({error.strerror}).") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f'{path} is not a file of `scicevpr evaluate --json`: it holds no "results".') from error
+    content = read_json(path, DatasetError, "Give a file that `scicevpr evaluate --json FILE` wrote.")
+    results = content.get("results") if isinstance(content, dict) else None
+    if not isinstance(results, list):
+        raise DatasetError(f'{path} is not a file of `scicevpr evaluate --json`: it holds no "results".')
     return [Answers.from_json(result, str(path)) for result in results]
 
 

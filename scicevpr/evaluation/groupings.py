@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from scicevpr.config import Variant
-from scicevpr.describe import Grouping, default_grouping
+from scicevpr.describe import DEFAULT_SEQUENTIAL, Grouping, default_grouping
 from scicevpr.errors import UsageError
-from scicevpr.places import Dataset, utm_array
+from scicevpr.places import Dataset
 from scicevpr.places.catalogue import BENCHMARKS
+from scicevpr.places.positives import separate_positions
 
 ORDERS = ("file", "shuffled", "place")
 
@@ -24,6 +25,19 @@ def published_grouping(variant: Variant, dataset: Dataset) -> Grouping | None:
     return Grouping.sequential(benchmark.cross_image_batch)
 
 
+def published_batch(variant: Variant, dataset: Dataset, size: int) -> int:
+    """Photos a batch where the published code is told ``size``: CricaVPR's halves it on the Pittsburgh sets."""
+    benchmark = BENCHMARKS.get(dataset.benchmark)
+    halved = getattr(variant, "family", "") == "cricavpr" and benchmark is not None
+    return max(1, size // 2) if halved and benchmark.cross_image_batch < DEFAULT_SEQUENTIAL else size
+
+
+def published_rounding(variant: Variant) -> str:
+    """How positions are rounded in the published evaluation of a model: "float32" in SciceVPR's code, which also
+    evaluates its teacher; "float64" in CricaVPR's and everybody else's."""
+    return "float32" if getattr(variant, "family", "") in ("scicevpr", "super-cricavpr") else "float64"
+
+
 def shuffled_groups(count: int, size: int, seed: int) -> Grouping:
     """Batches of ``size`` photos in a random order."""
     order = np.random.default_rng(seed).permutation(count)
@@ -35,7 +49,7 @@ def place_groups(dataset: Dataset, size: int = 16) -> Grouping:
 
     It uses the true positions, which nobody has in practice: the kindest company a cross-image model can get.
     """
-    positions, left, groups = utm_array(dataset.queries), list(range(len(dataset.queries))), []
+    positions, left, groups = separate_positions(dataset.queries), list(range(len(dataset.queries))), []
     while left:
         distances = np.hypot(*(positions[left] - positions[left[0]]).T)
         chosen = [left[i] for i in np.argsort(distances, kind="stable")[:size]]

@@ -23,6 +23,7 @@ from scicevpr.places import list_photos
 from scicevpr.retrieval import PCA
 from scicevpr.retrieval.pca import MAX_PHOTOS
 from scicevpr.row_store import MEMORY_LIMIT, scratch_folder
+from scicevpr.speed import best_mode
 
 
 def pca_cache_folder() -> Path:
@@ -40,6 +41,7 @@ def fit_pca(
     grouping: Grouping | None = None,
     batch_size: int = 16,
     preprocessing: Preprocessing | None = None,
+    precision: str | None = None,
     num_workers: int = DEFAULT_WORKERS,
     cache: Path | str | None = None,
     storage: Path | str | None = None,
@@ -49,9 +51,9 @@ def fit_pca(
     """Fit a PCA to ``dimension`` values on the photos below a folder, or load the same one that was fitted before.
 
     solver, seed: see `PCA.fit`; the seed also draws the photos where there are more than 2^14. grouping, batch_size,
-    preprocessing, num_workers: as in `describe`. cache: folder of fitted reductions (None: keep nothing). A file there
-    is used only when architecture, weights, precision, preprocessing, grouping, photos (names and sizes), dimension,
-    solver and seed are all the same. storage, memory_limit: as in `evaluate`.
+    preprocessing, precision, num_workers: as in `describe`. cache: folder of fitted reductions (None: keep nothing). A
+    file there is used only when architecture, weights, precision, preprocessing, grouping, photos (names, sizes and
+    times of change), dimension, solver and seed are all the same. storage, memory_limit: as in `evaluate`.
 
     Raises the errors of `describe` and `PCA.fit`, and DatasetError for a folder without photos.
     """
@@ -60,7 +62,8 @@ def fit_pca(
     grouping = grouping or default_grouping(model.variant)
     kept = None
     if cache is not None and model.weights is not None:  # random weights have no name to keep a file under
-        key = _key(model, Path(folder), photos, grouping, preprocessing, (dimension, solver, seed))
+        mode = best_mode(model, next(model.parameters()).device).mode if precision == "auto" else precision
+        key = _key(model, Path(folder), photos, grouping, preprocessing, (dimension, solver, seed, mode or ""))
         kept = Path(cache) / f"{model.variant.name}-{dimension}-{key}.safetensors"
         if kept.is_file():
             return load_pca(kept, model, dimension)
@@ -71,6 +74,7 @@ def fit_pca(
         grouping=grouping,
         batch_size=batch_size,
         preprocessing=preprocessing,
+        precision=precision,
         num_workers=num_workers,
         scratch=scratch,
         progress=progress,
@@ -82,6 +86,8 @@ def fit_pca(
         seed=seed,
         fingerprint=described.fingerprint,
         weights=described.weights,
+        dtype=described.dtype,
+        grouping=described.grouping,
     )
     if kept is not None:
         pca.save(kept)
@@ -118,13 +124,18 @@ def _drawn(photos: Sequence[Path], seed: int) -> list[Path]:
     return [photos[row] for row in np.sort(rows)]
 
 
+def _photo_facts(photo: Path, folder: Path) -> tuple[str, int, int]:
+    state = photo.stat()
+    return photo.relative_to(folder).as_posix(), state.st_size, state.st_mtime_ns
+
+
 def _key(
     model: VPRModel,
     folder: Path,
     photos: Sequence[Path],
     grouping: Grouping | None,
     preprocessing: Preprocessing,
-    fit: tuple[int, str, int],
+    fit: tuple[int, str, int, str],
 ) -> str:
     """12 hex digits over everything that the fitted values depend on."""
     facts = {
@@ -133,7 +144,7 @@ def _key(
         "dtype": str(next(model.parameters()).dtype),
         "preprocessing": asdict(preprocessing),
         "grouping": asdict(grouping) if grouping else None,
-        "photos": [(photo.relative_to(folder).as_posix(), photo.stat().st_size) for photo in photos],
+        "photos": [_photo_facts(photo, folder) for photo in photos],
         "fit": fit,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from scicevpr.checksums import sha256_of
 from scicevpr.describe import Descriptors
 from scicevpr.errors import DatasetError, ImageError, UsageError
 from scicevpr.evaluation.results import Evaluation, relative_name
@@ -111,8 +112,11 @@ def write_descriptor_files(evaluation: Evaluation, folder: Path | str) -> list[P
         _write_rows(folder / file, parts[name].values)
         for name, file in (("database", DATABASE_FILE), ("queries", QUERIES_FILE))
     ]
+    content = _descriptor_record(evaluation)
+    for name, path in zip(("database", "queries"), paths, strict=True):
+        content[name]["sha256"] = sha256_of(path)
     record = folder / DESCRIPTORS_FILE  # written last: its presence says that the others are complete
-    record.write_text(json.dumps(_descriptor_record(evaluation), indent=1) + "\n", encoding="utf-8")
+    record.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return [*paths, record]
 
 

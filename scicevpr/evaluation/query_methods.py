@@ -1,8 +1,8 @@
 """The published test methods: how a query becomes one or five views, and how the answers of five views become one.
 
-Database photos are always resized whole. The methods were made for CNNs on photos of any size; SciceVPR's token mixers
-need exactly 16x16 tokens, so here `single_query` keeps the input size, where the published code keeps the aspect ratio
-and scales the shorter side. It still gives every query a batch of its own, which is what cross-image models feel.
+Database photos are always resized whole. What each method does is what CricaVPR's published code does: `single_query`
+resizes a query as `hard_resize` does and gives it a batch of its own, which is what cross-image models feel;
+`central_crop` scales by nearest neighbour.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ METHODS: dict[str, QueryMethod] = {
     method.name: method
     for method in (
         QueryMethod("hard_resize", "resize", "whole photo, aspect ratio not kept"),
-        QueryMethod("single_query", "resize", "each query alone in its batch, same input size", alone=True),
-        QueryMethod("central_crop", "central_crop", "scaled until it covers the input, middle"),
+        QueryMethod("single_query", "resize", "resized as hard_resize does, each query alone in its batch", alone=True),
+        QueryMethod("central_crop", "central_crop", "scaled by nearest neighbour until it covers the input, middle"),
         QueryMethod("five_crops", "five_crops", "mean of the descriptors of four corners and middle, not renormalised"),
         QueryMethod("nearest_crop", "five_crops", "best distance of four corners and middle"),
         QueryMethod("maj_voting", "five_crops", "four corners and middle vote"),

@@ -10,6 +10,7 @@ from typing import Any
 
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.results import Evaluation, Scores
+from scicevpr.places.tables import cell_text
 
 COLUMNS = ("model", "condition", "metric", "n", "value", "low", "high", "queries", "protocol")
 ALL = "all"
@@ -58,7 +59,7 @@ def write_csv(results: Sequence[Evaluation], path: Path | str) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(tidy_rows(results))
+        writer.writerows({key: cell_text(value) for key, value in row.items()} for row in tidy_rows(results))
     return path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,9 @@ from scicevpr.evaluation.uncertainty import (
     places_by_positives,
     score_intervals,
 )
-from scicevpr.places import Dataset, utm_array
+from scicevpr.places import Dataset
+from scicevpr.places.photos import path_below
+from scicevpr.places.positives import separate_positions
 from scicevpr.retrieval import Match, Matches, list_matches
 
 UNNAMED = "unnamed"
@@ -109,7 +112,7 @@ class Evaluation:
             raise UsageError("Without labels nobody knows which queries show the same place.")
         order = np.argsort([query.path.as_posix() for query in self.dataset.queries], kind="stable")
         if self.dataset.truth.listed is None:
-            found = places_by_position(utm_array(self.dataset.queries)[order], self.radius)
+            found = places_by_position(separate_positions(self.dataset.queries)[order], self.radius)
         else:
             found = places_by_positives([self.positives[row] for row in order])
         labels = np.empty_like(found)
@@ -215,7 +218,8 @@ def write_predictions(evaluation: Evaluation, folder: Path | str) -> Path:
             for match, name in answer:
                 metres = "" if match.metres is None else f"{match.metres:.2f}"
                 correct = "" if match.correct is None else int(match.correct)
-                writer.writerow([query, match.rank, name, f"{match.similarity:.6f}", metres, correct])
+                names = [f"'{text}" if text.startswith("=") else text for text in (query, name)]  # "@" begins most
+                writer.writerow([names[0], match.rank, names[1], f"{match.similarity:.6f}", metres, correct])
     return path
 
 
@@ -236,4 +240,4 @@ def _match_json(match: Match, name: str) -> dict[str, Any]:
 
 def relative_name(path: Path, root: Path) -> str:
     """A photo's path within its data set, with forward slashes; the whole path where it lies elsewhere."""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    return path_below(path, root) or Path(os.path.abspath(path)).as_posix()

@@ -179,9 +179,10 @@ def photo_stability(lab: Lab, size: int = 16, seeds: Sequence[int] = range(10)) 
     which another photo stands at rank 1), right (percent of the orders; None without labels).
     """
     tables = [compare(lab, ordered_groups(lab.dataset, "shuffled", size, seed)) for seed in seeds]
-    groups = pd.concat(tables).groupby("query", sort=False)
-    table = pd.DataFrame(
+    groups = pd.concat(tables).groupby(level=0, sort=False)  # by query: photos in several folders may share a name
+    return pd.DataFrame(
         {
+            "query": groups["query"].first(),
             "model": lab.title,
             "condition": groups["condition"].first(),
             "compositions": len(tables),
@@ -192,7 +193,6 @@ def photo_stability(lab: Lab, size: int = 16, seeds: Sequence[int] = range(10)) 
             "right": None if lab.right is None else 100.0 * groups["right"].mean(),
         }
     )
-    return table.reset_index()
 
 
 def summarise(table: pd.DataFrame) -> dict[str, Any]:

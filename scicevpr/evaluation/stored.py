@@ -6,7 +6,7 @@ writes (.npy with FILE.json, .safetensors), and bare .npy files of other methods
 
 from __future__ import annotations
 
-import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -14,13 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from scicevpr.checksums import known_sha256
 from scicevpr.config import VARIANTS
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
 from scicevpr.evaluation.benchmark import DEFAULT_NS, score
 from scicevpr.evaluation.prediction_files import DESCRIPTORS_FILE, DESCRIPTORS_FORMAT
 from scicevpr.evaluation.query_methods import MAJORITY_WEIGHT, find_method
 from scicevpr.evaluation.results import Evaluation
+from scicevpr.json_files import parse_json
 from scicevpr.places import Dataset, Place, Truth, load_descriptors, parse_name
+from scicevpr.places.plain_npy import map_npy
 
 MADE_ELSEWHERE = "unknown (descriptors made elsewhere)"
 PARTS = ("database", "queries")
@@ -57,14 +60,9 @@ def open_descriptors(path: Path | str) -> StoredDescriptors:
         descriptors, names = load_descriptors(path)
         words = dict(descriptors.protocol())
         return StoredDescriptors(path, descriptors.values, tuple(names), words, _title(words))
-    try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise IndexMismatchError(
-            f"{path} is not a readable .npy file of numbers ({error}). Export it again."
-        ) from error
-    if not isinstance(values, np.ndarray) or values.ndim != 2 or not np.issubdtype(values.dtype, np.floating):
-        shape = f"{list(values.shape)} {values.dtype}" if isinstance(values, np.ndarray) else "several arrays"
+    values = map_npy(path, IndexMismatchError, "Export it again.")
+    if values.ndim != 2 or not np.issubdtype(values.dtype, np.floating):
+        shape = f"{list(values.shape)} {values.dtype}"
         raise IndexMismatchError(f"{path} holds {shape}; descriptors are one array [photos, values] of floats.")
     stored = _with_record(StoredDescriptors(path, values))
     if stored.names is not None and (len(values) == 0 or len(values) % len(stored.names)):
@@ -106,7 +104,7 @@ def recorded_dataset(database: StoredDescriptors, queries: StoredDescriptors, la
             benchmark=facts["benchmark"],
             layout=facts["layout"],
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, UsageError) as error:
         raise _broken(database.path.with_name(DESCRIPTORS_FILE)) from error
 
 
@@ -158,7 +156,7 @@ def _with_record(stored: StoredDescriptors) -> StoredDescriptors:
     export, described = path.with_name(DESCRIPTORS_FILE), path.with_name(path.name + ".json")
     try:
         if export.is_file():
-            record = json.loads(export.read_text(encoding="utf-8"))
+            record = parse_json(export.read_bytes())
             part = next((record[name] for name in PARTS if record[name]["file"] == path.name), None)
             if part is not None:
                 if record["format"] != DESCRIPTORS_FORMAT:
@@ -166,15 +164,23 @@ def _with_record(stored: StoredDescriptors) -> StoredDescriptors:
                         f"{export} has the format {record['format']!r}, this version reads {DESCRIPTORS_FORMAT}."
                     )
                 find_method(record["test_method"])
+                _check_sum(path, part.get("sha256"))
                 known = {"names": tuple(part["names"]), "protocol": dict(record["protocol"])}
                 return replace(stored, title=record["title"], record=record, **known)
         if described.is_file():
-            record = json.loads(described.read_text(encoding="utf-8"))
+            record = parse_json(described.read_bytes())
             words = dict(record["protocol"])
+            _check_sum(path, record.get("sha256"))
             return replace(stored, names=tuple(record["names"]), protocol=words, title=_title(words))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise _broken(export if export.is_file() else described) from error
     return stored
+
+
+def _check_sum(path: Path, noted: str | None) -> None:
+    """Refuse descriptors that are not those that were written (earlier versions noted no checksum)."""
+    if noted is not None and known_sha256(path) != noted:
+        raise IndexMismatchError(f"{path} was changed: its SHA-256 is not the one in its record. Export it again.")
 
 
 def _protocol(database: StoredDescriptors, queries: StoredDescriptors) -> dict[str, str]:
@@ -225,7 +231,7 @@ def _check_photos(stored: StoredDescriptors, places: Sequence[Place], words: str
 
 def _same_photo(name: str, path: Path) -> bool:
     """The shorter of both paths must be the end of the longer one: files are named from different folders."""
-    stored, own = PurePosixPath(name).parts, path.parts
+    stored, own = (PurePosixPath(unicodedata.normalize("NFC", str(text))).parts for text in (name, path.as_posix()))
     count = min(len(stored), len(own))
     return count > 0 and stored[-count:] == own[-count:]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,10 @@ from scicevpr.evaluation.report import shared_protocol
 from scicevpr.evaluation.results import Scores
 from scicevpr.evaluation.uncertainty import Intervals
 from scicevpr.figures.paper.data import ResultData
+from scicevpr.json_files import read_json
+
+MOST_RESULTS, LONGEST_TITLE, LONGEST_LINE = 200, 200, 4000
+"""Results, conditions or lines that are drawn; characters of a title or a line of a protocol."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,14 @@ def read_results(path: Path | str) -> list[StoredResult]:
         DatasetError: no such file, or none of this kind.
     """
     path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DatasetError(f"The results {path} cannot be read ({error.strerror}).") from error
-    except ValueError as error:
-        raise DatasetError(
-            f"{path.name} is not JSON. Give a file that “scicevpr evaluate --json FILE” wrote."
-        ) from error
+    content = read_json(path, DatasetError, "Give a file that “scicevpr evaluate --json FILE” wrote.", name=path.name)
     try:
         entries = [entry for entry in content["results"] if entry.get("overall")]
+        if len(entries) > MOST_RESULTS:
+            raise DatasetError(f"{path.name} holds {len(entries)} results; at most {MOST_RESULTS} are drawn. Split it.")
         several = len({entry.get("database") for entry in entries}) > 1  # the Benchmarks tab may measure many
         found = [_stored(entry, several) for entry in entries]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise DatasetError(
             f"{path.name} holds no results of an evaluation. Give a file that “scicevpr evaluate --json FILE” wrote."
         ) from error
@@ -78,17 +76,31 @@ def _stored(entry: Mapping[str, Any], several: bool) -> StoredResult:
     overall = _scores(entry["overall"])
     conditions = {str(name): _scores(scores) for name, scores in entry["conditions"].items()}
     protocol = {str(key): str(value) for key, value in entry["protocol"].items()}
+    for what, texts, limit in (
+        ("title", [title], LONGEST_TITLE),
+        ("name of a condition", conditions, LONGEST_TITLE),
+        ("line of a protocol", [*protocol, *protocol.values()], LONGEST_LINE),
+        ("list of conditions", ["x" * len(conditions)], MOST_RESULTS),
+        ("protocol", ["x" * len(protocol)], MOST_RESULTS),
+    ):
+        longest = max(map(len, texts), default=0)
+        if longest > limit:
+            raise DatasetError(
+                f"A result has a {what} of the length {longest}; at most {limit} can be drawn. Shorten it."
+            )
     return StoredResult(title, tuple(overall.recalls), overall, conditions, protocol)
 
 
 def _scores(entry: Mapping[str, Any]) -> Scores:
     intervals = entry.get("intervals")
+    if len(entry["recall_percent"]) > MOST_RESULTS or not entry["recall_percent"]:
+        raise ValueError(f"it has {len(entry['recall_percent'])} recalls")
     return Scores(
         queries=int(entry["queries"]),
         without_positives=int(entry["queries_without_positives"]),
-        recalls={int(n): float(value) for n, value in entry["recall_percent"].items()},
-        mrr=float(entry["mrr"]),
-        f1={int(n): float(value) for n, value in entry["f1"].items()},
+        recalls={int(n): _share(value, 100) for n, value in entry["recall_percent"].items()},
+        mrr=_share(entry["mrr"], 1),
+        f1={int(n): _share(value, 1) for n, value in entry["f1"].items()},
         intervals=None
         if intervals is None
         else Intervals(
@@ -101,6 +113,14 @@ def _scores(entry: Mapping[str, Any]) -> Scores:
             seed=int(intervals["seed"]),
         ),
     )
+
+
+def _share(value: Any, whole: float) -> float:
+    """A score from 0 to ``whole``. ValueError for anything else: a figure would show it as if it were one."""
+    number = float(value)
+    if not -1e-6 <= number <= whole + 1e-6:
+        raise ValueError(f"{number} is no score between 0 and {whole}")
+    return number
 
 
 def _sentence(words: Mapping[str, str]) -> str:

@@ -7,9 +7,11 @@ change it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +27,9 @@ BATCH_TOLERANCE = 1e-4
 
 UNIT_TOLERANCE = 1e-3
 PROBE_PHOTOS = 3
+
+_guard, _fallback = threading.Lock(), threading.RLock()
+_locks: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,8 @@ class ForeignModel(nn.Module):
 
         Raises WeightsError when the model fails, or gives something else than finite [B, D].
         """
-        output = run(self.inner, x, self.variant.title)
+        with _lock_of(self.inner):  # it may keep something between two lines of its forward
+            output = run(self.inner, x, self.variant.title)
         if output.shape[1] != self.variant.descriptor_dim:
             rows, columns = x.shape[-2:]
             raise WeightsError(
@@ -96,6 +102,15 @@ class ForeignModel(nn.Module):
                 f"{self.variant.descriptor_dim} are expected. Use the input size it was loaded for."
             )
         return unit(output)
+
+
+def _lock_of(inner: Callable[[Tensor], Any]) -> threading.RLock:
+    """The lock of one model of others, the same for everybody who wraps it."""
+    with _guard:
+        try:
+            return _locks.setdefault(getattr(inner, "__self__", inner), threading.RLock())
+        except TypeError:  # it cannot be hashed or referred to weakly: all such take turns
+            return _fallback
 
 
 def first_tensor(inner: Callable[[Tensor], Any]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -14,6 +15,9 @@ import torch
 from scicevpr.errors import WeightsError
 from scicevpr.foreign.failures import absent, explain
 from scicevpr.foreign.source import ForeignSource
+
+ONE_AT_A_TIME = threading.RLock()
+"""Held while code of others is loaded: where it prints to, its random numbers and its modules belong to the process."""
 
 
 def request(source: ForeignSource) -> str:
@@ -44,7 +48,7 @@ def build(source: ForeignSource, local_files_only: bool) -> Any:
         call = ", ".join([f"{repository!r}, {source.entry!r}, trust_repo=True", *source.arguments])
         prefetch = f'python -c "import torch; torch.hub.load({call})"'
     try:
-        with redirect_stdout(sys.stderr), torch.random.fork_rng(devices=[]):
+        with ONE_AT_A_TIME, redirect_stdout(sys.stderr), torch.random.fork_rng(devices=[]):
             if source.kind == "python":
                 return getattr(importlib.import_module(source.place), source.entry)(**source.kwargs)
             folder = _folder(source)

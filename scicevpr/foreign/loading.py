@@ -30,7 +30,7 @@ from scicevpr.foreign.adapter import (
     run,
     unit,
 )
-from scicevpr.foreign.entry_points import build, request
+from scicevpr.foreign.entry_points import ONE_AT_A_TIME, build, request
 from scicevpr.foreign.failures import explain
 from scicevpr.foreign.source import ForeignSource, is_foreign, parse_source
 from scicevpr.models.model import VPRModel, WeightsInfo
@@ -138,7 +138,7 @@ def load_foreign(
         model = ForeignModel(inner, variant, weights).eval().to(device=device, dtype=torch.float32)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise explain(error, source.title, f"moved to {device}") from error
-    with redirect_stdout(sys.stderr), torch.random.fork_rng(devices=[]):
+    with ONE_AT_A_TIME, redirect_stdout(sys.stderr), torch.random.fork_rng(devices=[]):
         _measure(model, required=descriptor_dim)
     return model.to(dtype)
 

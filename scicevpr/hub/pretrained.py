@@ -12,14 +12,16 @@ from typing import Any
 from scicevpr.config import EFFICIENTNET_LITE0, VARIANTS, Preprocessing, Variant
 from scicevpr.errors import WeightsError
 from scicevpr.hub.download import fetch
-from scicevpr.hub.repository import HUB, explain_push, hub_endpoint
+from scicevpr.hub.repository import HUB, explain_push, hub_endpoint, is_ours
 from scicevpr.hub.sources import MODEL_FILE, HubFile, LocalFile, Source, parse_source
+from scicevpr.json_files import read_json
 from scicevpr.models.efficientnet_lite import licence_text
 from scicevpr.models.model import VPRModel
 from scicevpr.models.own_files import check_fingerprint, hash_tensors, save_weights
 from scicevpr.models.weights import load_model
 
 CONFIG_FILE = "config.json"
+MAX_CONFIG = 2**20  # bytes
 STEM_LICENCE_FILE = f"LICENSE.{EFFICIENTNET_LITE0.name}.txt"
 
 
@@ -111,6 +113,8 @@ def push(
                 create_pr=create_pr,
             )  # fmt: skip
         except Exception as error:  # the Hub's transports raise errors of several libraries
+            if is_ours(error):
+                raise
             raise explain_push(error, repo, hub or HUB) from error
     return str(done)
 
@@ -137,12 +141,9 @@ def _beside(source: Source, file: str) -> Source:
 
 def _read_config(path: Path) -> tuple[Variant, dict[str, Any]]:
     """(The variant that a configuration describes, with its preprocessing; all of the configuration.)"""
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read as JSON ({error}). Take it from the release again.") from error
+    config = read_json(path, WeightsError, "Take it from the release again.", MAX_CONFIG)
     name = config.get("variant") if isinstance(config, dict) else None
-    if name not in VARIANTS:
+    if not isinstance(name, str) or name not in VARIANTS:
         raise WeightsError(
             f"{path} is for the model {name!r}, which this version does not know. Known: {', '.join(VARIANTS)}."
         )
@@ -152,7 +153,7 @@ def _read_config(path: Path) -> tuple[Variant, dict[str, Any]]:
             key: tuple(value) if isinstance(value, list) else value for key, value in config["preprocessing"].items()
         }
         variant = replace(variant, preprocessing=Preprocessing(**stated))
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise WeightsError(f"{path} states no preprocessing that this version understands ({error}).") from error
     check_fingerprint(path, config, variant.fingerprint, name)
     return variant, config

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from scicevpr.checksums import sha256_of
-from scicevpr.errors import WeightsError
+from scicevpr.errors import SciceVPRError, WeightsError
 from scicevpr.hub.sources import HubFile, address
 from scicevpr.hub.web import NoRouteError, Progress
 
 HUB = "https://huggingface.co"
 LOGIN = "Log in with `hf auth login`, or set HF_TOKEN to a token that may"
 ACCESS = f"{LOGIN} read it."
+OWN_PACKAGES = ("scicevpr", "app", "training")
 
 
 def hub_endpoint(endpoint: str | None = None) -> str | None:
@@ -71,6 +72,8 @@ def download_from_hub(
             library_name="scicevpr", tqdm_class=_bar(progress),
         )  # fmt: skip
     except Exception as error:  # the Hub's transports raise errors of several libraries
+        if is_ours(error):
+            raise
         raise explained(error, place, hub) from error
     return Path(found)
 
@@ -88,12 +91,23 @@ def check_content(path: Path, place: HubFile) -> None:
     )
 
 
+def is_ours(error: BaseException) -> bool:
+    """True for an error of this project, or one that was raised in its own code: a progress bar that fails, a mistake.
+    The Hub's libraries are not to blame for it."""
+    if isinstance(error, SciceVPRError):
+        return True
+    trace, packages = error.__traceback__, []
+    while trace is not None:
+        packages.append(str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0])
+        trace = trace.tb_next
+    theirs = next((row for row, name in enumerate(packages) if name not in OWN_PACKAGES), len(packages))
+    return theirs == len(packages) or any(name in OWN_PACKAGES for name in packages[theirs:])
+
+
 def explained(error: Exception, place: HubFile, endpoint: str | None) -> WeightsError:
     """This project's error for one of huggingface_hub's."""
     from huggingface_hub import errors
 
-    if isinstance(error, WeightsError):
-        return error
     page, name = f"{endpoint or HUB}/{place.repo}", address(place)
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
     if isinstance(error, errors.GatedRepoError):

@@ -11,13 +11,14 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from scicevpr.errors import SciceVPRError, UsageError
+from scicevpr.switches import silenced
 
 INSTALL = 'pip install "scicevpr[milvus]"'
 TOKEN_VARIABLE = "MILVUS_TOKEN"
@@ -185,17 +186,8 @@ def _is_theirs(error: Exception) -> bool:
     return any(base.__module__.split(".")[0] in ("pymilvus", "grpc") for base in type(error).__mro__)
 
 
-@contextmanager
-def _silence() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in SILENCED]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+def _silence() -> AbstractContextManager[None]:
+    return silenced(SILENCED, logging.CRITICAL + 1)
 
 
 Progress = Callable[[str, int, int], None]  # (stage, rows done, rows in all)

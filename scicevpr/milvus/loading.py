@@ -13,7 +13,7 @@ from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.milvus.connection import WRITE_SECONDS, Connection, Progress
 from scicevpr.milvus.schema import FORMAT, TEXTS, entities, write_fact
 from scicevpr.places import Place
-from scicevpr.retrieval.blocks import row_blocks
+from scicevpr.retrieval.blocks import row_blocks, value_problem
 
 if TYPE_CHECKING:
     from scicevpr.describe import Descriptors
@@ -48,10 +48,11 @@ def metric_of(values: Any) -> str:
     Raises UsageError when a value is not finite.
     """
     farthest = 0.0
-    for _, block in row_blocks(values):
+    for start, block in row_blocks(values):
+        problem = value_problem(block, start)
+        if problem:
+            raise UsageError(f"The database descriptors {problem}")
         squares = np.einsum("rd,rd->r", block, block)
-        if not np.isfinite(squares).all():
-            raise UsageError("The database descriptors contain NaN or infinite values; describe the photos again.")
         farthest = max(farthest, float(np.abs(squares - 1).max()))
     return "IP" if farthest <= UNIT else "L2"
 

@@ -7,6 +7,7 @@ DINOv2 backbones in the original, timm and transformers layouts. Writing them ba
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -16,6 +17,8 @@ from torch import Tensor, cat, nn
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.models.backbone import resize_position_grid
 from scicevpr.models.model import VPRModel
+
+logger = logging.getLogger(__name__)
 
 OWN = "own"
 SCICEVPR = "scicevpr"
@@ -32,7 +35,8 @@ MASK_TOKEN = "backbone.mask_token"
 POSITION = "backbone.pos_embed"
 
 _WRAPPERS = ("model_state_dict", "state_dict", "model")
-_DATAPARALLEL = "module."
+_DATAPARALLEL, _COMPILED = "module.", "_orig_mod"
+_DEEPEST = 6  # prefixes one after the other
 
 # (published prefix, own prefix); the first match renames.
 _PREFIXES = {
@@ -69,10 +73,11 @@ _QKV = ("query", "key", "value")
 def unwrap(content: Mapping[str, Any], source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Split a checkpoint into (its named tensors, everything else that it records).
 
-    Takes a bare state dict or a dictionary that holds one as `model_state_dict`, `state_dict` or `model`; removes the
-    `module.` that DataParallel puts in front of every name. `source` is named in the errors.
+    Takes a bare state dict or a dictionary that holds one as `model_state_dict`, `state_dict` or `model`; removes what
+    other programs put in front of every name (DataParallel's `module.`, torch.compile's `_orig_mod.`, Lightning's
+    `model.`, ...): see `without_prefix`. `source` is named in the errors.
 
-    Raises WeightsError when no named tensors are found.
+    Raises WeightsError when no named tensors are found, or two models are.
     """
     state: Mapping[str, Any] = content
     facts: dict[str, Any] = {}
@@ -89,9 +94,51 @@ def unwrap(content: Mapping[str, Any], source: str) -> tuple[dict[str, Tensor], 
             f"{source} is not a model checkpoint: {_some(odd)} {'is' if len(odd) == 1 else 'are'} not named tensors. "
             f"Expected a state dict, alone or under one of: {', '.join(_WRAPPERS)}."
         )
-    if all(name.startswith(_DATAPARALLEL) for name in state):
-        return {name.removeprefix(_DATAPARALLEL): tensor for name, tensor in state.items()}, facts
-    return dict(state), facts
+    named, prefix = without_prefix(state, source)
+    if prefix not in ("", _DATAPARALLEL):
+        logger.warning("%s: %r in front of the names of its tensors was left off.", source, prefix)
+    return named, facts
+
+
+def without_prefix(state: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], str]:
+    """Named tensors without what stands in front of the names that a known layout has, and what that was ("" for none).
+
+    `_orig_mod.` is removed wherever it stands. Of several modules the one is taken whose names are of a known layout;
+    the others (a loss with weights of its own) are left out. Raises WeightsError where two fit.
+    """
+    compiled = any(_COMPILED in name.split(".") for name in state)
+    named = {".".join(part for part in name.split(".") if part != _COMPILED): value for name, value in state.items()}
+    if len(named) != len(state):
+        raise WeightsError(f"{source} holds tensors of one name twice, with and without '{_COMPILED}.'.")
+    found = _known_part(named, source, _DEEPEST)
+    if found is None:
+        return dict(state), ""
+    inner, prefix = found
+    if len(inner) < len(named):
+        logger.warning("%s: %d tensors outside %r were left out.", source, len(named) - len(inner), prefix)
+    return inner, f"{prefix}{_COMPILED}." if compiled else prefix
+
+
+def _known_part(named: Mapping[str, Tensor], source: str, depth: int) -> tuple[dict[str, Tensor], str] | None:
+    """The tensors whose names are of a known layout once what stands before them is left off, and what that is."""
+    if layout_of(named) is not None:
+        return dict(named), ""
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in named.items():
+        first, dot, rest = name.partition(".")
+        if dot:
+            groups.setdefault(first, {})[rest] = tensor
+    large = {first: group for first, group in groups.items() if depth and 3 * len(group) >= len(named)}
+    fitting = {first: part for first, group in large.items() if (part := _known_part(group, source, depth - 1))}
+    if len(fitting) > 1:
+        raise WeightsError(
+            f"{source} holds {len(fitting)} models: the names under {', '.join(f'{first}.' for first in fitting)} are "
+            "all "
+            "of a known layout. Save the one that is wanted in a file of its own."
+        )
+    for first, (inner, prefix) in fitting.items():
+        return inner, f"{first}.{prefix}"
+    return None
 
 
 def detect(names: Iterable[str], source: str) -> str:
@@ -102,6 +149,18 @@ def detect(names: Iterable[str], source: str) -> str:
     names = list(names)
     if any(name.rpartition(".")[2] in ("register_tokens", "reg_token") for name in names):
         raise WeightsError(f"{source} is a DINOv2 with registers. Load the one without registers.")
+    layout = layout_of(names)
+    if layout is not None:
+        return layout
+    raise WeightsError(
+        f"{source} holds weights of no model known here: its tensors are called {_some(names)}. Expected SciceVPR, "
+        "Super-CricaVPR, CricaVPR or DINOv2 ViT/14 (original, timm or transformers names)."
+    )
+
+
+def layout_of(names: Iterable[str]) -> str | None:
+    """The layout that names are of, as `detect` tells it; None for no known one."""
+    names = list(names)
     rules = (
         (SCICEVPR, ("backbone.dino_model.", "tokenmix.")),
         (CRICAVPR, ("aggregation.",)),
@@ -109,13 +168,7 @@ def detect(names: Iterable[str], source: str) -> str:
         (TRANSFORMERS, ("embeddings.", "encoder.layer.")),
         (DINOV2, ("cls_token", "pos_embed", "patch_embed.", "blocks.")),
     )
-    for layout, marks in rules:
-        if any(name.startswith(marks) for name in names):
-            return layout
-    raise WeightsError(
-        f"{source} holds weights of no model known here: its tensors are called {_some(names)}. Expected SciceVPR, "
-        "Super-CricaVPR, CricaVPR or DINOv2 ViT/14 (original, timm or transformers names)."
-    )
+    return next((layout for layout, marks in rules if any(name.startswith(marks) for name in names)), None)
 
 
 def to_own(state: Mapping[str, Tensor], layout: str, source: str = "the file") -> dict[str, Tensor]:

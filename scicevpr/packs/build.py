@@ -23,10 +23,11 @@ from filelock import FileLock, Timeout
 from scicevpr import __version__
 from scicevpr.checksums import sha256_of
 from scicevpr.describe import Descriptors, Grouping, describe
-from scicevpr.errors import UsageError
+from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.models.model import VPRModel
 from scicevpr.packs.card import write_card
+from scicevpr.packs.check import foreign_files
 from scicevpr.packs.manifest import (
     CARD,
     FORMAT,
@@ -43,6 +44,7 @@ from scicevpr.packs.manifest import (
 from scicevpr.packs.pack import Pack, open_pack
 from scicevpr.packs.photos import write_thumbnails
 from scicevpr.packs.records import write_positives, write_records
+from scicevpr.photo_check import require_sound
 from scicevpr.places import Dataset, save_descriptors
 from scicevpr.retrieval import PCA
 from scicevpr.row_store import MEMORY_LIMIT, scratch_folder
@@ -87,6 +89,7 @@ def describe_content(
     `describe`.
     """
     grouping = grouping or published_grouping(model.variant, dataset)
+    require_sound(place.path for place in (*dataset.database, *dataset.queries))
     described = []
     for part, places, chosen in (
         ("database", dataset.database, grouping),
@@ -134,6 +137,8 @@ def build_pack(
         raise UsageError("A pack needs at least one database photo.")
     if thumbnails is not None and thumbnails < 16:
         raise UsageError(f"Thumbnails of {thumbnails} pixels show nothing; ask for 16 or more, 320 is usual.")
+    if thumbnails is not None:
+        require_sound(place.path for place in (*dataset.database, *dataset.queries))
     with _draft(folder) as draft:
         _write_tables(draft, dataset, thumbnails, progress)
         entries: list[dict[str, Any]] = []
@@ -172,6 +177,15 @@ def _check_target(folder: Path, overwrite: bool) -> None:
         raise UsageError(f"{folder} exists and is not a pack, so it is left alone. Choose another name.")
     if not overwrite:
         raise UsageError(f"{folder} is a pack already. Choose another name, or ask to overwrite it (--overwrite).")
+    try:
+        foreign = foreign_files(folder, read_manifest(folder))
+    except DatasetError as error:
+        raise UsageError(f"{folder} is left alone, because what is the pack's in it cannot be told: {error}") from error
+    if foreign:
+        raise UsageError(
+            f"{folder} holds {len(foreign)} file(s) that are not the pack's, such as {foreign[0]}, and overwriting "
+            "would delete them. Move them elsewhere first, or choose another name."
+        )
 
 
 @contextmanager

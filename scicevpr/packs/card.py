@@ -109,15 +109,14 @@ def _rows(entries: Iterable[Entry]) -> list[tuple[str, ...]]:
 
 
 def _photos(manifest: Manifest) -> str:
-    if manifest.thumbnails is None:
-        known = BENCHMARKS.get(str(manifest.dataset["benchmark"]))
-        where = f"at {known.url} ({known.access})" if known else "where the data set's authors offer them"
-        return f"It holds no photos: get them {where}, and name their folder when opening the pack."
-    return "It holds no photos: get them where the data set's authors offer them, and name their folder when opening."
-    return (
-        f"It holds thumbnails of at most {manifest.thumbnails} pixels; the photos' own licence holds for them. "
-        "Describing thumbnails gives other values than the photos gave."
-    )
+    if manifest.thumbnails is not None:
+        return (
+            f"It holds thumbnails of at most {manifest.thumbnails} pixels; the photos' own licence holds for them. "
+            "Describing thumbnails gives other values than the photos gave."
+        )
+    known = BENCHMARKS.get(str(manifest.dataset.get("benchmark")))
+    where = f"at {known.url} ({known.access})" if known else "where the data set's authors offer them"
+    return f"It holds no photos: get them {where}, and name their folder when opening the pack."
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scicevpr.checksums import sha256_of
-from scicevpr.errors import DatasetError, SciceVPRError
+from scicevpr.errors import SciceVPRError
 from scicevpr.packs.hub_cache import pack_folder
-from scicevpr.packs.manifest import CARD, MANIFEST, Entry, Manifest, check_links, read_manifest
+from scicevpr.packs.manifest import CARD, MANIFEST, Manifest, check_links, read_manifest
 from scicevpr.packs.pack import Pack, check_size, open_pack
 
 NOT_LISTED = (MANIFEST, CARD, ".gitattributes")
@@ -40,7 +40,8 @@ def check_pack(path: Path | str, progress: Callable[[int, int], None] | None = N
             problems = _contents(open_pack(folder))
         except SciceVPRError as error:
             problems = [Problem(MANIFEST, str(error))]
-    return [*problems, *_strangers(folder, manifest)]
+    foreign = foreign_files(folder, manifest)
+    return problems + [Problem(name, f"{folder / name} is not in the manifest. Take it out.") for name in foreign]
 
 
 def _files(folder: Path, manifest: Manifest, progress: Callable[[int, int], None] | None) -> list[Problem]:
@@ -56,14 +57,15 @@ def _files(folder: Path, manifest: Manifest, progress: Callable[[int, int], None
     return problems
 
 
-def _strangers(folder: Path, manifest: Manifest) -> list[Problem]:
-    problems = []
+def foreign_files(folder: Path, manifest: Manifest) -> list[str]:
+    """Files below a pack's folder that its manifest does not list, sorted."""
+    found = []
     for place, _, names in os.walk(folder):
         for name in names:
             relative = Path(place, name).relative_to(folder).as_posix()
             if relative not in manifest.files and relative not in NOT_LISTED:
-                problems.append(Problem(relative, f"{folder / relative} is not in the manifest. Take it out."))
-    return problems
+                found.append(relative)
+    return sorted(found)
 
 
 def _contents(pack: Pack) -> list[Problem]:
@@ -71,23 +73,12 @@ def _contents(pack: Pack) -> list[Problem]:
     for entry in pack.manifest.entries:
         problems += _problem(entry.file, lambda entry=entry: pack.read(entry))
         if entry.pca:
-            problems += _problem(entry.pca, lambda entry=entry: _check_pca(pack.folder, entry))
+            problems += _problem(entry.pca, lambda entry=entry: pack.read_pca(entry))
     for place in (*pack.dataset.database, *pack.dataset.queries):
         name = place.path.relative_to(pack.folder).as_posix()
         if name.startswith("thumbnails/") and name not in pack.manifest.files:
             problems.append(Problem(name, f"The thumbnail of {place.name} is not among the pack's files."))
     return problems
-
-
-def _check_pca(folder: Path, entry: Entry) -> None:
-    from scicevpr.retrieval import PCA
-
-    pca = PCA.load(folder / entry.pca)
-    pca.check_model(entry.fingerprint, entry.weights)
-    if pca.dimension != entry.dimension:
-        raise DatasetError(
-            f"{folder / entry.pca} reduces to {pca.dimension} values, {entry.file} has {entry.dimension}."
-        )
 
 
 def _problem(name: str, check: Callable[[], object]) -> list[Problem]:

@@ -14,7 +14,6 @@ A pack comes from somebody else: every name in it must stay inside its folder, a
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from scicevpr.errors import DatasetError
+from scicevpr.json_files import read_json
 
 MANIFEST = "pack.json"
 CARD = "README.md"
@@ -93,12 +93,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"{folder} is not a database pack: it has no {MANIFEST}. Make one with `scicevpr pack build`, or get one "
             "with `scicevpr pack pull`."
         )
-    if path.stat().st_size > MAX_MANIFEST:
-        raise DatasetError(f"{path} has {path.stat().st_size} bytes; a manifest has at most {MAX_MANIFEST}.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path} is not readable JSON ({error}). Get the pack again.") from error
+    content = read_json(path, DatasetError, "Get the pack again.", MAX_MANIFEST)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DatasetError(f"{path} is not the manifest of a database pack (its format is not {FORMAT!r}).")
     version = content.get("format_version")

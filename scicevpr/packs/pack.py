@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scicevpr.checksums import known_sha256
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
 from scicevpr.packs.hub_cache import pack_folder
 from scicevpr.packs.manifest import (
@@ -82,22 +83,38 @@ class Pack:
             )
         return found
 
+    def only_reduced(self, model: VPRModel) -> bool:
+        """True where the pack has a model's database descriptors after PCA alone: queries need `pca` to be compared."""
+        kinds = {entry.pca is not None for entry in self._of(model) if entry.part == "database"}
+        return kinds == {True}
+
     def pca(self, model: VPRModel) -> PCA | None:
         """The reduction that gave the pack's reduced descriptors of a model; None when there are none."""
-        from scicevpr.retrieval import PCA
-
         entry = next((entry for entry in self._of(model) if entry.pca), None)
         if entry is None:
             return None
-        pca = PCA.load(self.folder / entry.pca)
-        pca.check_model(entry.fingerprint, entry.weights)
+        return self.read_pca(entry)
+
+    def read_pca(self, entry: Entry) -> PCA:
+        """The reduction that gave an entry's descriptors. DatasetError when it is damaged or does not fit them."""
+        from scicevpr.retrieval import PCA
+
+        check_content(self.folder, self.manifest, entry.pca)
+        path = self.folder / entry.pca
+        try:
+            pca = PCA.load(path)
+            pca.check_model(entry.fingerprint, entry.weights)
+        except IndexMismatchError as error:
+            raise DatasetError(f"{error} {AGAIN}") from error
+        if pca.dimension != entry.dimension:
+            raise DatasetError(f"{path} reduces to {pca.dimension} values, {entry.file} has {entry.dimension}. {AGAIN}")
         return pca
 
     def read(self, entry: Entry) -> Descriptors:
         """One file of descriptors, memory-mapped. DatasetError when it is damaged or not what the manifest says."""
         places = self.dataset.database if entry.part == "database" else self.dataset.queries
         path = self.folder / entry.file
-        check_size(self.folder, self.manifest, entry.file)
+        check_content(self.folder, self.manifest, entry.file)
         try:
             found, _ = load_descriptors(path, names=[place.name for place in places], mapped=True, remedy=AGAIN)
         except IndexMismatchError as error:
@@ -130,8 +147,8 @@ class Pack:
 def open_pack(path: Path | str, *, photos: Path | str | None = None) -> Pack:
     """Open a pack: a folder, or the name of a Hub repository ("org/name", "org/name@revision") that was pulled before.
 
-    Only the manifest and the records are read; descriptors are mapped when they are asked for, and checksums are left
-    to `check_pack`. An existing folder wins over a repository of that name.
+    Only the manifest and the records are read; descriptors are mapped when they are asked for. Every file that is read
+    is compared with its checksum; `check_pack` does so for all. An existing folder wins over a repository of that name.
 
     photos: a folder with the data set's own photos, found there by their path in the data set or by their name. The
     records' paths lead to them, else to the pack's thumbnails, else to where a photo would be, but is not.
@@ -157,6 +174,13 @@ def check_size(folder: Path, manifest: Manifest, name: str) -> None:
         raise DatasetError(f"{path} is {state}: it has {found} bytes, the manifest says {stated}. {AGAIN}")
 
 
+def check_content(folder: Path, manifest: Manifest, name: str) -> None:
+    """Refuse a file that is missing or does not hold what the manifest says. DatasetError."""
+    check_size(folder, manifest, name)
+    if known_sha256(folder / name) != manifest.files[name].sha256:
+        raise DatasetError(f"{folder / name} was changed: its SHA-256 is not the one in the manifest. {AGAIN}")
+
+
 def _dataset(folder: Path, manifest: Manifest, photos: Path | None) -> Dataset:
     facts, counts = manifest.dataset, manifest.counts
     notes = _words(facts, "notes")
@@ -167,7 +191,7 @@ def _dataset(folder: Path, manifest: Manifest, photos: Path | None) -> Dataset:
         if count == 0:
             tables.append(())
             continue
-        check_size(folder, manifest, name)
+        check_content(folder, manifest, name)
         places, thumbnails = read_records(folder / name, count)
         paths = [folder / (thumb or f"photos/{place.path}") for place, thumb in zip(places, thumbnails, strict=True)]
         if own is not None:
@@ -207,17 +231,18 @@ def _truth(folder: Path, manifest: Manifest) -> Truth:
         radius, turn = float(facts["radius"]), facts["turn"]
         words = str(facts["words"])
         turn = None if turn is None else float(turn)
-    except (KeyError, TypeError, ValueError) as error:
+        truth = Truth(radius=radius, turn=turn, words=words)
+    except (KeyError, TypeError, ValueError, OverflowError, UsageError) as error:
         raise DatasetError(
             f"{folder} does not say which answers are right (dataset.truth: {facts}). {AGAIN}"
         ) from error
     if POSITIVES not in manifest.files:
-        return Truth(radius=radius, turn=turn, words=words)
-    check_size(folder, manifest, POSITIVES)
+        return truth
+    check_content(folder, manifest, POSITIVES)
     listed: Sequence[np.ndarray] = read_positives(
         folder / POSITIVES, manifest.counts["queries"], manifest.counts["database"]
     )
-    return Truth(radius=radius, turn=turn, listed=tuple(listed), words=words)
+    return replace(truth, listed=tuple(listed))
 
 
 def _words(facts: Mapping[str, Any], key: str) -> tuple[str, ...]:

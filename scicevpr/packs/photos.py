@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -53,7 +54,9 @@ class PhotoFolder:
         paths, missing = [], []
         for place, other in zip(places, otherwise, strict=True):
             own = (root / place.path for root in self._roots)
-            path = next((file for file in own if file.is_file()), None) or self._by_name.get(place.name)
+            path = next((file for file in own if file.is_file()), None) or self._by_name.get(
+                unicodedata.normalize("NFC", place.name)
+            )
             if path is None:
                 missing.append(place)
             paths.append(path or other)
@@ -73,5 +76,6 @@ class PhotoFolder:
         for place, _, names in os.walk(self.folder, followlinks=True):
             for name in names:
                 if name.lower().endswith(EXTENSIONS):
-                    found[name] = None if name in found else Path(place, name)
+                    key = unicodedata.normalize("NFC", name)
+                    found[key] = None if key in found else Path(place, name)
         return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from scicevpr.errors import DatasetError
 from scicevpr.packs.manifest import safe_name
 from scicevpr.places import Place
+from scicevpr.places.photos import path_below
 
 COLUMNS = ("row", "name", "file", "east", "north", "zone", "heading", "timestamp", "condition", "thumbnail")
 """name: the photo's base name; file: its path below the data set's folder; thumbnail: its path below the pack's."""
@@ -82,10 +82,7 @@ def read_positives(path: Path, queries: int, database: int) -> list[np.ndarray]:
 
 
 def _below(place: Place, root: Path) -> str:
-    try:
-        return Path(os.path.abspath(place.path)).relative_to(os.path.abspath(root)).as_posix()
-    except ValueError:
-        return place.name
+    return path_below(place.path, root) or place.name
 
 
 def _place(line: Sequence[str], row: int) -> tuple[Place, str]:

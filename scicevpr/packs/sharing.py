@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scicevpr.errors import DatasetError, SciceVPRError, UsageError
-from scicevpr.hub.repository import HUB, explain_push, explained, hub_endpoint, hub_is_off
+from scicevpr.errors import DatasetError, UsageError
+from scicevpr.hub.repository import HUB, explain_push, explained, hub_endpoint, hub_is_off, is_ours
 from scicevpr.hub.sources import HubFile
 from scicevpr.hub.web import NoRouteError
 from scicevpr.packs.check import check_pack
@@ -55,6 +55,8 @@ def push_pack(
             delete_patterns=list(PATTERNS),
         )
     except Exception as error:  # the Hub's transports raise errors of several libraries
+        if is_ours(error):
+            raise
         raise DatasetError(str(explain_push(error, name, hub or HUB))) from error
     return commit.commit_url
 
@@ -90,9 +92,9 @@ def pull_pack(
         get_hf_file_metadata(hf_hub_url(name, MANIFEST, **where), token=token, endpoint=hub)
         manifest = read_manifest(Path(hf_hub_download(name, MANIFEST, **options)).parent)
         folder = Path(snapshot_download(name, allow_patterns=list(PATTERNS), **options))
-    except SciceVPRError:
-        raise
     except Exception as error:  # the Hub's transports raise errors of several libraries
+        if is_ours(error):
+            raise
         raise _explained(error, name, revision, hub) from error
     damaged = [problem for problem in check_pack(folder) if problem.file in manifest.files]
     for problem in damaged:

@@ -55,9 +55,14 @@ def _evaluate(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--published", action="store_true",
-        help="what the published numbers were measured with: no antialias, positions rounded to float32, published "
-        "batches",
+        help="what the published numbers were measured with: no antialias, published batches, and for SciceVPR and "
+        "its teacher positions rounded to float32 (CricaVPR's code keeps float64)",
     )  # fmt: skip
+    parser.add_argument(
+        "--without-itself", action="store_true",
+        help="leave a query that is itself in the database out of its own answers",
+    )  # fmt: skip
+    options.damage_option(parser)
     scoring_options(parser)
     options.pca_options(parser)
     familiar_options(parser)
@@ -90,6 +95,7 @@ def _describe(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     options.model_options(parser, several=None)
     options.precision_option(parser)
+    options.damage_option(parser)
     options.storage_options(parser)
     parser.set_defaults(handler="basic.describe")
 

@@ -66,7 +66,9 @@ def _build(actions: argparse._SubParsersAction) -> None:
     lists.add_argument(
         "--pca", type=options.positive, default=512, metavar="K", help="values of the short descriptors (default: 512)"
     )
-    lists.add_argument("--lists", type=options.positive, metavar="N", help="default: about 4 roots of the rows")
+    lists.add_argument(
+        "--lists", type=options.positive, metavar="N", help="default: about a quarter of the square root of the rows"
+    )
     lists.add_argument(
         "--probes", type=options.positive, metavar="N",
         help="lists that a query looks into (default: the fewest that agree with exact search)",

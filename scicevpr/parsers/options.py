@@ -54,7 +54,12 @@ def answer_options(parser: argparse.ArgumentParser) -> None:
         "--ground-truth", type=Path, metavar="FILE",
         help="right answers: .csv (query,database), .json or .npy (database rows of each query)",
     )  # fmt: skip
-    parser.add_argument("--frames", type=int, metavar="N", help="query i is right with database photos i-N to i+N")
+    parser.add_argument(
+        "--frames",
+        type=int,
+        metavar="N",
+        help="right are the database frames whose number (in the name) is the query's, N more or less",
+    )
     parser.add_argument("--same-name", action="store_true", help="photos of the same name show the same place")
     parser.add_argument(
         "--positions", type=Path, metavar="CSV", help="positions: name,east,north or name,latitude,longitude"
@@ -95,7 +100,8 @@ def model_options(parser: argparse.ArgumentParser, several: str | None, grouping
     )  # fmt: skip
     parser.add_argument(
         "--infer-batch-size", "--infer_batch_size", action=_InferBatchSize, type=positive, metavar="B",
-        help="as the published codes: --batch-size B, and for the CricaVPR models --grouping sequential:B",
+        help="as the published codes: --batch-size B, and for models that feel their batch --grouping sequential:B "
+        "(CricaVPR on the Pittsburgh sets: half of it, as its code does)",
     )  # fmt: skip
     parser.add_argument(
         "--resize", "--image-size", "--image_size", type=positive, nargs="+", metavar="PIXELS",
@@ -115,6 +121,14 @@ class _InferBatchSize(argparse.Action):
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
         namespace.infer_batch_size = namespace.batch_size = values
+
+
+def damage_option(parser: argparse.ArgumentParser) -> None:
+    """What is done about photos that cannot be read."""
+    parser.add_argument(
+        "--leave-out-damaged", action="store_true",
+        help="go on without the photos that cannot be read (default: name them all before the work, and stop)",
+    )  # fmt: skip
 
 
 def storage_options(parser: argparse.ArgumentParser) -> None:

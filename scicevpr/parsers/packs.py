@@ -51,6 +51,7 @@ def _build(actions: argparse._SubParsersAction) -> None:
     options.precision_option(parser)
     options.pca_options(parser)
     parser.add_argument("--pca-only", action="store_true", help="leave the full descriptors out")
+    options.damage_option(parser)
     options.storage_options(parser)
     _engine(parser)
     parser.set_defaults(handler="packs.build")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -71,6 +71,25 @@ class Dataset:
             truth = replace(truth, listed=tuple(truth.listed[row] for row in rows))
         queries = tuple(self.queries[row] for row in rows)
         return replace(self, queries=queries, truth=truth, query_order=words)
+
+    def without_photos(self, paths: Collection[Path]) -> Dataset:
+        """The same data set without these photos, and with a note that they were left out."""
+        kept = {
+            part: [row for row, place in enumerate(getattr(self, part)) if place.path not in paths]
+            for part in ("database", "queries")
+        }
+        gone = len(self.database) + len(self.queries) - sum(map(len, kept.values()))
+        if not gone:
+            return self
+        truth = self.truth
+        if truth.listed is not None:
+            new = np.full(len(self.database), -1, np.int64)
+            new[kept["database"]] = np.arange(len(kept["database"]))
+            listed = (new[truth.listed[row]] for row in kept["queries"])
+            truth = replace(truth, listed=tuple(rows[rows >= 0] for rows in listed))
+        note = f"{gone} damaged photos were left out, so this is not the whole data set."
+        database, queries = (tuple(getattr(self, part)[row] for row in rows) for part, rows in kept.items())
+        return replace(self, database=database, queries=queries, truth=truth, notes=(*self.notes, note))
 
     def shuffle_queries(self, seed: int) -> Dataset:
         """The same data set with its queries in a random order: others share a batch, which cross-image models feel."""

@@ -6,9 +6,11 @@ protocol they were described under. It is written and can be read in blocks, so 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scicevpr.checksums import known_sha256
 from scicevpr.errors import IndexMismatchError, UsageError
+from scicevpr.json_files import parse_json
 from scicevpr.row_store import MEMORY_LIMIT
 
 if TYPE_CHECKING:
@@ -46,13 +50,18 @@ def save_descriptors(path: Path | str, descriptors: Descriptors, names: Sequence
     if len(names) != len(values):
         raise UsageError(f"{len(values)} descriptors came with {len(names)} photo names; each needs one name.")
     record = {name: getattr(descriptors, name) for name in RECORD}
-    header = _header(values.shape, {"format": FORMAT, "record": json.dumps(record), "names": json.dumps(list(names))})
+    metadata = {"format": FORMAT, "record": json.dumps(record), "names": json.dumps(list(names)), "sha256": "0" * 64}
+    header, digest = _header(values.shape, metadata), hashlib.sha256()
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
         try:
             part.write(header)
             for start in range(0, len(values), ROWS_AT_ONCE):
-                part.write(_half(values[start : start + ROWS_AT_ONCE], start).tobytes())
+                content = _half(values[start : start + ROWS_AT_ONCE], start).tobytes()
+                digest.update(content)
+                part.write(content)
+            part.seek(0)
+            part.write(_header(values.shape, metadata | {"sha256": digest.hexdigest()}))  # as long as before
         except BaseException:
             os.unlink(part.name)
             raise
@@ -160,17 +169,29 @@ def _open(path: Path, remedy: str) -> tuple[np.memmap, dict[str, Any], list[str]
             metadata, keys = file.metadata() or {}, list(file.keys())
             tensor = file.get_slice(TENSOR) if keys == [TENSOR] else None
             shape = tensor.get_shape() if tensor is not None and tensor.get_dtype() == "F16" else []
-        stored, names = json.loads(metadata["record"]), json.loads(metadata["names"])
+        stored, names = parse_json(metadata["record"]), parse_json(metadata["names"])
         stored.setdefault("facts", {})  # not kept by earlier versions
         record = {name: stored[name] for name in RECORD}
         record["preprocessing"] = _restored(record["preprocessing"])
         Preprocessing(**record["preprocessing"])
+        _check_record(record, names)
     except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
         raise IndexMismatchError(f"{path} is not a readable descriptor file. {remedy}") from error
     if metadata.get("format") != FORMAT or len(shape) != 2 or 0 in shape or len(names) != shape[0]:
         raise IndexMismatchError(f"{path} is not a descriptor file of the form {FORMAT}. {remedy}")
     offset = path.stat().st_size - 2 * shape[0] * shape[1]
+    if metadata.get("sha256", "") not in ("", known_sha256(path, offset)):  # not kept by earlier versions
+        raise IndexMismatchError(f"The descriptors in {path} are damaged: their SHA-256 is another one. {remedy}")
     return np.memmap(path, dtype="<f2", mode="r", offset=offset, shape=tuple(shape)), record, names
+
+
+def _check_record(record: dict[str, Any], names: Any) -> None:
+    """ValueError for a record whose fields are not of their kinds."""
+    words = all(isinstance(record[name], str) for name in (*RECORD[:3], "grouping", "device", "dtype"))
+    kinds = isinstance(record["trained"], bool) and isinstance(record["seconds"], int | float)
+    facts = isinstance(record["facts"], dict) and all(isinstance(value, str) for value in record["facts"].values())
+    if not (words and kinds and facts and isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError("its record holds other kinds of values")
 
 
 def _check_model(path: Path, record: dict, model: VPRModel, remedy: str) -> None:
@@ -187,7 +208,7 @@ def _check_model(path: Path, record: dict, model: VPRModel, remedy: str) -> None
 
 
 def _check_names(path: Path, stored: list[str], wanted: list[str], remedy: str) -> None:
-    if stored == wanted:
+    if stored == wanted or [_same_form(name) for name in stored] == [_same_form(name) for name in wanted]:
         return
     if len(stored) != len(wanted):
         reason = f"it holds {len(stored)} photos, {len(wanted)} are expected"
@@ -195,6 +216,10 @@ def _check_names(path: Path, stored: list[str], wanted: list[str], remedy: str) 
         row = next(row for row, pair in enumerate(zip(stored, wanted, strict=True)) if pair[0] != pair[1])
         reason = f"row {row} is {stored[row]!r}, {wanted[row]!r} is expected"
     raise IndexMismatchError(f"{path} belongs to other photos: {reason}. {remedy}")
+
+
+def _same_form(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _restored(preprocessing: dict) -> dict:

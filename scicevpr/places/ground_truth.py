@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from scicevpr.errors import DatasetError
+from scicevpr.json_files import read_json
 from scicevpr.places.name_index import NameIndex
 from scicevpr.places.names import Place
 from scicevpr.places.plain_npy import read_npy
-from scicevpr.places.tables import read_rows
+from scicevpr.places.tables import column_names, read_rows
 from scicevpr.places.truth import Truth
 
 HEADER = ("query", "database")
@@ -93,7 +93,7 @@ def _from_npy(path: Path, database: Sequence[Place], queries: Sequence[Place]) -
 
 def _from_csv(path: Path, database: Sequence[Place], queries: Sequence[Place]) -> list[np.ndarray]:
     pairs = read_rows(path)
-    if tuple(pairs[0]) == HEADER:
+    if tuple(column_names(pairs[0])) == HEADER:
         pairs = pairs[1:]
     for number, pair in enumerate(pairs, 1):
         if len(pair) != 2:
@@ -104,12 +104,9 @@ def _from_csv(path: Path, database: Sequence[Place], queries: Sequence[Place]) -
 
 
 def _from_json(path: Path, database: Sequence[Place], queries: Sequence[Place]) -> list[np.ndarray]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DatasetError(f"There is no file {path}. Check the path.") from error
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} is not readable JSON ({error}).") from error
+    if not path.is_file():
+        raise DatasetError(f"There is no file {path}. Check the path.")
+    content = read_json(path, DatasetError, "Write it as UTF-8 text.")
     if isinstance(content, dict):
         query_rows = _rows(path, list(content), queries, "query photos")
         lists = list(content.values())

@@ -16,10 +16,9 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.places.photos import EXTENSIONS, list_photos
+from scicevpr.places.photos import EXTENSIONS, UNREADABLE, list_photos
 
-PHOTO_NAMES = (*EXTENSIONS, ".webp", ".tif", ".tiff", ".bmp")
-UNREADABLE = (".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf")
+PHOTO_NAMES = EXTENSIONS
 QUERY_FOLDERS = ("queries", "query")
 BLOCK = 1 << 20
 DIRECTORY = 1_000  # bytes that a zip's list may spend on a file

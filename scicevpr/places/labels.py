@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.places.dataset import BY_PATH, Dataset
+from scicevpr.places.frames import frames_truth
 from scicevpr.places.ground_truth import read_truth
 from scicevpr.places.name_index import NameIndex
 from scicevpr.places.names import Place
@@ -22,15 +24,17 @@ from scicevpr.places.positions import (
     with_positions,
 )
 from scicevpr.places.truth import Truth
+from scicevpr.places.zones import in_one_zone
 
 
 @dataclass(frozen=True)
 class Answers:
     """Where right answers come from when not from the data set itself; at most one of the first three.
 
-    ground_truth: a file as for `ground_truth.read_truth`. frames: query i is right with database rows i - frames ..
-    i + frames. same_name: photos of the same base name (without extension) show the same place. positions: a CSV as for
-    `positions.with_positions`, instead of the names. query_list: a file that names the queries to use.
+    ground_truth: a file as for `ground_truth.read_truth`. frames: a query is right with the database frames of its own
+    number, so many more or less (see `frames.frames_truth`). same_name: photos of the same base name (without
+    extension) show the same place. positions: a CSV as for `positions.with_positions`, instead of the names.
+    query_list: a file that names the queries to use.
     """
 
     ground_truth: Path | str | None = None
@@ -86,7 +90,10 @@ def label(dataset: Dataset, answers: Answers) -> Dataset:
                 "predictions only."
             )
         check_positions(places)
-        notes += position_notes(places)
+        places, moved = in_one_zone(places)
+        notes += [*moved, *position_notes(places)]
+        count = len(dataset.database)
+        dataset = replace(dataset, database=tuple(places[:count]), queries=tuple(places[count:]))
         if truth.listed is None and not truth.words:
             truth = replace(truth, words=stand_in_words(places, truth.radius))
     dataset = replace(dataset, truth=truth, notes=tuple(notes))
@@ -97,7 +104,7 @@ def _chosen_truth(dataset: Dataset, answers: Answers) -> Truth | None:
     if answers.ground_truth is not None:
         return read_truth(answers.ground_truth, dataset.database, dataset.queries)
     if answers.frames is not None:
-        return Truth.frames(len(dataset.database), len(dataset.queries), answers.frames)
+        return frames_truth(dataset.database, dataset.queries, answers.frames)
     if answers.same_name:
         return _same_names(dataset.database, dataset.queries)
     return None
@@ -106,14 +113,18 @@ def _chosen_truth(dataset: Dataset, answers: Answers) -> Truth | None:
 def _same_names(database: Sequence[Place], queries: Sequence[Place]) -> Truth:
     rows: dict[str, list[int]] = {}
     for row, place in enumerate(database):
-        rows.setdefault(place.path.stem, []).append(row)
-    found = [rows.get(place.path.stem, []) for place in queries]
+        rows.setdefault(_stem(place), []).append(row)
+    found = [rows.get(_stem(place), []) for place in queries]
     if not any(found):
         raise DatasetError(
             f"No query has the name of a database photo (queries are called like {queries[0].name}, database photos "
             f"like {database[0].name}). If both are sorted alike, --frames 0 pairs them by row."
         )
     return Truth.lists(found, "photos of the same name")
+
+
+def _stem(place: Place) -> str:
+    return unicodedata.normalize("NFC", place.path.stem)
 
 
 def _select(dataset: Dataset, path: Path) -> Dataset:

@@ -11,7 +11,7 @@ from scicevpr.places import catalogue
 from scicevpr.places.dataset import Dataset
 from scicevpr.places.labels import Answers, label
 from scicevpr.places.names import parse_name
-from scicevpr.places.photos import list_photos, listing
+from scicevpr.places.photos import left_out_note, list_photos, listing
 from scicevpr.places.readers import READERS, gsv_cities, utm_tree
 from scicevpr.places.readers.request import Request
 
@@ -83,10 +83,12 @@ def read_folders(
     answers = Answers(ground_truth, frames, same_name, positions, query_list)
     answers.check(labels)
     database, queries = Path(database), Path(queries)
+    note = left_out_note(database, queries)
     shared = database.resolve().parent
     name = shared.name if shared == queries.resolve().parent else f"{database.name} + {queries.name}"
     dataset = Dataset(
         name=name, split="folders", root=shared, use_labels=labels, layout="folders",
+        notes=(note,) if note else (),
         database=tuple(parse_name(path) for path in list_photos(database)),
         queries=tuple(utm_tree.with_condition(parse_name(path), queries.name) for path in list_photos(queries)),
     )  # fmt: skip

@@ -1,7 +1,11 @@
-"""Finding photos by what a table calls them: the base name, with or without extension, or the end of the path."""
+"""Finding photos by what a table calls them: the base name, with or without extension, or the end of the path.
+
+Names are compared in one Unicode form: macOS stores "ü" as two characters, a table typed elsewhere holds one.
+"""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -20,7 +24,7 @@ class NameIndex:
         self._example = places[0].name if places else "none"
         self._rows: dict[str, list[int]] = {}
         for row, place in enumerate(places):
-            for key in _keys(place.path.as_posix()):
+            for key in _keys(unicodedata.normalize("NFC", place.path.as_posix())):
                 self._rows.setdefault(key, []).append(row)
 
     def __contains__(self, text: str) -> bool:
@@ -41,7 +45,7 @@ class NameIndex:
         )
 
     def _found(self, text: str) -> list[int]:
-        parts = PurePosixPath(text.replace("\\", "/")).parts
+        parts = PurePosixPath(unicodedata.normalize("NFC", text).replace("\\", "/")).parts
         return self._rows.get("/".join(parts[-DEPTH:]), [])
 
 

@@ -67,6 +67,17 @@ def parse_name(path: Path | str) -> Place:
     )
 
 
+def degrees_in_name(name: str) -> tuple[float, float] | None:
+    """Latitude and longitude that a base name states beside its position, None where it does not."""
+    pieces = name.split("@")
+    if len(pieces) < 8:
+        return None
+    latitude, longitude = _number(pieces[5]), _number(pieces[6])
+    if latitude is None or longitude is None or abs(latitude) > 90 or abs(longitude) > 180:
+        return None
+    return latitude, longitude
+
+
 def position_problem(name: str) -> str:
     """Why a base name carries no position, in words for an error message."""
     pieces = name.split("@")

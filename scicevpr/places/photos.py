@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from scicevpr.errors import DatasetError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png")
+EXTENSIONS = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".avif",
+)  # fmt: skip
+UNREADABLE = (".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".jp2", ".jxl")
+"""Photos that are not read here: they have to be saved as JPEG first."""
 
 
 def list_photos(folder: Path | str) -> list[Path]:
-    """All .jpg, .jpeg and .png files (any case) below a folder, sorted by path; linked folders are followed.
+    """All photos (EXTENSIONS, any case) below a folder, sorted by path; linked folders are followed.
 
     Raises DatasetError when the folder is missing, holds no photos, or holds a link to a photo that is not there.
     """
@@ -26,9 +31,24 @@ def list_photos(folder: Path | str) -> list[Path]:
     if not photos:
         raise DatasetError(
             f"{folder} holds no photos: looked for {', '.join(EXTENSIONS)} there and in its subfolders, "
-            f"found {listing(folder)}."
+            f"found {listing(folder)}. {left_out_note(folder)}".rstrip()
         )
     return photos
+
+
+def left_out_note(*folders: Path) -> str:
+    """A sentence about photos below folders that are of a type that cannot be read; empty where there are none."""
+    found = Counter(
+        Path(name).suffix.lower()
+        for folder in folders
+        for _, _, names in os.walk(folder, followlinks=False)
+        for name in names
+        if not name.startswith(".") and name.lower().endswith(UNREADABLE)
+    )
+    if not found:
+        return ""
+    types = ", ".join(f"{count} {ending[1:].upper()}" for ending, count in sorted(found.items()))
+    return f"{found.total()} files were left out, because their type is not read: {types}. Save them as JPEG."
 
 
 def listing(folder: Path) -> str:
@@ -37,6 +57,15 @@ def listing(folder: Path) -> str:
     if not names:
         return "an empty folder"
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+def path_below(path: Path, root: Path) -> str | None:
+    """A photo's path within a folder, with forward slashes, however both were written (relative, absolute, through a
+    link); None where it lies elsewhere."""
+    own, base = Path(os.path.abspath(path)), Path(os.path.abspath(root))
+    if not own.is_relative_to(base):
+        own, base = Path(os.path.realpath(own.parent), own.name), Path(os.path.realpath(base))
+    return own.relative_to(base).as_posix() if own.is_relative_to(base) else None
 
 
 def _walk(folder: Path) -> Iterator[str]:

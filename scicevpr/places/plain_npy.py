@@ -9,7 +9,9 @@ our own stand in, so that NumPy's unpickling code is not run on foreign bytes ei
 from __future__ import annotations
 
 import math
+import os
 import pickle
+import pickletools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +19,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from scicevpr.errors import DatasetError
+from scicevpr.errors import DatasetError, SciceVPRError
 
 _PLAIN_TYPE = re.compile(r"[<>|=]?([biuf](1|2|4|8)|[US]\d+)")
+_MAX_AXES = 8
+_MAX_ITEMS = 3_000_000  # the ground truth of a large set has some hundred thousand
 _MAX_DEPTH = 4  # arrays of lists of arrays are met with; nothing deeper is ground truth
 
 
@@ -32,10 +36,11 @@ def read_npy(path: Path | str) -> np.ndarray:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            if not _holds_objects(file):
+            if not _header(file)[2].hasobject:
                 file.seek(0)
                 return np.load(file, allow_pickle=False)
-            array = _plain(_Reader(file, encoding="latin1").load())
+            _check_pickle(file)
+            array = _Plain().of(_Reader(file, encoding="latin1").load())
     except FileNotFoundError as error:
         raise DatasetError(f"There is no file {path}. Check the path.") from error
     except _Refused as error:
@@ -44,25 +49,56 @@ def read_npy(path: Path | str) -> np.ndarray:
             "nothing in it was run; do not use it unless you trust where it comes from."
         ) from error
     except Exception as error:  # foreign bytes can make the reader fail in any way
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DatasetError(
-            f"{path} cannot be read as an .npy array: {reason}. Download or copy the file again; if it is an .npz "
-            "archive or another format, save the array in it with numpy.save."
+            f"{path} cannot be read as an .npy array: {_reason(error)}. Download or copy the file again; if it is "
+            "an .npz archive or another format, save the array in it with numpy.save."
         ) from error
     if not isinstance(array, np.ndarray):
         raise DatasetError(f"{path} holds a {type(array).__name__}, not an array. Save the array with numpy.save.")
     return array
 
 
-def _holds_objects(file: BinaryIO) -> bool:
+def map_npy(path: Path | str, error: type[SciceVPRError], remedy: str) -> np.ndarray:
+    """An .npy file of numbers as a read-only memory map (an empty array where it holds no values).
+
+    Raises ``error``, naming the file, when it is missing, damaged, cut off or holds something else; remedy: what it
+    advises.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            shape, by_columns, dtype = _header(file)
+            offset = file.tell()
+        if dtype.hasobject:
+            raise ValueError("it holds lists, not one array of numbers")
+        if 0 in shape:
+            return np.empty(shape, dtype)
+        return np.memmap(path, dtype, "r", offset, shape, "F" if by_columns else "C")
+    except Exception as failure:  # foreign bytes can make the reader fail in any way
+        raise error(f"{path} is no readable .npy file ({_reason(failure)}). {remedy}") from failure
+
+
+def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, order by columns and type of an .npy file, checked against its size. ValueError."""
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"it is of the .npy version {version[0]}.{version[1]}, only 1.0 and 2.0 are read")
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    dtype = header(file)[2]
-    if dtype.hasobject and dtype != np.dtype(object):
-        raise ValueError(f"it holds records of the type {dtype}, only arrays of rows or names are read")
-    return dtype.hasobject
+    shape, by_columns, dtype = header(file)
+    if len(shape) > _MAX_AXES or any(type(length) is not int or not 0 <= length < 2**62 for length in shape):
+        raise ValueError(f"it states the shape {str(shape)[:80]}")
+    if dtype.hasobject:
+        if dtype != np.dtype(object):
+            raise ValueError(f"it holds records of the type {dtype}, only arrays of rows or names are read")
+        return shape, by_columns, dtype
+    wanted, there = math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size - file.tell()
+    if wanted > there:
+        raise ValueError(f"it states {wanted} bytes of values and has {there}: it is cut off or damaged")
+    return shape, by_columns, dtype
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 class _Refused(Exception):
@@ -160,19 +196,38 @@ class _Reader(pickle.Unpickler):
         raise _Refused(f"the outside object {pid!r}")
 
 
-def _plain(value: Any, depth: int = 0) -> Any:
-    """Replace the records by arrays, all through the containers; refuse everything that is not plain."""
-    if depth > _MAX_DEPTH:
-        raise ValueError("its lists are nested too deeply for ground truth")
-    if isinstance(value, _Array):
-        value = value.values
-    if isinstance(value, np.ndarray) and value.dtype == object:
-        result = np.empty(value.shape, dtype=object)
-        for place, item in np.ndenumerate(value):
-            result[place] = _plain(item, depth + 1)
-        return result
-    if type(value) in (list, tuple):
-        return type(value)(_plain(item, depth + 1) for item in value)
-    if value is None or isinstance(value, (bool, int, float, str, bytes, np.ndarray)):
-        return value
-    raise ValueError(f"it holds a {type(value).__name__}, only numbers, text, lists and arrays are read")
+def _check_pickle(file: BinaryIO) -> None:
+    """ValueError for a pickle that would make the reader take far more memory than it has bytes; leaves the place."""
+    place, size = file.tell(), os.fstat(file.fileno()).st_size
+    for number, (code, argument, _) in enumerate(pickletools.genops(file)):
+        if number > _MAX_ITEMS:
+            raise ValueError(f"it holds more than {_MAX_ITEMS} items")
+        if "PUT" in code.name and int(argument) > size:  # a place in a table that would be made that long
+            raise ValueError("it is a damaged list: its places go beyond its end")
+    file.seek(place)
+
+
+class _Plain:
+    """Replaces the records by arrays, all through the containers; refuses everything that is not plain."""
+
+    def __init__(self) -> None:
+        self.items = 0
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        if depth > _MAX_DEPTH:
+            raise ValueError("its lists are nested too deeply for ground truth")
+        self.items += 1
+        if self.items > _MAX_ITEMS:  # a list may name another one many times over
+            raise ValueError(f"it holds more than {_MAX_ITEMS} items")
+        if isinstance(value, _Array):
+            value = value.values
+        if isinstance(value, np.ndarray) and value.dtype == object:
+            result = np.empty(value.shape, dtype=object)
+            for place, item in np.ndenumerate(value):
+                result[place] = self.of(item, depth + 1)
+            return result
+        if type(value) in (list, tuple):
+            return type(value)(self.of(item, depth + 1) for item in value)
+        if value is None or isinstance(value, (bool, int, float, str, bytes, np.ndarray)):
+            return value
+        raise ValueError(f"it holds a {type(value).__name__}, only numbers, text, lists and arrays are read")

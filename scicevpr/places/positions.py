@@ -11,13 +11,15 @@ import numpy as np
 from scicevpr.errors import DatasetError
 from scicevpr.places.name_index import NameIndex
 from scicevpr.places.names import Place, position_problem
-from scicevpr.places.tables import read_rows, read_table
+from scicevpr.places.tables import number_of, read_table
 from scicevpr.places.truth import DEFAULT_RADIUS
-from scicevpr.places.utm import from_latitude_longitude, latitude_letter
+from scicevpr.places.utm import latitude_letter
+from scicevpr.places.zones import project, utm_zone
 
 UTM_LIMITS = (1_000_000.0, 10_000_000.0)  # metres east and north that UTM coordinates cannot exceed
 LARGEST = 40_075_017.0  # metres, the Earth's equator: no local coordinates are larger
-SOUTHERN_NORTH = 10_000_000.0  # added to the north of the southern hemisphere, so that it is positive
+POSITION_COLUMNS = "name and either east,north (metres) or latitude,longitude (degrees)"
+UTM_EAST = (100_000.0, 900_000.0)  # metres: a zone and what is read beyond its borders
 
 
 def with_positions(path: Path | str, database: Sequence[Place], queries: Sequence[Place]) -> tuple[list[Place], str]:
@@ -30,10 +32,8 @@ def with_positions(path: Path | str, database: Sequence[Place], queries: Sequenc
     Raises DatasetError for a missing column, a value that is no number, an unknown name or a photo without a row.
     """
     path, places = Path(path), [*database, *queries]
-    header = read_rows(path)[0]
-    degrees = "latitude" in header and "east" not in header
-    columns = ("latitude", "longitude") if degrees else ("east", "north")
-    table = read_table(path, ("name", *columns))
+    table, columns = read_positions(path)
+    degrees = columns[0] == "latitude"
     index = NameIndex(places, "photos")
     values: dict[int, tuple[float, float]] = {}
     lines: dict[int, tuple[int, dict[str, str]]] = {}
@@ -66,8 +66,22 @@ def with_positions(path: Path | str, database: Sequence[Place], queries: Sequenc
     return placed, note
 
 
+def read_positions(path: Path) -> tuple[list[dict[str, str]], tuple[str, str]]:
+    """The rows of a table of positions, and which two columns hold them. DatasetError when it has neither pair."""
+    table = read_table(path, ("name",), POSITION_COLUMNS)
+    columns = table[0] if table else {}
+    for pair in (("east", "north"), ("latitude", "longitude")):
+        if all(column in columns for column in pair):
+            return table, pair
+    if not table:
+        raise DatasetError(f"{path} has a header and no rows. Write one row per photo.")
+    raise DatasetError(
+        f"{path} holds no positions: its columns are {', '.join(filter(None, columns))}. Needed are {POSITION_COLUMNS}."
+    )
+
+
 def check_positions(places: Sequence[Place]) -> None:
-    """Raise DatasetError for the first position that cannot be one: too large for UTM, or for the Earth."""
+    """Raise DatasetError for positions that cannot be UTM metres: too large, too small for a zone, or degrees."""
     for place in places:
         if place.utm is None or place.mock_position:
             continue
@@ -79,6 +93,32 @@ def check_positions(places: Sequence[Place]) -> None:
                     f"can be ({limit:.0f} m). Expected @east@north@zone@letter@... in metres: are digits doubled or "
                     "pieces of the name out of place?"
                 )
+        if place.zone and not UTM_EAST[0] <= place.utm[0] <= UTM_EAST[1]:
+            raise DatasetError(
+                f"{place.path} says east {place.utm[0]:g} m in UTM zone {place.zone}, but east lies between "
+                f"{UTM_EAST[0]:,.0f} and {UTM_EAST[1]:,.0f} m in every zone. Are these degrees (give a table with "
+                "latitude,longitude: --positions), or metres of your own (leave the zone out)?"
+            )
+    _check_degrees(places)
+
+
+def _check_degrees(places: Sequence[Place]) -> None:
+    """Raise DatasetError for photos whose east and north look like degrees: 25 metres would be half a continent."""
+    located = [place for place in places if place.utm is not None and not place.mock_position and not place.zone]
+    if not located:
+        return
+    values = np.array([place.utm for place in located])
+    largest, extent = np.abs(values).max(axis=0), np.ptp(values, axis=0)
+    fits = largest.max() <= 180 and largest.min() <= 90
+    fine = np.abs(values * 100 - np.round(values * 100)).max() > 1e-6  # metres are written to the centimetre
+    if fits and fine and extent.max() < DEFAULT_RADIUS:
+        east, north = located[0].utm
+        raise DatasetError(
+            f"The positions look like degrees, not metres: {located[0].path} says east {east:g}, north {north:g}, and "
+            f"all {len(located)} lie within {extent.max():.2g} of each other, so nearly all would count as the same "
+            "place. Give latitude and longitude in a table (--positions CSV with the columns "
+            "name,latitude,longitude). If they are metres of a place that small, add 1,000 to every east."
+        )
 
 
 def missing_positions(places: Sequence[Place]) -> str:
@@ -93,13 +133,13 @@ def missing_positions(places: Sequence[Place]) -> str:
 
 
 def position_notes(places: Sequence[Place]) -> list[str]:
-    """Sentences about zones and stand-in coordinates."""
-    notes = []
-    zones = sorted({place.zone for place in places if place.zone})
-    if len(zones) > 1:
+    """Sentences about stand-in coordinates, and zones that some photos state and others do not."""
+    notes, located = [], [place for place in places if place.utm is not None]
+    without = [place for place in located if not place.zone and not place.mock_position]
+    if without and any(place.zone for place in located):
         notes.append(
-            f"The photos lie in several UTM zones ({', '.join(zones)}): distances between zones mean nothing, "
-            "so a positive across a zone border may be missed or wrong."
+            f"{len(without)} of {len(located)} positions state no UTM zone, such as {without[0].name}: they are taken "
+            "to lie in the zone of the others."
         )
     if any(place.mock_position for place in places):
         notes.append("The names carry stand-in coordinates (east 0, no zone): good for scoring, not for a map.")
@@ -131,23 +171,18 @@ def _project(path: Path, degrees: np.ndarray) -> tuple[np.ndarray, str]:
             "-180 to 180 degrees. Are the columns exchanged?"
         )
     latitude, longitude = np.median(degrees, axis=0)
-    zone = min(60, int((longitude + 180) // 6) + 1)
+    zone = utm_zone(latitude, longitude)
     if np.abs(degrees[:, 1] - longitude).max() > 20:
         raise DatasetError(
             f"The photos of {path} lie up to {np.abs(degrees[:, 1] - longitude).max():.0f} degrees of longitude apart, "
             "too far for one projection. Split the data set, or give east and north."
         )
-    metres = np.array([from_latitude_longitude(*point, zone) for point in degrees.tolist()])
-    if latitude < 0:
-        metres[:, 1] += SOUTHERN_NORTH
+    metres = np.array([project(*point, zone, latitude < 0) for point in degrees.tolist()])
     return metres, f"{zone}{latitude_letter(latitude)}"
 
 
 def _number(path: Path, row: int, line: dict[str, str], column: str) -> float:
-    try:
-        value = float(line[column])
-    except ValueError:
-        value = float("nan")
+    value = number_of(line[column])
     if not np.isfinite(value):
         raise DatasetError(f"Row {row} of {path} has {line[column]!r} in the column {column!r}; a number is needed.")
     return value

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.places.names import Place
+from scicevpr.places.zones import frame_of, metres_between
 
 ROUNDINGS = ("float64", "float32")
+FAR = 1e8  # metres, more than any two photos of one zone can be apart
 
 
 def positives(
@@ -47,13 +50,22 @@ def positives(
 
 def distances(database: Sequence[Place], queries: Sequence[Place], rows: np.ndarray) -> np.ndarray:
     """Metres between each query and its database rows [Q, K] (float64; NaN where a row is -1 or a position unknown)."""
-    metres = np.full(rows.shape, np.nan)
+    metres, one_zone = np.full(rows.shape, np.nan), len({place.zone for place in (*database, *queries)}) == 1
     for index, place in enumerate(queries):
         for rank, row in enumerate(rows[index]):
-            other = database[row].utm if row >= 0 else None
-            if place.utm is not None and other is not None:
-                metres[index, rank] = np.hypot(place.utm[0] - other[0], place.utm[1] - other[1])
+            if row >= 0 and one_zone and place.utm is not None and database[row].utm is not None:
+                metres[index, rank] = math.hypot(*(a - b for a, b in zip(place.utm, database[row].utm, strict=True)))
+            elif row >= 0:
+                metres[index, rank] = metres_between(place, database[row])
     return metres
+
+
+def separate_positions(places: Sequence[Place]) -> np.ndarray:
+    """Positions [N, 2] as `utm_array` gives them, those of zones far apart moved far apart: equal numbers of two zones
+    are not one place."""
+    positions, frames = utm_array(places), [frame_of(place) for place in places]
+    numbers = {frame: number for number, frame in enumerate(dict.fromkeys(frames))}
+    return positions + np.array([[FAR * numbers[frame], 0.0] for frame in frames]).reshape(-1, 2)
 
 
 def utm_array(places: Sequence[Place]) -> np.ndarray:

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from scicevpr.errors import DatasetError
 
+MOST_BYTES = 256 * 2**20
+NAMES = {
+    "lat": "latitude", "lon": "longitude", "lng": "longitude", "long": "longitude", "utm_east": "east",
+    "utm_north": "north", "file": "name", "filename": "name", "file_name": "name", "image": "name", "photo": "name",
+}  # fmt: skip
+"""Other usual names of columns, with what they are called here."""
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""With what a spreadsheet begins a formula."""
+
 
 def read_rows(path: Path | str) -> list[list[str]]:
-    """All rows of a CSV file as stripped text, empty ones left out.
+    """All rows of a CSV file as stripped text, empty ones left out. Cells may be separated by commas, semicolons or
+    tabs, as spreadsheets of different countries write them; the first row tells.
 
-    Raises DatasetError when the file is missing, empty, or no UTF-8 text.
+    Raises DatasetError when the file is missing, empty, no UTF-8 text, or larger than MOST_BYTES.
     """
     path = Path(path)
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise DatasetError(f"{path} has {path.stat().st_size} bytes; a table has at most {MOST_BYTES}. Split it.")
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file)]
+            separator = _separator(file.readline())
+            file.seek(0)
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file, delimiter=separator)]
     except FileNotFoundError as error:
         raise DatasetError(f"There is no file {path}. Check the path.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -28,19 +45,56 @@ def read_rows(path: Path | str) -> list[list[str]]:
     return rows
 
 
-def read_table(path: Path | str, columns: Sequence[str]) -> list[dict[str, str]]:
+def read_table(path: Path | str, columns: Sequence[str], needed: str = "") -> list[dict[str, str]]:
     """The rows of a CSV file with a header, as {column: text}; ``columns`` must be among its columns.
 
-    Raises DatasetError as `read_rows`, and naming the missing column or the first row of another length.
+    Columns are named in small letters whatever the file writes, and by the usual other names (NAMES). needed: what an
+    error says that is needed (default: the columns). Raises DatasetError as `read_rows`, and naming a missing or
+    repeated column, or the first row of another length.
     """
-    header, *rows = read_rows(path)
+    first, *rows = read_rows(path)
+    header = column_names(first)
+    repeated = next((name for name in header if name and header.count(name) > 1), None)
+    if repeated is not None:
+        raise DatasetError(f"{path} has the column {repeated!r} {header.count(repeated)} times; which one is meant?")
     missing = [column for column in columns if column not in header]
     if missing:
         raise DatasetError(
-            f"{path} has no column {missing[0]!r}; its columns are {', '.join(filter(None, header))}. "
-            f"Needed are {', '.join(columns)}."
+            f"{path} has no column {missing[0]!r}; its columns are {', '.join(filter(None, first))}. "
+            f"Needed are {needed or ', '.join(columns)}."
         )
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
             raise DatasetError(f"Row {number} of {path} has {len(row)} cells, its header {len(header)}. Mend that row.")
     return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def column_names(cells: Sequence[str]) -> list[str]:
+    """What the columns of a header are called here: in small letters, without spaces around them, and by the names of
+    NAMES where the table has no column of that name itself."""
+    plain = [" ".join(cell.lower().split()) for cell in cells]
+    known = [NAMES.get(name.replace(" ", "_"), name) for name in plain]
+    return [own if name in plain else name for own, name in zip(plain, known, strict=True)]
+
+
+def number_of(text: str) -> float:
+    """A number as a table writes it, also with a decimal comma; NaN for anything else and for infinity."""
+    plain = text.strip()
+    if plain.count(",") == 1 and "." not in plain:
+        plain = plain.replace(",", ".")
+    try:
+        value = float(plain) if "_" not in plain else math.nan
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def _separator(line: str) -> str:
+    """What separates the cells of a first line: what occurs most of comma, semicolon and tab outside quotes."""
+    bare = "".join(line.split('"')[::2])
+    return max(",;\t", key=bare.count)
+
+
+def cell_text(value: Any) -> Any:
+    """A value as it may stand in a CSV file: text that a spreadsheet would take for a formula gets an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in FORMULA else value

@@ -14,6 +14,7 @@ import numpy as np
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.places.names import Place
 from scicevpr.places.positives import positives, utm_array
+from scicevpr.places.zones import frame_of
 
 DEFAULT_RADIUS = 25.0
 
@@ -25,6 +26,8 @@ class Truth:
     radius: metres, inclusive. turn: degrees by which the headings may differ at most, or None when they do not count.
     listed: database rows per query, when the data set names them itself; radius and turn are not used then. words:
     what the rule is called in a protocol when rows are listed; else what the radius stands for, where it needs saying.
+
+    Raises UsageError for a radius that is no positive number of metres, and a turn that is no angle from 0 to 180.
     """
 
     radius: float = DEFAULT_RADIUS
@@ -32,19 +35,16 @@ class Truth:
     listed: tuple[np.ndarray, ...] | None = None
     words: str = ""
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.radius, int | float) and 0 < self.radius < np.inf):
+            raise UsageError(f"The radius must be a positive number of metres, not {self.radius!r}.")
+        if self.turn is not None and not (isinstance(self.turn, int | float) and 0 <= self.turn <= 180):
+            raise UsageError(f"The headings may differ by an angle from 0 to 180 degrees, not by {self.turn!r}.")
+
     @classmethod
     def lists(cls, rows: Sequence[Sequence[int] | np.ndarray], words: str) -> Truth:
         """Positives that a data set lists: database rows for every query, in query order."""
         return cls(listed=tuple(np.unique(np.asarray(row, dtype=np.int64).reshape(-1)) for row in rows), words=words)
-
-    @classmethod
-    def frames(cls, database_count: int, query_count: int, tolerance: int) -> Truth:
-        """Query i shows what database rows i - tolerance .. i + tolerance show (two drives, frame by frame)."""
-        rows = [
-            np.arange(max(0, query - tolerance), min(database_count, query + tolerance + 1))
-            for query in range(query_count)
-        ]
-        return cls.lists(rows, f"±{tolerance} frames" if tolerance else "same frame number")
 
     def label(self, radius: float | None = None) -> str:
         """Protocol words: ``"25 m"``, ``"25 m and 40 degrees"``, ``"±10 frames"``, ``"25 m (stand-in ...)"``."""
@@ -70,7 +70,7 @@ class Truth:
         """
         if self.listed is None:
             reach = self.radius if radius is None else radius
-            rows = positives(utm_array(database), utm_array(queries), reach, rounding)
+            rows = _near(database, queries, reach, rounding)
             return rows if self.turn is None else self._turned_alike(rows, database, queries)
         if radius is not None:
             raise UsageError(
@@ -94,6 +94,25 @@ class Truth:
             apart = np.abs((headings[near] - heading + 180.0) % 360.0 - 180.0)
             kept.append(near[apart <= self.turn])
         return kept
+
+
+def _near(database: Sequence[Place], queries: Sequence[Place], radius: float, rounding: str) -> list[np.ndarray]:
+    """Database rows within a radius of every query; photos of UTM zones far apart are never near each other."""
+    places, counts = (utm_array(database), utm_array(queries)), len(database)
+    zones = {place.zone for place in (*database, *queries)}
+    if len(zones) == 1 and (next(iter(zones)) or "A")[-1].isalpha():  # one zone, one half of the Earth
+        return positives(*places, radius, rounding)
+    frames = [frame_of(place) for place in (*database, *queries)]
+    known = dict.fromkeys(frame for frame in frames if frame is not None)
+    if len(known) < 2:
+        return positives(*places, radius, rounding)
+    found: list[np.ndarray] = [np.empty(0, np.int64)] * len(queries)
+    for own in (*known, *([None] if None in frames else [])):
+        rows = np.array([row for row, frame in enumerate(frames[:counts]) if frame == own], dtype=np.int64)
+        chosen = [row for row, frame in enumerate(frames[counts:]) if frame == own]
+        for query, near in zip(chosen, positives(places[0][rows], places[1][chosen], radius, rounding), strict=True):
+            found[query] = rows[near]
+    return found
 
 
 def _headings(places: Sequence[Place]) -> np.ndarray:

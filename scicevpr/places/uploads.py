@@ -14,9 +14,9 @@ from PIL import Image
 from scicevpr.errors import DatasetError
 from scicevpr.places.name_index import NameIndex
 from scicevpr.places.names import Place, parse_name, position_problem
-from scicevpr.places.positions import SOUTHERN_NORTH, check_positions, with_positions
-from scicevpr.places.tables import read_rows
-from scicevpr.places.utm import from_latitude_longitude, latitude_letter
+from scicevpr.places.positions import check_positions, read_positions, with_positions
+from scicevpr.places.utm import latitude_letter
+from scicevpr.places.zones import frame_of, in_one_zone, project, utm_zone
 from scicevpr.preprocessing import FORMATS
 
 TABLE, NAME, GPS, NOWHERE = "table", "file name", "GPS of the camera", ""
@@ -43,12 +43,21 @@ def place_photos(
     the file name counts, then the camera's GPS, projected into the UTM zone of the photo. condition: for photos whose
     name or row says none.
 
-    Raises DatasetError for a table with none of the photos or with a value that is no number, and for positions that
-    lie in more than one UTM zone, because metres between zones mean nothing.
+    Photos of neighbouring UTM zones are put into one. Raises DatasetError for a table with none of the photos or with a
+    value that is no number, and for positions in zones far apart, because metres between them mean nothing here.
     """
     places = [parse_name(path) for path in photos]
-    placed, notes = _from_table(places, table) if table is not None else ([_placed(place) for place in places], [])
+    if table is None:
+        placed, notes = [_placed(place) for place in places], []
+    else:
+        try:
+            placed, notes = _from_table(places, table)
+        except DatasetError as error:  # a visitor knows the table by its name
+            raise DatasetError(str(error).replace(str(table), table.name)) from error
     check_positions([photo.place for photo in placed])
+    places, moved = in_one_zone([photo.place for photo in placed])
+    placed = [replace(photo, place=place) for photo, place in zip(placed, places, strict=True)]
+    notes += moved
     _check_zones(placed)
     if condition:
         placed = [
@@ -67,6 +76,10 @@ def gps_of(path: Path) -> tuple[tuple[float, float] | None, float | None]:
     block = _gps_block(path)
     if LATITUDE not in block or LONGITUDE not in block:
         return None, None
+    if _without_seconds(block[LATITUDE]) or _without_seconds(block[LONGITUDE]):
+        raise DatasetError(
+            "its GPS data gives degrees and minutes without seconds, which tells the place to a kilometre or two only"
+        )
     latitude = _degrees(block[LATITUDE], block.get(LATITUDE_SIDE), "S")
     longitude = _degrees(block[LONGITUDE], block.get(LONGITUDE_SIDE), "W")
     if not (math.isfinite(latitude) and math.isfinite(longitude)):
@@ -84,9 +97,8 @@ def gps_of(path: Path) -> tuple[tuple[float, float] | None, float | None]:
 
 def to_utm(latitude: float, longitude: float) -> tuple[tuple[float, float], str]:
     """UTM metres (east, north) and zone, such as "32U", of a point in degrees."""
-    zone = min(60, int((longitude + 180) // 6) + 1)
-    east, north = from_latitude_longitude(latitude, longitude, zone)
-    return (east, north + (SOUTHERN_NORTH if latitude < 0 else 0.0)), f"{zone}{latitude_letter(latitude)}"
+    zone = utm_zone(latitude, longitude)
+    return project(latitude, longitude, zone, latitude < 0), f"{zone}{latitude_letter(latitude)}"
 
 
 def _placed(place: Place) -> PlacedPhoto:
@@ -104,14 +116,9 @@ def _placed(place: Place) -> PlacedPhoto:
 
 
 def _from_table(places: Sequence[Place], table: Path) -> tuple[list[PlacedPhoto], list[str]]:
-    header, *lines = read_rows(table)
-    if "name" not in header:
-        raise DatasetError(
-            f"{table.name} has no column 'name'; its columns are {', '.join(filter(None, header))}. Needed are name "
-            "and either east,north (metres) or latitude,longitude (degrees)."
-        )
-    index, column = NameIndex(places, "photos"), header.index("name")
-    names = [line[column] for line in lines if len(line) > column and line[column] in index]
+    lines, _ = read_positions(table)
+    index = NameIndex(places, "photos")
+    names = [line["name"] for line in lines if line["name"] in index]
     rows = sorted({index.row(name, Path(table.name)) for name in names})
     if not rows:
         raise DatasetError(
@@ -130,11 +137,11 @@ def _from_table(places: Sequence[Place], table: Path) -> tuple[list[PlacedPhoto]
 
 def _check_zones(placed: Sequence[PlacedPhoto]) -> None:
     located = [photo for photo in placed if photo.place.utm is not None]
-    zones = Counter(_half_zone(photo.place.zone) for photo in located)
+    zones = Counter(_half_zone(photo.place) for photo in located)
     if len(zones) < 2:
         return
     counts = ", ".join(f"{count} {zone}" for zone, count in zones.items())
-    examples = {_half_zone(photo.place.zone): photo.place.name for photo in reversed(located)}
+    examples = {_half_zone(photo.place): photo.place.name for photo in reversed(located)}
     first, second = [examples[zone] for zone in zones][:2]
     raise DatasetError(
         f"The photos do not lie in one UTM zone ({counts}; for instance {first} and {second}), so metres between them "
@@ -142,13 +149,10 @@ def _check_zones(placed: Sequence[PlacedPhoto]) -> None:
     )
 
 
-def _half_zone(zone: str | None) -> str:
+def _half_zone(place: Place) -> str:
     """Zone number and half of the Earth: bands of latitude share their metres."""
-    number = (zone or "").rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-    if not zone or not number:
-        return ZONE_UNKNOWN
-    south = zone[len(number) :].upper()[:1] in tuple("CDEFGHJKLM")
-    return f"in zone {number.lstrip('0')}{' south' if south else ''}"
+    frame = frame_of(place)
+    return ZONE_UNKNOWN if frame is None else f"in zone {frame[0]}{' south' if frame[1] else ''}"
 
 
 def _gps_block(path: Path) -> dict:
@@ -167,6 +171,14 @@ def _degrees(value: object, side: object, negative: str) -> float:
     numbers = [_number(part) for part in parts][:3]
     size = sum(number / 60**power for power, number in enumerate(numbers)) if numbers else math.nan
     return -size if _letter(side) == negative else size
+
+
+def _without_seconds(value: object) -> bool:
+    """True for whole degrees and whole minutes whose seconds are missing (0/0) or not there at all."""
+    numbers = [_number(part) for part in value] if isinstance(value, (tuple, list)) else []
+    if len(numbers) < 2 or not all(math.isfinite(number) and number == int(number) for number in numbers[:2]):
+        return False
+    return len(numbers) == 2 or not math.isfinite(numbers[2])
 
 
 def _number(value: object) -> float:

@@ -11,6 +11,7 @@ from scicevpr.errors import UsageError
 from scicevpr.row_store import release
 
 BLOCK_BYTES = 64 * 2**20
+LARGEST = 1e15  # of a value: the squares of thousands of them still have room in float32
 CONVERTED_BYTES = 4 * 2**20  # of float32 made of float16: they are used while the processor's cache holds them
 
 
@@ -23,10 +24,29 @@ def shape_of(values: Any, what: str) -> tuple[int, int]:
 
 
 def check_finite(values: Any, what: str, rows: int | None = None) -> None:
-    """Raise UsageError when descriptors [N, D] hold NaN or infinite values."""
-    for _, block in row_blocks(values, rows):
-        if not np.isfinite(block).all():
-            raise UsageError(f"The {what} contain NaN or infinite values; describe the photos again.")
+    """Raise UsageError when descriptors [N, D] hold NaN, infinite or absurdly large values."""
+    for start, block in row_blocks(values, rows):
+        problem = value_problem(block, start)
+        if problem:
+            raise UsageError(f"The {what} {problem}")
+
+
+def value_problem(block: np.ndarray, first: int = 0) -> str:
+    """What makes descriptors [R, D] impossible to compare, as the rest of a sentence; empty for sound ones."""
+    if block.size == 0 or (block.min() >= -LARGEST and block.max() <= LARGEST):  # False for NaN as well
+        return ""
+    if not np.isfinite(block).all():
+        return "contain NaN or infinite values; describe the photos again."
+    row = int(np.argmax(np.abs(block).max(axis=1)))
+    return (
+        f"contain the value {np.abs(block[row]).max():.3g} (row {first + row}), so distances would overflow; "
+        "descriptors have values of about 1. Are the bytes of another type? Describe the photos again."
+    )
+
+
+def zero_rows(values: Any) -> int:
+    """How many descriptors [N, D] are zero in all their values: they are equally far from everything."""
+    return sum(int((~block.any(axis=1)).sum()) for _, block in row_blocks(values))
 
 
 def row_blocks(
@@ -60,7 +80,8 @@ def rows_as_stored(values: Any, rows: np.ndarray) -> np.ndarray:
 def in_single(rows: Any) -> np.ndarray:
     """Rows [R, D] as float32. From float16 by torch: the same numbers as NumPy's, many times as fast."""
     if getattr(rows, "dtype", None) != np.float16:
-        return np.asarray(rows, np.float32)
+        with np.errstate(over="ignore"):  # what becomes infinite is refused where values are checked
+            return np.asarray(rows, np.float32)
     import torch
 
     return torch.from_numpy(np.array(rows)).to(torch.float32).numpy()  # a copy: torch warns about read-only memory
@@ -69,8 +90,3 @@ def in_single(rows: Any) -> np.ndarray:
 def in_double(rows: np.ndarray) -> np.ndarray:
     """Rows [R, D] as float64 numbers of float32 precision."""
     return in_single(rows).astype(np.float64)
-
-
-def take_rows(values: Any, rows: np.ndarray) -> np.ndarray:
-    """Copy the given rows [R, D], as float64 numbers of float32 precision."""
-    return in_double(rows_as_stored(values, rows))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from scicevpr.errors import UsageError
-from scicevpr.retrieval.blocks import row_blocks, shape_of
+from scicevpr.retrieval.blocks import row_blocks, shape_of, value_problem
 from scicevpr.retrieval.compare import check_search, empty_matches, fill, rank_rows
 from scicevpr.retrieval.index import ExactIndex
 from scicevpr.retrieval.matches import Matches
@@ -26,7 +26,7 @@ STEPS = 127  # the largest code
 PER_ROW = ("scale", "error", "square")
 SCORE_BYTES = 64 * 2**20
 ROWS_AT_ONCE = 4096
-SLACK = 4e-6  # what single-precision sums and lengths may be off by, relative to |q|² + |x|²
+SLACK = 4e-6  # what lengths, errors and scales kept in single precision may be off by, relative to |q|² + |x|²
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,10 @@ class Codes:
 
 def encode(block: np.ndarray) -> Codes:
     """Codes of descriptors [R, D] float32. Raises UsageError when a value is not finite."""
+    problem = value_problem(block)
+    if problem:
+        raise UsageError(f"The database descriptors {problem}")
     largest = np.abs(block).max(axis=1, initial=0)
-    if not np.isfinite(largest).all():
-        raise UsageError("The database descriptors contain NaN or infinite values; describe the photos again.")
     scale = (largest / STEPS).astype(np.float32)
     codes = np.empty(block.shape, np.int8)
     error, square = np.empty((2, len(block)), np.float32)
@@ -54,9 +55,14 @@ def encode(block: np.ndarray) -> Codes:
         whole = np.rint(part / step)
         codes[here] = whole
         rest = part - whole * step
-        error[here] = np.sqrt(np.einsum("rd,rd->r", rest, rest)) * 1.0001
-        square[here] = np.einsum("rd,rd->r", part, part)
+        error[here] = np.sqrt(_squares(rest)) * 1.0001
+        square[here] = _squares(part)
     return Codes(codes, scale, error, square)
+
+
+def _squares(rows: np.ndarray) -> np.ndarray:
+    """Squared lengths [R] float64 of rows [R, D] float32, summed in double precision."""
+    return np.einsum("rd,rd->r", rows, rows, dtype=np.float64, casting="safe")
 
 
 class EightBitIndex:

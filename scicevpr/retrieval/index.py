@@ -2,23 +2,29 @@
 
 The database stays where it is - in memory, in a memory-mapped file - and is read a block at a time. FAISS finds the
 candidates of each block in single precision; the best of all blocks are then compared in double precision, and equal
-distances are ordered by row number. So the answer does not depend on the size of the blocks.
+distances are ordered by row number. Where a row that is no candidate could be nearer than the k-th answer, by what
+single precision may be off (a static camera, repeated photos), all rows are looked at in double precision. So the
+answer is that of comparing all rows in double precision, whatever the size of the blocks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from scicevpr.errors import UsageError
-from scicevpr.retrieval.blocks import check_finite, row_blocks, shape_of, take_rows
-from scicevpr.retrieval.compare import check_search, cosines, empty_matches, fill, squared_distances
+from scicevpr.retrieval.blocks import check_finite, row_blocks, shape_of
+from scicevpr.retrieval.compare import check_search, empty_matches, fill, rank_rows, squared_distances
 from scicevpr.retrieval.matches import Matches
 from scicevpr.retrieval.sizes import words_of_bytes
 
 QUERIES_AT_ONCE = 1024
 SPARE = 32  # candidates beyond k: single precision may have put them in the wrong order
+SETTLED_ROWS = 1024  # rows at once where all are looked at in double precision
+SINGLE, DOUBLE = 2.0**-24, 2.0**-53  # the largest relative error of one operation
+SMALLEST = 2.0**-126  # what is smaller may become zero in single precision
 
 
 class ExactIndex:
@@ -66,19 +72,25 @@ class ExactIndex:
         Raises IndexMismatchError when D differs from the database's, UsageError when k is below 1.
         """
         count = check_search(queries, self._width, k)
-        candidates = self._candidates(queries, count, min(k + SPARE, self._count))
-        matches = empty_matches(count, k)
+        found, wanted = min(k, self._count), min(k + max(SPARE, k // 8), self._count)
+        candidates, farthest = self._candidates(queries, count, wanted)
+        matches, unsettled = empty_matches(count, k), {}
         for start, block in row_blocks(queries, QUERIES_AT_ONCE):
             for row, query in enumerate(block.astype(np.float64), start):
-                fill(matches, row, self._compare(query, candidates[row], min(k, self._count)))
+                answer = rank_rows(self._values, query, candidates[row], found)
+                fill(matches, row, answer)
+                if wanted < self._count and farthest[row] <= _single_precision(query, answer[1][-1]):
+                    unsettled[row] = (query, *answer[:2])
+        for row, answer in self._settle(unsettled):
+            fill(matches, row, answer)
         return matches
 
     @property
     def _in_memory(self) -> bool:
         return isinstance(self._values, np.ndarray) and not isinstance(self._values, np.memmap)
 
-    def _candidates(self, queries: Any, count: int, wanted: int) -> np.ndarray:
-        """The rows [Q, wanted] that are nearest in single precision."""
+    def _candidates(self, queries: Any, count: int, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows [Q, wanted] that are nearest in single precision, and the distance [Q] of the last of them."""
         import faiss
 
         rows = np.full((count, wanted), -1, dtype=np.int64)
@@ -92,35 +104,42 @@ class ExactIndex:
                 order = np.argsort(merged, axis=1, kind="stable")[:, :wanted]
                 distances[here] = np.take_along_axis(merged, order, axis=1)
                 rows[here] = np.take_along_axis(np.concatenate([rows[here], new_rows + first], axis=1), order, axis=1)
-        return rows
+        return rows, distances[:, -1].astype(np.float64)
 
-    def _compare(self, query: np.ndarray, candidates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The k nearest of the candidates in double precision: rows, squared distances, cosines."""
-        rows = np.sort(candidates)
-        values = take_rows(self._values, rows)
-        distances = squared_distances(values, query)
-        order = np.argsort(distances, kind="stable")
-        last = distances[order[k - 1]]
-        if len(rows) < self._count and distances[order[-1]] == last:
-            # more equal rows than there are spare candidates (repeated photos): the first of them count
-            rows, values, distances = self._with_first_equals(query, rows, values, distances, last, k)
-            order = np.argsort(distances, kind="stable")
-        order = order[:k]
-        return rows[order], distances[order], cosines(values[order], query)
+    def _settle(self, unsettled: dict[int, tuple]) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+        """Answers to queries whose candidates lie closer together than single precision can tell: all rows are looked
+        at in double precision. unsettled: query number -> query [D], rows and squared distances of the best so far."""
+        if not unsettled:
+            return
+        queries = np.stack([query for query, _, _ in unsettled.values()])
+        best = [(rows, distances) for _, rows, distances in unsettled.values()]
+        squares = (queries**2).sum(axis=1)
+        for first, block in row_blocks(self._values, SETTLED_ROWS):
+            values = block.astype(np.float64)
+            lengths = (values**2).sum(axis=1)
+            far = squares[:, None] + lengths - 2 * queries @ values.T
+            far -= _rounding(self._width, DOUBLE) * (np.sqrt(squares)[:, None] + np.sqrt(lengths)) ** 2
+            for number, (rows, distances) in enumerate(best):
+                near = np.flatnonzero(far[number] <= distances[-1])
+                near = near[~np.isin(near + first, rows)]
+                if len(near):
+                    new = squared_distances(values[near], queries[number])
+                    rows, distances = np.concatenate([rows, near + first]), np.concatenate([distances, new])
+                    order = np.lexsort((rows, distances))[: len(best[number][0])]
+                    best[number] = rows[order], distances[order]
+        for row, query, (rows, _) in zip(unsettled, queries, best, strict=True):
+            yield row, rank_rows(self._values, query, rows, len(rows))
 
-    def _with_first_equals(
-        self, query: np.ndarray, rows: np.ndarray, values: np.ndarray, distances: np.ndarray, last: float, k: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The candidates nearer than ``last``, and the first database rows that are exactly as far."""
-        nearer = distances < last
-        needed, equals = k - int(nearer.sum()), []
-        for start, block in row_blocks(self._values, self._block_rows):
-            far = squared_distances(block.astype(np.float64), query)
-            equals += (start + np.flatnonzero(far == last)).tolist()
-            if len(equals) >= needed:
-                break
-        first = np.array(equals[:needed], dtype=np.int64)
-        rows = np.concatenate([rows[nearer], first])
-        order = np.argsort(rows)
-        values = np.concatenate([values[nearer], take_rows(self._values, first)])[order]
-        return rows[order], values, np.concatenate([distances[nearer], np.full(needed, last)])[order]
+
+def _rounding(width: int, unit: float) -> float:
+    """What a squared distance |q|² + |x|² - 2 q.x of D values is off by at most, in whatever order it is summed,
+    relative to (|q| + |x|)²; unit: the largest relative error of one operation (Higham, Accuracy and Stability, 3.1).
+    """
+    operations = width + 8
+    return operations * unit / (1 - operations * unit)
+
+
+def _single_precision(query: np.ndarray, distance: float) -> float:
+    """The largest squared distance that single precision can give a row whose true one is at most ``distance``."""
+    reach = 2 * np.sqrt((query**2).sum()) + np.sqrt(distance)  # |q| + |x|, for |x| is at most |q| + the distance
+    return distance + _rounding(len(query), SINGLE) * reach**2 + len(query) * SMALLEST

@@ -6,6 +6,7 @@ found and keep their numbers, so that records beside the index stay valid; `comp
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,19 +15,21 @@ from pathlib import Path
 import numpy as np
 
 from scicevpr.errors import IndexMismatchError, UsageError
+from scicevpr.retrieval.blocks import in_single, value_problem
 from scicevpr.retrieval.eight_bit import PER_ROW, Codes, encode
 from scicevpr.retrieval.index_manifest import (
     LOCK,
     Manifest,
     check_files,
     file_facts,
+    is_own,
     read_manifest,
     remove_unlisted,
     write_manifest,
 )
 from scicevpr.retrieval.index_parts import write_whole
 from scicevpr.retrieval.inverted_lists import ShortCodes, fill_lists, project, read_lists, save_rows, write_lists
-from scicevpr.retrieval.row_files import RowFiles, find_rows, one_model, row_checksums
+from scicevpr.retrieval.row_files import RowFiles, find_rows, one_model
 from scicevpr.retrieval.stored_index import (
     StoredIndex,
     named,
@@ -61,6 +64,7 @@ def add_records(
             file = find_rows(folder / name)
         else:
             file = find_rows(source)
+            _check_place(folder, manifest, file.path)
         if file.width != manifest.dimension:
             raise IndexMismatchError(
                 f"{file.path} holds descriptors of {file.width} values, the index {manifest.dimension}. Describe the "
@@ -73,10 +77,11 @@ def add_records(
         if manifest.tier == "lists":
             projection, ranges = (np.load(folder / named(manifest, kind)) for kind in ("projection", "ranges"))
         for first in range(0, file.rows, BLOCK_ROWS):
-            block = rows[first : first + BLOCK_ROWS]
-            if not np.isfinite(block).all():
-                raise UsageError("The descriptors contain NaN or infinite values; describe the photos again.")
-            checksums.append(row_checksums(block))
+            block, found_checksums = rows.with_checksums(slice(first, first + BLOCK_ROWS))
+            problem = value_problem(in_single(block), first)
+            if problem:
+                raise UsageError(f"The descriptors {problem}")
+            checksums.append(found_checksums)
             if manifest.tier == "8-bit":
                 codes.append(encode(np.ascontiguousarray(block, np.float32)))
             elif manifest.tier == "lists":
@@ -148,6 +153,16 @@ def compact_index(folder: Path | str) -> np.ndarray:
         added = int((kept >= manifest.count - manifest.added).sum())
         _finish(folder, replace(manifest, count=len(kept), removed=0, added=added, generation=number), names)
     return kept
+
+
+def _check_place(folder: Path, manifest: Manifest, path: Path) -> None:
+    """UsageError for a descriptor file that lies in the index under a name that the index may use itself."""
+    inside = path.parent == Path(os.path.abspath(folder)) and path.name not in manifest.files
+    if inside and is_own(path.name):
+        raise UsageError(
+            f"{path} lies in the index's folder under a name that the index gives to its own files. Move it elsewhere, "
+            "or give it another name, then add it."
+        )
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any
 
 from scicevpr.checksums import sha256_of
 from scicevpr.errors import IndexMismatchError
+from scicevpr.json_files import parse_json
 from scicevpr.retrieval.index_parts import write_whole
 from scicevpr.retrieval.row_files import DTYPES, RowFile
 
@@ -32,6 +34,11 @@ FORMAT, FORMAT_VERSION = "scicevpr-index", 2
 STORED_TIERS = ("streamed", "8-bit", "lists")
 REMEDY = "Build the index again with `scicevpr index build`, or look for more damage with `scicevpr index check`."
 MAX_MANIFEST = 64 * 2**20
+OWN_FILES = re.compile(
+    r"(rows|scales)-\d+\.safetensors|codes-\d+-\d{5,}\.npy|(projection|ranges|bytes|removed|added)-\d+\.npy"
+    r"|lists-\d+\.faiss"
+)
+"""How an index names its files; what has another name is somebody else's, and is never removed."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         if path.stat().st_size > MAX_MANIFEST:
             raise ValueError("it is too long")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
         if content["format"] != FORMAT:
             raise ValueError(f"its format is {content['format']!r}")
         if (found := int(content["format_version"])) != FORMAT_VERSION:
@@ -88,10 +95,39 @@ def read_manifest(folder: Path) -> Manifest:
         sources = tuple(_row_file(source, folder) for source in content["sources"])
         files = {_plain(name): (int(size), str(sha)) for name, (size, sha) in content["files"].items()}
         names = ("tier", "count", "dimension", "settings", "agreement", "versions", "generation", "removed", "added")
-        return Manifest(sources=sources, files=files, **{name: content[name] for name in names})
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        manifest = Manifest(sources=sources, files=files, **{name: content[name] for name in names})
+        _check_parts(manifest)
+        return manifest
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise IndexMismatchError(f"{path} is not a sound manifest: {reason}. {REMEDY}") from error
+
+
+def _check_parts(manifest: Manifest) -> None:
+    """ValueError for a manifest whose parts do not fit each other."""
+    numbers = {name: getattr(manifest, name) for name in ("count", "dimension", "generation", "removed", "added")}
+    wrong = {name: value for name, value in numbers.items() if type(value) is not int or value < 0}
+    rows = sum(source.rows for source in manifest.sources)
+    if wrong or not 0 < manifest.count <= rows or manifest.removed > manifest.count or manifest.added > manifest.count:
+        raise ValueError(f"it counts {numbers} of {rows} rows")
+    if any(source.width != manifest.dimension for source in manifest.sources):
+        raise ValueError(f"its descriptors have {manifest.dimension} values, those of its files others")
+    kinds = {"rows", *({"removed"} if manifest.removed else ())}
+    kinds |= {"8-bit": {"codes", "scales"}, "lists": {"projection", "ranges", "bytes", "lists"}}.get(
+        manifest.tier, set()
+    )
+    missing = sorted(kinds - {name.partition("-")[0] for name in manifest.files})
+    if missing:
+        raise ValueError(f"it lists no file of the kind {missing[0]!r}")
+    unknown = next((name for name in manifest.files if not OWN_FILES.fullmatch(name)), None)
+    if unknown is not None:
+        raise ValueError(f"it lists the file {unknown!r}, which no index has")
+    if manifest.tier == "lists":
+        for name in ("probes", "shortlist"):
+            if type(manifest.settings[name]) is not int or manifest.settings[name] < 1:
+                raise ValueError(f"its {name} are {manifest.settings[name]!r}")
+        for name in ("first", "best", "questions"):
+            float(manifest.agreement[name])
 
 
 def file_facts(folder: Path, names: list[str]) -> dict[str, tuple[int, str]]:
@@ -124,10 +160,18 @@ def check_files(
 
 
 def remove_unlisted(folder: Path, manifest: Manifest) -> None:
-    """Delete files of earlier generations and of changes that were interrupted."""
+    """Delete files of earlier generations and of changes that were interrupted; no others, and no descriptor file."""
+    sources = {source.path for source in manifest.sources}
     for path in folder.iterdir():
-        if path.is_file() and path.name not in {*manifest.files, MANIFEST, LOCK}:
+        stale = is_own(path.name) and path.name not in manifest.files and Path(os.path.abspath(path)) not in sources
+        if stale and path.is_file():
             path.unlink(missing_ok=True)
+
+
+def is_own(name: str) -> bool:
+    """True for the name of a file that an index writes, finished or half-way, its manifest apart."""
+    whole = name[1:].removesuffix(".part") if name.startswith(".") and name.endswith(".part") else name
+    return OWN_FILES.fullmatch(whole) is not None or (whole != name and whole == MANIFEST)
 
 
 def _checksum(content: Mapping[str, Any]) -> str:
@@ -144,6 +188,7 @@ def _source(source: RowFile, folder: Path) -> dict[str, Any]:
 
 def _row_file(facts: Mapping[str, Any], folder: Path) -> RowFile:
     numbers = {name: facts[name] for name in ("rows", "width", "offset", "bytes")}
+    numbers["modified"] = facts.get("modified", 0)  # not noted by earlier versions
     if facts["dtype"] not in DTYPES or any(type(value) is not int or value < 0 for value in numbers.values()):
         raise ValueError(f"a descriptor file is described as {dict(facts)}")
     path = Path(os.path.normpath(Path(os.path.abspath(folder), facts["path"])))

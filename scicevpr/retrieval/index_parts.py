@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 from scicevpr.checksums import sha256_of
 from scicevpr.errors import UsageError
 
-PLAN = "plan.json"
+PLAN, WORK = "plan.json", "work"
+STEPS = re.compile(r"\.?(plan\.json|part-\d{5,}\.safetensors|trained\.faiss|[a-z0-9.-]+\.sha256)(\.part)?")
+"""How the files of unfinished work are called."""
 
 
 def write_whole(path: Path, make: Callable[[Path], object]) -> Path:
@@ -22,6 +25,17 @@ def write_whole(path: Path, make: Callable[[Path], object]) -> Path:
         os.fsync(stream.fileno())
     os.replace(part, path)
     return path
+
+
+def remove_steps(folder: Path) -> None:
+    """Remove the files of unfinished work, and their folder when nothing else is in it."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.is_file() and STEPS.fullmatch(path.name):
+            path.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 class Workshop:

@@ -14,10 +14,10 @@ import numpy as np
 
 from scicevpr.errors import UsageError
 from scicevpr.retrieval import agreement as agreeing
-from scicevpr.retrieval.blocks import in_single
+from scicevpr.retrieval.blocks import in_single, value_problem
 from scicevpr.retrieval.eight_bit import PER_ROW, Codes, encode
 from scicevpr.retrieval.index_manifest import Manifest, file_facts, write_manifest
-from scicevpr.retrieval.index_parts import Workshop
+from scicevpr.retrieval.index_parts import WORK, Workshop
 from scicevpr.retrieval.inverted_lists import (
     ROWS_PER_LIST,
     SCANNED,
@@ -33,7 +33,7 @@ from scicevpr.retrieval.inverted_lists import (
     write_lists,
 )
 from scicevpr.retrieval.pca import PCA
-from scicevpr.retrieval.row_files import RowFile, RowFiles, row_checksums
+from scicevpr.retrieval.row_files import RowFile, RowFiles
 from scicevpr.row_store import require_space
 
 Progress = Callable[[str, int, int], None]  # (stage, done, in all)
@@ -42,10 +42,10 @@ PCA_SAMPLE = 4096
 
 
 class NotFiniteError(UsageError):
-    """Descriptors that no index can be built of."""
+    """Descriptors that no index can be built of; problem: see `value_problem`."""
 
-    def __init__(self) -> None:
-        super().__init__("The database descriptors contain NaN or infinite values; describe the photos again.")
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The database descriptors {problem}")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Build:
             "sources": [[str(file.path), file.bytes, file.path.stat().st_mtime_ns, file.dtype] for file in files],
             "versions": _versions(),
         }
-        self.work = Workshop(draft / "work", plan)
+        self.work = Workshop(draft / WORK, plan)
         lists = settings.tier == "lists"
         self.lists = settings.lists or default_lists(self.count)
         self.short = min(settings.dimension, self.width, self.count - 1)
@@ -133,8 +133,9 @@ class Build:
 
         def make(path: Path) -> None:
             sample = self.rows.take_rows(self._sampled(PCA_SAMPLE, 11))
-            if not np.isfinite(sample).all():
-                raise NotFiniteError
+            problem = value_problem(in_single(sample))
+            if problem:
+                raise NotFiniteError(problem)
             solver = "randomized" if 4 * self.short <= min(sample.shape) else "auto"
             pca = PCA.fit(sample, self.short, solver=solver, seed=self.settings.seed)
             _save(path, np.concatenate([pca.mean[None], pca.components]).astype(np.float32))
@@ -159,14 +160,15 @@ class Build:
             self.names.append(f"codes-1-{part:05d}.npy")
 
         @cache
-        def block() -> np.ndarray:
-            return self.rows[part * self.part_rows : (part + 1) * self.part_rows]
+        def block() -> tuple[np.ndarray, np.ndarray]:
+            return self.rows.with_checksums(slice(part * self.part_rows, (part + 1) * self.part_rows))
 
         @cache
         def values() -> np.ndarray:
-            found = in_single(block())
-            if not np.isfinite(found).all():
-                raise NotFiniteError
+            found = in_single(block()[0])
+            problem = value_problem(found, part * self.part_rows)
+            if problem:
+                raise NotFiniteError(problem)
             return found
 
         @cache
@@ -175,7 +177,7 @@ class Build:
 
         def make(path: Path) -> None:
             values()
-            arrays = {"checksum": row_checksums(block())}
+            arrays = {"checksum": block()[1]}
             if self.settings.tier == "8-bit":
                 arrays |= {name: getattr(codes(), name) for name in PER_ROW}
             elif self.settings.tier == "lists":

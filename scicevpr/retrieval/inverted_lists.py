@@ -149,9 +149,12 @@ def read_lists(path: Path) -> Any:
     import faiss
 
     try:
-        return faiss.read_index(str(path))
-    except RuntimeError as error:
+        found = faiss.read_index(str(path))
+    except (RuntimeError, MemoryError) as error:
         raise IndexMismatchError(f"{path} cannot be read as inverted lists. {REMEDY}") from error
+    if not isinstance(found, faiss.IndexIVFPQFastScan):
+        raise IndexMismatchError(f"{path} holds {type(found).__name__}, not inverted lists. {REMEDY}")
+    return found
 
 
 class ListsIndex:

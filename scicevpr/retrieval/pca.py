@@ -7,6 +7,7 @@ lie in a memory-mapped file; only the exact solver needs them all in double prec
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -18,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.retrieval.blocks import row_blocks, shape_of
+from scicevpr.json_files import parse_json
+from scicevpr.retrieval.blocks import check_finite, row_blocks, shape_of
 from scicevpr.row_store import RowStore
 
 SOLVERS = ("auto", "exact", "randomized")
@@ -35,7 +37,8 @@ class PCA:
 
     mean [D], components [K, D] (rows of unit length), explained_variance [K] (divided by n - 1),
     explained_variance_ratio [K], singular_values [K]: float64. samples: rows of the fit. solver, seed: how it was
-    fitted. fingerprint, weights: of the model whose descriptors it belongs to ("" when unknown).
+    fitted. fingerprint, weights: of the model whose descriptors it belongs to, dtype, grouping: how they were made
+    ("" when unknown).
     """
 
     mean: np.ndarray
@@ -48,6 +51,8 @@ class PCA:
     seed: int = 0
     fingerprint: str = ""
     weights: str = ""
+    dtype: str = ""
+    grouping: str = ""
 
     @classmethod
     def fit(
@@ -59,6 +64,8 @@ class PCA:
         seed: int = 0,
         fingerprint: str = "",
         weights: str = "",
+        dtype: str = "",
+        grouping: str = "",
     ) -> PCA:
         """Fit on descriptors [N, D]: an array, a memory map, anything that gives rows when sliced.
 
@@ -75,6 +82,7 @@ class PCA:
                 f"A PCA to {dimension} values needs at least {max(dimension, 2)} photos and descriptors of that "
                 f"length; there are {samples} photos with {width} values. Choose a smaller dimension or more photos."
             )
+        check_finite(descriptors, "descriptors for a PCA")
         if solver == "auto":
             solver = "exact" if samples * width * min(samples, width) <= EXACT_WORK else "randomized"
         mean = sum(block.sum(axis=0) for _, block in _blocks(descriptors)) / samples
@@ -99,6 +107,8 @@ class PCA:
             seed=seed,
             fingerprint=fingerprint,
             weights=weights,
+            dtype=dtype,
+            grouping=grouping,
         )
 
     @property
@@ -148,14 +158,15 @@ class PCA:
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         record = {name: getattr(self, name) for name in _RECORD}
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".pca-") as part:
-            save_file(arrays, Path(part) / path.name, metadata={"format": FORMAT, "record": json.dumps(record)})
+            metadata = {"format": FORMAT, "record": json.dumps(record), "sha256": _sha256(arrays)}
+            save_file(arrays, Path(part) / path.name, metadata=metadata)
             os.chmod(Path(part) / path.name, 0o644)  # safetensors makes it private; a PCA may be shared
             os.replace(Path(part) / path.name, path)
         return path
 
     @classmethod
     def load(cls, path: Path | str) -> PCA:
-        """Read what save wrote. Raises IndexMismatchError for a missing file or another kind of file."""
+        """Read what save wrote. Raises IndexMismatchError for a missing or damaged file or another kind of file."""
         from safetensors import SafetensorError, safe_open
 
         path = Path(path)
@@ -167,13 +178,36 @@ class PCA:
                 if metadata.get("format") != FORMAT:
                     raise KeyError("format")
                 arrays = {name: file.get_tensor(name) for name in _ARRAYS}
-            return cls(**arrays, **json.loads(metadata["record"]))
-        except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+            _check_arrays(arrays)
+            if metadata.get("sha256", "") not in ("", _sha256(arrays)):  # not kept by earlier versions
+                raise IndexMismatchError(f"The PCA in {path} is damaged: its SHA-256 is another one. Fit it again.")
+            record = {"dtype": "", "grouping": "", **parse_json(metadata["record"])}
+            kinds = {name: int if name in ("samples", "seed") else str for name in _RECORD}
+            if set(record) != set(_RECORD) or any(type(record[name]) is not kind for name, kind in kinds.items()):
+                raise ValueError("its record is of another kind")
+            return cls(**arrays, **record)
+        except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
             raise IndexMismatchError(f"{path} is not a PCA file of this project. Fit the PCA again.") from error
 
 
+def _check_arrays(arrays: dict[str, np.ndarray]) -> None:
+    """ValueError for arrays that are no PCA together."""
+    dimension, width = np.shape(arrays["components"])
+    shapes = dict.fromkeys(_ARRAYS, (dimension,)) | {"mean": (width,), "components": (dimension, width)}
+    for name, array in arrays.items():
+        if array.shape != shapes[name] or array.dtype != np.float64 or not np.isfinite(array).all() or not array.size:
+            raise ValueError(f"{name} is {array.dtype} {list(array.shape)}, or not finite")
+
+
+def _sha256(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in _ARRAYS:
+        digest.update(np.ascontiguousarray(arrays[name]))
+    return digest.hexdigest()
+
+
 _ARRAYS = ("mean", "components", "explained_variance", "explained_variance_ratio", "singular_values")
-_RECORD = ("samples", "solver", "seed", "fingerprint", "weights")
+_RECORD = ("samples", "solver", "seed", "fingerprint", "weights", "dtype", "grouping")
 
 
 def _blocks(descriptors: Any) -> Iterator[tuple[int, np.ndarray]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ DTYPES = ("<f2", "<f4", "<f8")
 class RowFile:
     """One file: ``rows`` rows of ``width`` values of ``dtype`` from byte ``offset`` on; ``bytes`` in all.
 
-    model: fingerprint and weights of the model they are by, or () where the file does not say.
+    model: fingerprint and weights of the model they are by, or () where the file does not say. modified: when it was
+    last written, in nanoseconds (0: not noted).
     """
 
     path: Path
@@ -35,6 +37,7 @@ class RowFile:
     offset: int
     bytes: int
     model: tuple[str, ...] = ()
+    modified: int = 0
 
     @property
     def row_bytes(self) -> int:
@@ -59,19 +62,20 @@ def find_rows(source: Path | str | np.memmap) -> RowFile:
             "of float16, float32 or float64."
         )
     path = Path(os.path.abspath(path))
-    return RowFile(path, *values.shape, values.dtype.str, int(values.offset), path.stat().st_size, model)
+    state = path.stat()
+    return RowFile(
+        path, *values.shape, values.dtype.str, int(values.offset), state.st_size, model, modified=state.st_mtime_ns
+    )
 
 
 def _mapped(path: Path) -> tuple[np.memmap, tuple[str, ...]]:
     from scicevpr.places.descriptor_files import load_descriptors
+    from scicevpr.places.plain_npy import map_npy
 
     if path.suffix == ".safetensors":
         found, _ = load_descriptors(path, mapped=True)
         return found.values, (found.fingerprint, found.weights)
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False), ()
-    except (ValueError, OSError, EOFError) as error:
-        raise IndexMismatchError(f"{path} is no readable .npy file ({error}). Describe the photos again.") from error
+    return map_npy(path, IndexMismatchError, "Describe the photos again."), ()
 
 
 def one_model(files: Sequence[RowFile]) -> tuple[str, ...]:
@@ -110,6 +114,7 @@ class RowFiles:
                 state = "is missing" if found is None else f"has {found} bytes, not {file.bytes}"
                 raise IndexMismatchError(f"The descriptor file {file.path} {state}. {remedy}")
         self._descriptors = [os.open(file.path, os.O_RDONLY | getattr(os, "O_BINARY", 0)) for file in files]
+        self._seeking = threading.Lock()
         count = int(self._starts[-1]) if order is None else len(order)
         self.shape = (count, files[0].width)
         self.dtype = np.result_type(*(file.dtype for file in files))
@@ -128,12 +133,19 @@ class RowFiles:
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         """Consecutive rows [R, D]."""
+        return self._gather(self._physical(rows))
+
+    def with_checksums(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Consecutive rows [R, D], and the CRC-32 [R] uint32 of each one's bytes as its file holds them."""
+        physical = self._physical(rows)
+        found = np.empty(len(physical), np.uint32)
+        return self._gather(physical, into=found), found
+
+    def _physical(self, rows: slice) -> np.ndarray:
         start, stop, step = rows.indices(len(self))
         if step != 1:
             raise UsageError("Rows of files are read one after the other, without steps.")
-        if self._order is not None:
-            return self._gather(self._order[start:stop])
-        return self._gather(np.arange(start, stop))
+        return np.arange(start, stop) if self._order is None else self._order[start:stop]
 
     def take_rows(self, rows: np.ndarray) -> np.ndarray:
         """Rows [R, D] by their numbers. Raises IndexMismatchError for one whose checksum differs."""
@@ -149,7 +161,11 @@ class RowFiles:
                 )
         return self._gather(physical, None if self._checksums is None else self._checksums[rows])
 
-    def _gather(self, physical: np.ndarray, checksums: np.ndarray | None = None) -> np.ndarray:
+    def _gather(
+        self, physical: np.ndarray, checksums: np.ndarray | None = None, into: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Rows by their places. checksums: what they must have; into: where theirs are written. Both are of the bytes
+        in the file: files of different types are promoted to one only afterwards."""
         result = np.empty((len(physical), self.shape[1]), self.dtype)
         breaks = np.flatnonzero((np.diff(physical) != 1) | np.isin(physical[1:], self._starts[1:-1])) + 1
         for first, last in zip([0, *breaks.tolist()], [*breaks.tolist(), len(physical)], strict=True):
@@ -157,6 +173,8 @@ class RowFiles:
                 continue
             file, where = self._place(int(physical[first]))
             block = self._read(file, where, last - first)
+            if into is not None:
+                into[first:last] = row_checksums(block)
             if checksums is not None:
                 for row, values in enumerate(block, first):
                     if zlib.crc32(values) != checksums[row]:
@@ -179,11 +197,21 @@ class RowFiles:
         block = np.empty((count, facts.width), facts.dtype)
         view, done = memoryview(block).cast("B"), 0
         while done < len(view):
-            got = os.preadv(self._descriptors[file], [view[done:]], self._offset(file, row) + done)
+            got = self._read_at(file, view[done:], self._offset(file, row) + done)
             if got == 0:
                 raise IndexMismatchError(f"The descriptor file {facts.path} is cut off. {self._remedy}")
             done += got
         return block
+
+    def _read_at(self, file: int, view: memoryview, offset: int) -> int:
+        """Read bytes from a place on, whatever other threads read meanwhile; returns how many came."""
+        if hasattr(os, "preadv"):
+            return os.preadv(self._descriptors[file], [view], offset)
+        with self._seeking:  # Windows: the place belongs to the open file
+            os.lseek(self._descriptors[file], offset, os.SEEK_SET)
+            content = os.read(self._descriptors[file], len(view))
+        view[: len(content)] = content
+        return len(content)
 
 
 def row_checksums(block: Any) -> np.ndarray:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scicevpr.errors import IndexMismatchError
+from scicevpr.errors import IndexMismatchError, SciceVPRError
+from scicevpr.places.plain_npy import map_npy
 from scicevpr.retrieval.eight_bit import PER_ROW, Codes, EightBitIndex
 from scicevpr.retrieval.index import ExactIndex
 from scicevpr.retrieval.index_manifest import REMEDY, Manifest, check_files, read_manifest
 from scicevpr.retrieval.interface import Index
 from scicevpr.retrieval.inverted_lists import ListsIndex, ShortCodes, read_lists
 from scicevpr.retrieval.matches import Matches
-from scicevpr.retrieval.row_files import RowFiles, one_model, row_checksums
+from scicevpr.retrieval.row_files import RowFiles, one_model
 from scicevpr.retrieval.sizes import words_of_bytes
 
 CHECK_ROWS = 1024
@@ -51,8 +53,8 @@ class StoredIndex:
             rows,
             read_lists(folder / named(manifest, "lists")),
             read_bytes(folder, manifest),
-            ShortCodes.of_table(np.load(folder / named(manifest, "ranges"))),
-            np.load(folder / named(manifest, "projection"), mmap_mode="r"),
+            ShortCodes.of_table(_array(folder / named(manifest, "ranges"))),
+            _array(folder / named(manifest, "projection")),
             probes=settings["probes"],
             shortlist=settings["shortlist"],
             removed=removed,
@@ -123,7 +125,21 @@ def open_index(folder: Path | str, *, verify: bool = True) -> StoredIndex:
     problems = check_files(folder, manifest, whole=verify)
     if problems:
         raise IndexMismatchError(problems[0])
-    return StoredIndex(folder, manifest)
+    with _readable(folder):
+        return StoredIndex(folder, manifest)
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Files with the right checksums may still hold something else: a stranger may have written the index."""
+    try:
+        yield
+    except SciceVPRError:
+        raise
+    except Exception as error:  # foreign bytes can make the reader fail in any way
+        raise IndexMismatchError(
+            f"{folder} holds files that are none of an index ({type(error).__name__}: {error}). {REMEDY}"
+        ) from error
 
 
 def check_index(folder: Path | str, progress: Callable[[int, int], None] | None = None) -> list[str]:
@@ -144,11 +160,13 @@ def check_index(folder: Path | str, progress: Callable[[int, int], None] | None 
     if problems:
         return problems
     try:
+        with _readable(folder):
+            StoredIndex(folder, manifest)
         checksums = _row_facts(folder, manifest)["checksum"]
         rows = open_rows(folder, manifest)
         for start in range(0, len(rows), CHECK_ROWS):
-            block = rows[start : start + CHECK_ROWS]
-            wrong = np.flatnonzero(row_checksums(block) != checksums[start : start + len(block)])
+            block, found = rows.with_checksums(slice(start, start + CHECK_ROWS))
+            wrong = np.flatnonzero(found != checksums[start : start + len(block)])
             if len(wrong):
                 problems.append(
                     f"Row {start + wrong[0]} of the descriptors is not what it was when the index was built "
@@ -174,7 +192,9 @@ def read_codes(folder: Path, manifest: Manifest) -> list[Codes]:
 
     scales, codes, start = load_file(folder / named(manifest, "scales")), [], 0
     for name in _in_order(manifest, "codes"):
-        part = np.load(folder / name, mmap_mode="c")  # private, never written to; torch warns about read-only ones
+        part = _array(folder / name, "c")  # private, never written to; torch warns about read-only ones
+        if part.dtype != np.int8 or part.ndim != 2 or part.shape[1] != manifest.dimension:
+            raise IndexMismatchError(f"{folder / name} holds no 8-bit codes of {manifest.dimension} values. {REMEDY}")
         here = slice(start, start + len(part))
         codes.append(Codes(part, *(scales[field][here] for field in PER_ROW)))
         start += len(part)
@@ -183,7 +203,10 @@ def read_codes(folder: Path, manifest: Manifest) -> list[Codes]:
 
 def read_bytes(folder: Path, manifest: Manifest) -> list[np.ndarray]:
     """Byte codes of short descriptors, in the order of the rows, memory-mapped."""
-    return [np.load(folder / name, mmap_mode="r") for name in _in_order(manifest, "bytes")]
+    pieces = [_array(folder / name) for name in _in_order(manifest, "bytes")]
+    if any(piece.ndim != 2 or piece.dtype != np.uint8 for piece in pieces) or sum(map(len, pieces)) != manifest.count:
+        raise IndexMismatchError(f"{folder} holds no byte codes of {manifest.count} rows. {REMEDY}")
+    return pieces
 
 
 def _in_order(manifest: Manifest, kind: str) -> list[str]:
@@ -195,7 +218,9 @@ def read_removed(folder: Path, manifest: Manifest) -> np.ndarray:
     """Which rows [N] bool were removed."""
     removed = np.zeros(manifest.count, bool)
     if manifest.removed:
-        removed[np.load(folder / named(manifest, "removed"))] = True
+        removed[_array(folder / named(manifest, "removed"))] = True
+        if int(removed.sum()) != manifest.removed or removed.all():
+            raise IndexMismatchError(f"{folder} does not say which {manifest.removed} rows were removed. {REMEDY}")
     return removed
 
 
@@ -207,4 +232,15 @@ def named(manifest: Manifest, kind: str) -> str:
 def _row_facts(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
     from safetensors.numpy import load_file
 
-    return load_file(folder / named(manifest, "rows"))
+    facts = load_file(folder / named(manifest, "rows"))
+    rows, checksums = facts["row"], facts["checksum"]
+    there = sum(source.rows for source in manifest.sources)
+    sound = rows.dtype == np.int64 and checksums.dtype == np.uint32 and rows.shape == checksums.shape
+    if not sound or rows.shape != (manifest.count,) or rows.min() < 0 or rows.max() >= there:
+        raise IndexMismatchError(f"{folder} does not say where its {manifest.count} rows lie. {REMEDY}")
+    return facts
+
+
+def _array(path: Path, mode: str = "r") -> np.ndarray:
+    found = map_npy(path, IndexMismatchError, REMEDY)
+    return found if mode == "r" or not found.size else np.load(path, mmap_mode=mode, allow_pickle=False)

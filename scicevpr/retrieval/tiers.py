@@ -14,19 +14,21 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scicevpr.errors import SciceVPRError, UsageError
+from scicevpr.errors import IndexMismatchError, SciceVPRError, UsageError
 from scicevpr.retrieval.blocks import row_blocks, shape_of
 from scicevpr.retrieval.eight_bit import EightBitIndex
 from scicevpr.retrieval.index import ExactIndex
 from scicevpr.retrieval.index_build import build_files
 from scicevpr.retrieval.index_steps import Progress, Settings
 from scicevpr.retrieval.interface import Index
-from scicevpr.retrieval.stored_index import StoredIndex, open_index
+from scicevpr.retrieval.row_files import RowFile
+from scicevpr.retrieval.stored_index import StoredIndex, check_index, open_index
 from scicevpr.row_store import MEMORY_LIMIT
 
 TIERS = ("exact", "float16", "8-bit", "lists", "streamed")
@@ -146,6 +148,14 @@ def _in_a_file(values: Any) -> bool:
         return False
 
 
+def _is_of(index: StoredIndex, source: RowFile) -> bool:
+    """Whether an index is of these descriptors: the same file, and where it was written since, the same content."""
+    noted = index.manifest.sources
+    if [replace(file, modified=0) for file in noted] != [replace(source, modified=0)]:
+        return False
+    return noted[0].modified == source.modified or not check_index(index.folder)
+
+
 def _in_folder(values: Any, folder: Path, progress: Progress | None) -> StoredIndex:
     from scicevpr.retrieval.row_files import find_rows
 
@@ -154,7 +164,7 @@ def _in_folder(values: Any, folder: Path, progress: Progress | None) -> StoredIn
         raise UsageError("Inverted lists need descriptors in a file: save them (.npy, .safetensors) and give its map.")
     if folder.exists():
         found = open_index(folder)
-        if found.manifest.sources == (source,) and not found.manifest.removed:
+        if _is_of(found, source) and not found.manifest.removed:
             return found
-        raise UsageError(f"{folder} holds an index of other descriptors. Remove it, or name another folder.")
+        raise IndexMismatchError(f"{folder} holds an index of other descriptors. Remove it, or name another folder.")
     return open_index(build_files(folder, [values], Settings("lists"), progress=progress))

@@ -68,9 +68,10 @@ class FoldedModel(nn.Module):
         self.trunk = Trunk(model.backbone, model.variant.taps, kind, PHOTOS_AT_ONCE)
         self.head = Head(model, kind)
 
-    def regions(self, maps: Sequence[Tensor]) -> Tensor:
-        """Region vectors [B, 14, C] of what the trunk gives."""
-        return self.head.regions(maps, self.trunk.grid_of(maps[-1]))
+    def regions(self, x: Tensor) -> Tensor:
+        """Region vectors [B, 14, C] of photos [B, 3, H, W]."""
+        maps = self.trunk(x)
+        return self.head.regions(maps, self.trunk.grid_of(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """Describe a batch; for cross-image families the rows depend on which photos share it.
@@ -78,7 +79,7 @@ class FoldedModel(nn.Module):
         Few photos at a time go all the way to their regions, so that what lies between stays in the caches.
         """
         parts = x.split(self.trunk.at_once(x)) if x.ndim == 4 else [x]
-        return self.head.descriptors(torch.cat([self.regions(self.trunk(part)) for part in parts]))
+        return self.head.descriptors(torch.cat([self.regions(part) for part in parts]))
 
 
 class Trunk:
@@ -99,27 +100,29 @@ class Trunk:
         self.blocks = [_FoldedBlock(block, kind, tokens * photos_at_once) for block in blocks]
         self.norm = Norm(backbone.norm)
         self.photos_at_once = photos_at_once
-        self._grids: dict[int, tuple[int, int]] = {}
 
     def at_once(self, x: Tensor) -> int:
         """How many photos of a batch go through the blocks together."""
         return self.photos_at_once if x.device.type == "cpu" else max(1, len(x))
 
-    def grid_of(self, tokens: Tensor) -> tuple[int, int]:
-        """The grid (rows, columns) that tokens [B, N, C] of this trunk lie on."""
-        return self._grids[tokens.shape[1] - self.class_token]
+    def grid_of(self, x: Tensor) -> tuple[int, int]:
+        """The grid (rows, columns) of the tokens of photos [B, 3, H, W], or of maps that a stem made of them before;
+        equally many tokens may form another one."""
+        if self._is_maps(x):
+            return x.shape[-2], x.shape[-1]
+        return x.shape[-2] // self.patch, x.shape[-1] // self.patch
+
+    def _is_maps(self, x: Tensor) -> bool:
+        return x.ndim == 4 and x.shape[1] == HYBRID_CHANNELS and isinstance(self.embed, FoldedStem)
 
     def __call__(self, x: Tensor) -> list[Tensor]:
-        if x.ndim == 4 and x.shape[1] == HYBRID_CHANNELS and isinstance(self.embed, FoldedStem):
-            grid = (x.shape[-2], x.shape[-1])  # the stem's maps, made before
-        elif x.ndim != 4 or x.shape[1] != 3 or x.shape[-2] % self.patch or x.shape[-1] % self.patch:
+        photos = x.ndim == 4 and x.shape[1] == 3 and not (x.shape[-2] % self.patch or x.shape[-1] % self.patch)
+        if not photos and not self._is_maps(x):
             raise UsageError(
                 f"The backbone takes [B, 3, H, W] with H and W multiples of {self.patch}; it got {tuple(x.shape)}. "
                 "Choose another input size."
             )
-        else:
-            grid = (x.shape[-2] // self.patch, x.shape[-1] // self.patch)
-        self._grids[grid[0] * grid[1]] = grid
+        grid = self.grid_of(x)
         parts = [self._run(part, grid) for part in x.split(self.at_once(x))]
         return parts[0] if len(parts) == 1 else [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
 

@@ -10,7 +10,7 @@ from photo_files import photo, place, stand_in
 
 from scicevpr.cli import build_parser, main
 from scicevpr.commands import data
-from scicevpr.errors import UsageError
+from scicevpr.errors import DatasetError, UsageError
 from scicevpr.places.check import check_dataset
 
 
@@ -143,11 +143,14 @@ def test_every_option_reaches_the_reader(svox, tmp_path):
     base = svox / "images/test"
     names = [path.name for path in sorted((base / "queries_night").iterdir())]
     (tmp_path / "list.txt").write_text("\n".join(names[:2]))
+    (tmp_path / "first.csv").write_text(f"{names[0]},0\n{names[1]},2\n")
     dataset = _read(
-        "--dataset", svox, "--query-folder", "queries_night", "--frames", 1, "--query-list", tmp_path / "list.txt",
-        "--benchmark", "svox-night", "--layout", "utm-tree",
+        "--dataset", svox, "--query-folder", "queries_night", "--ground-truth", tmp_path / "first.csv",
+        "--query-list", tmp_path / "list.txt", "--benchmark", "svox-night", "--layout", "utm-tree",
     )  # fmt: skip
-    assert [rows.tolist() for rows in dataset.positives()] == [[0, 1], [0, 1, 2]]
+    assert [rows.tolist() for rows in dataset.positives()] == [[0], [2]]
+    with pytest.raises(DatasetError, match="Frames cannot be matched"):
+        _read("--dataset", svox, "--query-folder", "queries_night", "--frames", 1)
     (tmp_path / "gt.csv").write_text(f"{names[0]},2\n")
     folders = ("--database", base / "gallery", "--queries", base / "queries_night")
     listed = _read(*folders, "--ground-truth", tmp_path / "gt.csv")
@@ -156,7 +159,8 @@ def test_every_option_reaches_the_reader(svox, tmp_path):
         "name,east,north\n" + "\n".join(f"{path.parent.name}/{path.name},1,2" for path in base.rglob("*.jpg"))
     )
     assert _read(*folders, "--positions", tmp_path / "p.csv").positives()[0].tolist() == [0, 1, 2]
-    assert len(_read("--frames", 0).positives()[3]) == 1  # the bundled city takes them too
+    (tmp_path / "city.csv").write_text("0,0\n1,5\n")
+    assert _read("--ground-truth", tmp_path / "city.csv").positives()[1].tolist() == [5]  # the bundled city too
 
 
 def test_a_search_needs_no_queries(svox):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from filled_models import T_VARIANTS, descriptors, filled_model, random_images
 
+from scicevpr.describe import describe
 from scicevpr.errors import UsageError
 from scicevpr.models import build_model
 from scicevpr.models.own_files import hash_tensors
@@ -74,3 +75,31 @@ def test_a_fused_batch_gives_what_each_photo_gives_alone(models, images):
 def test_only_float32_models_are_folded():
     with pytest.raises(UsageError, match="bfloat16"):
         folded(build_model("scicevpr-t").to(torch.bfloat16))
+
+
+def test_equally_many_tokens_on_two_grids_are_not_confused():
+    """112x448 and 224x224 pixels both give 256 patches of 14 pixels; their regions are others."""
+    model = filled_model("cricavpr-s")
+    run = folded(model)
+    long, square = torch.randn(2, 1, 3, 112, 448), torch.randn(2, 1, 3, 224, 224)
+    for images in (long[0], square[0], long[1], square[1]):
+        assert float((descriptors(run, images) - descriptors(model, images)).abs().max()) <= TOLERANCE
+    for first, second in ((long[0], square[0]), (square[0], long[0])):
+        run.trunk(first), run.trunk(second)  # as two visitors at once
+        torch.testing.assert_close(
+            run.head.descriptors(run.regions(first)), descriptors(model, first), atol=1e-6, rtol=0
+        )
+
+
+@pytest.mark.parametrize("change", [lambda p: p.data.mul_(1.5), lambda p: p.data.add_(0.01), lambda p: p.data.neg_()])
+def test_weights_written_past_torchs_count_are_noticed(change, images):
+    model = filled_model("scicevpr-t")
+    model.allow_untrained = True
+    before = describe(model, images, precision="float32").values
+    change(model.encoder.layers[0].linear1.weight)
+    after = describe(model, images, precision="float32").values
+    assert abs(after - before).max() > 1e-5
+    assert abs(after - describe(model, images).values).max() <= TOLERANCE
+    parameter = model.gem.p
+    parameter.data[0] += 0.5  # a single value
+    assert abs(describe(model, images, precision="float32").values - after).max() > 1e-5

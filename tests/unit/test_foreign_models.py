@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from dataclasses import asdict
 from pathlib import Path
 
@@ -214,3 +215,53 @@ def test_the_registry_is_sound() -> None:
         assert all(side > 0 for side in entry.preprocessing.size)
     assert asdict(KNOWN["boq"])["kwargs"] == {"backbone_name": "dinov2", "output_dim": 12288}
     assert KNOWN["salad"].licence == "GPL-3.0"
+
+
+# ---- models that keep something in forward ------------------------------------------------------------------------
+
+
+class Keeping(nn.Module):
+    """Stores the photos in one line of its forward and uses them in the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        self.kept = x
+        for _ in range(50):  # time for another thread to come in between
+            torch.randn(64, 64).sum()
+        return self.kept.flatten(1)[:, :16] * self.scale
+
+
+@pytest.fixture
+def four_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_model_that_keeps_something_in_forward_gives_every_photo_its_own_row(four_threads):
+    model = load_foreign(Keeping(), preprocessing=Preprocessing(size=(8, 8)), trust=True)
+    photos = torch.randn(55, 3, 8, 8)
+    own = torch.nn.functional.normalize(photos.flatten(1)[:, :16], dim=1)
+    np.testing.assert_allclose(describe(model, photos, batch_size=1).values, own, atol=1e-6)
+
+
+def test_two_callers_of_one_foreign_model_take_turns(four_threads):
+    model = load_foreign(Keeping(), preprocessing=Preprocessing(size=(8, 8)), trust=True)
+    photos = torch.randn(2, 24, 1, 3, 8, 8)
+    found = [[], []]
+
+    def call(caller: int) -> None:
+        found[caller] += [model(photo).detach() for photo in photos[caller]]
+
+    threads = [threading.Thread(target=call, args=(caller,)) for caller in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    own = torch.nn.functional.normalize(photos.flatten(3).flatten(2)[:, :, :16], dim=2)
+    for caller in (0, 1):
+        np.testing.assert_allclose(torch.cat(found[caller]), own[caller], atol=1e-6)

@@ -162,7 +162,7 @@ def test_make_index_keeps_lists_in_a_folder(copied, tmp_path):
     built = make_index(mapped, "lists", folder=tmp_path / "kept")
     again = make_index(mapped, "lists", folder=tmp_path / "kept")
     np.testing.assert_array_equal(built.search(queries, 3).indices, again.search(queries, 3).indices)
-    with pytest.raises(UsageError, match="holds an index of other descriptors"):
+    with pytest.raises(IndexMismatchError, match="holds an index of other descriptors"):
         make_index(np.load(folder / "more.npy", mmap_mode="r"), "lists", folder=tmp_path / "kept")
     with pytest.raises(UsageError, match="descriptors in a file"):
         make_index(values, "lists", folder=tmp_path / "new")

@@ -35,7 +35,33 @@ def _bundled() -> tuple[np.ndarray, np.ndarray]:
     return found.values[:800], found.values[800:]
 
 
-DATA = {"clusters": _clusters, "duplicates": _duplicates, "bundled city": _bundled}
+def _static_camera() -> tuple[np.ndarray, np.ndarray]:
+    """400 frames that differ by a billionth in their squared distances, among other photos; queries are such frames."""
+    rng = np.random.default_rng(11)
+    frame = rng.standard_normal(2688)
+    frame /= np.linalg.norm(frame)
+    frames = frame + rng.standard_normal((464, 2688)) * 2e-6
+    others = rng.standard_normal((100, 2688)) / 52
+    return np.concatenate([others, frames[:400]]).astype(np.float32), frames[400:].astype(np.float32)
+
+
+def _many_equal() -> tuple[np.ndarray, np.ndarray]:
+    """More equal rows than candidates, nearer ones behind them that single precision cannot tell from them."""
+    rng = np.random.default_rng(12)
+    query = rng.standard_normal((64, 512)).astype(np.float32)
+    values = np.repeat(query[:1], 300, axis=0)
+    values[:, 0] += np.float32(2e-4)
+    values[250:, 0] -= np.float32(1.9e-4)
+    return values, np.concatenate([query[:1], query])
+
+
+DATA = {
+    "clusters": _clusters,
+    "duplicates": _duplicates,
+    "bundled city": _bundled,
+    "static camera": _static_camera,
+    "many equal": _many_equal,
+}
 
 
 def _by_hand(database: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

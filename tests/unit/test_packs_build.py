@@ -182,6 +182,12 @@ def test_a_card_tells_the_protocol(city, tmp_path):
     assert DatasetCard(card).data.pretty_name == 'A "title": | odd'
 
 
+def test_a_card_with_thumbnails_says_so_and_whose_licence_holds(city, tmp_path):
+    card = (small_pack(tmp_path / "pack", city.root.parents[1], thumbnails=16).folder / "README.md").read_text()
+    assert "It holds thumbnails of at most 16 pixels; the photos' own licence holds for them." in card
+    assert "holds no photos" not in card
+
+
 def test_an_existing_folder_is_not_touched_unless_it_is_a_pack_and_one_asks(city, tmp_path):
     folder = small_pack(tmp_path / "pack", city.root.parents[1], title="first").folder
     with pytest.raises(UsageError, match="is a pack already"):

@@ -11,12 +11,14 @@ from pack_samples import content, described, small_pack, stand_in
 
 from scicevpr.cli import main
 from scicevpr.commands.data import pack_or_dataset
+from scicevpr.describe import describe
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.models.own_files import save_weights
 from scicevpr.models.weights import load_model
 from scicevpr.packs import Content, build_pack, open_pack, score_pack
 from scicevpr.parsers import options
 from scicevpr.places import read_dataset
+from scicevpr.retrieval import ExactIndex
 
 
 def _run(*arguments) -> int:
@@ -159,3 +161,30 @@ def test_evaluate_and_search_take_a_pack_and_say_what_it_lacks(tiny_city, tmp_pa
     assert answer["matches"][0]["similarity"] > answer["matches"][-1]["similarity"]
     assert _run("search", query, "--pack", pack.folder, "--model", "cricavpr-t") == 2
     assert "has no full descriptors of cricavpr-t" in capsys.readouterr().err
+
+
+def test_a_pack_of_reduced_descriptors_is_searched_and_scored_with_new_queries(few, tmp_path):
+    save_weights(filled_model("scicevpr-t"), tmp_path / "w.safetensors", info=INFO)
+    base = few / "images" / "test"
+    model = ("--model", tmp_path / "w.safetensors")
+    code = _run(
+        "pack", "build", tmp_path / "pack", "--dataset", few, *model, "--pca-dim", 3,
+        "--pca-folder", base / "database", "--pca-only",
+    )  # fmt: skip
+    assert code == 0
+    pack = ("--pack", tmp_path / "pack")
+    query = sorted((base / "queries").iterdir())[0]
+    assert _run("search", query, *pack, *model, "--json", tmp_path / "s.json") == 0
+    [result] = json.loads((tmp_path / "s.json").read_text())["results"]
+    assert result["protocol"]["PCA"].startswith("2688 to 3")
+    found = [match["row"] for match in result["queries"][0]["matches"]]
+    loaded = load_model(tmp_path / "w.safetensors")
+    opened = open_pack(tmp_path / "pack")
+    values = opened.pca(loaded).transform(describe(loaded, [query]).values)
+    nearest = ExactIndex(opened.descriptors(loaded, reduced=True).values).search(values, 4).indices[0]
+    assert found == nearest.tolist()
+    scored = ("evaluate", *pack, "--photos", few, *model, "--recall-values", 1, "--json", tmp_path / "r.json")
+    assert _run(*scored) == 0
+    [result] = json.loads((tmp_path / "r.json").read_text())["results"]
+    assert result["protocol"]["PCA"].startswith("2688 to 3")
+    assert _run(*scored, "--pca-dim", 2, "--pca-folder", base / "database") == 2

@@ -8,7 +8,8 @@ import struct
 import pytest
 from pack_samples import small_pack, stand_in
 
-from scicevpr.errors import DatasetError
+from scicevpr.checksums import sha256_of
+from scicevpr.errors import DatasetError, UsageError
 from scicevpr.packs import check_pack, open_pack
 from scicevpr.packs.manifest import safe_name
 
@@ -32,17 +33,26 @@ def _edit(folder, change):
     path.write_text(json.dumps(facts))
 
 
+def _seal(folder, name):
+    """Give a file that was changed the size and checksum it has now: as a stranger would who makes a pack."""
+    path = folder / name
+    facts = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    _edit(folder, lambda manifest: manifest["files"][name].update(facts))
+
+
 def _messages(folder):
     return [f"{problem.file}: {problem.message}" for problem in check_pack(folder)]
 
 
-def test_one_changed_byte_is_found_by_check_not_by_opening(folder):
+def test_one_changed_byte_is_found_by_check_and_by_what_reads_it(folder):
     assert check_pack(folder) == []
     path = folder / DESCRIPTORS
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    open_pack(folder)
+    pack = open_pack(folder)
+    with pytest.raises(DatasetError, match="its SHA-256 is not the one in the manifest"):
+        pack.descriptors(stand_in())
     [message] = _messages(folder)
     assert message.startswith(DESCRIPTORS)
     assert "its SHA-256 is not the one in the manifest" in message
@@ -103,7 +113,7 @@ def test_records_cannot_lead_out_of_the_folder_either(folder, column):
     fields[index] = "thumbnails/../../../x.jpg" if column == "thumbnail" else "../../x.jpg"
     lines[2] = ",".join(fields)
     path.write_text("\n".join(lines) + "\n")
-    _edit(folder, lambda facts: facts["files"]["records.csv"].update(bytes=path.stat().st_size))
+    _seal(folder, "records.csv")
     with pytest.raises(DatasetError, match=r"records\.csv, record 1: .*does not stay inside"):
         open_pack(folder)
 
@@ -157,12 +167,34 @@ def test_links_of_the_hubs_cache_lead_to_its_blobs_only(sound, tmp_path):
         (lambda facts: facts.update(files=[]), "does not hold what a manifest holds"),
         (lambda facts: facts.update(dataset=3), "dataset is not an object"),
         (lambda facts: facts["dataset"]["truth"].update(radius="far"), "does not say which answers are right"),
+        (lambda facts: facts["dataset"]["truth"].update(radius=-1.0), "does not say which answers are right"),
+        (lambda facts: facts["dataset"]["truth"].update(radius=float("nan")), "does not say which answers are right"),
+        (lambda facts: facts["dataset"]["truth"].update(turn=-40), "does not say which answers are right"),
+        (lambda facts: facts["dataset"]["truth"].update(radius=10**400), "a whole number of 401 digits"),
     ],
 )
 def test_a_manifest_of_another_kind_is_refused(folder, change, words):
     _edit(folder, change)
     with pytest.raises(DatasetError, match=words):
         open_pack(folder)
+
+
+@pytest.mark.parametrize("name", ["records.csv", "queries.csv"])
+def test_a_record_that_was_changed_is_noticed_at_opening(folder, name):
+    path = folder / name
+    path.write_text(path.read_text().replace("4000000.0", "4000001.0", 1))
+    with pytest.raises(DatasetError, match=r"was changed: its SHA-256"):
+        open_pack(folder)
+
+
+def test_an_overwritten_pack_loses_nothing_of_others(folder, tiny_city):
+    (folder / "photos").mkdir()
+    (folder / "photos" / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"1 file\(s\) that are not the pack's, such as photos/thesis\.txt"):
+        small_pack(folder, tiny_city, overwrite=True)
+    assert (folder / "photos" / "thesis.txt").read_text() == "mine"
+    (folder / "photos" / "thesis.txt").unlink()
+    assert check_pack(small_pack(folder, tiny_city, overwrite=True).folder) == []
 
 
 @pytest.mark.parametrize("text", ["", "no json", "[1]", "[" * 100_000])
@@ -180,6 +212,7 @@ def test_descriptors_of_another_kind_are_refused(folder):
     path = folder / DESCRIPTORS
     content = path.read_bytes()
     path.write_bytes(struct.pack("<Q", 2**40) + content[8:])
+    _seal(folder, DESCRIPTORS)
     with pytest.raises(DatasetError, match="is not a readable descriptor file"):
         open_pack(folder).descriptors(stand_in())
 
@@ -196,6 +229,6 @@ def test_a_table_with_wrong_numbers_is_refused(folder):
         (",32U,", ',"32U,', r"queries\.csv"),
     ):
         path.write_text(good.replace(old, new, 1))
-        _edit(folder, lambda facts: facts["files"]["queries.csv"].update(bytes=path.stat().st_size))
+        _seal(folder, "queries.csv")
         with pytest.raises(DatasetError, match=words):
             open_pack(folder)

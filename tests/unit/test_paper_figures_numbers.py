@@ -66,7 +66,7 @@ def test_results_of_one_title_are_told_apart_and_an_unknown_n_is_said():
     assert "Error bars" not in draw("recall", data).caption
 
 
-@pytest.mark.parametrize(("content", "words"), [("no json", "is not JSON"), ("{}", "holds no results"),
+@pytest.mark.parametrize(("content", "words"), [("no json", "is not readable JSON"), ("{}", "holds no results"),
                                                 ('{"results": [{"overall": null}]}', "predictions only")])  # fmt: skip
 def test_wrong_results_are_said(content, words, tmp_path):
     path = tmp_path / "results.json"

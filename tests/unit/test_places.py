@@ -109,10 +109,12 @@ def test_mock_coordinates_are_scored_but_not_mapped(tmp_path):
     assert "stand-in" in dataset.notes[0]
 
 
-def test_several_zones_are_noted(tmp_path):
+def test_several_zones_are_put_into_one_and_noted(tmp_path):
     photo(tmp_path / "database" / format_name(east=5e5, north=4e6, zone_number=31, zone_letter="U"))
     photo(tmp_path / "queries" / format_name(east=5e5, north=4e6, zone_number=32, zone_letter="U"))
-    assert "31U, 32U" in read_folders(tmp_path / "database", tmp_path / "queries").notes[0]
+    note = read_folders(tmp_path / "database", tmp_path / "queries").notes[0]
+    assert "1 in 32U" in note
+    assert "projected into zone 31" in note
 
 
 def test_photos_without_positions_need_no_labels(tmp_path):

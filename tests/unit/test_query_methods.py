@@ -17,7 +17,7 @@ from scicevpr.errors import ImageError, UsageError
 from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.evaluation.query_methods import METHODS, find_method, search_queries, vote
 from scicevpr.places import read_dataset
-from scicevpr.preprocessing import to_tensor, to_views
+from scicevpr.preprocessing import to_views
 from scicevpr.retrieval import ExactIndex
 
 PLAIN = Preprocessing()
@@ -66,16 +66,28 @@ def test_five_crops_are_the_corners_and_the_middle(width, height, columns, rows)
         torch.testing.assert_close(view, scaled[:, row : row + 224, column : column + 224], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("width", "height"), [(400, 300), (90, 260), (224, 224)])
-def test_the_central_crop_covers_the_input(width, height):
+@pytest.mark.parametrize(("width", "height"), [(400, 300), (90, 260), (224, 224), (640, 480), (1024, 768)])
+def test_the_central_crop_is_the_published_one(width, height):
+    """One factor for both sides, the nearest pixel (the one that holds its upper left corner), the middle."""
     scale = 224 / min(width, height)
-    rows, columns = max(224, int(height * scale)), max(224, int(width * scale))
+    rows, columns = int(height * scale), int(width * scale)
     top, left = round((rows - 224) / 2), round((columns - 224) / 2)
-    expected = _scaled(_photo(width, height), rows, columns)[:, top : top + 224, left : left + 224]
-    [view] = to_views(_photo(width, height), PLAIN, "central_crop")
-    torch.testing.assert_close(view, expected, atol=1e-5, rtol=0)
-    if width == height:
-        torch.testing.assert_close(view, to_tensor(_photo(width, height), PLAIN))
+    step = np.float32(1 / scale)
+    at_rows, at_columns = ((np.arange(count, dtype=np.float32) * step).astype(int) for count in (rows, columns))
+    photo = np.array(_photo(width, height))[at_rows][:, at_columns][top : top + 224, left : left + 224]
+    expected = (photo / 255 - np.array(PLAIN.mean)) / np.array(PLAIN.std)
+    for preprocessing in (PLAIN, replace(PLAIN, antialias=True)):
+        [view] = to_views(_photo(width, height), preprocessing, "central_crop")
+        np.testing.assert_allclose(view.permute(1, 2, 0), expected, atol=1e-5)
+
+
+def test_a_side_that_rounds_too_short_is_filled_as_published():
+    """Factors such as 224 / 253 give 223.99..: one row of zeros, which is the mean colour."""
+    sizes = [size for size in range(30, 2000) if int(size * (224 / size)) < 224]
+    [view] = to_views(_photo(sizes[0], sizes[0]), PLAIN, "central_crop")
+    assert view.shape == (3, 224, 224)
+    assert (view[:, -1] == 0).all()
+    assert (view[:, :-1, :-1] != 0).any(dim=0).all()
 
 
 def test_framings_that_cannot_be():

@@ -105,7 +105,7 @@ def test_a_name_that_fits_two_photos_needs_more_of_its_path(tmp_path):
 def test_frames_and_same_names(folders, tmp_path):
     dataset = read_folders(*folders, frames=1)
     assert _rows(dataset) == [[0, 1], [0, 1, 2], [1, 2, 3]]
-    assert dataset.truth.label() == "±1 frames"
+    assert dataset.truth.label() == "±1 frames (numbers from the names)"
     same = read_folders(*folders, same_name=True)
     assert _rows(same) == [[0], [1], [2]]
     assert same.truth.label() == "photos of the same name"

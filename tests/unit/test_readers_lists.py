@@ -169,7 +169,7 @@ def test_vpr_bench_files_that_do_not_fit_are_named(bench):
     with pytest.raises(DatasetError, match=r"no .*ground_truth_new\.npy.*--ground-truth"):
         read_dataset(bench)
     assert not read_dataset(bench, labels=False).labelled
-    assert read_dataset(bench, frames=0).truth.label() == "same frame number"
+    assert read_dataset(bench, frames=0).truth.label() == "same frame number (numbers from the names)"
 
 
 def test_a_ground_truth_that_would_run_code_is_refused(bench, tmp_path, monkeypatch):

@@ -255,3 +255,15 @@ def test_telling_pairs_change_an_answer(restless) -> None:
 def test_figure_2_starts_with_every_query_alone(restless) -> None:
     table = figure_2(restless, sizes=(1, 2), seeds=(0,))
     assert list(table["size"]) == [1, 2, 2, 2]
+
+
+def test_photos_of_one_name_in_several_folders_stay_apart(models, dataset):
+    models["cricavpr-t"].allow_untrained = True
+    queries = tuple(replace(place, name=f"{row % 3}.jpg") for row, place in enumerate(dataset.queries[:6]))
+    lab = prepare_lab(models["cricavpr-t"], replace(dataset, queries=queries))
+    table = photo_stability(lab, size=4, seeds=range(3))
+    assert list(table["query"]) == ["0.jpg", "1.jpg", "2.jpg", "0.jpg", "1.jpg", "2.jpg"]
+    single = photo_stability(
+        prepare_lab(models["cricavpr-t"], replace(dataset, queries=dataset.queries[:6])), 4, range(3)
+    )
+    pd.testing.assert_frame_equal(table.drop(columns="query"), single.drop(columns="query"))

@@ -10,6 +10,7 @@ from photo_files import place
 
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.places import Place, Truth, read_dataset
+from scicevpr.places.frames import frames_truth
 
 
 def _place(east, heading=None):
@@ -30,9 +31,10 @@ def test_headings_are_compared_across_north_and_inclusively():
 
 
 def test_frames_end_where_the_drive_ends():
-    rule = Truth.frames(4, 6, 1)
+    drives = ([Place(Path(f"{frame}.jpg"), f"{frame}.jpg") for frame in range(count)] for count in (4, 6))
+    rule = frames_truth(*drives, 1)
     assert _rows(rule.listed) == [[0, 1], [0, 1, 2], [1, 2, 3], [2, 3], [3], []]
-    assert rule.label() == "±1 frames"
+    assert rule.label() == "±1 frames (numbers from the names)"
 
 
 def test_words_say_what_a_radius_stands_for_unless_it_is_replaced():

@@ -16,7 +16,7 @@ from filled_models import (
 from scicevpr.describe import describe
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.models import build_model
-from scicevpr.models.layouts import state_to_published
+from scicevpr.models.layouts import detect, state_to_published, unwrap
 from scicevpr.models.weights import hash_tensors, load_model
 
 WRAPPERS = {
@@ -54,11 +54,45 @@ def test_published_names_are_those_of_the_released_code(name: str, models) -> No
     assert not any(key.startswith(("fusion.", "module.")) for key in names)
 
 
-def test_only_the_leading_module_prefix_is_removed(models, tmp_path: Path) -> None:
-    state = {f"module.module.{name}": tensor for name, tensor in state_to_published(models["scicevpr-t"]).items()}
-    torch.save(state, tmp_path / "twice.pth")
-    with pytest.raises(WeightsError, match=r"module\.backbone\.dino_model"):
-        load_model(tmp_path / "twice.pth")
+PREFIXES = {
+    "DataParallel twice": lambda state: {f"module.module.{name}": tensor for name, tensor in state.items()},
+    "torch.compile": lambda state: {f"_orig_mod.{name}": tensor for name, tensor in state.items()},
+    "compiled inside": lambda state: {name.replace("tokenmix.", "tokenmix._orig_mod."): t for name, t in state.items()},
+    "DataParallel of compiled": lambda state: {f"module._orig_mod.{name}": tensor for name, tensor in state.items()},
+    "Lightning": lambda state: {
+        "state_dict": {f"model.{name}": tensor for name, tensor in state.items()},
+        "pytorch-lightning_version": "2.4",
+    },
+    "Lightning with a loss": lambda state: {
+        "state_dict": {**{f"net.model.{name}": tensor for name, tensor in state.items()}, "loss.w": torch.ones(3)}
+    },
+}
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_what_other_programs_put_before_the_names_is_left_off_and_told(prefix, models, caplog) -> None:
+    state = state_to_published(models["scicevpr-t"])
+    found, _ = unwrap(PREFIXES[prefix](state), "best.ckpt")
+    assert found.keys() == state.keys()
+    assert all(found[name] is state[name] for name in state)
+    assert "best.ckpt: " in caplog.text
+    assert ("1 tensors outside" in caplog.text) == (prefix == "Lightning with a loss")
+
+
+def test_a_lightning_checkpoint_loads(models, tmp_path: Path) -> None:
+    torch.save(PREFIXES["Lightning"](state_to_published(models["scicevpr-t"])), tmp_path / "epoch=3.ckpt")
+    assert load_model(tmp_path / "epoch=3.ckpt").weights.sha256 == hash_tensors(models["scicevpr-t"].state_dict())
+
+
+def test_two_models_in_one_file_are_refused(models) -> None:
+    state = state_to_published(models["scicevpr-t"])
+    both = {f"{role}.{name}": tensor for role in ("student", "teacher") for name, tensor in state.items()}
+    with pytest.raises(WeightsError, match=r"holds 2 models: the names under student\., teacher\."):
+        unwrap(both, "both.pth")
+    with pytest.raises(WeightsError, match="one name twice"):
+        unwrap({"gem.p": torch.ones(1), "_orig_mod.gem.p": torch.ones(1)}, "twice.pth")
+    with pytest.raises(WeightsError, match="no model known here"):
+        detect(unwrap({"a.b": torch.ones(1), "c.d": torch.ones(1)}, "other.pth")[0], "other.pth")
 
 
 def test_missing_unexpected_and_misshaped_tensors_are_named(models, tmp_path: Path) -> None:

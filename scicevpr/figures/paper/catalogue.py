@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from scicevpr.errors import UsageError
 from scicevpr.figures.paper import attention, curves, maps, retrieval, tables
 from scicevpr.figures.paper.style import Style, settings
+from scicevpr.places.tables import cell_text
 
 FORMATS = ("pdf", "svg", "png", "csv", "tex", "txt")
 """What a drawing can be written as: txt is the caption, tex the LaTeX table."""
@@ -122,7 +123,7 @@ class Drawing:
         if form not in self.formats:
             raise UsageError(f"{self.kind.title} can be written as {', '.join(self.formats)}, not as {form!r}.")
         if form == "csv":
-            return self.table.to_csv(index=False, lineterminator="\n").encode()
+            return self.table.map(cell_text).to_csv(index=False, lineterminator="\n").encode()
         if form == "txt":
             return (self.caption + "\n").encode()
         if form == "tex":

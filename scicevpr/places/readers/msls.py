@@ -24,6 +24,7 @@ FOLDERS = ("train_val", "test")
 SUBTASKS = ("s2w", "w2s", "d2n", "n2d", "o2n", "n2o")
 OFFICIAL, FULL = ("queries", "all"), "full"
 TURN = 40.0  # degrees
+TABLES = ("postprocessed.csv", "raw.csv")
 WORDS = "train_val/CITY/query, train_val/CITY/database and their CSV tables (official MSLS)"
 
 
@@ -61,6 +62,8 @@ def read(request: Request) -> Dataset:
     )  # fmt: skip
     if split == "test":
         dataset = replace(dataset, benchmark="msls-challenge")
+    if request.labels and split != "test":
+        _require_tables(cities)
     if request.labels and not any(place.utm for place in database):
         note = (
             f"The cities of {split!r} have no public positions, so these are predictions only, as the challenge wants "
@@ -68,6 +71,19 @@ def read(request: Request) -> Dataset:
         )
         return replace(dataset, use_labels=False, notes=(*notes, note))
     return _validation(dataset, wanted, request.every_query) if split == "val" and not column else dataset
+
+
+def _require_tables(cities: list[Path]) -> None:
+    """DatasetError for cities with positions whose tables were not unpacked."""
+    for folder in (city / side for city in cities for side in ("database", "query")):
+        missing = [name for name in TABLES if not (folder / name).is_file()]
+        if missing:
+            raise DatasetError(
+                f"{' and '.join(missing)} are missing in {folder}. MSLS keeps positions and panoramas in tables that "
+                "come "
+                "in an archive of their own, msls_metadata.zip (metadata.zip): unpack it into the folder that holds "
+                "train_val, or use --no-labels (labels=False) for predictions only."
+            )
 
 
 def _validation(dataset: Dataset, wanted: str, every_query: bool) -> Dataset:

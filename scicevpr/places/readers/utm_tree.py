@@ -14,7 +14,7 @@ from pathlib import Path
 from scicevpr.errors import DatasetError
 from scicevpr.places.dataset import Dataset
 from scicevpr.places.names import Place, parse_name
-from scicevpr.places.photos import list_photos
+from scicevpr.places.photos import left_out_note, list_photos
 from scicevpr.places.readers.request import SPLITS, Request
 
 DATABASE_FOLDERS = ("database", "gallery")
@@ -43,6 +43,8 @@ def read(request: Request) -> Dataset:
     database = tuple(parse_name(path) for path in list_photos(_database_folder(base)))
     queries = [with_condition(parse_name(path), folder.name) for folder in folders for path in list_photos(folder)]
     queries.sort(key=lambda place: str(place.path))
+    left_out = left_out_note(_database_folder(base), *folders)
+    notes += [left_out] if left_out else []
     return Dataset(
         name=_name(base), split=split, root=base, database=database, queries=tuple(queries), notes=tuple(notes),
         use_labels=request.labels, layout="utm-tree",

@@ -1,0 +1,1 @@
+"""Nothing is shared here but the module `brought`; torch is not needed."""
