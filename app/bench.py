@@ -69,7 +69,7 @@ class Bench:
         self._store = SearchStore(cache / "benchmarks" if cache else None)
         self._results: OrderedDict[str, Result] = OrderedDict()
         self._lock = threading.Lock()
-        services.when_forgotten.append(self._forget)
+        services.datasets.when_forgotten(self._forget)
 
     # ---- running ------------------------------------------------------------------------------------------------
 
@@ -170,6 +170,8 @@ class Bench:
         return [(name, role) for name in names for role in roles]
 
     def _check_role(self, role: str) -> None:
+        if not isinstance(role, str):
+            raise UsageError(f"A model is named by its role, a text, not by {type(role).__name__}.")
         if role not in self.services.roles:
             raise UsageError(f"There is no model {role!r} here. Choose one of: {', '.join(self.services.roles)}.")
 
@@ -249,13 +251,15 @@ class Bench:
             f"queries by {task.title}. Open it with the folder of its photos, or choose a model that described them."
         )
 
-    def _forget(self, database: str) -> None:
+    def _forget(self, database: str, dataset: Dataset) -> None:
         """A visitor's own places are gone, and so is what was measured on them."""
         with self._lock:
             for key in [key for key, result in self._results.items() if result.database == database]:
                 del self._results[key]
 
     def _remember(self, result: Result) -> Result:
+        if not self.services.datasets.is_here(result.database):
+            return result  # a visitor's own places that ended meanwhile: nothing of them stays
         with self._lock:
             self._results[result.key] = result
             self._results.move_to_end(result.key)

@@ -3,17 +3,15 @@ single queries and the photos themselves."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from app.bench import FILE, Bench
 from app.bench_cases import ANY, CLOSE, Case, Cases
 from app.bench_records import compared
-from app.handlers import PageHandlers, toasts, uploaded_photo
+from app.handlers import PageHandlers, plain_text, toasts
 from app.lab import Laboratory
 from app.lab_handlers import COLUMNS, table_rows
+from app.outgoing import ServerFile
 from app.queries import whole_number
 from app.rooms import BASELINE, STABLE
 from scicevpr.errors import UsageError
@@ -47,8 +45,8 @@ class Endpoints(PageHandlers):
         Returns:
             The company (rows for the endpoint company, and names), whether the answer flips, and the margins.
         """
-        source, name = uploaded_photo(self.asked_photo(image, query, database))
-        session = self.laboratory.session(source, name, database)
+        photo = self.asked_photo(image, query, database)
+        session = self.laboratory.session(photo.image, photo.name, database)
         found, rows = None, []
         for found, rows in self.laboratory.worst(session, whole_number(size, "The batch", 2, 32)):  # noqa: B007
             pass
@@ -126,7 +124,7 @@ class Endpoints(PageHandlers):
         chosen = rows[: whole_number(limit, "The limit", 1, MOST_QUERIES)]
         return {"found": len(rows), "queries": [case_json(cases.case(int(row))) for row in chosen]}
 
-    def _api_photo(self, name: Any, database: Any = None) -> str:
+    def _api_photo(self, name: Any, database: Any = None) -> ServerFile:
         """Get a photo of a database or of its query list by its name, for example to ask for its place.
 
         Args:
@@ -136,14 +134,12 @@ class Endpoints(PageHandlers):
         Returns:
             The photo.
         """
-        _, dataset = self.services.dataset(database)
-        place = next((p for p in (*dataset.queries, *dataset.database) if p.name == str(name)), None)
+        key, dataset = self.services.dataset(database)
+        wanted = plain_text(name, "name")
+        place = next((p for p in (*dataset.queries, *dataset.database) if p.name == wanted), None)
         if place is None:
-            raise UsageError(f"There is no photo {name!r}. See the examples in databases, or ask queries for names.")
-        if not place.path.is_file():
-            raise UsageError(f"{name} is known, but its photo is not here: the pack came without photos.")
-        copy = Path(tempfile.mkdtemp(prefix="scicevpr-")) / place.path.name  # gradio serves nothing from elsewhere
-        return str(shutil.copy(place.path, copy))
+            raise UsageError(f"There is no photo {wanted!r}. See the examples in databases, or ask queries for names.")
+        return self.services.outgoing.photo(key, place)
 
 
 def words_of(value: Any) -> list[str]:

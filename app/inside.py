@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from app.databases import PRIVATE
 from app.queries import company_of, known_position, query_place, whole_number
 from app.records import Hit, Position
 from app.rooms import STABLE, weights_of
 from app.services import MAX_COMPANY, Services
 from scicevpr.errors import UsageError
 from scicevpr.explain import KINDS, STEPS, Decision, Explanation, View, deciding_region, region_terms
-from scicevpr.places import Place
+from scicevpr.places import Dataset, Place
 from scicevpr.preprocessing import open_photo
 
 RANKS = 5
@@ -102,6 +103,12 @@ class Inspector:
         self.services = services
         self._kept: OrderedDict[tuple, Any] = OrderedDict()
         self._lock = threading.Lock()
+        services.datasets.when_forgotten(self._forget)
+
+    def _forget(self, key: str, dataset: Dataset) -> None:
+        with self._lock:
+            for identity in [identity for identity in self._kept if key in identity]:
+                del self._kept[identity]
 
     def inspect(
         self,
@@ -191,7 +198,8 @@ class Inspector:
                 return self._kept[key]
         made = make()
         with self._lock:
-            self._kept[key] = made
+            if all(self.services.datasets.is_here(part) for part in key if str(part).startswith(PRIVATE)):
+                self._kept[key] = made
             while len(self._kept) > REMEMBERED:
                 self._kept.popitem(last=False)
         return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from scicevpr.evaluation.stability import (
 )
 from scicevpr.evaluation.worst_case import WorstCase, search_worst_company
 from scicevpr.explain import rewriting
+from scicevpr.places import Dataset
 from scicevpr.preprocessing import open_photo
 from scicevpr.retrieval import PCA
 
@@ -48,7 +50,8 @@ class Laboratory:
         self.regions = store or RegionStore()
         self._planes: dict[tuple[str, str], PCA] = {}
         self._labs: dict[tuple[str, str], Lab] = {}
-        services.when_forgotten.append(self._forget)
+        self._lock = threading.Lock()
+        services.datasets.when_forgotten(self._forget)
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -159,23 +162,32 @@ class Laboratory:
             radius=dataset.truth.radius,
         )
 
-    def _forget(self, key: str) -> None:
-        for kept in (self._planes, self._labs):
-            for identity in [identity for identity in kept if identity[0] == key]:
-                del kept[identity]
+    def _forget(self, key: str, dataset: Dataset) -> None:
+        with self._lock:
+            for kept in (self._planes, self._labs):
+                for identity in [identity for identity in kept if identity[0] == key]:
+                    del kept[identity]
+        self.regions.forget(place.path for place in (*dataset.queries, *dataset.database))
+
+    def _keep(self, kept: dict, identity: tuple[str, str], value: Any) -> Any:
+        with self._lock:
+            if self.services.datasets.is_here(identity[0]):
+                kept[identity] = value
+        return value
 
     def _plane(self, role: str, key: str, lab: Lab) -> PCA:
         identity = (key, weights_of(lab.model))
-        if identity not in self._planes:
-            self._planes[identity] = database_plane(lab)
-        return self._planes[identity]
+        with self._lock:
+            known = self._planes.get(identity)
+        return known if known is not None else self._keep(self._planes, identity, database_plane(lab))
 
     # ---- whole data sets ----------------------------------------------------------------------------------------
 
     def lab(self, role: str, key: str, progress: Progress | None = None, database: bool = False) -> Lab:
         """A lab over a whole data set; ``database``: with the database's region vectors, to vary its grouping."""
         model, dataset = self.services.model(role), self.services.datasets[key]
-        kept = self._labs.get((key, weights_of(model)))
+        with self._lock:
+            kept = self._labs.get((key, weights_of(model)))
         if kept is not None and (kept.database_regions is not None or not database):
             return kept
         title = model.variant.title
@@ -193,8 +205,7 @@ class Laboratory:
         values = described.descriptors.values
         grouping, reach = described.descriptors.grouping, dataset.truth.radius
         made = Lab(model, dataset, queries, values, grouping, described.index, right, reach, regions)
-        self._labs[key, weights_of(model)] = made
-        return made
+        return self._keep(self._labs, (key, weights_of(model)), made)
 
     def curve(
         self, database: str | None, sizes: Sequence[int], orders: Sequence[str], seeds: int,

@@ -34,7 +34,7 @@ def query_place(dataset: Dataset, name: str) -> tuple[Place, int | None]:
     return parse_name(name or "photo"), None
 
 
-def query_photo(dataset: Dataset, title: str, name: str) -> Place:
+def listed_photo(dataset: Dataset, title: str, name: str) -> Place:
     """A photo of the query list by its name. UsageError (title: the database's) for an unknown or absent one."""
     place, row = query_place(dataset, name)
     if row is None:

@@ -19,7 +19,6 @@ from small_results import result
 
 from app.figure_handlers import GROUPS, FigureHandlers
 from app.figure_studio import Choices, FigureStudio
-from app.kept_folders import KeptFolders
 from app.lab import Laboratory
 from app.rooms import BASELINE, STABLE, TEACHER
 from scicevpr import cli
@@ -197,13 +196,6 @@ def test_the_form_shows_what_a_figure_needs(studio):
         assert FIGURES[name].sentence.split("'")[0][:30] in sentence
     assert handlers.refresh([STABLE, "gone"])["value"] == [STABLE]
     assert (TEACHER in [role for _, role in handlers.refresh([])["choices"]]) is True
-
-
-def test_old_files_are_deleted(studio, results_file, monkeypatch):
-    monkeypatch.setattr(studio, "_folders", KeptFolders("figure-", kept=2))
-    drawing = studio.draw(Choices("recall", results=(results_file,)), Style(dpi=80))
-    written = [studio.write(drawing) for _ in range(4)]
-    assert [one.files[0].exists() for one in written] == [False, False, True, True]
 
 
 def test_a_photo_of_nowhere_has_no_verdicts(studio):

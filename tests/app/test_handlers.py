@@ -133,7 +133,7 @@ def client(services):
 
     page = build_app(services)
     _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, ssr_mode=False, server_name="127.0.0.1", **launch_options(services)
+        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(services)
     )
     yield Client(url, verbose=False)
     page.close()
