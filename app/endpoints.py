@@ -18,6 +18,7 @@ from scicevpr.errors import UsageError
 
 MOST_SHUFFLES = 20
 MOST_QUERIES = 200
+MOST_WORDS = 32
 
 
 class Endpoints(PageHandlers):
@@ -97,7 +98,8 @@ class Endpoints(PageHandlers):
         Returns:
             Recall@1 of both in %, the difference with its interval, the p-value, and how many only one gets right.
         """
-        first, second = (self.bench.measure(database, str(role), str(grouping or FILE)) for role in (a, b))
+        order = plain_text(grouping, "The grouping") or FILE
+        first, second = (self.bench.measure(database, plain_text(role, "A model"), order) for role in (a, b))
         return compared(first, second).to_json()
 
     def _api_queries(
@@ -118,10 +120,12 @@ class Endpoints(PageHandlers):
         Returns:
             How many queries fit, and for each the photo, position, condition and every model's first answer.
         """
-        results = [self.bench.measure(database, role, str(grouping or FILE)) for role in words_of(models)]
+        most, together = whole_number(limit, "The limit", 1, MOST_QUERIES), plain_text(grouping, "The grouping") or FILE
+        selection, place = plain_text(show, "The selection"), plain_text(condition, "The condition") or None
+        results = [self.bench.measure(database, role, together) for role in words_of(models)]
         cases = Cases(results)
-        rows = cases.select(str(show), results[0].role, str(condition or "") or None, str(order))
-        chosen = rows[: whole_number(limit, "The limit", 1, MOST_QUERIES)]
+        rows = cases.select(selection, results[0].role, place, plain_text(order, "The order"))
+        chosen = rows[:most]
         return {"found": len(rows), "queries": [case_json(cases.case(int(row))) for row in chosen]}
 
     def _api_photo(self, name: Any, database: Any = None) -> ServerFile:
@@ -143,9 +147,10 @@ class Endpoints(PageHandlers):
 
 
 def words_of(value: Any) -> list[str]:
-    """The parts of "a,b", or of a list."""
-    parts = value if isinstance(value, (list, tuple)) else str(value or "").split(",")
-    return [str(part).strip() for part in parts if str(part).strip()]
+    """The parts of "a,b", or of a list. UsageError for anything else."""
+    parts = value if isinstance(value, (list, tuple)) else plain_text(value, "A list of words").split(",")
+    words = [plain_text(part, "A word").strip() for part in parts[:MOST_WORDS]]
+    return [word for word in words if word]
 
 
 def case_json(case: Case) -> dict[str, Any]:

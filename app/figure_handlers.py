@@ -159,8 +159,8 @@ def style_of(width: Any, font: Any, palette: Any, letters: Any, labels: Any, dpi
     """The style that the form holds. UsageError says what is allowed."""
     try:
         size = float(font)
-    except (TypeError, ValueError):
-        raise UsageError(f"The font size must be a number of points, not {font!r}.") from None
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"The font size must be a number of points, not {repr(font)[:60]}.") from None
     return Style(
         width=str(width),
         font_size=size,

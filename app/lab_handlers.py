@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from app.components.reactions import pair_figure_html, reaction_html, why_html
 from app.components.tray import tray_html, waiting_tray_html
-from app.handlers import PageHandlers, toasts
+from app.handlers import PageHandlers, plain_text, toasts
 from app.incoming import QueryPhoto, photo_name
 from app.lab import Laboratory
 from app.lab_records import Reaction, Session
@@ -29,14 +29,16 @@ WAITING = (
     "company does to this model's answer.</p></section>"
 )
 LARGEST_SEEDS = 20
+LONGEST_COMPANY = 1_000
 COLUMNS = ("model", "order", "size", "seed", "recall_1", "flips", "min_cosine", "mean_cosine", "rank_correlation")
 
 
 def rows_of(text: Any) -> list[int]:
     """Companions from their text form "3,17,25". UsageError for anything else."""
-    pieces = [piece.strip() for piece in str(text or "").split(",") if piece.strip()]
-    if not all(piece.isdigit() for piece in pieces):
-        raise UsageError(f"The company must be numbers of photos in the query list, like 3,17,25, not {text!r}.")
+    text = plain_text(text, "The company", LONGEST_COMPANY)
+    pieces = [piece.strip() for piece in text.split(",") if piece.strip()]
+    if not all(piece.isascii() and piece.isdigit() and len(piece) < 10 for piece in pieces):
+        raise UsageError(f"The company must be numbers of photos in the query list, like 3,17,25, not {text[:60]!r}.")
     return [int(piece) for piece in pieces]
 
 

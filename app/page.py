@@ -18,6 +18,7 @@ from typing import Any
 import gradio as gr
 from gradio.exceptions import InvalidPathError
 from gradio.utils import get_upload_folder
+from pydantic import ValidationError
 from starlette.middleware import Middleware
 
 from app.databases import Databases
@@ -30,6 +31,10 @@ from app.upkeep import Upkeep, UploadCache
 logger = logging.getLogger(__name__)
 
 OUR_FAULT = "Something went wrong on our side, and the server's log says what. Try another photo, or again later."
+WRONG_KIND = (
+    "A value of this question is of another kind than its field takes: a file is sent as an object with path and meta, "
+    "files as a list of them. docs/api.md shows how."
+)
 FILE_COMPONENTS = (gr.Image, gr.Gallery, gr.File, gr.DownloadButton, gr.UploadButton, gr.Video, gr.Audio)
 SWEEP_S = 300
 LOOPBACK_NAMES = ("localhost",)
@@ -100,6 +105,8 @@ class StudioPage(gr.Blocks):
             raise
         except InvalidPathError as error:
             raise toast(REFUSED) from error
+        except ValidationError as error:
+            raise toast(WRONG_KIND) from error
         except Exception as error:
             logger.exception("unexpected error outside the handlers")
             raise toast(OUR_FAULT) from error
