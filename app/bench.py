@@ -137,13 +137,27 @@ class Bench:
                                           evaluation=evaluation, source="remembered"))  # fmt: skip
         search, source = self._store.get(task.key, len(task.dataset.queries), len(task.dataset.database)), "remembered"
         if search is None:
-            search, source = self._search(task, advance), "measured now"
+            search, source = self._search(task, self._at_pace(advance)), "measured now"
             if task.model.weights is not None and not self.services.datasets.is_private(task.database):
                 self._store.put(task.key, search)
         scored = score_matches(task.title, task.dataset, search.matches, protocol=search.protocol)
         evaluation = replace(scored.with_intervals(), notes=search.notes, seconds=search.seconds)
         cost = Cost(search.values, len(task.dataset.database), search.ms_a_photo)
         return self._remember(Result(_key(task), task.database, task.database_title, role, evaluation, cost, source))
+
+    def _at_pace(self, advance: Advance | None) -> Advance:
+        """An advance that lets short questions go first, and ends what takes too long on a shared machine."""
+        turn = self.services.pace.long()
+
+        def told(stage: str, done: int, total: int) -> None:
+            if advance is not None:
+                advance(stage, done, total)
+            if stage == "database":  # others may be waiting for it
+                self.services.pace.give_way()
+            else:
+                turn.step()
+
+        return told
 
     def results(self, keys: Sequence[str]) -> list[Result]:
         """Results by their fingerprints; those that are forgotten are left out."""
@@ -188,9 +202,12 @@ class Bench:
         model = self.services.model(role)
         return Task(key, title, dataset, role, model, self.title(role), grouping_of(grouping, model, dataset))
 
-    def _search(self, task: Task, advance: Advance | None) -> Search:
+    def _search(self, task: Task, advance: Advance) -> Search:
         started = time.perf_counter()
-        step = None if advance is None else lambda done, total: advance("database", done, total)
+
+        def step(done: int, total: int) -> None:
+            advance("database", done, total)
+
         described = self.services.described(task.role, task.database, step)
         queries = self._pack_queries(task)
         if queries is None:

@@ -46,6 +46,7 @@ def build_app(services: Services, sources: Sources | None = None, mine: MyPlaces
 
     def shared() -> None:
         sources.lock()
+        services.pace.share()
         mine.may_read_folders = False
 
     handlers, laboratory = FindHandlers(services), Laboratory(services, RegionStore(services.cache))

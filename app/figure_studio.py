@@ -71,6 +71,7 @@ class FigureStudio:
             SciceVPRError: with a message for the visitor.
         """
         kind = figure_kind(choices.figure)
+        progress = self.laboratory.giving_way(progress)
         if kind.needs == "results":
             if not choices.results:
                 raise UsageError(

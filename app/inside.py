@@ -160,7 +160,7 @@ class Inspector:
         weights = weights_of(model)
         explanation = self._remembered(
             (digest, key, role, weights, row, company),
-            lambda: Explanation(model, [image, *(p.path for p in neighbours)]),
+            self._quickly(lambda: Explanation(model, [image, *(p.path for p in neighbours)])),
         )
         described = self.services.described(role, key, progress)
         position = known_position(place, dataset, None, None)
@@ -172,7 +172,8 @@ class Inspector:
                 f"{hit.place.name} is not here: this database came as a pack of descriptors without photos, and a "
                 "match can only be explained with its photo. Open the pack together with the folder of its photos."
             )
-        match = self._remembered((key, role, weights, hit.row), lambda: Explanation(model, [hit.place.path]))
+        explained = self._quickly(lambda: Explanation(model, [hit.place.path]))
+        match = self._remembered((key, role, weights, hit.row), explained)
         stored = described.descriptors.values
         rival = next((other for other in hits if other.rank != rank), None)
         decision = None if rival is None else deciding_region(query, stored[hit.row], stored[rival.row])
@@ -190,6 +191,13 @@ class Inspector:
             decision=decision,
             rival=rival,
         )
+
+    def _quickly(self, make: Callable[[], Explanation]) -> Callable[[], Explanation]:
+        def made() -> Explanation:
+            with self.services.pace.quick():
+                return make()
+
+        return made
 
     def _remembered(self, key: tuple, make: Callable[[], Any]) -> Any:
         with self._lock:

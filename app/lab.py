@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from app.lab_records import PairFigure, Projection, Reaction, Session, checked_company
+from app.limits import WORST_CASE_S
 from app.queries import known_position, query_place
 from app.regions import RegionStore
 from app.rooms import BASELINE, STABLE, THIRD, weights_of
@@ -94,8 +95,9 @@ class Laboratory:
     ) -> Reaction:
         lab = self._bench(role, session, rows, progress)
         group = np.array([[0, *range(1, len(company) + 1)]])
-        alone = encode_groups(lab.model, lab.queries, np.array([[0]]), first_only=True)
-        now = encode_groups(lab.model, lab.queries, group, first_only=True)
+        with self.services.pace.quick():
+            alone = encode_groups(lab.model, lab.queries, np.array([[0]]), first_only=True)
+            now = encode_groups(lab.model, lab.queries, group, first_only=True)
         described = self.services.described(role, session.key)
         judgement = self.services.judgement(session.key, session.row, session.position)
         hits = [self.services.hits(described, v[0], SHOWN, session.key, judgement) for v in (alone, now)]
@@ -131,11 +133,26 @@ class Laboratory:
         """Search the whole query list for the company that changes the baseline's answer most.
 
         Yields the best so far and its company as rows of the query list. size: photos in the batch, the query included.
+        It gives way to short questions, and after some minutes the best so far is the answer.
         """
-        rows = [int(row) for row in session.others]
-        lab = self._bench(BASELINE, session, rows, progress)
+        rows, turn = [int(row) for row in session.others], self.services.pace.long(WORST_CASE_S)
+        lab = self._bench(BASELINE, session, rows, self.giving_way(progress))
         for found in search_worst_company(lab, 0, size, seed):
-            yield found, [rows[member - 1] for member in found.company]
+            last = replace(found, done=True) if turn.over else found
+            yield last, [rows[member - 1] for member in found.company]
+            if turn.over:
+                return
+            self.services.pace.give_way()
+
+    def giving_way(self, progress: Progress | None) -> Progress:
+        """A progress that lets short questions go first, after every batch of photos."""
+
+        def told(stage: str, done: int, total: int) -> None:
+            self.services.pace.give_way()
+            if progress is not None:
+                progress(stage, done, total)
+
+        return told
 
     def _bench(self, role: str, session: Session, rows: Sequence[int], progress: Progress | None) -> Lab:
         """A small lab: query 0 is the session's photo, the others are the given rows of the query list."""
@@ -220,19 +237,21 @@ class Laboratory:
         if not dataset.labelled:
             raise UsageError("Recall needs ground truth: this data set has photos without a position in their names.")
         rows: list[dict[str, Any]] = []
+        turn = self.services.pace.long()
         for role in roles or self.roles:
-            lab = self.lab(role, key, progress)
+            lab = self.lab(role, key, self.giving_way(progress))
             for row in iterate_batches(lab, sizes, orders, range(seeds)):
                 rows.append(row)
                 yield pd.DataFrame(rows)
+                turn.step()
 
     def pairs(self, database: str | None, count: int = 2, progress: Progress | None = None) -> PairFigure:
         """Figure 1 of the paper: queries alone and in pairs, for the baseline and SciceVPR."""
         key, dataset = self.services.dataset(database)
         if not dataset.labelled:
             raise UsageError("Right and wrong need positions: this data set has photos without one in their names.")
-        baseline = self.lab(BASELINE, key, progress, database=True)
-        stable = self.lab(STABLE, key, progress)
+        baseline = self.lab(BASELINE, key, self.giving_way(progress), database=True)
+        stable = self.lab(STABLE, key, self.giving_way(progress))
         chosen = telling_pairs(baseline, count)
         if not chosen:
             raise UsageError(f"No pair of queries was found that changes an answer of {baseline.title}.")

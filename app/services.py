@@ -15,6 +15,7 @@ from PIL import Image
 from app.components.pictures import forget_pictures
 from app.databases import PRIVATE, Databases
 from app.outgoing import Outgoing
+from app.pace import Pace
 from app.precision import FULL_PRECISION, chosen_mode
 from app.protocols import answer_protocol
 from app.queries import (
@@ -67,6 +68,7 @@ class Services:
     ) -> None:
         self.datasets = Databases(datasets)
         self.outgoing = Outgoing(self.datasets)
+        self.pace = Pace()
         self.notes = tuple(notes)
         self.precision = precision
         self.rooms = ModelRooms(models)
@@ -230,10 +232,11 @@ class Services:
             batch = prepared(model.variant.preprocessing)[: len(group) if model.variant.cross_image else 1]
             together = Grouping.explicit([range(len(batch))]) if len(batch) > 1 else Grouping.alone()
             precision = self.mode(key, model).mode
-            described, elapsed = timed(partial(describe, model, batch, grouping=together, precision=precision))
-            if role == BASELINE and len(batch) > 1:
-                alone = describe(model, batch[:1], grouping=Grouping.alone(), precision=precision)
-                drift = float(alone.values[0] @ described.values[0])
+            with self.pace.quick():
+                described, elapsed = timed(partial(describe, model, batch, grouping=together, precision=precision))
+                if role == BASELINE and len(batch) > 1:
+                    alone = describe(model, batch[:1], grouping=Grouping.alone(), precision=precision)
+                    drift = float(alone.values[0] @ described.values[0])
             answers[role] = self._answer(role, model, described, elapsed, key, k, judgement, progress)
         placed = dataset.use_labels and all(item.utm is not None for item in dataset.database)
         return Found(

@@ -14,6 +14,8 @@ from scicevpr.evaluation.results import Scores
 from scicevpr.evaluation.uncertainty import Intervals
 from scicevpr.figures.paper.data import ResultData
 
+LONGEST_NAME, LONGEST_WORDS, MOST_ENTRIES = 200, 1_000, 128
+
 
 @dataclass(frozen=True)
 class StoredResult:
@@ -37,12 +39,13 @@ def read_results(path: Path | str) -> list[StoredResult]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DatasetError(f"The results {path} cannot be read ({error.strerror}).") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(
             f"{path.name} is not JSON. Give a file that “scicevpr evaluate --json FILE” wrote."
         ) from error
     try:
         entries = [entry for entry in content["results"] if entry.get("overall")]
+        _check_lengths(path.name, entries)
         several = len({entry.get("database") for entry in entries}) > 1  # the Benchmarks tab may measure many
         found = [_stored(entry, several) for entry in entries]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -71,6 +74,26 @@ def result_data(results: Sequence[Any], n: int | None = None) -> ResultData:
     parts = [f"Protocol: {_sentence(shared)}."] if shared else []
     parts += [f"{title}: {_sentence(words)}." for title, words in own if words]
     return ResultData(tuple(results), " ".join(parts), n)
+
+
+def _check_lengths(name: str, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse names and lists far longer than an evaluation writes: they would be drawn letter by letter."""
+    parts = [("result", entries)]
+    for entry in entries:
+        names = [entry["title"], entry.get("database"), *entry["conditions"], *entry["protocol"]]
+        parts += [("condition", entry["conditions"]), ("line of the protocol", entry["protocol"])]
+        parts += [("Recall@N", entry["overall"]["recall_percent"])]
+        texts = [(text, LONGEST_NAME) for text in names]
+        texts += [(text, LONGEST_WORDS) for text in entry["protocol"].values()]
+        for text, longest in texts:
+            if len(str(text)) > longest:
+                raise DatasetError(
+                    f"{name} holds the text {str(text)[:40]!r}… of {len(str(text)):,} characters; at most {longest} are "
+                    "drawn. Shorten it in the file."
+                )
+    for what, listed in parts:
+        if len(listed) > MOST_ENTRIES:
+            raise DatasetError(f"{name} holds {len(listed):,} times a {what}; at most {MOST_ENTRIES} are drawn.")
 
 
 def _stored(entry: Mapping[str, Any], several: bool) -> StoredResult:

@@ -73,7 +73,8 @@ def leaks(page: gr.Blocks, secrets: Secrets, upload: Path, words: tuple[str, ...
 
 async def answers(page: gr.Blocks, fn: Any, data: list, secrets: Secrets, state: SessionState) -> list[str]:
     """What an event gives for this data, as the text that would go over the wire."""
-    event = EventData(None, {"index": 0, "value": str(secrets.photo), "row": 0, "to": "find", "part": str(secrets.text)})
+    chosen = {"index": 0, "value": str(secrets.photo), "row": 0, "to": "find", "part": str(secrets.text)}
+    event = EventData(None, chosen)
     request = gr.Request(None, None, session_hash="attacker")
     iterator, given = None, []
     for _ in range(MOST_CHUNKS):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import attacks
 import gradio as gr
 import pytest
 import standin
+from gradio.utils import get_upload_folder
 from wire import served
 
 from app.build import build_app
@@ -196,7 +199,8 @@ def test_code_of_others_is_run_for_sources_named_at_the_start_only(studio):
         assert "--trust-remote-code" in answer, (source, answer)
     sources.trusted = ("megaloc", "python:os:getcwd", "hub:/tmp:entry")
     try:
-        assert "--trust-remote-code" in wire.ask("load_weights", {"role": "third", "source": "megaloc?x=1", "trust": True})
+        other = {"role": "third", "source": "megaloc?x=1", "trust": True}
+        assert "--trust-remote-code" in wire.ask("load_weights", other)
         for local in ("python:os:getcwd", "hub:/tmp:entry"):
             with pytest.raises(UsageError, match="is not run from here"):
                 sources.load_weights("third", local, trust=True)
@@ -232,8 +236,13 @@ def test_mcp_tools_are_behind_the_same_gate(studio, tmp_path):
 
 
 def test_errors_of_gradios_own_hold_no_paths(studio, caplog):
+    page = studio.wire.page
+    broken = page.process_api(next(iter(page.fns)), None)  # no values at all: gradio fails before any handler
     with pytest.raises(gr.Error, match="went wrong on our side"):
-        studio.wire.page.rules  # noqa: B018
-        import asyncio
-
-        asyncio.run(studio.wire.page.process_api(next(iter(studio.wire.page.fns)), None))
+        asyncio.run(broken)
+    assert "unexpected error" in caplog.text
+    absent = str(Path(get_upload_folder()) / "absent" / "x.png")  # allowed to be asked for, and not there
+    for payload in ({"path": absent}, {"path": absent, "meta": {"_type": "gradio.FileData"}}):
+        answer = studio.wire.ask("find", {"image": payload})
+        assert REFUSED in answer
+        assert absent not in answer
