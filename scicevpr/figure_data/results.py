@@ -88,8 +88,8 @@ def _check_lengths(name: str, entries: Sequence[Mapping[str, Any]]) -> None:
         for text, longest in texts:
             if len(str(text)) > longest:
                 raise DatasetError(
-                    f"{name} holds the text {str(text)[:40]!r}… of {len(str(text)):,} characters; at most {longest} are "
-                    "drawn. Shorten it in the file."
+                    f"{name} holds the text {str(text)[:40]!r}… of {len(str(text)):,} characters; at most {longest} "
+                    "are drawn. Shorten it in the file."
                 )
     for what, listed in parts:
         if len(listed) > MOST_ENTRIES:
