@@ -306,9 +306,11 @@ def split_grouping(text: str) -> tuple[str, int]:
     """The order and the seed in "file", "alone", "shuffled" or "shuffled 3". UsageError for anything else."""
     kind, _, seed = str(text or "").strip().partition(" ")
     plain = kind in (FILE, ALONE) and not seed
-    if not plain and not (kind == SHUFFLED and (not seed or (seed.isdigit() and int(seed) <= LARGEST_SEED))):
+    number = not seed or (seed.isascii() and seed.isdigit() and len(seed) < 10 and int(seed) <= LARGEST_SEED)
+    if not plain and not (kind == SHUFFLED and number):
         raise UsageError(
-            f'The grouping must be "file", "alone", "shuffled" or "shuffled SEED" (up to {LARGEST_SEED}), not {text!r}.'
+            f'The grouping must be "file", "alone", "shuffled" or "shuffled SEED" (up to {LARGEST_SEED}), not '
+            f"{str(text)[:60]!r}."
         )
     return kind, int(seed or 0)
 

@@ -274,8 +274,8 @@ def names_of(value: Any) -> list[str]:
     if value is None:
         return []
     if not isinstance(value, (list, tuple)):
-        raise UsageError(f"A list of names is needed, not {value!r}.")
-    return [str(item) for item in value]
+        raise UsageError(f"A list of names is needed, not {type(value).__name__}.")
+    return [plain_text(item, "A name") for item in value]
 
 
 def text_of(results: Sequence[Result]) -> str:

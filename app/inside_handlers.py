@@ -65,6 +65,7 @@ class InsideHandlers(PageHandlers):
         """What the form asks for: values for (notice, stage, plot, step, view, cell row, attention row)."""
         if not photo:
             return self.waiting()
+        step = plain_text(step, "The step")
         inspected = self._inspect(self.photo(photo), database, role, rank, company, progress)
         view = chosen_view(inspected, step, view_key)
         cell = (
@@ -136,9 +137,10 @@ def _part(value: Any, what: str) -> int | None:
     """A chosen layer, head or region (counted from 0), or None for the mean over all."""
     if value in (None, "", "mean"):
         return None
-    if not str(value).isdigit() or int(value) >= 64:
-        raise UsageError(f"The {what} must be a number or 'mean', not {value!r}.")
-    return int(value)
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and len(text) < 4) or int(text) >= 64:
+        raise UsageError(f"The {what} must be a number or 'mean', not {text[:60]!r}.")
+    return int(text)
 
 
 def plot_of(inspected: Inspected, view: View, cell: tuple[int, int]) -> go.Figure | None:

@@ -18,7 +18,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 from app.databases import PRIVATE
-from app.handlers import FindHandlers, toasts
+from app.handlers import FindHandlers, plain_text, toasts
 from app.incoming import photo_name
 from app.lab_handlers import rows_of, text_of
 from app.outgoing import ServerFile
@@ -28,6 +28,7 @@ from app.tabs.find import QUIET, FindParts
 from app.tabs.picker import QUICK
 from scicevpr.errors import SciceVPRError, UsageError
 
+LONGEST_ADDRESS = 8_000
 DATABASE, QUERY, TAB = "database", "query", "tab"
 
 
@@ -101,7 +102,11 @@ class Links:
         Values are what the components hold; "query" is the photo's file. Unknown words are other people's (gradio and
         the Hub have some) and are left alone.
         """
-        words = parse_qs(str(address or "").removeprefix("?"), keep_blank_values=False, max_num_fields=200)
+        text = plain_text(address, "The address", LONGEST_ADDRESS).removeprefix("?")
+        try:
+            words = parse_qs(text, keep_blank_values=False, max_num_fields=200)
+        except ValueError as error:
+            raise UsageError("This link holds more choices than any of this page. Copy it again.") from error
         problems: list[str] = []
         if TAB not in words:
             return None, {}, problems

@@ -1,4 +1,4 @@
-"""Files made to fill memory, disk or time are refused with a sentence that names the limit, and docs/security.md too."""
+"""Files made to fill memory, disk or time are refused with a sentence that names the limit; the table says so too."""
 
 from __future__ import annotations
 
