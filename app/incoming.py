@@ -129,7 +129,7 @@ def opened(source: Path | bytes, name: str) -> Image.Image:
         raise ImageError(f"{name} has {megabytes(size)}; at most {megabytes(PHOTO_BYTES)} are taken. Make it smaller.")
     try:
         _check_depth(source, name)
-        return open_photo(source)
+        return open_photo(source).copy()  # of the pixels alone: no open file, no path
     except ImageError as error:
         raise ImageError(str(error).replace(str(source), name) if isinstance(source, Path) else str(error)) from error
 

@@ -150,7 +150,8 @@ def test_figure_1_needs_a_model_that_feels_its_batch(studio):
 
 
 def test_results_become_curves_and_latex(studio, results_file):
-    payload = [{"path": str(results_file.with_suffix(".csv"))}, {"path": str(results_file)}]
+    named = (results_file.with_suffix(".csv").name, results_file.name)
+    payload = [{"path": str(standin.upload(results_file, name))} for name in named]
     *_, (_, _, files) = FigureHandlers(studio).draw(*form("table", results=payload), request=VISITOR, progress=quiet)
     assert "\\toprule" in next(Path(file) for file in files if file.endswith(".tex")).read_text()
 
@@ -160,7 +161,7 @@ def test_results_become_curves_and_latex(studio, results_file):
     [
         ("strip", {}, "no photo yet"),
         ("recall", {}, "drawn from results"),
-        ("recall", {"results": [{"path": "/tmp/a.pdf"}]}, "no JSON file"),
+        ("recall", {"results": [{"path": "/tmp/a.pdf"}]}, "not one that was uploaded here"),
         ("figure-2", {"sizes": []}, "at least one batch size"),
         ("figure-2", {"panels": []}, "at least one panel"),
         ("figure-2", {"roles": []}, "at least one model"),
