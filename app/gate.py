@@ -97,6 +97,7 @@ class Gate:
     def __init__(self, app: ASGIApp, rules: Rules) -> None:
         self.app = app
         self.rules = rules
+        self._known: dict[str, dict[str, bool]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -213,11 +214,13 @@ class Gate:
 
     def _parameters(self) -> dict[str, dict[str, bool]]:
         """Arguments of every public endpoint, and whether one must be given."""
-        endpoints = self.rules.page.get_api_info()["named_endpoints"]
-        return {
-            name.lstrip("/"): {p["parameter_name"]: not p["parameter_has_default"] for p in info["parameters"]}
-            for name, info in endpoints.items()
-        }
+        if not self._known:  # they do not change while the page is served
+            endpoints = self.rules.page.get_api_info()["named_endpoints"]
+            self._known = {
+                name.lstrip("/"): {p["parameter_name"]: not p["parameter_has_default"] for p in info["parameters"]}
+                for name, info in endpoints.items()
+            }
+        return self._known
 
 
 def host_name(host: str) -> str:

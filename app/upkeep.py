@@ -21,6 +21,8 @@ from app.limits import CACHE_BYTES, KEPT_S
 logger = logging.getLogger(__name__)
 
 EVERY_S = 30.0
+FRESH_S, FRESH_UPLOADS = 1.0, 100
+"""For how long a measurement counts while there is room for so many uploads more."""
 JUST_MADE_S = 120.0
 """Younger files never go: somebody is writing or fetching them."""
 
@@ -41,6 +43,7 @@ class UploadCache:
     ) -> None:
         self.kept, self.most, self.age, self._now = kept, most, age, now
         self._lock = threading.Lock()
+        self._measured = (-JUST_MADE_S, 0)
 
     def sweep(self, wanted: int = 0) -> int:
         """Remove what is too old, then the oldest until `wanted` bytes fit as well; returns the bytes that are left."""
@@ -55,10 +58,14 @@ class UploadCache:
                 if aged > self.age or total + wanted > self.most:
                     _remove(entry.path)
                     total -= entry.size
+            self._measured = now, total
             return total
 
     def has_room(self, size: int) -> bool:
-        """Whether so many bytes more may be uploaded."""
+        """Whether so many bytes more may be uploaded; measured anew when it may become tight."""
+        when, total = self._measured
+        if 0 <= self._now() - when < FRESH_S and total + FRESH_UPLOADS * size <= self.most:
+            return True
         return self.sweep(size) + size <= self.most
 
     def _entries(self) -> list[_Entry]:

@@ -27,8 +27,8 @@ NUMBERS = st.one_of(
 )
 WORDS = (
     "stable", "baseline", "third", "Tiny city", "mine-x", "strip", "file", "alone", "shuffled 3", "shuffled ²",
-    "1,8,32", "0", "place", "T", "scicevpr", "night", "near", "/etc/passwd", "../x", "\0", "٣", "=1+1", "python:os:getcwd",
-    "hub:/tmp:x", "", "x" * 5_000, "1" * 5_000,
+    "1,8,32", "0", "place", "T", "scicevpr", "night", "near", "/etc/passwd", "../x", "\0", "٣", "=1+1",
+    "python:os:getcwd", "hub:/tmp:x", "", "x" * 5_000, "1" * 5_000,
 )  # fmt: skip
 TEXTS = st.one_of(st.sampled_from(WORDS), st.text(max_size=12))
 PLAIN = st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS)
