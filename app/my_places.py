@@ -340,6 +340,7 @@ class MyPlaces:
     def _tell(self, visit: _Visit, progress: Progress | None, what: str, done: int, total: int) -> None:
         if visit.stopped:
             raise UsageError("Stopped. What you chose is still there, and nothing new was made of it.")
+        self.services.pace.give_way()
         if progress is not None:
             progress(what, done, total)
 

@@ -93,6 +93,7 @@ class MyPlacesHandlers(PageHandlers):
     def leave(self, request: gr.Request) -> None:
         """The page of a session was closed or reloaded."""
         self.forget(self.mine.token_of(request.session_hash))
+        forget_page(self.page, request.session_hash or "")  # it shows photos of its visitor anyway
 
     def forget(self, token: Any) -> None:
         """End a session: its places and its uploads are gone. Unknown tokens are no error."""

@@ -132,6 +132,12 @@ class StudioPage(gr.Blocks):
         options["app_kwargs"] = {**(options.get("app_kwargs") or {}), "middleware": middleware}
         return super().launch(*values, **options)
 
+    def close(self, *values: Any, **options: Any) -> None:
+        """gradio's; the upkeep ends too."""
+        if self.upkeep is not None:
+            self.upkeep.stop()
+        super().close(*values, **options)
+
 
 def check_outgoing(value: Any) -> None:
     """Refuse anything in a file component's value that is not a file which the server made. Raises ValueError."""

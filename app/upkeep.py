@@ -86,15 +86,18 @@ class Upkeep:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Begin, once."""
+        """Begin, unless it has."""
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+                self._end = threading.Event()
+                self._thread = threading.Thread(target=self._run, args=(self._end,), name="upkeep", daemon=True)
                 self._thread.start()
 
     def stop(self) -> None:
-        """End after the chore at hand."""
-        self._end.set()
+        """End after the chore at hand; it can be started again."""
+        with self._lock:
+            self._end.set()
+            self._thread = None
 
     def do(self) -> None:
         """All chores, once."""
@@ -104,8 +107,8 @@ class Upkeep:
             except Exception:
                 logger.exception("upkeep")
 
-    def _run(self) -> None:
-        while not self._end.wait(self._every):
+    def _run(self, end: threading.Event) -> None:
+        while not end.wait(self._every):
             self.do()
 
 

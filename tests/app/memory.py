@@ -15,19 +15,23 @@ def holders(text: str, known: Iterable[Any] = ()) -> list[str]:
     for thing in gc.get_objects():
         if id(thing) in own:
             continue
-        if isinstance(thing, dict):
-            parts: Iterable[Any] = [*thing.keys(), *thing.values()]
-        elif isinstance(thing, (list, tuple, set, frozenset)):
-            parts = list(thing)
-        elif isinstance(thing, PurePath):
-            parts = [thing]
-        else:
-            continue
-        for part in parts:
-            if id(part) not in own and _has(part, text):
-                found.append(f"{type(thing).__name__}: {str(thing)[:200]}")
-                break
+        if any(id(part) not in own and _has(part, text) for part in _parts(thing)):
+            found.append(f"{type(thing).__name__}: {str(thing)[:200]}")
     return found
+
+
+def _parts(thing: Any) -> Iterable[Any]:
+    """What a container holds, and what is in the containers in it that the collector does not list themselves."""
+    if isinstance(thing, PurePath):
+        return [thing]
+    if isinstance(thing, dict):
+        parts: list[Any] = [*thing.keys(), *thing.values()]
+    elif isinstance(thing, (list, tuple, set, frozenset)):
+        parts = list(thing)
+    else:
+        return []
+    inner = [part for part in parts if isinstance(part, (dict, tuple, frozenset)) and not gc.is_tracked(part)]
+    return [*parts, *(piece for part in inner for piece in _parts(part))]
 
 
 def files_with(folder: Path, contents: Iterable[bytes]) -> list[Path]:
