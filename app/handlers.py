@@ -6,6 +6,7 @@ Files are read through `app.incoming` and leave through `app.outgoing`.
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import logging
@@ -22,7 +23,7 @@ from app.components.cards import answer_html, hit_words, protocol_html, waiting_
 from app.components.header import legend_html, notice_html
 from app.components.pictures import escape
 from app.incoming import QueryPhoto, query_photo
-from app.outgoing import ServerFile
+from app.outgoing import NO_DISK, ServerFile
 from app.page import OUR_FAULT, toast
 from app.queries import listed_photo
 from app.records import Found
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 PARTS = ("notice", "strip", "stable", "baseline", "third", "map", "protocol", "legend")
 """What a search fills in, in the order in which the handlers return it."""
 
+DISK_TROUBLE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.ENOTDIR)
 SYMBOLS = {STABLE: "circle-open", BASELINE: "square-open", THIRD: "diamond-open"}
 WARM_UP_LIMIT_S = 180.0
 
@@ -52,6 +54,9 @@ def toasts(work: Callable) -> Callable:
             return error
         if isinstance(error, SciceVPRError):
             return toast(str(error))
+        if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
+            logger.error("the disk: %s", error)
+            return toast(f"This could not be kept: {NO_DISK}")
         logger.error("unexpected error in %s", work.__name__, exc_info=error)
         return toast(OUR_FAULT)
 

@@ -20,6 +20,7 @@ from scicevpr.errors import UsageError
 from scicevpr.places import Dataset, Place
 
 MADE = "made-"
+NO_DISK = "the server's disk is full, or it cannot be written. Try again later."
 
 
 class ServerFile(str):
@@ -50,7 +51,10 @@ class Outgoing:
         if visit is not None and place.path.is_relative_to(visit):
             copy = ServerFile(place.path)
         else:
-            copy = ServerFile(shutil.copyfile(place.path, self.folder(key) / place.path.name))
+            try:
+                copy = ServerFile(shutil.copyfile(place.path, self.folder(key) / place.path.name))
+            except OSError as error:
+                raise UsageError(f"{place.name} cannot be shown now: {NO_DISK}") from error
         with self._lock:
             self._copies[key, str(place.path)] = copy
         return copy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import os
 import threading
@@ -17,9 +18,10 @@ from gradio.utils import get_upload_folder
 from memory import files_with, holders
 from PIL import Image
 
+from app.bench import Bench
 from app.build import build_app
 from app.components.pictures import thumbnail
-from app.handlers import FindHandlers
+from app.handlers import FindHandlers, toasts
 from app.inside import Inspector
 from app.lab import Laboratory
 from app.my_places import MyPlaces
@@ -272,3 +274,26 @@ def test_a_small_picture_of_a_removed_photo_is_not_kept(tmp_path):
     assert Image.open(io.BytesIO(base64.b64decode(text.partition(",")[2]))).size == (120, 90)
     path.unlink()
     assert thumbnail(path) is None
+
+
+def test_a_cache_that_cannot_be_written_spoils_no_answer(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("full")
+    (folder / "cache").write_text("a file where a folder is wanted: nothing can be written below it")
+    services = standin.recorded_services(standin.write_city(folder / "city", places=3))
+    services._store = DescriptorStore(cache=folder / "cache")
+    query = services.dataset(None)[1].queries[0]
+    found = services.find(query.path, query.name)
+    assert found.stable.hits[0].place.name
+    assert Bench(services).measure(None, "stable").evaluation.overall.recalls
+    assert len(Laboratory(services, RegionStore(folder / "cache")).lab("baseline", "Tiny city").queries) == 3
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("app.outgoing.shutil.copyfile", full)
+    finder = FindHandlers(services)
+    assert finder.example_items() == []  # the page is built all the same
+    with pytest.raises(gr.Error, match="disk is full"):
+        finder.example(None, gr.SelectData(None, {"index": 0, "value": None}))
+    with pytest.raises(gr.Error, match="disk is full"):
+        toasts(full)()

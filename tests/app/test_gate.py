@@ -6,6 +6,8 @@ import asyncio
 import base64
 import io
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +24,7 @@ from app.incoming import REFUSED
 from app.limits import REQUEST_BYTES, UPLOAD_BYTES
 from app.sources import Sources
 from app.tools import mcp_is_here
+from app.upkeep import UploadCache
 from scicevpr.errors import UsageError
 
 BY_PHOTO = ("find", "explain", "company", "worst_company", "figure")
@@ -246,3 +249,22 @@ def test_errors_of_gradios_own_hold_no_paths(studio, caplog):
         answer = studio.wire.ask("find", {"image": payload})
         assert REFUSED in answer
         assert absent not in answer
+
+
+def test_forty_visitors_with_photos_of_their_own_leave_the_disk_within_its_limit(studio, tmp_path, monkeypatch):
+    wire, now = studio.wire, [time.time()]
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))  # where this limit is measured; the server writes elsewhere
+    cache = UploadCache(list, most=400_000, now=lambda: now[0])
+    monkeypatch.setattr(wire.page.rules, "has_room", cache.has_room)
+    monkeypatch.setattr(wire.page.app, "uploaded_file_dir", str(tmp_path))
+
+    def visit(number: int) -> int:
+        return wire.request_form(number.to_bytes(2, "big") * 10_000, f"{number}.png")[0]
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(visit, range(40)))
+    assert set(answers) == {200, 507}
+    assert sum(file.stat().st_size for file in tmp_path.rglob("*.png")) <= 8 * 20_000 + 400_000
+    now[0] += 600  # the first ones have gone, and others are welcome
+    assert visit(41) == 200
+    assert sum(file.stat().st_size for file in tmp_path.rglob("*.png")) <= 400_000
