@@ -121,7 +121,8 @@ class StudioPage(gr.Blocks):
         options.setdefault("num_workers", 0)  # helpers of gradio serve files beside the gate
         options.setdefault("run_history", False)  # visitors' questions and answers are not collected
         options.setdefault("_frontend", False)  # gradio gives its own page 3 seconds to answer, or ends the program
-        options["server_name"] = options.get("server_name") or os.environ.get("GRADIO_SERVER_NAME") or None
+        named = options.get("server_name") or os.environ.get("GRADIO_SERVER_NAME")
+        options["server_name"] = named or "127.0.0.1"  # said, because gradio keeps what stood there at its import
         if options["share"] or not is_loopback(options["server_name"]):
             self.rules.shared = True
             if self.when_shared is not None:
