@@ -170,8 +170,10 @@ def _size(path: Path) -> int:
 
 
 def _check_depth(source: Path | bytes, name: str) -> None:
+    Image.init()
+    formats = [form for form in FORMATS if form in Image.OPEN]
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as head:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats) as head:
             pixels, mode = head.size[0] * head.size[1], head.mode
     except Exception:  # damaged: opening it says how
         return
