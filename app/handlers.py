@@ -196,11 +196,10 @@ class FindHandlers(PageHandlers):
         """Examples for the gallery: (file, caption); empty when there is no database."""
         try:
             key, _ = self.services.dataset(database)
-            places = self.services.examples(key)
+            places, photo = self.services.examples(key), self.services.outgoing.photo
+            return [(photo(key, place), place.condition or f"example {n}") for n, place in enumerate(places, 1)]
         except SciceVPRError:
             return []
-        photo = self.services.outgoing.photo
-        return [(photo(key, place), place.condition or f"example {n}") for n, place in enumerate(places, 1)]
 
     def watch_warm_up(self) -> Iterator[str]:
         """The banners, renewed until the models are loaded."""

@@ -259,8 +259,8 @@ class MyPlaces:
             own = visit.uploads - self.uploads()
         if visit.database is not None:
             self.services.forget_private(visit.database.key)
-        shutil.rmtree(visit.folder, ignore_errors=True)
         self.when_ended(visit.session, own)
+        shutil.rmtree(visit.folder, ignore_errors=True)
         return own
 
     # ---- steps --------------------------------------------------------------------------------------------------
