@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing leaves the machine; read when gradio is imported
-
-from app.start import main
+from app.environment import prepare
 
 if __name__ == "__main__":
+    prepare()  # before gradio is imported
+    from app.start import main
+
     main()

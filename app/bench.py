@@ -70,7 +70,7 @@ class Bench:
         self._store = SearchStore(cache / "benchmarks" if cache else None)
         self._results: OrderedDict[str, Result] = OrderedDict()
         self._lock = threading.Lock()
-        services.when_forgotten.append(self._forget)
+        services.datasets.when_forgotten(self._forget)
 
     # ---- running ------------------------------------------------------------------------------------------------
 
@@ -140,13 +140,27 @@ class Bench:
                                           evaluation=evaluation, source="remembered"))  # fmt: skip
         search, source = self._store.get(task.key, len(task.dataset.queries), len(task.dataset.database)), "remembered"
         if search is None:
-            search, source = self._search(task, advance), "measured now"
+            search, source = self._search(task, self._at_pace(advance)), "measured now"
             if task.model.weights is not None and not self.services.datasets.is_private(task.database):
                 self._store.put(task.key, search)
         scored = score_matches(task.title, task.dataset, search.matches, protocol=search.protocol)
         evaluation = replace(scored.with_intervals(), notes=search.notes, seconds=search.seconds)
         cost = Cost(search.values, len(task.dataset.database), search.ms_a_photo)
         return self._remember(Result(_key(task), task.database, task.database_title, role, evaluation, cost, source))
+
+    def _at_pace(self, advance: Advance | None) -> Advance:
+        """An advance that lets short questions go first, and ends what takes too long on a shared machine."""
+        turn = self.services.pace.long()
+
+        def told(stage: str, done: int, total: int) -> None:
+            if advance is not None:
+                advance(stage, done, total)
+            if stage == "database":  # others may be waiting for it
+                self.services.pace.give_way()
+            else:
+                turn.step()
+
+        return told
 
     def results(self, keys: Sequence[str]) -> list[Result]:
         """Results by their fingerprints; those that are forgotten are left out."""
@@ -175,6 +189,8 @@ class Bench:
         return [(name, role) for name in names for role in roles]
 
     def _check_role(self, role: str) -> None:
+        if not isinstance(role, str):
+            raise UsageError(f"A model is named by its role, a text, not by {type(role).__name__}.")
         known = (*self.services.roles, *BASELINES)
         if role not in known:
             raise UsageError(f"There is no model {role!r} here. Choose one of: {', '.join(known)}.")
@@ -208,9 +224,12 @@ class Bench:
         model = self.services.model(role)
         return Task(key, title, dataset, role, model, self.title(role), grouping_of(grouping, model, dataset))
 
-    def _search(self, task: Task, advance: Advance | None) -> Search:
+    def _search(self, task: Task, advance: Advance) -> Search:
         started = time.perf_counter()
-        step = None if advance is None else lambda done, total: advance("database", done, total)
+
+        def step(done: int, total: int) -> None:
+            advance("database", done, total)
+
         described = self.services.described(task.role, task.database, step)
         queries = self._pack_queries(task)
         if queries is None:
@@ -271,13 +290,15 @@ class Bench:
             f"queries by {task.title}. Open it with the folder of its photos, or choose a model that described them."
         )
 
-    def _forget(self, database: str) -> None:
+    def _forget(self, database: str, dataset: Dataset) -> None:
         """A visitor's own places are gone, and so is what was measured on them."""
         with self._lock:
             for key in [key for key, result in self._results.items() if result.database == database]:
                 del self._results[key]
 
     def _remember(self, result: Result) -> Result:
+        if not self.services.datasets.is_here(result.database):
+            return result  # a visitor's own places that ended meanwhile: nothing of them stays
         with self._lock:
             self._results[result.key] = result
             self._results.move_to_end(result.key)
@@ -307,9 +328,11 @@ def split_grouping(text: str) -> tuple[str, int]:
     """The order and the seed in "file", "alone", "shuffled" or "shuffled 3". UsageError for anything else."""
     kind, _, seed = str(text or "").strip().partition(" ")
     plain = kind in (FILE, ALONE) and not seed
-    if not plain and not (kind == SHUFFLED and (not seed or (seed.isdigit() and int(seed) <= LARGEST_SEED))):
+    number = not seed or (seed.isascii() and seed.isdigit() and len(seed) < 10 and int(seed) <= LARGEST_SEED)
+    if not plain and not (kind == SHUFFLED and number):
         raise UsageError(
-            f'The grouping must be "file", "alone", "shuffled" or "shuffled SEED" (up to {LARGEST_SEED}), not {text!r}.'
+            f'The grouping must be "file", "alone", "shuffled" or "shuffled SEED" (up to {LARGEST_SEED}), not '
+            f"{str(text)[:60]!r}."
         )
     return kind, int(seed or 0)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -25,8 +24,8 @@ from app.components.results import (
     protocols_html,
     results_html,
 )
-from app.handlers import PageHandlers, toasts
-from app.kept_folders import KeptFolders
+from app.handlers import PageHandlers, plain_text, toasts
+from app.outgoing import ServerFile
 from app.queries import whole_number
 from app.rooms import BASELINE, STABLE
 from app.stops import Stops
@@ -63,7 +62,6 @@ class BenchHandlers(PageHandlers):
         super().__init__(bench.services)
         self.bench = bench
         self.stops = Stops()
-        self._folders = KeptFolders("scicevpr-benchmark-")
         self.run = toasts(self._run)
         self.view = toasts(self._view)
         self.compare = toasts(self._compare)
@@ -209,31 +207,41 @@ class BenchHandlers(PageHandlers):
         return toasts(lambda *form: self._browse(*form, step=step))
 
     def _open(self, keys: Any, shown: Any, event: gr.EventData) -> tuple[str, str, str]:
-        """The query whose button was pressed: values for (its file, the database's name, "find" or "inside")."""
+        """The query whose button was pressed: values for (its row, the database's name, "find" or "inside")."""
         data = event._data if isinstance(event._data, dict) else {}
         own = self._own(keys, shown)
         if not own:
             raise UsageError("These results are forgotten. Measure again.")
         queries = own[0].dataset.queries
         row = whole_number(data.get("row"), "The query", 0, len(queries) - 1)
-        return str(queries[row].path), own[0].database, "inside" if data.get("to") == "inside" else "find"
+        return str(row), own[0].database, "inside" if data.get("to") == "inside" else "find"
+
+    def opened(self, row: Any, database: Any) -> tuple[str, ServerFile]:
+        """A database's name and the file of one of its queries. UsageError for a row that it does not have."""
+        key, dataset = self.services.dataset(database)
+        if not dataset.queries:
+            raise UsageError(f"{self.services.datasets.title(key)} has no query photos.")
+        number = whole_number(row, "The query", 0, len(dataset.queries) - 1)
+        return key, self.services.outgoing.photo(key, dataset.queries[number])
 
     def _files(self, keys: Any) -> list[dict]:
         """What is shown as files; values for the buttons of FILES."""
         results = self.bench.results(keys_of(keys))
         if not results:
             return [gr.update(value=None, visible=False)] * len(FILES)
-        return [gr.update(value=str(path), visible=True) for path in self._written(results)]
+        return [gr.update(value=file, visible=True) for file in self._written(results)]
 
-    def _file_of(self, keys: Any) -> str:
+    def _file_of(self, keys: Any) -> ServerFile:
         """What is shown as a JSON file, for the Figures tab. UsageError when there is nothing."""
         results = self.bench.results(keys_of(keys))
         if not results:
             raise UsageError("There are no results to draw yet. Measure first.")
-        return str(self._written(results)[-1])
+        return self._written(results)[-1]
 
-    def _written(self, results: Sequence[Result]) -> list[Path]:
-        return write_files(self._folders.new(), results, all_comparisons(results))
+    def _written(self, results: Sequence[Result]) -> list[ServerFile]:
+        outgoing = self.services.outgoing
+        folder = outgoing.folder(*(result.database for result in results))
+        return [outgoing.file(path) for path in write_files(folder, results, all_comparisons(results))]
 
     # ---- endpoint -----------------------------------------------------------------------------------------------
 
@@ -248,7 +256,8 @@ class BenchHandlers(PageHandlers):
         Returns:
             The scores in %, the protocol, and what the model costs (descriptor size, ms a photo, memory in MB).
         """
-        return self.bench.measure(database, str(model or STABLE), str(grouping or FILE)).to_json()
+        role, order = plain_text(model, "The model") or STABLE, plain_text(grouping, "The grouping") or FILE
+        return self.bench.measure(database, role, order).to_json()
 
     def _own(self, keys: Any, shown: Any) -> list[Result]:
         results = self.bench.results(keys_of(keys))
@@ -267,8 +276,8 @@ def names_of(value: Any) -> list[str]:
     if value is None:
         return []
     if not isinstance(value, (list, tuple)):
-        raise UsageError(f"A list of names is needed, not {value!r}.")
-    return [str(item) for item in value]
+        raise UsageError(f"A list of names is needed, not {type(value).__name__}.")
+    return [plain_text(item, "A name") for item in value]
 
 
 def text_of(results: Sequence[Result]) -> str:

@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.routing import Route
 
 from app import links
 from app.bench import Bench
-from app.components.header import TRAINING, header_html
+from app.components.header import TRAINING_ROUTE, header_html, training_page
 from app.components.tour import tour_html
 from app.figure_studio import FigureStudio
-from app.handlers import FindHandlers
+from app.handlers import FindHandlers, toasts
 from app.lab import Laboratory
+from app.limits import QUEUE, SESSIONS, UPLOAD_BYTES
 from app.my_places import MyPlaces
+from app.page import StudioPage
 from app.regions import RegionStore
 from app.services import Services
 from app.sources import Sources
@@ -28,22 +31,27 @@ from scicevpr.foreign import load_any
 
 STATIC = Path(__file__).resolve().parent / "static"
 SCRIPTS = ("lightbox.js", "stepper.js", "links.js", "tour.js")
-MAX_UPLOAD = "200mb"
-SESSIONS = 500
-"""Sessions whose state gradio keeps: 0.75 MB each, so its own limit of 10,000 is too many for a small machine."""
 RESULTS_FIGURE = "recall"
 SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "sans-serif")
 
 
-def build_app(services: Services, sources: Sources | None = None, mine: MyPlaces | None = None) -> gr.Blocks:
+def build_app(services: Services, sources: Sources | None = None, mine: MyPlaces | None = None) -> StudioPage:
     """Build the page over the given services. The only place that knows all tabs.
 
     sources: what the Models & data tab may load; without it everything stays as it is (locked). mine: visitors' own
     places.
     """
     sources = sources or Sources(services, load_any, locked=True)
+    mine = mine or MyPlaces(services)
+
+    def shared() -> None:
+        sources.lock()
+        services.pace.share()
+        mine.may_read_folders = False
+
     handlers, laboratory = FindHandlers(services), Laboratory(services, RegionStore(services.cache))
-    with gr.Blocks(title="SciceVPR Studio", analytics_enabled=False, elem_id="studio") as page:
+    options = {"title": "SciceVPR Studio", "analytics_enabled": False, "elem_id": "studio"}
+    with StudioPage(services.datasets, shared, **options) as page:
         gr.HTML(header_html(), elem_id="masthead")
         gr.HTML(tour_html(), elem_id="tour")
         notice = gr.HTML(handlers.notice(), elem_id="notice")
@@ -59,7 +67,7 @@ def build_app(services: Services, sources: Sources | None = None, mine: MyPlaces
             with gr.Tab("Figures", id="figures", elem_id="tab-figures") as figure_tab:
                 drawn = figures.build(FigureStudio(services, laboratory))
             with gr.Tab("My places", id="places", elem_id="tab-places"):
-                places = tab_places.build(mine or MyPlaces(services), page)
+                places = tab_places.build(mine, page)
             with gr.Tab("Training", id="training", elem_id="tab-training"):
                 taught = tab_training.build(TrainingRoom(services, sources))
             with gr.Tab("Models & data", id="sources", elem_id="tab-sources") as source_tab:
@@ -72,14 +80,14 @@ def build_app(services: Services, sources: Sources | None = None, mine: MyPlaces
         tab_places.connect(places, page, found, others)
         taught.tried.success(handlers.current_view, found.form, found.parts, **find.QUIET, **find.MODEL)
         bench_tab.select(
-            lambda token, *chosen: measured.handlers.refresh(places.handlers.choices(token), *chosen),
+            toasts(lambda token, *chosen: measured.handlers.refresh(places.handlers.choices(token), *chosen)),
             [places.token, *measured.choices],
             measured.choices,
             queue=False,
             **find.QUIET,
         )
         measured.to_figures(
-            lambda keys: ([measured.handlers.file_of(keys)], RESULTS_FIGURE, gr.Tabs(selected="figures")),
+            toasts(lambda keys: ([measured.handlers.file_of(keys)], RESULTS_FIGURE, gr.Tabs(selected="figures"))),
             measured.keys,
             [drawn.results, drawn.figure, tabs],
             queue=False,
@@ -106,7 +114,8 @@ def build_app(services: Services, sources: Sources | None = None, mine: MyPlaces
             api_visibility="private",
             concurrency_limit=None,
         )
-    page.queue(max_size=64)
+    page.queue(max_size=QUEUE)
+    page.keep_up(mine.end_old, mine.folders)
     return page
 
 
@@ -120,17 +129,17 @@ def _open_cases(
     """A query of the Benchmarks tab opens in Find or Inside."""
     finder = FindHandlers(services)
 
-    def opened(file: str, database: str, tab: str) -> tuple:
-        stay = (gr.skip(), gr.skip())
-        examples = gr.skip()
-        if tab == "find":
-            examples = gr.Gallery(value=finder.example_items(database), selected_index=None)
-        parts = ((database, file) if tab == "find" else stay), ((database, file) if tab == "inside" else stay)
-        return gr.Tabs(selected=tab), examples, *parts[0], *parts[1]
+    def opened(row: Any, database: Any, tab: Any) -> tuple:
+        stay, examples = (gr.skip(), gr.skip()), gr.skip()
+        key, file = measured.handlers.opened(row, database)
+        if tab != "inside":
+            examples = gr.Gallery(value=finder.example_items(key), selected_index=None)
+            return gr.Tabs(selected="find"), examples, key, file, *stay
+        return gr.Tabs(selected="inside"), examples, *stay, key, file
 
     measured.opened.success(
-        opened,
-        [measured.file, measured.database, measured.tab],
+        toasts(opened),
+        [measured.row, measured.database, measured.tab],
         [tabs, found.examples, found.database, found.photo, looked.database, looked.photo],
         queue=False,
         **find.QUIET,
@@ -149,9 +158,8 @@ def _after_changes(
     """Carry new models and databases into the other tabs."""
     finder = FindHandlers(services)
 
-    def offer(name: str, token: str) -> tuple:
-        folders = {str(place.path.resolve().parent) for place in services.datasets[name].queries}
-        page.allowed_paths = sorted({*(page.allowed_paths or ()), *folders})  # its photos may be served
+    def offer(name: Any, token: Any) -> tuple:
+        name, _ = services.dataset(name)
         names = places.handlers.choices(token)
         others = [gr.Dropdown(choices=names, visible=len(names) > 1)] * len(other_databases)
         return gr.Dropdown(choices=names, value=name), *others, *finder.other_database(name)
@@ -159,7 +167,7 @@ def _after_changes(
     for event in changes.models_changed:
         event.success(finder.current_view, found.form, found.parts, **find.QUIET, **find.MODEL)
     changes.pack_opened.success(
-        offer,
+        toasts(offer),
         [changes.opened, places.token],
         [found.database, *other_databases, found.photo, found.examples, *found.parts],
         queue=False,
@@ -169,18 +177,20 @@ def _after_changes(
 
 
 def launch_options(services: Services) -> dict[str, Any]:
-    """What launch() needs besides address and port: looks, and the folders whose photos may be served."""
-    folders = {str(place.path.resolve().parent) for data in services.datasets.values() for place in data.queries}
+    """What launch() needs besides address and port: looks, limits, and where the training package can be read.
+
+    services: of the page, which serves no folder of theirs: photos leave as copies (see `app.outgoing`).
+    """
     return {
         "theme": theme(),
         "css_paths": [STATIC / "style.css"],
         "head": "".join(f"<script>{(STATIC / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS),
         "favicon_path": STATIC / "logo.svg",
-        "allowed_paths": sorted(folders | ({str(TRAINING)} if TRAINING.is_file() else set())),
-        "max_file_size": MAX_UPLOAD,
+        "max_file_size": UPLOAD_BYTES,
+        "app_kwargs": {"routes": [Route(f"/{TRAINING_ROUTE}", training_page)]},
         "state_session_capacity": SESSIONS,
         "footer_links": ["api", "settings"],
-        "show_error": True,
+        "show_error": False,  # gradio's own words hold paths of this machine; ours are errors that are always shown
     }
 
 

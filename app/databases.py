@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 from scicevpr.errors import UsageError
 from scicevpr.places import Dataset
@@ -12,41 +16,115 @@ GONE = (
     "These places are gone: they are kept only while the page that built them stays open. Build them again in My "
     "places, or choose another database."
 )
+Forget = Callable[[str, Dataset], None]
+"""Called with (key, data set) when a private database ends: whatever was kept of it has to go."""
+
+
+@dataclass(frozen=True)
+class _Private:
+    title: str
+    dataset: Dataset
+    folder: Path | None
 
 
 class Databases(dict[str, Dataset]):
     """Databases by display name. A private one is found under its key, which nobody can guess, and never listed:
-    iteration, length and ``in`` know the public ones only, so that whatever lists databases cannot leak it."""
+    iteration, length and ``in`` know the public ones only, so that whatever lists databases cannot leak it.
+
+    Every cache that keeps something of a database joins with `when_forgotten`; there is no other way to be told.
+    """
 
     def __init__(self, datasets: dict[str, Dataset]) -> None:
         super().__init__(datasets)
-        self._private: dict[str, tuple[str, Dataset]] = {}
+        self._private: dict[str, _Private] = {}
+        self._forget: list[Forget] = []
+        self._listed: dict[str, tuple[Dataset, frozenset[str]]] = {}
+        self._lock = threading.RLock()
 
     def __missing__(self, key: str) -> Dataset:
-        return self._private[key][1]
+        with self._lock:
+            if key not in self._private:
+                raise UsageError(GONE)
+            return self._private[key].dataset
 
-    def add_private(self, title: str, dataset: Dataset) -> str:
-        """Keep a database under a new key of 256 random bits, which is returned."""
+    def __setitem__(self, key: str, dataset: Dataset) -> None:
+        with self._lock:
+            super().__setitem__(key, dataset)
+
+    def __iter__(self) -> Iterator[str]:
+        with self._lock:
+            return iter(list(super().__iter__()))
+
+    def items(self) -> list[tuple[str, Dataset]]:
+        """Public databases with their names, as they are at the moment."""
+        with self._lock:
+            return list(super().items())
+
+    def values(self) -> list[Dataset]:
+        """Public databases, as they are at the moment."""
+        with self._lock:
+            return list(super().values())
+
+    def add_private(self, title: str, dataset: Dataset, folder: Path | None = None) -> str:
+        """Keep a database under a new key of 256 random bits, which is returned. folder: of its visit; whatever is
+        made from it lies there and goes with it."""
         key = PRIVATE + secrets.token_urlsafe(32)
-        self._private[key] = (title, dataset)
+        with self._lock:
+            self._private[key] = _Private(title, dataset, folder)
         return key
 
     def remove_private(self, key: str) -> None:
-        """Forget a private database; an unknown key is no error."""
-        self._private.pop(key, None)
+        """Forget a private database and tell every cache; an unknown key is no error."""
+        with self._lock:
+            gone = self._private.pop(key, None)
+            told = list(self._forget)
+        if gone is not None:
+            for forget in told:
+                forget(key, gone.dataset)
+
+    def when_forgotten(self, forget: Forget) -> None:
+        """Have something called whenever a private database is forgotten."""
+        with self._lock:
+            self._forget.append(forget)
 
     def is_private(self, key: str) -> bool:
         """True for the key of a private database that is there."""
-        return key in self._private
+        with self._lock:
+            return key in self._private
+
+    def is_here(self, key: str) -> bool:
+        """True for a database that can be asked: public, or private and not forgotten yet."""
+        return key in self or self.is_private(key)
+
+    def folder(self, key: str) -> Path | None:
+        """The folder of a private database's visit; None for a public one."""
+        with self._lock:
+            return self._private[key].folder if key in self._private else None
 
     def title(self, key: str) -> str:
         """What to call a database on the page: never a private one's key."""
-        return self._private[key][0] if key in self._private else key
+        with self._lock:
+            return self._private[key].title if key in self._private else key
+
+    def lists(self, path: str) -> bool:
+        """True for the path of a photo that a public database lists, written as it is written there."""
+        for key, dataset in self.items():
+            with self._lock:
+                known, paths = self._listed.get(key, (None, frozenset()))
+            if known is not dataset:
+                paths = frozenset(str(place.path) for place in (*dataset.queries, *dataset.database))
+                with self._lock:
+                    self._listed[key] = dataset, paths
+            if path in paths:
+                return True
+        return False
 
     def check(self, key: str) -> None:
         """UsageError when there is no such database; it lists the names that exist."""
-        if key in self or key in self._private:
+        if not isinstance(key, str):
+            raise UsageError(f"A database is named by text, not by {type(key).__name__}. See databases for the names.")
+        if self.is_here(key):
             return
-        if str(key).startswith(PRIVATE):
+        if key.startswith(PRIVATE):
             raise UsageError(GONE)
-        raise UsageError(f"There is no database {key!r}. Choose one of: {', '.join(self)}.")
+        raise UsageError(f"There is no database {key[:80]!r}. Choose one of: {', '.join(self)}.")

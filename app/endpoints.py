@@ -3,23 +3,22 @@ single queries and the photos themselves."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from app.bench import FILE, Bench
 from app.bench_cases import ANY, CLOSE, Case, Cases
 from app.bench_records import compared
-from app.handlers import PageHandlers, toasts, uploaded_photo
+from app.handlers import PageHandlers, plain_text, toasts
 from app.lab import Laboratory
 from app.lab_handlers import COLUMNS, table_rows
+from app.outgoing import ServerFile
 from app.queries import whole_number
 from app.rooms import BASELINE, STABLE
 from scicevpr.errors import UsageError
 
 MOST_SHUFFLES = 20
 MOST_QUERIES = 200
+MOST_WORDS = 32
 
 
 class Endpoints(PageHandlers):
@@ -47,8 +46,8 @@ class Endpoints(PageHandlers):
         Returns:
             The company (rows for the endpoint company, and names), whether the answer flips, and the margins.
         """
-        source, name = uploaded_photo(self.asked_photo(image, query, database))
-        session = self.laboratory.session(source, name, database)
+        photo = self.asked_photo(image, query, database)
+        session = self.laboratory.session(photo.image, photo.name, database)
         found, rows = None, []
         for found, rows in self.laboratory.worst(session, whole_number(size, "The batch", 2, 32)):  # noqa: B007
             pass
@@ -99,7 +98,8 @@ class Endpoints(PageHandlers):
         Returns:
             Recall@1 of both in %, the difference with its interval, the p-value, and how many only one gets right.
         """
-        first, second = (self.bench.measure(database, str(role), str(grouping or FILE)) for role in (a, b))
+        order = plain_text(grouping, "The grouping") or FILE
+        first, second = (self.bench.measure(database, plain_text(role, "A model"), order) for role in (a, b))
         return compared(first, second).to_json()
 
     def _api_queries(
@@ -120,13 +120,15 @@ class Endpoints(PageHandlers):
         Returns:
             How many queries fit, and for each the photo, position, condition and every model's first answer.
         """
-        results = [self.bench.measure(database, role, str(grouping or FILE)) for role in words_of(models)]
+        most, together = whole_number(limit, "The limit", 1, MOST_QUERIES), plain_text(grouping, "The grouping") or FILE
+        selection, place = plain_text(show, "The selection"), plain_text(condition, "The condition") or None
+        results = [self.bench.measure(database, role, together) for role in words_of(models)]
         cases = Cases(results)
-        rows = cases.select(str(show), results[0].role, str(condition or "") or None, str(order))
-        chosen = rows[: whole_number(limit, "The limit", 1, MOST_QUERIES)]
+        rows = cases.select(selection, results[0].role, place, plain_text(order, "The order"))
+        chosen = rows[:most]
         return {"found": len(rows), "queries": [case_json(cases.case(int(row))) for row in chosen]}
 
-    def _api_photo(self, name: Any, database: Any = None) -> str:
+    def _api_photo(self, name: Any, database: Any = None) -> ServerFile:
         """Get a photo of a database or of its query list by its name, for example to ask for its place.
 
         Args:
@@ -136,20 +138,19 @@ class Endpoints(PageHandlers):
         Returns:
             The photo.
         """
-        _, dataset = self.services.dataset(database)
-        place = next((p for p in (*dataset.queries, *dataset.database) if p.name == str(name)), None)
+        key, dataset = self.services.dataset(database)
+        wanted = plain_text(name, "name")
+        place = next((p for p in (*dataset.queries, *dataset.database) if p.name == wanted), None)
         if place is None:
-            raise UsageError(f"There is no photo {name!r}. See the examples in databases, or ask queries for names.")
-        if not place.path.is_file():
-            raise UsageError(f"{name} is known, but its photo is not here: the pack came without photos.")
-        copy = Path(tempfile.mkdtemp(prefix="scicevpr-")) / place.path.name  # gradio serves nothing from elsewhere
-        return str(shutil.copy(place.path, copy))
+            raise UsageError(f"There is no photo {wanted!r}. See the examples in databases, or ask queries for names.")
+        return self.services.outgoing.photo(key, place)
 
 
 def words_of(value: Any) -> list[str]:
-    """The parts of "a,b", or of a list."""
-    parts = value if isinstance(value, (list, tuple)) else str(value or "").split(",")
-    return [str(part).strip() for part in parts if str(part).strip()]
+    """The parts of "a,b", or of a list. UsageError for anything else."""
+    parts = value if isinstance(value, (list, tuple)) else plain_text(value, "A list of words").split(",")
+    words = [plain_text(part, "A word").strip() for part in parts[:MOST_WORDS]]
+    return [word for word in words if word]
 
 
 def case_json(case: Case) -> dict[str, Any]:

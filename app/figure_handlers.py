@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from app.components.pictures import escape
 from app.figure_studio import Choices, FigureStudio, Written
-from app.handlers import PageHandlers, toasts, uploaded_photo
+from app.handlers import PageHandlers, plain_text, toasts
+from app.incoming import result_files
+from app.limits import LABELS
+from app.outgoing import ServerFile
 from app.queries import whole_number
 from app.stops import Stops
 from scicevpr.errors import UsageError
@@ -93,24 +95,24 @@ class FigureHandlers(PageHandlers):
                 if data is None:
                     yield words, gr.skip(), None
         yield "Drawing…", gr.skip(), None
-        written = self.studio.write(draw(kind.name, data, style))
+        written = self.studio.write(draw(kind.name, data, style), choices)
         count = len(written.files)
         done = f"{kind.title} is ready: {count} files below, {width} column, {dpi} dpi."
-        yield done, sheet_html(written), [str(path) for path in written.files]
+        yield done, sheet_html(written), list(written.files)
 
     def _choices(
         self, figure: str, photo: Any, database: Any, results: Any, roles: Any, top: Any, company: Any, pairs: Any,
         sizes: Any, orders: Any, seeds: Any, n: Any,
     ) -> Choices:  # fmt: skip
         needed = NEEDED[figure]
-        source, name = uploaded_photo(photo) if FIGURES[figure].needs == "photo" else (None, "")
+        asked = self.photo(photo) if FIGURES[figure].needs == "photo" else None
         return Choices(
             figure=figure,
             database=database,
             roles=tuple(map(str, roles or ())),
-            photo=source,
-            name=name,
-            results=json_files(results) if "results" in needed else (),
+            photo=None if asked is None else asked.image,
+            name="" if asked is None else asked.name,
+            results=result_files(results) if "results" in needed else (),
             top=whole_number(top, "The number of answers", 1, MOST_ANSWERS) if "top" in needed else 5,
             company=whole_number(company, "The company", 1, MOST_COMPANY) if "company" in needed else 7,
             pairs=whole_number(pairs, "The number of pairs", 1, 4) if "pairs" in needed else 2,
@@ -129,7 +131,7 @@ class FigureHandlers(PageHandlers):
         models: Any = None,
         width: Any = "double",
         palette: Any = "colour",
-    ) -> list[str]:
+    ) -> list[ServerFile]:
         """Draw a publication figure as files.
 
         Args:
@@ -144,40 +146,39 @@ class FigureHandlers(PageHandlers):
         Returns:
             The files: PDF, SVG, PNG, CSV of the plotted numbers, caption; LaTeX for the table.
         """
-        kind = figure_kind(str(figure))
-        photo, name = uploaded_photo(image) if kind.needs == "photo" else (None, "")
-        files = json_files(results) if kind.needs == "results" else ()
-        roles = tuple(map(str, models or ()))
-        choices = Choices(kind.name, database, roles, photo, name, files)
-        style = Style(width=str(width), palette=str(palette))
-        return [str(path) for path in self.studio.write(self.studio.draw(choices, style)).files]
+        kind = figure_kind(plain_text(figure, "The figure"))
+        asked = self.photo(image) if kind.needs == "photo" else None
+        files = result_files(results) if kind.needs == "results" else ()
+        photo, name = (None, "") if asked is None else (asked.image, asked.name)
+        choices = Choices(kind.name, database, tuple(names_of(models)), photo, name, files)
+        style = Style(width=plain_text(width, "The width"), palette=plain_text(palette, "The palette"))
+        return list(self.studio.write(self.studio.draw(choices, style), choices).files)
 
 
 def style_of(width: Any, font: Any, palette: Any, letters: Any, labels: Any, dpi: Any, panels: Any) -> Style:
     """The style that the form holds. UsageError says what is allowed."""
     try:
         size = float(font)
-    except (TypeError, ValueError):
-        raise UsageError(f"The font size must be a number of points, not {font!r}.") from None
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"The font size must be a number of points, not {repr(font)[:60]}.") from None
     return Style(
         width=str(width),
         font_size=size,
         palette=str(palette),
         letters=bool(letters),
-        labels=parse_labels(str(labels or "")),
+        labels=parse_labels(plain_text(labels, "The names of the models", LABELS)),
         dpi=whole_number(dpi, "The resolution", 72, 1200),
         panels=tuple(map(str, panels or ())),
     )
 
 
-def json_files(payload: Any) -> tuple[Path, ...]:
-    """The JSON files among what was uploaded. UsageError when there are other files only."""
-    entries = payload if isinstance(payload, list) else [payload] if payload else []
-    paths = [Path(entry["path"]) for entry in entries if isinstance(entry, dict) and entry.get("path")]
-    chosen = tuple(path for path in paths if path.suffix.lower() == ".json")
-    if paths and not chosen:
-        raise UsageError(f"{paths[0].name} is no JSON file. The results of an evaluation are one.")
-    return chosen
+def names_of(value: Any) -> list[str]:
+    """A list of short names. UsageError for anything else."""
+    if value is None or value == "":
+        return []
+    if not isinstance(value, (list, tuple)):
+        raise UsageError(f"The models must be a list of roles, not {type(value).__name__}.")
+    return [plain_text(item, "A model's role") for item in value]
 
 
 def sentence_html(words: str) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.kept_folders import KeptFolders
 from app.lab import Laboratory
+from app.outgoing import ServerFile
 from app.rooms import BASELINE, STABLE
 from app.services import Services
 from scicevpr import figure_data as make
@@ -48,7 +48,7 @@ class Written:
     """A drawing on disk: its files by format, a PNG for the screen, and its caption."""
 
     kind: FigureKind
-    files: tuple[Path, ...]
+    files: tuple[ServerFile, ...]
     preview: bytes
     caption: str
 
@@ -59,7 +59,6 @@ class FigureStudio:
     def __init__(self, services: Services, laboratory: Laboratory) -> None:
         self.services = services
         self.laboratory = laboratory
-        self._folders = KeptFolders("scicevpr-figure-")
 
     def roles(self) -> list[tuple[str, str]]:
         """Titles and roles of the models that can be drawn."""
@@ -72,6 +71,7 @@ class FigureStudio:
             SciceVPRError: with a message for the visitor.
         """
         kind = figure_kind(choices.figure)
+        progress = self.laboratory.giving_way(progress)
         if kind.needs == "results":
             if not choices.results:
                 raise UsageError(
@@ -88,10 +88,13 @@ class FigureStudio:
         else:
             yield "", self._about_photo(choices, progress)
 
-    def write(self, drawing: Drawing) -> Written:
-        """Write all files of a drawing into a new folder."""
-        folder = self._folders.new()
-        files = tuple(drawing.write(folder / f"{drawing.kind.name}.{form}") for form in drawing.formats)
+    def write(self, drawing: Drawing, choices: Choices) -> Written:
+        """Write all files of a drawing into a new folder, which goes with a private database it was drawn from."""
+        outgoing = self.services.outgoing
+        folder = outgoing.folder(str(choices.database or ""))
+        files = tuple(
+            outgoing.file(drawing.write(folder / f"{drawing.kind.name}.{form}")) for form in drawing.formats
+        )
         return Written(drawing.kind, files, drawing.render("png", SCREEN_DPI), drawing.caption)
 
     def draw(self, choices: Choices, style: Style, progress: Progress | None = None) -> Drawing:

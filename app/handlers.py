@@ -1,20 +1,17 @@
 """Between the page and the services: raw component values in, ready component values out, errors as toasts.
 
-Events run with preprocess=False, so values arrive as the browser or an API client sent them and every check is ours:
-gradio has already made sure that a file lies in its upload folder.
+Events run with preprocess=False, so values arrive as the browser or an API client sent them and every check is ours.
+Files are read through `app.incoming` and leave through `app.outgoing`.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
+import errno
 import functools
-import html
 import inspect
 import logging
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -25,11 +22,14 @@ from app.components.batch_strip import strip_html, waiting_strip_html
 from app.components.cards import answer_html, hit_words, protocol_html, waiting_html
 from app.components.header import legend_html, notice_html
 from app.components.pictures import escape
-from app.queries import query_photo
+from app.incoming import QueryPhoto, query_photo
+from app.outgoing import NO_DISK, ServerFile
+from app.page import OUR_FAULT, toast
+from app.queries import listed_photo
 from app.records import Found
 from app.rooms import BASELINE, STABLE, THIRD
 from app.services import Services
-from scicevpr.errors import ImageError, SciceVPRError, UsageError
+from scicevpr.errors import SciceVPRError, UsageError
 from scicevpr.figures import MapSeries, match_map
 from scicevpr.places import Dataset, Truth
 
@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 PARTS = ("notice", "strip", "stable", "baseline", "third", "map", "protocol", "legend")
 """What a search fills in, in the order in which the handlers return it."""
 
+DISK_TROUBLE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.ENOTDIR)
 SYMBOLS = {STABLE: "circle-open", BASELINE: "square-open", THIRD: "diamond-open"}
 WARM_UP_LIMIT_S = 180.0
 
@@ -53,10 +54,11 @@ def toasts(work: Callable) -> Callable:
             return error
         if isinstance(error, SciceVPRError):
             return toast(str(error))
+        if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
+            logger.error("the disk: %s", error)
+            return toast(f"This could not be kept: {NO_DISK}")
         logger.error("unexpected error in %s", work.__name__, exc_info=error)
-        return toast(
-            "Something went wrong on our side, and the server's log says what. Try another photo, or again later."
-        )
+        return toast(OUR_FAULT)
 
     @functools.wraps(work)
     def guarded(*values: Any, **named: Any) -> Any:
@@ -77,29 +79,6 @@ def toasts(work: Callable) -> Callable:
     return chosen
 
 
-def toast(message: str) -> gr.Error:
-    """A toast with plain text (gradio would read HTML in it)."""
-    return gr.Error(html.escape(message), duration=12, print_exception=False)
-
-
-def uploaded_photo(payload: Any) -> tuple[Path | bytes, str]:
-    """A photo as gradio sends it: its file (or bytes) and its original name. ImageError when there is none."""
-    if payload in (None, "", {}):
-        raise ImageError("There is no photo yet. Pick an example, or upload, paste or take a photo first.")
-    if not isinstance(payload, dict):
-        raise ImageError(f"A photo must be sent as a file, not as {type(payload).__name__}.")
-    name = Path(payload.get("orig_name") or payload.get("path") or "").name
-    if payload.get("path"):
-        return Path(payload["path"]), name
-    head, comma, body = str(payload.get("url") or "").partition(",")
-    if not (head.startswith("data:") and head.endswith(";base64") and comma):
-        raise ImageError("The photo arrived without any content. Choose it again.")
-    try:
-        return base64.b64decode(body, validate=True), name
-    except binascii.Error as error:
-        raise ImageError("The photo's data URI is damaged. Choose it again.") from error
-
-
 class PageHandlers:
     """What the handlers of every tab share."""
 
@@ -110,14 +89,29 @@ class PageHandlers:
         """The banners of this moment."""
         return notice_html(self.services.model_states(), self.services.notes, self.services.warm)
 
-    def asked_photo(self, image: Any, query: Any, database: Any) -> Any:
-        """The photo that an endpoint is asked about, as gradio sends it: a query of the database by its name, or the
-        image. UsageError for an unknown name."""
-        if not query:
-            return image
+    def photo(self, payload: Any) -> QueryPhoto:
+        """The photo that a client sent. ImageError for none, and for one that may not be opened or cannot be read."""
+        return query_photo(payload, self.services.datasets)
+
+    def asked_photo(self, image: Any, query: Any, database: Any) -> QueryPhoto:
+        """The photo that an endpoint is asked about: a query of the database by its name, or the image. UsageError for
+        an unknown name."""
+        if query in (None, ""):
+            return self.photo(image)
         key, dataset = self.services.dataset(database)
-        place = query_photo(dataset, self.services.datasets.title(key), str(query))
-        return {"path": str(place.path), "orig_name": place.name}
+        return QueryPhoto.listed(listed_photo(dataset, self.services.datasets.title(key), plain_text(query, "query")))
+
+
+def plain_text(value: Any, name: str, longest: int = 300) -> str:
+    """A short text from whatever a program sent; nothing becomes "". UsageError for anything else."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise UsageError(f"{name} must be a text, not {type(value).__name__}.")
+    text = str(value)
+    if len(text) > longest:
+        raise UsageError(f"{name} has {len(text):,} characters; at most {longest} are read.")
+    return text
 
 
 class FindHandlers(PageHandlers):
@@ -146,7 +140,7 @@ class FindHandlers(PageHandlers):
         progress: Any = gr.Progress(),  # noqa: B008
     ) -> tuple:
         """Search with what the form holds; values for PARTS."""
-        found = self._find(photo, database, k, company, east, north, progress)
+        found = self._find(self.photo(photo), database, k, company, east, north, progress)
         return (
             self.notice(),
             strip_html(found),
@@ -186,24 +180,26 @@ class FindHandlers(PageHandlers):
             return legend_html(Truth().label())
         return legend_html(dataset.truth.label())
 
-    def _example(self, database: Any, event: gr.SelectData) -> str:
+    def _example(self, database: Any, event: gr.SelectData) -> ServerFile:
         """The file of the example that was clicked."""
-        examples = self.services.examples(database)
+        key, _ = self.services.dataset(database)
+        examples = self.services.examples(key)
         if not isinstance(event.index, int) or not 0 <= event.index < len(examples):
             raise UsageError("That example does not exist any more. Reload the page.")
-        return str(examples[event.index].path)
+        return self.services.outgoing.photo(key, examples[event.index])
 
     def _other_database(self, database: Any) -> tuple:
         """After another database was chosen: no photo, its examples, an empty page."""
         return (None, gr.Gallery(value=self.example_items(database), selected_index=None), *self.waiting_view(database))
 
-    def example_items(self, database: Any = None) -> list[tuple[str, str]]:
+    def example_items(self, database: Any = None) -> list[tuple[ServerFile, str]]:
         """Examples for the gallery: (file, caption); empty when there is no database."""
         try:
-            places = self.services.examples(database)
+            key, _ = self.services.dataset(database)
+            places, photo = self.services.examples(key), self.services.outgoing.photo
+            return [(photo(key, place), place.condition or f"example {n}") for n, place in enumerate(places, 1)]
         except SciceVPRError:
             return []
-        return [(str(place.path), place.condition or f"example {number}") for number, place in enumerate(places, 1)]
 
     def watch_warm_up(self) -> Iterator[str]:
         """The banners, renewed until the models are loaded."""
@@ -249,8 +245,7 @@ class FindHandlers(PageHandlers):
         Returns:
             All models' matches (photo, similarity, metres, right), verdict, times in ms and protocol.
         """
-        photo = self.asked_photo(image, query, database)
-        return self._find(photo, database, k, company, east, north).to_json()
+        return self._find(self.asked_photo(image, query, database), database, k, company, east, north).to_json()
 
     def _api_databases(self) -> list[dict]:
         """List the databases that can be searched.
@@ -281,15 +276,14 @@ class FindHandlers(PageHandlers):
         return [state.to_json() for state in self.services.model_states()]
 
     def _find(
-        self, photo: Any, database: Any, k: Any, company: Any, east: Any, north: Any, progress: Any = None
+        self, photo: QueryPhoto, database: Any, k: Any, company: Any, east: Any, north: Any, progress: Any = None
     ) -> Found:
-        source, name = uploaded_photo(photo)
 
         def advance(done: int, total: int) -> None:
             progress((done, total), desc="Describing the database, once", unit="photos")
 
         return self.services.find(
-            source, name, database, k, company, east, north, advance if progress is not None else None
+            photo.image, photo.name, database, k, company, east, north, advance if progress is not None else None
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from app.databases import PRIVATE
 from app.queries import company_of, known_position, query_place, whole_number
 from app.records import Hit, Position
 from app.rooms import STABLE, weights_of
@@ -20,7 +21,7 @@ from app.services import MAX_COMPANY, Services
 from scicevpr.config import STEM_TAP
 from scicevpr.errors import UsageError
 from scicevpr.explain import KINDS, STEPS, Decision, Explanation, View, deciding_region, region_terms
-from scicevpr.places import Place
+from scicevpr.places import Dataset, Place
 from scicevpr.preprocessing import open_photo
 
 RANKS = 5
@@ -103,6 +104,12 @@ class Inspector:
         self.services = services
         self._kept: OrderedDict[tuple, Any] = OrderedDict()
         self._lock = threading.Lock()
+        services.datasets.when_forgotten(self._forget)
+
+    def _forget(self, key: str, dataset: Dataset) -> None:
+        with self._lock:
+            for identity in [identity for identity in self._kept if key in identity]:
+                del self._kept[identity]
 
     def inspect(
         self,
@@ -154,7 +161,7 @@ class Inspector:
         weights = weights_of(model)
         explanation = self._remembered(
             (digest, key, role, weights, row, company),
-            lambda: Explanation(model, [image, *(p.path for p in neighbours)]),
+            self._quickly(lambda: Explanation(model, [image, *(p.path for p in neighbours)])),
         )
         described = self.services.described(role, key, progress)
         position = known_position(place, dataset, None, None)
@@ -166,7 +173,8 @@ class Inspector:
                 f"{hit.place.name} is not here: this database came as a pack of descriptors without photos, and a "
                 "match can only be explained with its photo. Open the pack together with the folder of its photos."
             )
-        match = self._remembered((key, role, weights, hit.row), lambda: Explanation(model, [hit.place.path]))
+        explained = self._quickly(lambda: Explanation(model, [hit.place.path]))
+        match = self._remembered((key, role, weights, hit.row), explained)
         stored = described.descriptors.values
         rival = next((other for other in hits if other.rank != rank), None)
         decision = None if rival is None else deciding_region(query, stored[hit.row], stored[rival.row])
@@ -185,6 +193,13 @@ class Inspector:
             rival=rival,
         )
 
+    def _quickly(self, make: Callable[[], Explanation]) -> Callable[[], Explanation]:
+        def made() -> Explanation:
+            with self.services.pace.quick():
+                return make()
+
+        return made
+
     def _remembered(self, key: tuple, make: Callable[[], Any]) -> Any:
         with self._lock:
             if key in self._kept:
@@ -192,7 +207,8 @@ class Inspector:
                 return self._kept[key]
         made = make()
         with self._lock:
-            self._kept[key] = made
+            if all(self.services.datasets.is_here(part) for part in key if str(part).startswith(PRIVATE)):
+                self._kept[key] = made
             while len(self._kept) > REMEMBERED:
                 self._kept.popitem(last=False)
         return made

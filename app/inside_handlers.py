@@ -8,7 +8,8 @@ import gradio as gr
 import plotly.graph_objects as go
 
 from app.components.stage import stage_html, step_choices, waiting_stage_html
-from app.handlers import PageHandlers, toasts, uploaded_photo
+from app.handlers import PageHandlers, plain_text, toasts
+from app.incoming import QueryPhoto
 from app.inside import Inspected, Inspector, chosen_view
 from app.queries import whole_number
 from app.rooms import STABLE
@@ -64,7 +65,8 @@ class InsideHandlers(PageHandlers):
         """What the form asks for: values for (notice, stage, plot, step, view, cell row, attention row)."""
         if not photo:
             return self.waiting()
-        inspected = self._inspect(photo, database, role, rank, company, progress)
+        step = plain_text(step, "The step")
+        inspected = self._inspect(self.photo(photo), database, role, rank, company, progress)
         view = chosen_view(inspected, step, view_key)
         cell = (
             whole_number(row, "The cell's row", 1, GRID) - 1,
@@ -114,15 +116,20 @@ class InsideHandlers(PageHandlers):
         return self._inspect(self.asked_photo(image, query, database), database, model, match, company).to_json()
 
     def _inspect(
-        self, photo: Any, database: Any, role: Any, rank: Any, company: Any, progress: Any = None
+        self, photo: QueryPhoto, database: Any, role: Any, rank: Any, company: Any, progress: Any = None
     ) -> Inspected:
-        source, name = uploaded_photo(photo)
 
         def advance(done: int, total: int) -> None:
             progress((done, total), desc="Describing the database, once", unit="photos")
 
         return self.inspector.inspect(
-            source, name, database, str(role), rank, company, advance if progress is not None else None
+            photo.image,
+            photo.name,
+            database,
+            plain_text(role, "The model"),
+            rank,
+            company,
+            advance if progress is not None else None,
         )
 
 
@@ -130,9 +137,10 @@ def _part(value: Any, what: str) -> int | None:
     """A chosen layer, head or region (counted from 0), or None for the mean over all."""
     if value in (None, "", "mean"):
         return None
-    if not str(value).isdigit() or int(value) >= 64:
-        raise UsageError(f"The {what} must be a number or 'mean', not {value!r}.")
-    return int(value)
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and len(text) < 4) or int(text) >= 64:
+        raise UsageError(f"The {what} must be a number or 'mean', not {text[:60]!r}.")
+    return int(text)
 
 
 def plot_of(inspected: Inspected, view: View, cell: tuple[int, int]) -> go.Figure | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from app.lab_records import PairFigure, Projection, Reaction, Session, checked_company
+from app.limits import WORST_CASE_S
 from app.queries import known_position, query_place
 from app.regions import RegionStore
 from app.rooms import BASELINE, STABLE, THIRD, weights_of
@@ -31,6 +33,7 @@ from scicevpr.evaluation.stability import (
 )
 from scicevpr.evaluation.worst_case import WorstCase, search_worst_company
 from scicevpr.explain import rewriting
+from scicevpr.places import Dataset
 from scicevpr.preprocessing import open_photo
 from scicevpr.retrieval import PCA
 
@@ -48,7 +51,8 @@ class Laboratory:
         self.regions = store or RegionStore()
         self._planes: dict[tuple[str, str], PCA] = {}
         self._labs: dict[tuple[str, str], Lab] = {}
-        services.when_forgotten.append(self._forget)
+        self._lock = threading.Lock()
+        services.datasets.when_forgotten(self._forget)
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -91,8 +95,9 @@ class Laboratory:
     ) -> Reaction:
         lab = self._bench(role, session, rows, progress)
         group = np.array([[0, *range(1, len(company) + 1)]])
-        alone = encode_groups(lab.model, lab.queries, np.array([[0]]), first_only=True)
-        now = encode_groups(lab.model, lab.queries, group, first_only=True)
+        with self.services.pace.quick():
+            alone = encode_groups(lab.model, lab.queries, np.array([[0]]), first_only=True)
+            now = encode_groups(lab.model, lab.queries, group, first_only=True)
         described = self.services.described(role, session.key)
         judgement = self.services.judgement(session.key, session.row, session.position)
         hits = [self.services.hits(described, v[0], SHOWN, session.key, judgement) for v in (alone, now)]
@@ -128,11 +133,26 @@ class Laboratory:
         """Search the whole query list for the company that changes the baseline's answer most.
 
         Yields the best so far and its company as rows of the query list. size: photos in the batch, the query included.
+        It gives way to short questions, and after some minutes the best so far is the answer.
         """
-        rows = [int(row) for row in session.others]
-        lab = self._bench(BASELINE, session, rows, progress)
+        rows, turn = [int(row) for row in session.others], self.services.pace.long(WORST_CASE_S)
+        lab = self._bench(BASELINE, session, rows, self.giving_way(progress))
         for found in search_worst_company(lab, 0, size, seed):
-            yield found, [rows[member - 1] for member in found.company]
+            last = replace(found, done=True) if turn.over else found
+            yield last, [rows[member - 1] for member in found.company]
+            if turn.over:
+                return
+            self.services.pace.give_way()
+
+    def giving_way(self, progress: Progress | None) -> Progress:
+        """A progress that lets short questions go first, after every batch of photos."""
+
+        def told(stage: str, done: int, total: int) -> None:
+            self.services.pace.give_way()
+            if progress is not None:
+                progress(stage, done, total)
+
+        return told
 
     def _bench(self, role: str, session: Session, rows: Sequence[int], progress: Progress | None) -> Lab:
         """A small lab: query 0 is the session's photo, the others are the given rows of the query list."""
@@ -159,23 +179,32 @@ class Laboratory:
             radius=dataset.truth.radius,
         )
 
-    def _forget(self, key: str) -> None:
-        for kept in (self._planes, self._labs):
-            for identity in [identity for identity in kept if identity[0] == key]:
-                del kept[identity]
+    def _forget(self, key: str, dataset: Dataset) -> None:
+        with self._lock:
+            for kept in (self._planes, self._labs):
+                for identity in [identity for identity in kept if identity[0] == key]:
+                    del kept[identity]
+        self.regions.forget(place.path for place in (*dataset.queries, *dataset.database))
+
+    def _keep(self, kept: dict, identity: tuple[str, str], value: Any) -> Any:
+        with self._lock:
+            if self.services.datasets.is_here(identity[0]):
+                kept[identity] = value
+        return value
 
     def _plane(self, role: str, key: str, lab: Lab) -> PCA:
         identity = (key, weights_of(lab.model))
-        if identity not in self._planes:
-            self._planes[identity] = database_plane(lab)
-        return self._planes[identity]
+        with self._lock:
+            known = self._planes.get(identity)
+        return known if known is not None else self._keep(self._planes, identity, database_plane(lab))
 
     # ---- whole data sets ----------------------------------------------------------------------------------------
 
     def lab(self, role: str, key: str, progress: Progress | None = None, database: bool = False) -> Lab:
         """A lab over a whole data set; ``database``: with the database's region vectors, to vary its grouping."""
         model, dataset = self.services.model(role), self.services.datasets[key]
-        kept = self._labs.get((key, weights_of(model)))
+        with self._lock:
+            kept = self._labs.get((key, weights_of(model)))
         if kept is not None and (kept.database_regions is not None or not database):
             return kept
         title = model.variant.title
@@ -193,8 +222,7 @@ class Laboratory:
         values = described.descriptors.values
         grouping, reach = described.descriptors.grouping, dataset.truth.radius
         made = Lab(model, dataset, queries, values, grouping, described.index, right, reach, regions)
-        self._labs[key, weights_of(model)] = made
-        return made
+        return self._keep(self._labs, (key, weights_of(model)), made)
 
     def curve(
         self, database: str | None, sizes: Sequence[int], orders: Sequence[str], seeds: int,
@@ -209,19 +237,21 @@ class Laboratory:
         if not dataset.labelled:
             raise UsageError("Recall needs ground truth: this data set has photos without a position in their names.")
         rows: list[dict[str, Any]] = []
+        turn = self.services.pace.long()
         for role in roles or self.roles:
-            lab = self.lab(role, key, progress)
+            lab = self.lab(role, key, self.giving_way(progress))
             for row in iterate_batches(lab, sizes, orders, range(seeds)):
                 rows.append(row)
                 yield pd.DataFrame(rows)
+                turn.step()
 
     def pairs(self, database: str | None, count: int = 2, progress: Progress | None = None) -> PairFigure:
         """Figure 1 of the paper: queries alone and in pairs, for the baseline and SciceVPR."""
         key, dataset = self.services.dataset(database)
         if not dataset.labelled:
             raise UsageError("Right and wrong need positions: this data set has photos without one in their names.")
-        baseline = self.lab(BASELINE, key, progress, database=True)
-        stable = self.lab(STABLE, key, progress)
+        baseline = self.lab(BASELINE, key, self.giving_way(progress), database=True)
+        stable = self.lab(STABLE, key, self.giving_way(progress))
         chosen = telling_pairs(baseline, count)
         if not chosen:
             raise UsageError(f"No pair of queries was found that changes an answer of {baseline.title}.")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,9 +12,11 @@ import plotly.graph_objects as go
 
 from app.components.reactions import pair_figure_html, reaction_html, why_html
 from app.components.tray import tray_html, waiting_tray_html
-from app.handlers import PageHandlers, toasts, uploaded_photo
+from app.handlers import PageHandlers, plain_text, toasts
+from app.incoming import QueryPhoto, photo_name
 from app.lab import Laboratory
 from app.lab_records import Reaction, Session
+from app.outgoing import ServerFile
 from app.queries import whole_number
 from app.services import Services
 from app.stops import Stops
@@ -29,14 +29,16 @@ WAITING = (
     "company does to this model's answer.</p></section>"
 )
 LARGEST_SEEDS = 20
+LONGEST_COMPANY = 1_000
 COLUMNS = ("model", "order", "size", "seed", "recall_1", "flips", "min_cosine", "mean_cosine", "rank_correlation")
 
 
 def rows_of(text: Any) -> list[int]:
     """Companions from their text form "3,17,25". UsageError for anything else."""
-    pieces = [piece.strip() for piece in str(text or "").split(",") if piece.strip()]
-    if not all(piece.isdigit() for piece in pieces):
-        raise UsageError(f"The company must be numbers of photos in the query list, like 3,17,25, not {text!r}.")
+    text = plain_text(text, "The company", LONGEST_COMPANY)
+    pieces = [piece.strip() for piece in text.split(",") if piece.strip()]
+    if not all(piece.isascii() and piece.isdigit() and len(piece) < 10 for piece in pieces):
+        raise UsageError(f"The company must be numbers of photos in the query list, like 3,17,25, not {text[:60]!r}.")
     return [int(piece) for piece in pieces]
 
 
@@ -69,7 +71,7 @@ class LabHandlers(PageHandlers):
 
     def _fresh(self, photo: Any, keeper: Any) -> tuple:
         """Values for (company, words, seed, the photo the company is kept for): nothing new for the same photo."""
-        name = uploaded_photo(photo)[1] if photo else ""
+        name = photo_name(photo) if photo else ""
         return ("", "", 0, name) if name != keeper else (gr.skip(),) * 4
 
     def _show(
@@ -165,7 +167,8 @@ class LabHandlers(PageHandlers):
                 yield gr.Plot(value=recall_curve(table), visible=True), table_rows(table), None, words
         if table is not None:
             words = f"Stopped: {words} {summary(table)}" if stop.is_set() else summary(table)
-            yield gr.Plot(value=recall_curve(table), visible=True), table_rows(table), str(write_table(table)), words
+            plot, file = gr.Plot(value=recall_curve(table), visible=True), self._file(table, database)
+            yield plot, table_rows(table), file, words
 
     def _figure_2(self, database: Any, request: gr.Request, progress: Any = gr.Progress()) -> Iterator[tuple]:  # noqa: B008
         """Figure 2 of the paper: all sizes, all orders, ten shuffles."""
@@ -191,9 +194,16 @@ class LabHandlers(PageHandlers):
         pool = self.laboratory.pool(session)
         return [reaction.to_json() for reaction in self.laboratory.react(session, rows_of(company), pool)]
 
+    def _file(self, table: Any, database: Any) -> ServerFile:
+        """The whole table as CSV."""
+        outgoing = self.services.outgoing
+        path = outgoing.folder(self.services.dataset(database)[0]) / "stability.csv"
+        table.to_csv(path, index=False, quoting=csv.QUOTE_MINIMAL)
+        return outgoing.file(path)
+
     def _session(self, photo: Any, database: Any) -> Session:
-        source, name = uploaded_photo(photo)
-        return self.laboratory.session(source, name, database)
+        asked = photo if isinstance(photo, QueryPhoto) else self.photo(photo)
+        return self.laboratory.session(asked.image, asked.name, database)
 
 
 def plane_of(laboratory: Laboratory, session: Session, reaction: Reaction) -> go.Figure:
@@ -224,13 +234,6 @@ def table_rows(table: Any) -> list[list[Any]]:
             ]
         )
     return rows
-
-
-def write_table(table: Any) -> Path:
-    """The whole table as CSV in a new temporary folder."""
-    path = Path(tempfile.mkdtemp(prefix="scicevpr-")) / "stability.csv"
-    table.to_csv(path, index=False, quoting=csv.QUOTE_MINIMAL)
-    return path
 
 
 def summary(table: Any) -> str:

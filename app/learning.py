@@ -121,10 +121,10 @@ class Learning:
 
     def walk(self, family: Any, size: Any, photos: Any) -> Walk:
         """The way of a batch through a model. UsageError for a family, size or number of photos that is not there."""
-        if family not in FAMILIES:
-            raise UsageError(f"There is no model family {family!r}. Choose one of: {', '.join(FAMILIES)}.")
+        if not isinstance(family, str) or family not in FAMILIES:
+            raise UsageError(f"There is no model family {repr(family)[:60]}. Choose one of: {', '.join(FAMILIES)}.")
         if size not in SIZES:
-            raise UsageError(f"There is no size {size!r}. Choose one of: {', '.join(SIZES)}.")
+            raise UsageError(f"There is no size {repr(size)[:60]}. Choose one of: {', '.join(SIZES)}.")
         count = whole_number(photos, "The batch", 1, MAX_PHOTOS)
         found = walk(get_variant(f"{family}-{size}"), count)
         return Walk(found.variant, count, {**found.tensors, "search": self._search(found)}, found.learned)
@@ -132,7 +132,7 @@ class Learning:
     def explain(self, walked: Walk, key: Any) -> Explained:
         """One part of a model. UsageError for a part that is not there."""
         if key not in _KEYS:
-            raise UsageError(f"There is no part {key!r}. Choose one of: {', '.join(_KEYS)}.")
+            raise UsageError(f"There is no part {repr(key)[:60]}. Choose one of: {', '.join(_KEYS)}.")
         part, family = get_part(key), walked.variant.family
         return Explained(
             part=part,

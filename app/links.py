@@ -18,14 +18,17 @@ import gradio as gr
 from gradio.blocks import Block
 
 from app.databases import PRIVATE
-from app.handlers import FindHandlers, toasts, uploaded_photo
+from app.handlers import FindHandlers, plain_text, toasts
+from app.incoming import photo_name
 from app.lab_handlers import rows_of, text_of
-from app.queries import query_photo, query_place, whole_number
+from app.outgoing import ServerFile
+from app.queries import listed_photo, query_place, whole_number
 from app.services import Services
 from app.tabs.find import QUIET, FindParts
 from app.tabs.picker import QUICK
 from scicevpr.errors import SciceVPRError, UsageError
 
+LONGEST_ADDRESS = 8_000
 DATABASE, QUERY, TAB = "database", "query", "tab"
 
 
@@ -87,9 +90,9 @@ class Links:
 
     def _name_of(self, photo: Any, database: Any) -> str:
         """The photo's name in an address: only for a query of a public database, else empty."""
-        if not photo or database not in self.services.datasets:
+        if not photo or not isinstance(database, str) or database not in self.services.datasets:
             return ""
-        _, name = uploaded_photo(photo)
+        name = photo_name(photo)
         _, row = query_place(self.services.datasets[database], name)
         return "" if row is None else name
 
@@ -99,7 +102,11 @@ class Links:
         Values are what the components hold; "query" is the photo's file. Unknown words are other people's (gradio and
         the Hub have some) and are left alone.
         """
-        words = parse_qs(str(address or "").removeprefix("?"), keep_blank_values=False, max_num_fields=200)
+        text = plain_text(address, "The address", LONGEST_ADDRESS).removeprefix("?")
+        try:
+            words = parse_qs(text, keep_blank_values=False, max_num_fields=200)
+        except ValueError as error:
+            raise UsageError("This link holds more choices than any of this page. Copy it again.") from error
         problems: list[str] = []
         if TAB not in words:
             return None, {}, problems
@@ -141,9 +148,9 @@ class Links:
                 )
         return list(names)
 
-    def _query(self, name: str, database: str | None) -> str:
+    def _query(self, name: str, database: str | None) -> ServerFile:
         key, dataset = self.services.dataset(database)
-        return str(query_photo(dataset, key, name).path)
+        return self.services.outgoing.photo(key, listed_photo(dataset, key, name))
 
     def _offered(self, word: str, component: Any) -> list[Any]:
         loaded = self.services.roles if word == "model" and isinstance(component, gr.CheckboxGroup) else ()

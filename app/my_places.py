@@ -1,11 +1,14 @@
 """A visitor's own photos as a database of this session: read, described, searchable by nobody else, gone at its end.
 
 Everything about a visitor lies in one temporary folder. Whoever knows the visit's token may change it; whoever knows
-the database's key may search it. Both are random, and only the visitor's page gets them.
+the database's key may search it. Both are random, and only the visitor's page gets them. A visit ends when its page is
+closed, when the visitor says so, when it is old, or when it gives way: there is room for so many databases, and the one
+that was idle longest goes first.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
@@ -17,7 +20,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from gradio.utils import get_upload_folder
+
+from app.incoming import check_depth
+from app.limits import KEPT_S, VISITORS, VISITS
 from app.reading import Reading, as_dataset, chosen_table, nothing_words
 from app.rooms import BASELINE, STABLE
 from app.services import Services
@@ -32,8 +40,7 @@ from scicevpr.preprocessing import open_photo
 THUMBNAIL = 640
 TITLE = "My places"
 LONGEST_TITLE = 60
-VISITS = 20
-CLOSED = "The page was closed, so its places are gone."
+CLOSED = "The page was closed, or it was left alone for long while others needed the room, so its places are gone."
 Progress = Callable[[str, int, int], None]
 """Called with (what is done, done, in all)."""
 
@@ -54,18 +61,29 @@ class MyDatabase:
 @dataclass
 class _Visit:
     folder: Path
+    session: str
+    begun: float
+    used: float
     uploads: set[Path] = field(default_factory=set)
     database: MyDatabase | None = None
     work: Path | None = None
+    busy: bool = False
     stopped: bool = False
     gone: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether it takes a place: it has a database, or makes one."""
+        return self.database is not None or self.work is not None or self.busy
 
 
 class MyPlaces:
     """The databases of all visitors, each by its token.
 
     limits: of what is uploaded. may_read_folders: a visitor may name a folder of this machine (only where visitor and
-    machine belong together). visits: how many visitors can have places at once, which bounds the disk they take.
+    machine belong together). visits: how many visitors can have places at once, which bounds the disk they take. kept:
+    seconds after which a visit ends. clock: seconds that only go forward. when_ended: called with (session, uploads
+    that nobody else was given) whenever a visit ends.
     """
 
     def __init__(
@@ -74,46 +92,81 @@ class MyPlaces:
         limits: Limits | None = None,
         may_read_folders: bool = False,
         visits: int = VISITS,
+        kept: float = KEPT_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.services = services
         self.limits = limits or Limits()
         self.may_read_folders = may_read_folders
-        self._most = visits
+        self.when_ended: Callable[[str, set[Path]], None] = lambda session, uploads: None
+        self._most, self._kept, self._clock = visits, kept, clock
         self._visits: dict[str, _Visit] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._root: tempfile.TemporaryDirectory | None = None
 
     @property
     def root(self) -> Path:
-        """The folder of all visits, made on first use and removed when the program ends."""
-        if self._root is None:
-            self._root = tempfile.TemporaryDirectory(prefix="scicevpr-places-", ignore_cleanup_errors=True)
-        return Path(self._root.name)
-
-    def welcome(self, token: str | None = None) -> str:
-        """The token of a visit: the given one while it lasts, else a new one. UsageError when all are taken."""
+        """The folder of all visits, made on first use and removed when the program ends. It lies in gradio's upload
+        cache: photos and packs are served from there, under names that nobody can guess, and no copies stay behind."""
         with self._lock:
-            if token and token in self._visits:
-                return token
-            if len(self._visits) >= self._most:
-                raise UsageError(
-                    f"{self._most} visitors have places here already, and no more fit. Try again later, or run the "
-                    "studio on your own machine (scripts/demo)."
-                )
-            token = secrets.token_urlsafe(32)
-            folder = self.root / secrets.token_urlsafe(16)
-            folder.mkdir()
-            self._visits[token] = _Visit(folder)
-            return token
+            if self._root is None:
+                base = Path(os.path.abspath(get_upload_folder()))
+                base.mkdir(parents=True, exist_ok=True)
+                self._root = tempfile.TemporaryDirectory(prefix="places-", dir=base, ignore_cleanup_errors=True)
+            return Path(self._root.name)
+
+    def welcome(self, token: Any = None, session: str | None = None) -> str:
+        """The token of a visit: the given one while it lasts, else the session's, else a new one. It takes no place
+        yet, so everybody is welcome."""
+        with self._lock:
+            token = token if isinstance(token, str) and token in self._visits else self._of_session(session)
+            if token is None:
+                token, now = secrets.token_urlsafe(32), self._clock()
+                self._visits[token] = _Visit(self.root / secrets.token_urlsafe(16), session or "", now, now)
+                self._visits[token].folder.mkdir()
+                crowd = [other for other, visit in self._visits.items() if not visit.holds and other != token]
+            else:
+                self._visits[token].used, crowd = self._clock(), []
+        for other in crowd[: max(0, len(crowd) - VISITORS)]:
+            self.forget(other)
+        return token
+
+    def token_of(self, session: str | None) -> str | None:
+        """The token of a session's visit, if it has one."""
+        with self._lock:
+            return self._of_session(session)
+
+    def folders(self) -> list[Path]:
+        """The folder of all visits, while there is one."""
+        with self._lock:
+            return [] if self._root is None else [Path(self._root.name)]
+
+    def uploads(self) -> set[Path]:
+        """Files that were uploaded for visits that last."""
+        with self._lock:
+            return set().union(*(visit.uploads for visit in self._visits.values()))
 
     def remember(self, token: str, uploads: Iterable[Path]) -> None:
         """Note files that were uploaded for a visit, so that they go with it."""
-        self._visit(token).uploads.update(uploads)
+        with self._lock:
+            self._visit(token).uploads.update(uploads)
 
-    def database(self, token: str | None) -> MyDatabase | None:
+    def database(self, token: Any) -> MyDatabase | None:
         """The visitor's database, if there is one."""
-        visit = self._visits.get(token or "")
-        return None if visit is None else visit.database
+        with self._lock:
+            visit = self._visits.get(token) if isinstance(token, str) else None
+            if visit is None:
+                return None
+            visit.used = self._clock()
+            return visit.database
+
+    def end_old(self) -> None:
+        """End the visits that have lasted too long, whatever else was forgotten of them."""
+        now = self._clock()
+        with self._lock:
+            old = [token for token, visit in self._visits.items() if now - visit.begun > self._kept]
+        for token in old:
+            self.forget(token)
 
     def read(
         self,
@@ -132,13 +185,13 @@ class MyPlaces:
         Raises:
             SciceVPRError: with a message for the visitor; what was there before stays.
         """
-        visit = self._visit(token)
+        visit = self._take_place(token)
         visit.stopped = False
         self._drop_work(visit)
         visit.work = Path(tempfile.mkdtemp(dir=visit.folder, prefix="places-"))
         with self._kindly(visit):
             gathered = self._gather(visit, brought, folder.strip(), progress)
-            chosen = chosen_table(gathered, table, visit.work)
+            chosen = chosen_table(gathered, table, visit.work, self.limits)
             usable, unreadable = self._readable(visit, gathered, progress)
             if not usable:
                 raise UsageError(nothing_words(gathered, unreadable))
@@ -177,7 +230,7 @@ class MyPlaces:
                 raise UsageError(CLOSED)
             old = visit.database
             mine = replace(opened.dataset, name=title, notes=tuple(reading.notes))
-            key = self.services.add_private(title, mine, opened.descriptors)
+            key = self.services.add_private(title, mine, opened.descriptors, visit.folder)
             seconds = time.perf_counter() - started
             visit.database = MyDatabase(key, title, mine, archive, groupings, seconds)
             visit.work = None
@@ -188,32 +241,55 @@ class MyPlaces:
 
     def stop(self, token: str | None) -> None:
         """Let the visitor's running work end at its next step; what was finished before stays."""
-        if token in self._visits:
-            self._visits[token].stopped = True
+        with self._lock:
+            if isinstance(token, str) and token in self._visits:
+                self._visits[token].stopped = True
 
-    def forget(self, token: str | None) -> set[Path]:
+    def forget(self, token: Any) -> set[Path]:
         """End a visit: its database and its folder are gone. Unknown tokens are no error.
 
         Returns the files uploaded for it that no other visit was given as well (a server keeps equal files once); they
-        are left to the caller, who knows what else may need them.
+        are left to `when_ended`, which knows what else may need them.
         """
         with self._lock:
-            visit = self._visits.pop(token or "", None)
+            visit = self._visits.pop(token, None) if isinstance(token, str) else None
             if visit is None:
                 return set()
             visit.stopped = visit.gone = True
-            shared = set().union(*(other.uploads for other in self._visits.values()))
+            own = visit.uploads - self.uploads()
         if visit.database is not None:
             self.services.forget_private(visit.database.key)
+        self.when_ended(visit.session, own)
         shutil.rmtree(visit.folder, ignore_errors=True)
-        return visit.uploads - shared
+        return own
 
     # ---- steps --------------------------------------------------------------------------------------------------
 
     def _visit(self, token: str) -> _Visit:
-        if token not in self._visits:
-            raise UsageError("This session is over. Reload the page and choose the photos again.")
-        return self._visits[token]
+        with self._lock:
+            if token not in self._visits:
+                raise UsageError("This session is over. Reload the page and choose the photos again.")
+            return self._visits[token]
+
+    def _of_session(self, session: str | None) -> str | None:
+        return next((token for token, v in self._visits.items() if session and v.session == session), None)
+
+    def _take_place(self, token: str) -> _Visit:
+        """Mark a visit as one that makes a database; the longest idle of too many gives way. UsageError when all are
+        at work."""
+        with self._lock:
+            visit = self._visit(token)
+            others = [(other.used, name) for name, other in self._visits.items() if other.holds and other is not visit]
+            idle = sorted(entry for entry in others if not self._visits[entry[1]].busy)
+            if len(others) >= self._most and not idle:
+                raise UsageError(
+                    f"{self._most} visitors are bringing their places at this moment, and no more fit. Try again in a "
+                    "few minutes, or run the studio on your own machine (scripts/demo)."
+                )
+            visit.busy, visit.used = True, self._clock()
+        for _, name in idle[: max(0, len(others) - self._most + 1)]:
+            self.forget(name)
+        return visit
 
     def _gather(
         self, visit: _Visit, brought: Sequence[tuple[Path, str]], folder: str, progress: Progress | None
@@ -243,6 +319,7 @@ class MyPlaces:
         usable, unreadable = [], []
         for done, path in enumerate(gathered.photos, 1):
             try:
+                check_depth(path)
                 open_photo(path)
                 usable.append(path)
             except ImageError as error:
@@ -263,12 +340,14 @@ class MyPlaces:
     def _tell(self, visit: _Visit, progress: Progress | None, what: str, done: int, total: int) -> None:
         if visit.stopped:
             raise UsageError("Stopped. What you chose is still there, and nothing new was made of it.")
+        self.services.pace.give_way()
         if progress is not None:
             progress(what, done, total)
 
     @contextmanager
     def _kindly(self, visit: _Visit) -> Iterator[None]:
-        """Errors without the server's own paths, and no half-made folder after them."""
+        """Errors without the server's own paths, and no half-made folder after them; busy meanwhile."""
+        visit.busy = True
         try:
             yield
         except BaseException as error:
@@ -279,6 +358,8 @@ class MyPlaces:
                 inner = re.compile(re.escape(str(visit.folder)) + r"/places-[^/]*/(photos/|tables/\w+/)?")
                 raise type(error)(inner.sub("", str(error))) from error
             raise
+        finally:
+            visit.busy, visit.used = False, self._clock()
 
     @staticmethod
     def _drop_work(visit: _Visit) -> None:

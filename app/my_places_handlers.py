@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import gradio as gr
 
 from app.components.uploads import database_html, reading_html, reading_words_html, waiting_html
-from app.handlers import PageHandlers, toasts
+from app.handlers import PageHandlers, plain_text, toasts
+from app.incoming import uploaded_files
 from app.my_places import MyDatabase, MyPlaces
+from app.outgoing import Outgoing
 from app.queries import whole_number
 from app.reading import as_dataset
-from scicevpr.errors import UsageError
 
 Choice = str | tuple[str, str]
 
@@ -27,16 +29,16 @@ class MyPlacesHandlers(PageHandlers):
         self.mine = mine
         self.page = page
         self.own_files: tuple[set[str], ...] = ()
-        self._tokens: dict[str, str] = {}
         self.uploaded = toasts(self._uploaded)
         self.build = toasts(self._build)
+        mine.when_ended = self._ended
 
     def _uploaded(self, token: Any, files: Any, table: Any, request: gr.Request) -> str:
         """Note what was uploaded, so that it goes with the session; the session's token."""
         files = [*uploaded_files(files), *uploaded_files(table)]
         if not files:
             return token
-        token = self._welcome(token, request)
+        token = self.mine.welcome(token, request.session_hash)
         self.mine.remember(token, [path for path, _ in files])
         return token
 
@@ -59,14 +61,19 @@ class MyPlacesHandlers(PageHandlers):
 
         brought, tables = uploaded_files(files), uploaded_files(table)
         hold_back = whole_number(hold_back or 0, "The photos held back", 0, 100)
-        token = self._welcome(token, request)
+        folder, condition, title = (
+            plain_text(folder, "The folder", 4096),
+            plain_text(condition, "The condition"),
+            plain_text(title, "The name"),
+        )
+        token = self.mine.welcome(token, request.session_hash)
         self.mine.remember(token, [path for path, _ in (*brought, *tables)])
         yield token, gr.skip(), gr.skip(), gr.skip()
         one_table = tables[0] if tables else None
-        reading = self.mine.read(token, brought, str(folder or ""), one_table, str(condition or ""), tell)
+        reading = self.mine.read(token, brought, folder, one_table, condition, tell)
         listed = reading_html(reading, as_dataset(reading, "", hold_back).queries)
         yield token, reading_words_html(reading), listed, _download(None)
-        database = self.mine.build(token, reading, str(title or ""), hold_back, tell)
+        database = self.mine.build(token, reading, title, hold_back, tell)
         yield token, database_html(database, reading), gr.skip(), _download(database)
 
     def now(self, token: Any) -> tuple[str, dict]:
@@ -85,26 +92,27 @@ class MyPlacesHandlers(PageHandlers):
 
     def leave(self, request: gr.Request) -> None:
         """The page of a session was closed or reloaded."""
-        self.forget(self._tokens.get(request.session_hash or ""))
+        self.forget(self.mine.token_of(request.session_hash))
+        forget_page(self.page, request.session_hash or "")  # it shows photos of its visitor anyway
 
     def forget(self, token: Any) -> None:
         """End a session: its places and its uploads are gone. Unknown tokens are no error."""
-        self._tokens = {session: other for session, other in self._tokens.items() if other != token}
-        for path in self.mine.forget(token):
+        self.mine.forget(token)
+
+    def _ended(self, session: str, uploads: set[Path]) -> None:
+        """A visit has ended, however: its uploads go, and what gradio remembers of its page, which shows its photos."""
+        for path in uploads:
             if self._only_uploaded(path):
                 path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.parent.rmdir()
+        forget_page(self.page, session)
 
     def choices(self, token: Any) -> list[Choice]:
         """Databases for a dropdown of this visitor's page: (words, key) for their own, names for all others."""
         database = self.mine.database(token)
         own = [] if database is None else [(f"{database.title} (only you)", database.key)]
         return [*self.services.datasets, *own]
-
-    def _welcome(self, token: Any, request: gr.Request) -> str:
-        token = self.mine.welcome(token if isinstance(token, str) else None)
-        if request.session_hash:
-            self._tokens[request.session_hash] = token
-        return token
 
     def _only_uploaded(self, path: Path) -> bool:
         """False for a file that other parts of the page show: gradio keeps equal files once."""
@@ -114,18 +122,15 @@ class MyPlacesHandlers(PageHandlers):
 
 
 def _download(database: MyDatabase | None) -> dict:
-    path = None if database is None else str(database.archive)
-    return gr.update(value=path, interactive=path is not None)
+    file = None if database is None else Outgoing.file(database.archive)
+    return gr.update(value=file, interactive=file is not None)
 
 
-def uploaded_files(payload: Any) -> list[tuple[Path, str]]:
-    """Files as gradio sends them, one or several: (file, original name). UsageError for anything else."""
-    found = []
-    for item in payload if isinstance(payload, list) else [payload]:
-        if item in (None, "", {}):
-            continue
-        if not isinstance(item, dict) or not item.get("path"):
-            raise UsageError("The files arrived without any content. Choose them again.")
-        path = Path(item["path"])
-        found.append((path, Path(item.get("orig_name") or path.name).name))
-    return found
+def forget_page(page: gr.Blocks, session: str) -> None:
+    """Forget the values that gradio keeps of a page, for links and for its components' next events."""
+    holder = getattr(page, "state_holder", None)
+    if holder is None or not session:
+        return
+    with holder.lock:
+        holder.session_data.pop(session, None)
+        holder.time_last_used.pop(session, None)

@@ -19,10 +19,10 @@ def whole_number(value: Any, what: str, low: int, high: int) -> int:
     """A whole number between low and high from whatever a form sent. UsageError says what is allowed."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number) or number != int(number) or not low <= number <= high:
-        raise UsageError(f"{what} must be a whole number from {low} to {high}, not {value!r}.")
+        raise UsageError(f"{what} must be a whole number from {low} to {high}, not {repr(value)[:60]}.")
     return int(number)
 
 
@@ -34,7 +34,7 @@ def query_place(dataset: Dataset, name: str) -> tuple[Place, int | None]:
     return parse_name(name or "photo"), None
 
 
-def query_photo(dataset: Dataset, title: str, name: str) -> Place:
+def listed_photo(dataset: Dataset, title: str, name: str) -> Place:
     """A photo of the query list by its name. UsageError (title: the database's) for an unknown or absent one."""
     place, row = query_place(dataset, name)
     if row is None:
@@ -52,12 +52,12 @@ def known_position(place: Place, dataset: Dataset, east: Any, north: Any) -> Pos
             raise UsageError("A position needs both easting and northing. Fill in both fields, or empty both.")
         try:
             numbers = [float(value) for value in entered]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             numbers = [math.nan]
         if not all(math.isfinite(number) and abs(number) < 1e8 for number in numbers):
             raise UsageError(
-                f"Easting {entered[0]!r} and northing {entered[1]!r} are not a UTM position. Enter metres, for example "
-                "584309.15 and 4477012.40."
+                f"Easting {repr(entered[0])[:40]} and northing {repr(entered[1])[:40]} are not a UTM position. Enter "
+                "metres, for example 584309.15 and 4477012.40."
             )
         return Position(numbers[0], numbers[1], "entered")
     if place.utm is None or not dataset.use_labels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.places import Dataset, Place
-from scicevpr.places.intake import Gathered, in_query_folder
+from scicevpr.places.intake import Gathered, Limits, check_table_size, in_query_folder
 from scicevpr.places.uploads import NOWHERE, PlacedPhoto
 
 HELD_BACK = (0, 10, 5, 3)
@@ -62,9 +63,13 @@ def as_dataset(reading: Reading, title: str, hold_back: int = 0) -> Dataset:
     )
 
 
-def chosen_table(gathered: Gathered, table: tuple[Path, str] | None, work: Path) -> Path | None:
+def chosen_table(
+    gathered: Gathered, table: tuple[Path, str] | None, work: Path, limits: Limits
+) -> Path | None:
     """The table with the positions: the given one (file, its name), else the one among the photos, else None."""
     if table is not None:
+        with contextlib.suppress(OSError):
+            check_table_size(table[0].stat().st_size, table[1], limits)
         named = work / "tables" / "given" / (Path(table[1]).name or "positions.csv")
         named.parent.mkdir(parents=True)
         try:

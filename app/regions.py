@@ -11,7 +11,7 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -47,24 +47,32 @@ class RegionStore:
         Raises ImageError for an unreadable photo.
         """
         keys = [self._key(model, place) for place in places]
-        missing = [row for row, key in enumerate(keys) if key not in self._kept]
+        with self._lock:  # what is asked for is held here, so that nobody can clear it on the way
+            here = {key: self._kept[key] for key in keys if key in self._kept}
+        missing = [row for row, key in enumerate(keys) if key not in here]
         file = self._file(model, keys) if len(missing) > 2 * BATCH and not private else None
-        if file is not None and self._load(file, keys):
-            missing = []
+        if file is not None and (loaded := self._load(file, keys)):
+            here, missing = loaded, []
         for start in range(0, len(missing), BATCH):
             rows = missing[start : start + BATCH]
             vectors = region_vectors(model, [places[row].path for row in rows], batch_size=BATCH)
-            with self._lock:
-                self._kept |= {keys[row]: vector for row, vector in zip(rows, vectors, strict=True)}
+            here |= {keys[row]: vector for row, vector in zip(rows, vectors, strict=True)}
             if progress is not None:
                 progress(start + len(rows), len(missing))
-        found = torch.stack([self._kept[key] for key in keys])
+        found = torch.stack([here[key] for key in keys])
         if file is not None and missing:
             self._save(file, found)
-        if len(self._kept) > KEPT_PHOTOS:
-            with self._lock:
+        with self._lock:
+            if len(self._kept) + len(here) > KEPT_PHOTOS:
                 self._kept.clear()
+            self._kept |= {key: vector for key, vector in here.items() if os.path.exists(key[1])}
         return found
+
+    def forget(self, paths: Iterable[Path]) -> None:
+        """Forget what was kept of these photos."""
+        gone = {str(path.resolve()) for path in paths}
+        with self._lock:
+            self._kept = {key: vector for key, vector in self._kept.items() if key[1] not in gone}
 
     @staticmethod
     def _key(model: VPRModel, place: Place) -> tuple[str, str, int]:
@@ -78,19 +86,16 @@ class RegionStore:
         digest = hashlib.sha256("\n".join(map(str, keys)).encode()).hexdigest()[:20]
         return self.cache / "regions" / f"{model.variant.name}-{digest}.safetensors"
 
-    def _load(self, file: Path, keys: Sequence[tuple[str, str, int]]) -> bool:
+    @staticmethod
+    def _load(file: Path, keys: Sequence[tuple[str, str, int]]) -> dict[tuple[str, str, int], Tensor]:
         if not file.is_file():
-            return False
+            return {}
         try:
             vectors = load_file(file)["regions"]
         except (SafetensorError, KeyError, OSError, ValueError) as error:
             logger.warning("%s cannot be read (%s); computing again", file, error)
-            return False
-        if len(vectors) != len(keys):
-            return False
-        with self._lock:
-            self._kept |= dict(zip(keys, vectors, strict=True))
-        return True
+            return {}
+        return dict(zip(keys, vectors, strict=True)) if len(vectors) == len(keys) else {}
 
     @staticmethod
     def _save(file: Path, vectors: Tensor) -> None:

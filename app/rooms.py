@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.records import ModelState
 from scicevpr.config import VARIANTS
@@ -29,6 +29,7 @@ class _Room:
     load: ModelLoader
     model: VPRModel | None = None
     error: SciceVPRError | None = None
+    loading: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def title(self) -> str:
@@ -43,19 +44,21 @@ class ModelRooms:
     def __init__(self, models: Mapping[str, tuple[str, ModelLoader]]) -> None:
         self._first = dict(models)
         self._rooms = {role: _Room(name, load) for role, (name, load) in models.items()}
-        self._loading = threading.Lock()
+        self._lock = threading.Lock()  # of the dictionary; never held while something is loaded
 
     @property
     def roles(self) -> tuple[str, ...]:
         """The roles that are filled, in order."""
-        return tuple(self._rooms)
+        with self._lock:
+            return tuple(self._rooms)
 
     def model(self, role: str) -> VPRModel:
         """The model of a role, loaded on first use. Raises SciceVPRError (each time) when it cannot be loaded."""
-        room = self._rooms.get(role)
+        with self._lock:
+            room = self._rooms.get(role) if isinstance(role, str) else None
         if room is None:
-            raise UsageError(f"There is no model {role!r} here. Choose one of: {', '.join(self._rooms)}.")
-        with self._loading:
+            raise UsageError(f"There is no model {str(role)[:60]!r} here. Choose one of: {', '.join(self.roles)}.")
+        with room.loading:
             if room.model is None and room.error is None:
                 try:
                     room.model = room.load()
@@ -74,8 +77,8 @@ class ModelRooms:
             UsageError: an unknown role, or a model whose kind the role cannot have: the first column shows a model
             whose descriptors depend on their own photo alone, the baseline one whose descriptors do not.
         """
-        if role not in ROLE_WORDS:
-            raise UsageError(f"There is no role {role!r}. Choose one of: {', '.join(ROLE_WORDS)}.")
+        if not isinstance(role, str) or role not in ROLE_WORDS:
+            raise UsageError(f"There is no role {str(role)[:60]!r}. Choose one of: {', '.join(ROLE_WORDS)}.")
         model = load()
         cross_image = model.variant.cross_image
         if role == STABLE and cross_image:
@@ -88,13 +91,13 @@ class ModelRooms:
                 f"{model.variant.title} does not depend on the photos of its batch, so it is no cross-image baseline. "
                 "Load it in the SciceVPR column or as the third column."
             )
-        with self._loading:
+        with self._lock:
             self._rooms[role] = _Room(name, load, model)
         return model
 
     def reset(self, role: str) -> None:
         """Back to the model that the role had at the start; a role that was empty becomes empty again."""
-        with self._loading:
+        with self._lock:
             if role in self._first:
                 self._rooms[role] = _Room(*self._first[role])
             else:
@@ -102,7 +105,9 @@ class ModelRooms:
 
     def states(self) -> list[ModelState]:
         """All models as they are now, without waiting for any loading."""
-        return [_state(role, room) for role, room in self._rooms.items()]
+        with self._lock:
+            rooms = list(self._rooms.items())
+        return [_state(role, room) for role, room in rooms]
 
 
 def _state(role: str, room: _Room) -> ModelState:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from app.databases import Databases
+from app.components.pictures import forget_pictures
+from app.databases import PRIVATE, Databases
+from app.outgoing import Outgoing
+from app.pace import Pace
 from app.precision import FULL_PRECISION, chosen_mode
 from app.protocols import answer_protocol
 from app.queries import (
@@ -64,14 +67,17 @@ class Services:
         precision: str = FULL_PRECISION,
     ) -> None:
         self.datasets = Databases(datasets)
-        self.when_forgotten: list[Callable[[str], None]] = []
+        self.outgoing = Outgoing(self.datasets)
+        self.pace = Pace()
         self.notes = tuple(notes)
         self.precision = precision
         self.rooms = ModelRooms(models)
         self._store = store or DescriptorStore()
         self._examples = dict(examples or {})
         self._positives: dict[str, list[np.ndarray]] = {}
+        self._lock = threading.Lock()
         self._warm = threading.Event()
+        self.datasets.when_forgotten(self._forget)
 
     # ---- models -------------------------------------------------------------------------------------------------
 
@@ -134,7 +140,7 @@ class Services:
                 "There is no database to search. Put the bundled city into assets/procity, or start the app with "
                 "--dataset FOLDER (a folder with images/test/database and images/test/queries)."
             )
-        if not key:
+        if key is None or key == "":
             return next(iter(self.datasets.items()))
         self.datasets.check(key)
         return key, self.datasets[key]
@@ -142,29 +148,35 @@ class Services:
     def add_database(self, name: str, dataset: Dataset, descriptors: PackDescriptors | None = None) -> str:
         """Offer one more database. descriptors: from a pack (see DescriptorStore.attach). Returns its display name,
         with a number behind it where the name is taken by another database."""
+        name = f"Pack {name}" if name.startswith(PRIVATE) else name
         key, number = name, 2
         while key in self.datasets and self.datasets[key].root != dataset.root:
             key, number = f"{name} ({number})", number + 1
         if descriptors is not None:
             self._store.attach(key, descriptors)
-        self._positives.pop(key, None)
+        with self._lock:
+            self._positives.pop(key, None)
         self.datasets[key] = dataset
         return key
 
-    def add_private(self, title: str, dataset: Dataset, descriptors: PackDescriptors) -> str:
+    def add_private(
+        self, title: str, dataset: Dataset, descriptors: PackDescriptors, folder: Path | None = None
+    ) -> str:
         """Offer a database to whoever knows its key, which is returned; it is listed nowhere (see Databases), and
-        nothing about it is kept on disk."""
-        key = self.datasets.add_private(title, dataset)
-        self._store.attach(key, descriptors, private=True)
+        what is made of it lies in its visit's folder alone."""
+        key = self.datasets.add_private(title, dataset, folder)
+        self._store.attach(key, descriptors)
         return key
 
     def forget_private(self, key: str) -> None:
         """Forget a private database and all that was computed about it."""
         self.datasets.remove_private(key)
+
+    def _forget(self, key: str, dataset: Dataset) -> None:
         self._store.forget(key)
-        self._positives.pop(key, None)
-        for forget in self.when_forgotten:
-            forget(key)
+        with self._lock:
+            self._positives.pop(key, None)
+        forget_pictures(place.path for place in (*dataset.queries, *dataset.database))
 
     def examples(self, key: str | None, count: int = 8) -> list[Place]:
         """Example queries of a database whose photos are here: the named ones, else some spread over conditions and the
@@ -220,10 +232,11 @@ class Services:
             precision = self.mode(key, model).mode
             batch = prepared.batch(model, precision)[: len(group) if model.variant.cross_image else 1]
             together = Grouping.explicit([range(len(batch))]) if len(batch) > 1 else Grouping.alone()
-            described, elapsed = timed(partial(describe, model, batch, grouping=together, precision=precision))
-            if role == BASELINE and len(batch) > 1:
-                alone = describe(model, batch[:1], grouping=Grouping.alone(), precision=precision)
-                drift = float(alone.values[0] @ described.values[0])
+            with self.pace.quick():
+                described, elapsed = timed(partial(describe, model, batch, grouping=together, precision=precision))
+                if role == BASELINE and len(batch) > 1:
+                    alone = describe(model, batch[:1], grouping=Grouping.alone(), precision=precision)
+                    drift = float(alone.values[0] @ described.values[0])
             answers[role] = self._answer(role, model, described, elapsed, key, k, judgement, progress)
         placed = dataset.use_labels and all(item.utm is not None for item in dataset.database)
         return Found(
@@ -259,10 +272,18 @@ class Services:
         dataset = self.datasets[key]
         rows = None
         if row is not None and dataset.labelled and (position is None or position.source != "entered"):
-            if key not in self._positives:
-                self._positives[key] = dataset.positives()
-            rows = self._positives[key][row]
+            rows = self._all_positives(key, dataset)[row]
         return judge(dataset, position, rows)
+
+    def _all_positives(self, key: str, dataset: Dataset) -> list[np.ndarray]:
+        with self._lock:
+            known = self._positives.get(key)
+        if known is None:
+            known = dataset.positives()
+            with self._lock:
+                if self.datasets.is_here(key):
+                    self._positives[key] = known
+        return known
 
     def hits(self, database: Described, query: np.ndarray, k: int, key: str, judgement: Judgement) -> Hits:
         """The k best database photos for one descriptor [D], with metres and verdicts where they are known."""

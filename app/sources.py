@@ -5,13 +5,15 @@ What is loaded here serves everybody who has the page open, so a public server k
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.records import ModelState
 from app.rooms import ROLE_WORDS
 from app.services import Services
 from scicevpr.errors import UsageError
+from scicevpr.foreign import is_foreign
+from scicevpr.foreign.source import parse_source
 from scicevpr.models.model import VPRModel
 from scicevpr.packs import FoundPack, list_packs, open_pack, pull_pack
 
@@ -23,15 +25,26 @@ LoadWeights = Callable[..., VPRModel]
 class Sources:
     """Changes to a running Services.
 
-    load: turns a source of weights into a model. locked: refuse every change. may_trust: whoever started the program
-    allows code of other people's repositories; without it no visitor can.
+    load: turns a source of weights into a model. locked: refuse every change. trusted: sources of other people's code
+    that whoever started the program named; from the page nothing else of that kind is loaded.
     """
 
-    def __init__(self, services: Services, load: LoadWeights, locked: bool = False, may_trust: bool = False) -> None:
+    def __init__(
+        self, services: Services, load: LoadWeights, locked: bool = False, trusted: Sequence[str] = ()
+    ) -> None:
         self.services = services
         self.locked = locked
-        self.may_trust = may_trust
+        self.trusted = tuple(trusted)
         self._load = load
+
+    def lock(self) -> None:
+        """Refuse every change from now on."""
+        self.locked = True
+
+    @property
+    def may_trust(self) -> bool:
+        """Whether code of other people can be run at all."""
+        return bool(self.trusted)
 
     def load_weights(
         self, role: str, source: str, variant: str | None = None, trust: bool = False, progress: Progress | None = None
@@ -39,8 +52,8 @@ class Sources:
         """Load other weights for a column; the model that stands there stays when that fails.
 
         source: a variant, a path, a URL, a Hub repository, or a known model of others. trust: code of other people's
-        repositories may be run, if the program was started so. progress: called with (bytes done, bytes in all) while
-        something is downloaded.
+        repositories may be run, if this very source was named when the program was started. progress: called with
+        (bytes done, bytes in all) while something is downloaded.
 
         Raises:
             SciceVPRError: with a message for the visitor.
@@ -51,6 +64,7 @@ class Sources:
             raise UsageError("There is no source yet. Write a path, a URL, a Hub repository or a model's name.")
         if role not in ROLE_WORDS:
             raise UsageError(f"There is no column {role!r}. Choose one of: {', '.join(ROLE_WORDS)}.")
+        check_code(source, self.trusted)
 
         def load() -> VPRModel:
             return self._load(source, variant=variant or None, trust=trust and self.may_trust, progress=progress)
@@ -98,3 +112,24 @@ class Sources:
                 "This server is shared, so nobody can change its models and databases. Run the studio on your own "
                 "machine (scripts/demo) to load other weights and packs."
             )
+
+
+def check_code(source: str, trusted: Sequence[str]) -> None:
+    """Refuse a source that would run code, unless this very source was named when the program was started: its
+    repository, entry point and arguments. Code that lies on this machine is never run for a page, an API or MCP.
+
+    Raises UsageError.
+    """
+    if not is_foreign(source):
+        return
+    asked = parse_source(source)
+    if asked.kind in ("python", "folder"):
+        raise UsageError(
+            f"{asked.kind} code of this machine is not run from here. Name it when you start the studio: "
+            "python app.py --third SOURCE --trust-remote-code SOURCE."
+        )
+    if not any(parse_source(name) == asked for name in trusted):
+        raise UsageError(
+            f"{source} runs code of other people. Whoever starts the studio has to name it: python app.py "
+            f"--trust-remote-code {source}."
+        )

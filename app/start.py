@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from app.build import build_app, launch_options
+from app.gate import VARIABLE
 from app.my_places import MyPlaces
+from app.page import StudioPage, asked_to_share, is_loopback
 from app.precision import CHOICES, FULL_PRECISION
 from app.rooms import BASELINE, ROLE_WORDS, STABLE, TEACHER
 from app.services import Services
@@ -26,8 +28,8 @@ from scicevpr.foreign import load_any
 from scicevpr.places import Dataset, bundled_city, read_dataset
 
 CITY_NAME = "ProCity test city"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 M_ARENA_MAX = -8  # of malloc.h
+STARTS = 5
 MODELS = {STABLE: "scicevpr-t", BASELINE: "cricavpr-t", TEACHER: "super-cricavpr-t"}
 
 
@@ -62,17 +64,33 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
         )
     parser.add_argument("--pack", action="append", default=[], metavar="PACK", help="a database pack to offer as well")
     parser.add_argument(
-        "--trust-remote-code", action="store_true", help="let models of others run the code of their repositories"
+        "--trust-remote-code",
+        action="append",
+        default=[],
+        metavar="SOURCE",
+        help="let this model of others run its code: megaloc, hub:OWNER/REPO:ENTRY, or, for the columns named here "
+        "only, hub:/FOLDER:ENTRY and python:MODULE:FUNCTION; repeat for more",
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name, beside those of this machine, under which the page may be asked; repeat for more (also: "
+        f"{VARIABLE}, separated by commas)",
+    )
+    parser.add_argument(
+        "--share", action="store_true", help="also serve the page under a public address of gradio's; it is locked then"
     )
     parser.add_argument(
         "--lock",
         action="store_true",
-        help="nobody may load other weights or packs in the page (always so on a Space, and with --host for others)",
+        help="nobody may load other weights or packs in the page (always so where others can reach it)",
     )
     parser.add_argument(
         "--my-folder",
         action="store_true",
-        help="My places may read a folder of this machine (refused on a Space and with --host for others)",
+        help="My places may read a folder of this machine (refused where others can reach the page)",
     )
     parser.add_argument(
         "--precision",
@@ -126,11 +144,11 @@ def make_services(options: argparse.Namespace) -> Services:
     datasets, problems = open_datasets([*options.dataset, *named], options.split)
     untrained = options.allow_untrained or os.environ.get("SCICEVPR_ALLOW_UNTRAINED") == "1"
     store = DescriptorStore(assets_folder() / "descriptors", None if options.no_cache else user_cache_folder())
-    load = partial(load_any, device=options.device, allow_untrained=untrained, trust=options.trust_remote_code)
+    load = partial(load_any, device=options.device, allow_untrained=untrained)
     models = {role: (name, partial(load, name)) for role, name in MODELS.items()}
     for role in ROLE_WORDS:
         if source := getattr(options, role):
-            models[role] = (source, partial(load, source, download=True))
+            models[role] = (source, partial(load, source, download=True, trust=source in options.trust_remote_code))
     return Services(
         datasets,
         models,
@@ -144,14 +162,26 @@ def make_services(options: argparse.Namespace) -> Services:
 def make_sources(options: argparse.Namespace, services: Services) -> Sources:
     """What the page may load, with the command line's packs opened; one that cannot be opened becomes a note."""
     load = partial(load_any, device=options.device, download=True)
-    sources = Sources(services, load, may_trust=options.trust_remote_code)
+    sources = Sources(services, load, trusted=options.trust_remote_code)
     for pack in options.pack:
         try:
             sources.open_pack(pack)
         except SciceVPRError as error:
             services.notes = (*services.notes, str(error))
-    sources.locked = options.lock or "SPACE_ID" in os.environ or options.host not in (None, *LOOPBACK)
+    sources.locked = options.lock or served_to_others(options)
     return sources
+
+
+def served_address(options: argparse.Namespace) -> str | None:
+    """The address that the page is served at: the option, on a Space all, gradio's variable; None is 127.0.0.1."""
+    if options.host:
+        return options.host
+    return "0.0.0.0" if "SPACE_ID" in os.environ else os.environ.get("GRADIO_SERVER_NAME") or None
+
+
+def served_to_others(options: argparse.Namespace) -> bool:
+    """Whether others than this machine can reach the page."""
+    return options.share or asked_to_share() or "SPACE_ID" in os.environ or not is_loopback(served_address(options))
 
 
 def share_memory_arenas() -> None:
@@ -161,7 +191,7 @@ def share_memory_arenas() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Build and serve the page; models warm up meanwhile."""
+    """Build and serve the page; models warm up once it answers."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "faiss.loader"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -170,8 +200,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     services = make_services(options)
     sources = make_sources(options, services)
     mine = MyPlaces(services, may_read_folders=options.my_folder and not sources.locked)
+    page = build_app(services, sources, mine)
+    page.rules.allow(*options.allow_host)
+    serve(page, services, options)
+    page.block_thread()
+
+
+def serve(page: StudioPage, services: Services, options: argparse.Namespace) -> None:
+    """Serve the page, however slow the machine is, and let the models warm up once it answers.
+
+    Raises OSError when no port is free.
+    """
+    for attempt in range(STARTS):
+        try:
+            page.launch(
+                server_name=served_address(options),
+                server_port=options.port,
+                share=options.share or asked_to_share(),
+                mcp_server=mcp_is_here(),
+                prevent_thread_lock=True,
+                **launch_options(services),
+            )
+            break
+        except OSError:  # gradio gives its server 5 seconds a port; the machine may only be slow
+            if attempt + 1 == STARTS:
+                raise
+            logging.getLogger(__name__).warning("the page could not be served yet; trying again")
     services.warm_up()
-    host = options.host or ("0.0.0.0" if "SPACE_ID" in os.environ else None)
-    build_app(services, sources, mine).launch(
-        server_name=host, server_port=options.port, mcp_server=mcp_is_here(), **launch_options(services)
-    )

@@ -18,21 +18,25 @@ class Stops:
 
     def __init__(self) -> None:
         self._running: dict[str | None, threading.Event] = {}
+        self._lock = threading.Lock()
 
     @contextmanager
     def running(self, request: gr.Request) -> Iterator[threading.Event]:
         """Give a visitor's new work the event that is set when it shall end; earlier work of the visitor is ended."""
         self.stop(request)
         session, event = request.session_hash, threading.Event()
-        self._running[session] = event
+        with self._lock:
+            self._running[session] = event
         try:
             yield event
         finally:
-            if self._running.get(session) is event:
-                del self._running[session]
+            with self._lock:
+                if self._running.get(session) is event:
+                    del self._running[session]
 
     def stop(self, request: gr.Request) -> None:
         """End a visitor's work, if there is any."""
-        event = self._running.pop(request.session_hash, None)
+        with self._lock:
+            event = self._running.pop(request.session_hash, None)
         if event is not None:
             event.set()

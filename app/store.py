@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.databases import PRIVATE
 from app.precision import FULL_PRECISION
 from scicevpr.describe import Descriptors, describe
 from scicevpr.errors import IndexMismatchError
@@ -83,33 +84,35 @@ class DescriptorStore:
         self.cache = cache
         self._jobs: dict[tuple[str, ...], _Job] = {}
         self._attached: dict[str, PackDescriptors] = {}
-        self._private: set[str] = set()
         self._lock = threading.Lock()
 
-    def attach(self, key: str, descriptors: PackDescriptors, private: bool = False) -> None:
+    def attach(self, key: str, descriptors: PackDescriptors) -> None:
         """Take a database's descriptors from an opened pack: a function that gives those of a model, and raises
-        IndexMismatchError for one that the pack does not have. private: keep nothing about it in the cache folder.
-        What was known of this key is forgotten: the pack may have been changed since."""
+        IndexMismatchError for one that the pack does not have. Nothing about a private database is kept in the cache
+        folder. What was known of this key is forgotten: the pack may have been changed since."""
         self.forget(key)
-        self._attached[key] = descriptors
-        if private:
-            self._private.add(key)
+        with self._lock:
+            self._attached[key] = descriptors
 
     def is_attached(self, key: str) -> bool:
         """True for a database whose descriptors come from an opened pack, in the pack's precision."""
-        return key in self._attached
+        return self._pack(key) is not None
+
+    def _pack(self, key: str) -> PackDescriptors | None:
+        with self._lock:
+            return self._attached.get(key)
 
     def forget(self, key: str) -> None:
         """Forget all descriptors of a database."""
         with self._lock:
             self._attached.pop(key, None)
-            self._private.discard(key)
             self._jobs = {identity: job for identity, job in self._jobs.items() if identity[0] != key}
 
     def queries(self, key: str, model: VPRModel) -> Descriptors | None:
         """Descriptors of a database's queries that came with its pack; None where there are none of this model."""
+        pack = self._pack(key)
         try:
-            return self._attached[key](model, "queries") if key in self._attached else None
+            return None if pack is None else pack(model, "queries")
         except IndexMismatchError:
             return None
 
@@ -147,7 +150,7 @@ class DescriptorStore:
             if progress is not None:
                 progress(done, total)
 
-        private, mode = identity[0] in self._private, identity[-1]
+        private, mode = identity[0].startswith(PRIVATE), identity[-1]
         try:
             found = self._opened(identity[0], dataset, model) or self._stored(dataset, model, mode)
             descriptors, source = found or (None, "")
@@ -169,12 +172,15 @@ class DescriptorStore:
             with self._lock:  # the next caller may try again: the cause may have been mended
                 self._jobs.pop(identity, None)
         finally:
+            with self._lock:
+                if private and identity[0] not in self._attached:  # forgotten meanwhile
+                    self._jobs.pop(identity, None)
             job.finished.set()
 
     def _index(self, descriptors: Descriptors, identity: tuple, advance: Progress) -> Index:
         """The way of searching that fits the size (see `scicevpr.retrieval.tiers`); lists are kept in the cache."""
         folder = None
-        if self.cache is not None and identity[0] not in self._private:
+        if self.cache is not None and not identity[0].startswith(PRIVATE):
             folder = self.cache / "indexes" / hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
 
         def step(_stage: str, done: int, total: int) -> None:
@@ -190,10 +196,11 @@ class DescriptorStore:
             return make()
 
     def _opened(self, key: str, dataset: Dataset, model: VPRModel) -> tuple[Descriptors, str] | None:
-        if key not in self._attached:
+        pack = self._pack(key)
+        if pack is None:
             return None
         try:
-            return self._attached[key](model), "opened pack"
+            return pack(model), "opened pack"
         except IndexMismatchError:
             if all(place.path.is_file() for place in dataset.database):
                 return None  # the photos are here, so this model can describe them itself

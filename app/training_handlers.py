@@ -167,10 +167,10 @@ def real_number(value: Any, what: str, low: float, high: float) -> float:
     """A number between low and high from whatever a form sent. UsageError says what is allowed."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not low <= number <= high:
-        raise UsageError(f"{what} must be a number from {low:g} to {high:g}, not {value!r}.")
+        raise UsageError(f"{what} must be a number from {low:g} to {high:g}, not {repr(value)[:60]}.")
     return number
 
 

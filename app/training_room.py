@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -63,7 +64,8 @@ class TrainingRoom:
         self._halves: tuple[str, Halves] | None = None
         self._keeper: tuple[str, MapKeeper] | None = None
         self._maps: LiveMaps | None = None
-        self._shipped: Score | None = None
+        self._shipped: tuple[str, tuple[Score, ...]] | None = None
+        self._lock = threading.Lock()  # of the students, which every visitor asks for
         self._students: OrderedDict[str, VPRModel] = OrderedDict()
 
     def halves(self) -> Halves:
@@ -87,14 +89,16 @@ class TrainingRoom:
         """
         teacher = self._teacher()
         for done, total in self._passing(teacher):
+            self.services.pace.give_way()
             yield Moment(f"{done} of {total} photos through the frozen backbone, once for all runs")
         if self._maps is None:
             self._maps = self._keeper[1].maps
         maps = self._maps
         work = LiveDistillation(maps, recipe)
         key, extra = secrets.token_urlsafe(16), self._shipped_score(maps)
-        steps = work.steps_per_epoch * recipe.epochs
+        steps, turn = work.steps_per_epoch * recipe.epochs, self.services.pace.long()
         for news in work.steps():
+            turn.step()
             if isinstance(news, Loss):
                 words = f"Epoch {news.epoch} of {recipe.epochs}, step {news.step} of {steps}"
             else:
@@ -108,16 +112,18 @@ class TrainingRoom:
 
         Raises UsageError: the server is shared, or the student is forgotten.
         """
-        model = self._students.get(str(key or ""))
+        with self._lock:
+            model = self._students.get(str(key or ""))
         if model is None:
             raise UsageError("There is no trained student any more. Train one first.")
         return self.sources.show(THIRD, model.variant.title, model)
 
     def student(self, key: str) -> VPRModel:
         """A student by its key. UsageError when it is forgotten."""
-        if key not in self._students:
-            raise UsageError("There is no such student any more. Train one first.")
-        return self._students[key]
+        with self._lock:
+            if key not in self._students:
+                raise UsageError("There is no such student any more. Train one first.")
+            return self._students[key]
 
     def _teacher(self) -> VPRModel:
         teacher = self.services.model(TEACHER)
@@ -139,21 +145,22 @@ class TrainingRoom:
 
     def _shipped_score(self, maps: LiveMaps) -> tuple[Score, ...]:
         """The SciceVPR of the page on the same half, where it stands on the teacher's backbone and convolution."""
-        if self._shipped is None:
-            try:
-                model = self.services.model(STABLE)
-            except SciceVPRError:
-                return ()
-            if not _same_frozen_part(model, maps.whole):
-                return ()
-            self._shipped = measure(model.variant.title, head_of(model), maps)
-        return (self._shipped,)
+        try:
+            model = self.services.model(STABLE)
+        except SciceVPRError:
+            return ()
+        identity = weights_of(model)
+        if self._shipped is None or self._shipped[0] != identity:  # another model may stand there since the last run
+            fits = _same_frozen_part(model, maps.whole)
+            self._shipped = identity, (measure(model.variant.title, head_of(model), maps),) if fits else ()
+        return self._shipped[1]
 
     def _keep(self, key: str, student: VPRModel) -> None:
         student.variant = replace(student.variant, title=f"{student.variant.title}, {TRAINED_HERE}")
-        self._students[key] = student
-        while len(self._students) > KEPT:
-            self._students.popitem(last=False)
+        with self._lock:
+            self._students[key] = student
+            while len(self._students) > KEPT:
+                self._students.popitem(last=False)
 
 
 def _same_frozen_part(model: VPRModel, teacher: VPRModel) -> bool:

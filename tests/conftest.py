@@ -5,11 +5,19 @@ Two browsers at once would wait for each other's drawing; beside tests that comp
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).resolve().parent
+UPLOADS = tempfile.mkdtemp(prefix="scicevpr-tests-")  # gradio's own folder is shared with other programs
+os.environ["GRADIO_TEMP_DIR"] = UPLOADS
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+atexit.register(shutil.rmtree, UPLOADS, ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)

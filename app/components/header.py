@@ -6,12 +6,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+
 from app.components.pictures import escape
 from app.components.tour import start_html
 from app.records import ModelState
 
 PAPER = "https://arxiv.org/abs/2502.20676"
 BASELINE_PAPER = "https://arxiv.org/abs/2402.19231"
+TRAINING_ROUTE = "studio/training"
 TRAINING = Path(__file__).resolve().parents[2] / "training" / "README.md"
 LOGO = Path(__file__).resolve().parents[1] / "static" / "logo.svg"
 
@@ -34,7 +38,14 @@ def training_link() -> str | None:
     space = os.environ.get("SPACE_ID")
     if space:
         return f"https://huggingface.co/spaces/{space}/tree/main/training"
-    return f"gradio_api/file={TRAINING.as_posix()}" if TRAINING.is_file() else None
+    return TRAINING_ROUTE if TRAINING.is_file() else None
+
+
+def training_page(request: Request) -> PlainTextResponse:
+    """The training package's README; the words that it is missing where it is."""
+    known = TRAINING.is_file()
+    text = TRAINING.read_text(encoding="utf-8") if known else "The training package is not here."
+    return PlainTextResponse(text, 200 if known else 404)
 
 
 def header_html() -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import html
 import io
-from functools import lru_cache
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 
 from PIL import Image
@@ -16,6 +18,7 @@ from scicevpr.preprocessing import open_photo
 
 LONGEST = 320
 QUALITY = 85
+REMEMBERED = 1024
 TEMPLATE_SIGNS = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;"})
 
 
@@ -33,17 +36,49 @@ def data_uri(image: Image.Image, longest: int = LONGEST) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-@lru_cache(maxsize=1024)
-def _thumbnail(path: Path, modified: int, longest: int) -> str:
-    return data_uri(open_photo(path), longest)
+class _Thumbnails:
+    """The last small pictures, by file, its time and size."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, int, int], str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, path: Path, longest: int) -> str:
+        """A photo's small picture. Raises ImageError or OSError for a file that cannot be read."""
+        key = (str(path), path.stat().st_mtime_ns, longest)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        made = data_uri(open_photo(path), longest)
+        with self._lock:
+            if path.is_file():  # else it was removed meanwhile, and nothing of it stays
+                self._kept[key] = made
+            while len(self._kept) > REMEMBERED:
+                self._kept.popitem(last=False)
+        return made
+
+    def forget(self, paths: Iterable[Path]) -> None:
+        gone = {str(path) for path in paths}
+        with self._lock:
+            for key in [key for key in self._kept if key[0] in gone]:
+                del self._kept[key]
+
+
+_thumbnails = _Thumbnails()
 
 
 def thumbnail(path: Path, longest: int = LONGEST) -> str | None:
     """A photo on disk as a small data URI (remembered); None when the file cannot be read any more."""
     try:
-        return _thumbnail(path, path.stat().st_mtime_ns, longest)
+        return _thumbnails.get(path, longest)
     except (ImageError, OSError):
         return None
+
+
+def forget_pictures(paths: Iterable[Path]) -> None:
+    """Forget the small pictures of these photos."""
+    _thumbnails.forget(paths)
 
 
 def described(place: Place) -> str:

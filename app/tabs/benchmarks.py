@@ -33,13 +33,13 @@ CASES_HINT = (
 class BenchmarkParts:
     """What build_app may wire to other tabs.
 
-    opened: event after which file, database and tab ("find" or "inside") hold the query that a visitor wants to open.
+    opened: event after which row, database and tab ("find" or "inside") name the query that a visitor wants to open.
     choices: the boxes of databases and models. keys: which results are shown. to_figures: event
     of the wish to draw them.
     """
 
     opened: Any
-    file: gr.Textbox
+    row: gr.Textbox
     database: gr.Textbox
     tab: gr.Textbox
     keys: gr.Textbox
@@ -124,7 +124,7 @@ def build(bench: Bench) -> BenchmarkParts:
     gr.HTML(hint_html(CASES_HINT), elem_classes="step")
     keys = gr.Textbox("", visible=False, elem_id="bench-keys")
     page = gr.Number(0, visible=False, precision=0)
-    opened_file, opened_database, opened_tab = (gr.Textbox("", visible=False) for _ in range(3))
+    opened_row, opened_database, opened_tab = (gr.Textbox("", visible=False) for _ in range(3))
 
     view = [shown, curves, bars, a, b, sentence, protocols, which, condition]
     form, listed = [keys, shown, show, which, condition, order, page], [cases, told, page]
@@ -149,12 +149,12 @@ def build(bench: Bench) -> BenchmarkParts:
         choice.input(handlers.turn(-(10**6)), form, listed, **QUICK)
     before.click(handlers.turn(-1), form, listed, **QUICK)
     after.click(handlers.turn(1), form, listed, **QUICK)
-    opened = cases.select(handlers.open, [keys, shown], [opened_file, opened_database, opened_tab], **QUICK)
+    opened = cases.select(handlers.open, [keys, shown], [opened_row, opened_database, opened_tab], **QUICK)
     answer, trigger, name = gr.JSON(visible=False), gr.Button(visible=False), database_input(bench.services)
     role, order_name = text_input("Model", "stable"), text_input("Grouping of the queries", FILE)
     trigger.click(
         handlers.api_benchmark, [name, role, order_name], answer, api_name="benchmark", preprocess=False, **LONG
     )
     return BenchmarkParts(
-        opened, opened_file, opened_database, opened_tab, keys, (databases, models), figure.click, handlers
+        opened, opened_row, opened_database, opened_tab, keys, (databases, models), figure.click, handlers
     )

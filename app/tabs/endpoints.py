@@ -10,7 +10,7 @@ from app.endpoints import MOST_QUERIES, MOST_SHUFFLES, Endpoints
 from app.lab import Laboratory
 from app.rooms import BASELINE, STABLE
 from app.tabs.endpoint_inputs import count_input, database_input, text_input
-from app.tabs.find import LONG, MODEL
+from app.tabs.find import LONG
 
 
 def build(laboratory: Laboratory, bench: Bench) -> None:
@@ -22,7 +22,7 @@ def build(laboratory: Laboratory, bench: Bench) -> None:
     grouping = text_input("Grouping of the queries", FILE)
     trigger.click(
         handlers.api_worst_company, [image, database, count_input("Batch size", 8, 2, 32), text_input("Query")], answer,
-        api_name="worst_company", preprocess=False, **MODEL,
+        api_name="worst_company", preprocess=False, **LONG,
     )  # fmt: skip
     trigger.click(
         handlers.api_stability,

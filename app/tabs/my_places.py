@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from app.components.header import hint_html, step_html
 from app.components.uploads import waiting_html
-from app.handlers import FindHandlers
+from app.handlers import FindHandlers, toasts
+from app.limits import KEPT_S
 from app.my_places import TITLE, MyPlaces
 from app.my_places_handlers import MyPlacesHandlers
 from app.tabs.find import QUIET, FindParts
@@ -19,7 +19,6 @@ from scicevpr.places.intake import PHOTO_NAMES
 
 # described beside the searches of others, not before them: half a thousand photos take minutes
 OWN_LINE = {"concurrency_id": "places", "concurrency_limit": 1}
-KEPT_S = 6 * 3600
 HOLD_CHOICES = [("none", 0), ("every 10th", 10), ("every 5th", 5), ("every 3rd", 3)]
 PHOTO_HINT = "Photos, or a zip of them with or without folders. {limits}"
 FOLDER_HINT = "Or a folder on this machine. It is read where it is, and nothing in it is changed."
@@ -51,8 +50,7 @@ class MyPlacesParts:
 def build(mine: MyPlaces, page: gr.Blocks) -> MyPlacesParts:
     """Lay out the tab inside the current gr.Tab. page: the gr.Blocks around it, whose closing ends a session."""
     handlers = MyPlacesHandlers(mine, page)
-    gr.set_static_paths(mine.root)  # served from there under unguessable names: no copies that would stay behind
-    token = gr.State("", time_to_live=KEPT_S, delete_callback=handlers.forget)
+    token = gr.State("", time_to_live=int(KEPT_S), delete_callback=handlers.forget)
     with gr.Row(elem_id="mine-form", equal_height=False):
         with gr.Column(scale=5, min_width=300):
             gr.HTML(step_html(1, "Bring photos"), elem_classes="step")
@@ -126,18 +124,14 @@ def connect(parts: MyPlacesParts, page: gr.Blocks, found: FindParts, others: tup
     def offer(token: Any, *values: Any) -> tuple:
         database, choices = handlers.mine.database(token), handlers.choices(token)
         key = database.key if database is not None else next(iter(databases), None)
-        if database is not None:  # photos of a folder on this machine lie where pages may not be served from
-            folders = {str(place.path.resolve().parent) for place in database.dataset.queries}
-            folders = {name for name in folders if not Path(name).is_relative_to(handlers.mine.root.resolve())}
-            page.allowed_paths = sorted({*(page.allowed_paths or ()), *folders})
         shown = len(choices) > 1
-        kept = [value if value in databases or databases.is_private(str(value)) else key for value in values]
+        kept = [value if isinstance(value, str) and databases.is_here(value) else key for value in values]
         updates = [gr.Dropdown(choices=choices, value=value, visible=shown) for value in kept]
         return gr.Dropdown(choices=choices, value=key), *updates, *finder.other_database(key)
 
     for event in parts.changed:
         event.success(
-            offer,
+            toasts(offer),
             [parts.token, *others],
             [found.database, *others, found.photo, found.examples, *found.parts],
             **QUICK,

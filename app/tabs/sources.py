@@ -12,13 +12,14 @@ from app.components.header import hint_html, step_html
 from app.rooms import ROLE_WORDS, THIRD
 from app.source_handlers import SourceHandlers
 from app.sources import Sources
-from app.tabs.find import MODEL, QUIET
+from app.tabs.find import LONG, QUIET
 from app.tabs.picker import QUICK
 from scicevpr.config import VARIANTS
 
 WEIGHTS_HINT = (
     "A path (/weights/best_model.pth), a URL, a Hub repository (name/repository), a known name (cricavpr-b), or a "
-    "model of others (megaloc, hub:owner/repository:entry). The bundled models come back with the second button."
+    "model of others (megaloc, hub:owner/repository:entry) that was named when the app was started. The bundled models "
+    "come back with the second button."
 )
 PACK_HINT = (
     "A pack holds a database's records and descriptors, with or without its photos. scicevpr pack build makes one. "
@@ -66,9 +67,12 @@ def build(sources: Sources) -> SourceParts:
                 )  # fmt: skip
                 trust = gr.Checkbox(
                     False, label="Run the code of other people's repositories", interactive=sources.may_trust,
-                    info="Models of others come with code of their own, which torch.hub downloads and runs. Only for "
-                    "repositories that you trust"
-                    + ("." if sources.may_trust else ", and only if the app was started with --trust-remote-code."),
+                    info="Models of others come with code of their own, which torch.hub downloads and runs. "
+                    + (
+                        f"Named when the app was started: {', '.join(sources.trusted)}."
+                        if sources.may_trust
+                        else "Each has to be named when the app is started: --trust-remote-code SOURCE."
+                    ),
                     elem_id="load-trust",
                 )  # fmt: skip
             with gr.Row():
@@ -90,16 +94,16 @@ def build(sources: Sources) -> SourceParts:
     opened = gr.Textbox("", visible=False)
     shown = {"show_progress_on": [words]}
     loaded = load.click(
-        handlers.load, [role, source, variant, trust], [models, databases, words], **shown, **QUIET, **MODEL
+        handlers.load, [role, source, variant, trust], [models, databases, words], **shown, **QUIET, **LONG
     )
     reset = back.click(handlers.reset, role, [models, databases, words], **QUICK)
     open_event = open_.click(
-        handlers.open, [chosen, written, photos], [models, databases, words, opened], **shown, **QUIET, **MODEL
+        handlers.open, [chosen, written, photos], [models, databases, words, opened], **shown, **QUIET, **LONG
     )
     answer, trigger, name = gr.JSON(visible=False), gr.Button(visible=False), gr.Textbox(visible=False)
     trigger.click(
         handlers.api_load_weights, [role, source, variant, trust], answer, api_name="load_weights", preprocess=False,
-        **MODEL,
+        **LONG,
     )  # fmt: skip
-    trigger.click(handlers.api_open_pack, [written, photos], name, api_name="open_pack", preprocess=False, **MODEL)
+    trigger.click(handlers.api_open_pack, [written, photos], name, api_name="open_pack", preprocess=False, **LONG)
     return SourceParts((loaded, reset), open_event, opened, (models, databases), handlers.tables)

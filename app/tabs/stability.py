@@ -115,7 +115,7 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
     show(random.click(handlers.drawn, form, [company, seed], **QUICK).success)
     show(others.click(lambda number: int(number or 0) + 1, seed, seed, **QUICK).success)
     searched = worst.click(
-        handlers.worst, [photo, database, company, size], [company, words], show_progress_on=[tray], **QUIET, **MODEL
+        handlers.worst, [photo, database, company, size], [company, words], show_progress_on=[tray], **QUIET, **LONG
     )
     show(searched.success)
     results = [curve, table, file, told]

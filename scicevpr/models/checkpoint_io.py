@@ -9,8 +9,11 @@ NumPy's unpickling code is not run on foreign bytes either. Everything else that
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import stat
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,10 @@ from safetensors import SafetensorError, safe_open
 from scicevpr.errors import WeightsError
 
 SAFETENSORS_HEADER_LIMIT = 100_000_000  # bytes; the safetensors library refuses longer headers too
+MOST_HEADER_BYTES = 5_000_000  # a model of 1,000 tensors needs about 100,000
+MOST_TENSORS = 10_000
+MOST_UNPACKED_RATIO = 4  # torch.save stores without packing, so what unpacks to much more was made to fill memory
+UNPACKED_SMALL = 64_000_000  # bytes that are taken whatever the ratio
 _NUMERIC_DTYPE = re.compile(r"[<>|=]?[biuf](1|2|4|8)")
 
 
@@ -82,10 +89,12 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     dictionary of a training checkpoint (see `layouts.unwrap`). The metadata is the text header of a safetensors file,
     else empty. The kind of file is told from its first bytes, not from its name.
 
-    Raises WeightsError when the file is missing, empty, cut short, not a weights file, or asks for code to be run.
+    Raises WeightsError when the file is missing, empty, cut short, not a weights file, asks for code to be run, or
+    would take far more time or memory than its size says (the numbers above).
     """
     path = Path(path)
     kind = _kind_of(path)
+    (_check_header if kind == "safetensors" else _check_packing)(path)
     return _read_safetensors(path) if kind == "safetensors" else (_read_pickle(path), {})
 
 
@@ -94,6 +103,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     path = Path(path)
     if _kind_of(path) != "safetensors":
         raise WeightsError(f"{path} is not a safetensors file, so it has no metadata.")
+    _check_header(path)
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
@@ -106,6 +116,8 @@ def _kind_of(path: Path) -> str:
     if path.is_dir():
         raise WeightsError(f"{path} is a folder. Give the path of a weights file (.safetensors, .pth, .ckpt).")
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its other end for ever
+            raise WeightsError(f"{path} is a pipe or a device, not a file. Copy the weights into a file.")
         with path.open("rb") as file:
             head = file.read(512)
     except FileNotFoundError as error:
@@ -130,6 +142,45 @@ def _kind_of(path: Path) -> str:
         f"{path} is not a weights file: it begins with {head[:12]!r}. "
         "Expected a .safetensors file or a PyTorch checkpoint (.pth, .pt, .ckpt)."
     )
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a safetensors file whose list of tensors is longer than any model's."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > MOST_HEADER_BYTES:
+            raise WeightsError(
+                f"The header of {path} has {length:,} bytes; at most {MOST_HEADER_BYTES:,} are read. It is no file of "
+                "one model."
+            )
+        header = file.read(length)
+    try:
+        count = len(json.loads(header))
+    except (ValueError, RecursionError, TypeError):
+        return  # damaged: the reader says how
+    if count > MOST_TENSORS:
+        raise WeightsError(
+            f"{path} names {count:,} tensors; at most {MOST_TENSORS:,} are read. It is no file of one model."
+        )
+
+
+def _check_packing(path: Path) -> None:
+    """Refuse a checkpoint, which is a zip, that unpacks to far more than its size."""
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return  # damaged: the reader says how
+    unpacked = sum(entry.file_size for entry in entries)
+    if len(entries) > 2 * MOST_TENSORS:
+        raise WeightsError(f"{path} holds {len(entries):,} parts; at most {2 * MOST_TENSORS:,} are read.")
+    if unpacked > max(UNPACKED_SMALL, MOST_UNPACKED_RATIO * path.stat().st_size):
+        raise WeightsError(
+            f"{path} would unpack to {unpacked:,} bytes, more than {MOST_UNPACKED_RATIO} times its size. PyTorch does "
+            "not pack checkpoints: save it again with torch.save."
+        )
 
 
 def _damaged(path: Path, error: Exception) -> WeightsError:

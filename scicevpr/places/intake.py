@@ -30,13 +30,15 @@ SMALL = 1_000_000  # bytes: what unpacks to less is no bomb, however well it was
 @dataclass(frozen=True)
 class Limits:
     """What is accepted at most. photos: their number. total, file: bytes in all, and of one photo. ratio: bytes that a
-    packed byte may become. entries: files of any kind in a zip."""
+    packed byte may become. entries: files of any kind in a zip. tables, table: number of CSV files, bytes of one."""
 
     photos: int = 500
     total: int = 200_000_000
     file: int = 25_000_000
     ratio: float = 100.0
     entries: int = 5_000
+    tables: int = 4
+    table: int = 2_000_000
 
     @property
     def words(self) -> str:
@@ -89,6 +91,7 @@ def gather(
     with _opened(brought, limits) as items:
         photos, tables, left_out, ignored = _sorted_out(items, limits)
         _check_amount(photos, limits)
+        _check_tables(tables, limits)
         taken: dict[str, str] = {}
         names: set[str] = set()
         paths: list[Path] = []
@@ -229,6 +232,24 @@ def _check_amount(photos: Sequence[_Item], limits: Limits) -> None:
         raise UsageError(
             f"These photos have {megabytes(total)} together; at most {megabytes(limits.total)} are taken. Make them "
             "smaller (1,000 pixels a side are plenty), or leave some out."
+        )
+
+
+def _check_tables(tables: Sequence[_Item], limits: Limits) -> None:
+    if len(tables) > limits.tables:
+        raise UsageError(
+            f"There are {len(tables):,} tables among the files; at most {limits.tables:,} are read. Keep one, the one "
+            "with the photos' positions."
+        )
+    for item in tables:
+        check_table_size(item.size, item.name, limits)
+
+
+def check_table_size(size: int, name: str, limits: Limits) -> None:
+    """Refuse a table larger than is read. UsageError."""
+    if size > limits.table:
+        raise UsageError(
+            f"The table {name} has {megabytes(size)}; at most {megabytes(limits.table)} are read. Keep a row a photo."
         )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import random
+import secrets
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from gradio.utils import get_upload_folder
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 from app.rooms import BASELINE, STABLE, TEACHER
@@ -127,3 +129,15 @@ def city_services(root: Path, **more: Dataset) -> Services:
 def noise_photo(seed: int = 0) -> Image.Image:
     """A photo of nowhere."""
     return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (90, 120, 3), dtype=np.uint8))
+
+
+def upload(photo: Image.Image | bytes | Path, name: str) -> Path:
+    """A file in gradio's upload cache, as an upload leaves it there."""
+    folder = Path(get_upload_folder()) / secrets.token_hex(16)
+    folder.mkdir(parents=True)
+    path = folder / name
+    if isinstance(photo, Image.Image):
+        photo.save(path)
+    else:
+        path.write_bytes(photo if isinstance(photo, bytes) else photo.read_bytes())
+    return path

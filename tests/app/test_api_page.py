@@ -88,7 +88,7 @@ def test_the_example_of_find_runs(page, services, tmp_path, monkeypatch, capsys)
     shutil.copy(query.path, tmp_path / "query.jpg")
     monkeypatch.chdir(tmp_path)
     _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, ssr_mode=False, server_name="127.0.0.1", **launch_options(services)
+        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(services)
     )
     try:
         text = PAGE.read_text(encoding="utf-8")

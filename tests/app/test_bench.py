@@ -7,6 +7,7 @@ import json
 import shutil
 import threading
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
@@ -394,9 +395,10 @@ def test_queries_are_paged_and_opened(handlers, both):
     assert at == 0
     assert handlers.turn(1)(keys, CITY, "any", STABLE, "", "file", 0)[2] == 0  # there is no second page
     event = gr.EventData(None, {"row": 3, "to": "inside"})
-    path, database, tab = handlers.open(keys, CITY, event)
-    assert (database, tab) == (CITY, "inside")
-    assert path == str(both[0].dataset.queries[3].path)
+    row, database, tab = handlers.open(keys, CITY, event)
+    assert (row, database, tab) == ("3", CITY, "inside")
+    file = Path(handlers.opened(row, database)[1])
+    assert file.read_bytes() == both[0].dataset.queries[3].path.read_bytes()
     with pytest.raises(gr.Error):
         handlers.open(keys, CITY, gr.EventData(None, {"row": 99, "to": "find"}))
 

@@ -19,7 +19,6 @@ from small_results import result
 
 from app.figure_handlers import GROUPS, FigureHandlers
 from app.figure_studio import Choices, FigureStudio
-from app.kept_folders import KeptFolders
 from app.lab import Laboratory
 from app.rooms import BASELINE, STABLE, TEACHER
 from scicevpr import cli
@@ -151,7 +150,8 @@ def test_figure_1_needs_a_model_that_feels_its_batch(studio):
 
 
 def test_results_become_curves_and_latex(studio, results_file):
-    payload = [{"path": str(results_file.with_suffix(".csv"))}, {"path": str(results_file)}]
+    named = (results_file.with_suffix(".csv").name, results_file.name)
+    payload = [{"path": str(standin.upload(results_file, name))} for name in named]
     *_, (_, _, files) = FigureHandlers(studio).draw(*form("table", results=payload), request=VISITOR, progress=quiet)
     assert "\\toprule" in next(Path(file) for file in files if file.endswith(".tex")).read_text()
 
@@ -161,7 +161,7 @@ def test_results_become_curves_and_latex(studio, results_file):
     [
         ("strip", {}, "no photo yet"),
         ("recall", {}, "drawn from results"),
-        ("recall", {"results": [{"path": "/tmp/a.pdf"}]}, "no JSON file"),
+        ("recall", {"results": [{"path": "/tmp/a.pdf"}]}, "not one that was uploaded here"),
         ("figure-2", {"sizes": []}, "at least one batch size"),
         ("figure-2", {"panels": []}, "at least one panel"),
         ("figure-2", {"roles": []}, "at least one model"),
@@ -197,13 +197,6 @@ def test_the_form_shows_what_a_figure_needs(studio):
         assert FIGURES[name].sentence.split("'")[0][:30] in sentence
     assert handlers.refresh([STABLE, "gone"])["value"] == [STABLE]
     assert (TEACHER in [role for _, role in handlers.refresh([])["choices"]]) is True
-
-
-def test_old_files_are_deleted(studio, results_file, monkeypatch):
-    monkeypatch.setattr(studio, "_folders", KeptFolders("figure-", kept=2))
-    drawing = studio.draw(Choices("recall", results=(results_file,)), Style(dpi=80))
-    written = [studio.write(drawing) for _ in range(4)]
-    assert [one.files[0].exists() for one in written] == [False, False, True, True]
 
 
 def test_a_photo_of_nowhere_has_no_verdicts(studio):

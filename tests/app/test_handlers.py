@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import shutil
+from pathlib import Path
 
 import gradio as gr
 import pytest
 import standin
 
 from app.build import build_app, launch_options
-from app.handlers import PARTS, FindHandlers, toasts, uploaded_photo
+from app.handlers import PARTS, FindHandlers, toasts
+from app.incoming import REFUSED, photo_name, query_photo
 from app.services import Services
 from scicevpr.errors import ImageError, UsageError
 
@@ -83,19 +85,38 @@ def test_unexpected_errors_are_logged_and_put_kindly(caplog):
     assert "secret detail" in caplog.text
 
 
-def test_uploaded_photo_reads_files_and_data_uris(tmp_path):
-    path = tmp_path / "stored.jpg"
-    assert uploaded_photo(payload(path, "@1@2@.jpg")) == (path, "@1@2@.jpg")
-    assert uploaded_photo(payload(path, "../../etc/@1@2@.jpg"))[1] == "@1@2@.jpg"
-    uri = "data:image/png;base64," + base64.b64encode(b"abc").decode()
-    assert uploaded_photo({"url": uri}) == (b"abc", "")
+def test_photos_are_read_from_uploads_and_data_uris_and_from_nowhere_else(services, tmp_path):
+    upload = standin.upload(standin.noise_photo(), "stored.png")
+    photo = query_photo(payload(upload, "../../etc/@1@2@.jpg"))
+    assert photo.name == "@1@2@.jpg"
+    assert photo.image.size == (120, 90)
+    uri = "data:image/png;base64," + base64.b64encode(upload.read_bytes()).decode()
+    assert query_photo({"url": uri}).image.tobytes() == photo.image.tobytes()
+    listed = services.dataset(None)[1].queries[0].path
+    assert query_photo(payload(listed), services.datasets).name == listed.name
+    elsewhere = tmp_path / "secret.png"
+    standin.noise_photo().save(elsewhere)
+    (upload.parent / "link.png").symlink_to(elsewhere)
+    (tmp_path / "empty.png").touch()
+    answers = set()
+    for path in (
+        elsewhere, listed.parent, tmp_path / "absent.png", tmp_path / "empty.png", upload.parent, "/dev/zero",
+        upload.parent / "link.png", f"{upload.parent}/../../{elsewhere.name}", "secret.png", "\0", "http://x/y.png",
+    ):  # fmt: skip
+        with pytest.raises(ImageError) as caught:
+            query_photo({"path": str(path)}, services.datasets)
+        answers.add(str(caught.value))
+    assert answers == {REFUSED}
     with pytest.raises(ImageError):
-        uploaded_photo({})
+        query_photo({})
+    assert photo_name({"path": "/a/b.png"}) == "b.png"
 
 
 def test_clicking_an_example_gives_its_file(services, handlers):
     event = gr.SelectData(None, {"index": 2, "value": None})
-    assert handlers.example(None, event) == str(services.examples(None)[2].path)
+    chosen = handlers.example(None, event)
+    assert Path(chosen).read_bytes() == services.examples(None)[2].path.read_bytes()
+    assert Path(chosen).name == services.examples(None)[2].name
     with pytest.raises(gr.Error):
         handlers.example(None, gr.SelectData(None, {"index": 99, "value": None}))
 
@@ -115,7 +136,7 @@ def test_without_any_database_the_page_still_builds_and_says_what_to_do():
     assert "bundled city is not there" in handlers.notice()
     assert handlers.example_items() == []
     with pytest.raises(gr.Error, match="--dataset"):
-        handlers.search_view({"path": "x.jpg"}, None, 5, 0, None, None)
+        handlers.search_view(payload(standin.upload(standin.noise_photo(), "x.png")), None, 5, 0, None, None)
 
 
 @pytest.mark.slow
@@ -133,7 +154,7 @@ def client(services):
 
     page = build_app(services)
     _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, ssr_mode=False, server_name="127.0.0.1", **launch_options(services)
+        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(services)
     )
     yield Client(url, verbose=False)
     page.close()

@@ -29,7 +29,6 @@ def server(services):
     _, url, _ = page.launch(
         prevent_thread_lock=True,
         quiet=True,
-        ssr_mode=False,
         server_name="127.0.0.1",
         mcp_server=tools.mcp_is_here(),
         **launch_options(services),

@@ -18,8 +18,7 @@ from app.handlers import FindHandlers
 from app.inside import Inspector
 from app.lab import Laboratory
 from app.my_places import MyPlaces
-from app.my_places_handlers import MyPlacesHandlers, uploaded_files
-from app.regions import RegionStore
+from app.my_places_handlers import MyPlacesHandlers
 from app.source_handlers import SourceHandlers
 from app.sources import Sources
 from app.store import DescriptorStore
@@ -48,7 +47,7 @@ def mine(own_services):
 def photos(city_folder):
     """Ten uploaded photos with positions in their names: (file, name)."""
     found = read_dataset(city_folder).database[:10]
-    return [(place.path, place.name) for place in found]
+    return [(standin.upload(place.path, place.name), place.name) for place in found]
 
 
 def built(mine, photos, **options):
@@ -124,26 +123,6 @@ def test_two_visitors_at_once_never_see_each_others_places(mine, own_services, p
         own_services.dataset(mine_of["ann"].key)
 
 
-def test_nothing_stays_when_a_session_ends(city_folder, photos, tmp_path):
-    services = standin.recorded_services(city_folder)
-    services._store = DescriptorStore(cache=tmp_path / "cache")
-    mine, laboratory = MyPlaces(services), Laboratory(services, RegionStore(tmp_path / "cache"))
-    token, database = built(mine, photos, hold_back=3)
-    query = database.dataset.queries[0]
-    laboratory.react(laboratory.session(query.path, query.name, database.key), [1], [1, 2])
-    laboratory.lab("baseline", database.key)
-    services.described("baseline", database.key)
-    assert any(mine.root.rglob("*.jpg"))
-    mine.forget(token)
-    assert list(mine.root.iterdir()) == []
-    assert list((tmp_path / "cache").rglob("*.*")) == []
-    assert database.key not in str(vars(services._store)) + str(vars(laboratory))
-    with pytest.raises(UsageError, match="gone"):
-        services.find(photos[0][0], database=database.key)
-    mine.forget(token)  # twice is no error
-    mine.forget(None)
-
-
 def test_another_models_descriptors_of_private_places_are_not_cached(city_folder, photos, tmp_path):
     services = standin.recorded_services(city_folder)
     services._store = DescriptorStore(cache=tmp_path)
@@ -157,8 +136,8 @@ def test_another_models_descriptors_of_private_places_are_not_cached(city_folder
     assert list(tmp_path.iterdir())  # as it is done for everybody's databases
 
 
-def test_uploads_go_with_the_session_unless_others_need_them(mine, photos, tmp_path):
-    paths = [shutil.copy(path, tmp_path / f"{number}.jpg") for number, (path, _) in enumerate(photos[:4])]
+def test_uploads_go_with_the_session_unless_others_need_them(mine, photos):
+    paths = [standin.upload(path, f"{number}.jpg") for number, (path, _) in enumerate(photos[:4])]
     uploads, shown = {str(path) for path in paths[:3]}, {str(paths[1])}
     handlers = MyPlacesHandlers(mine, SimpleNamespace(temp_file_sets=[uploads, shown]))
     ann = handlers.uploaded("", [{"path": str(path)} for path in paths], None, ANN)
@@ -304,22 +283,11 @@ def test_gradio_ends_a_session_that_was_left_open_or_closed(mine, photos):
     parts.token.delete_callback("")  # a visitor who brought nothing
 
 
-def test_visits_are_bounded(own_services):
-    mine = MyPlaces(own_services, visits=1)
+def test_a_token_is_used_once(mine):
     token = mine.welcome()
     assert mine.welcome(token) == token
-    with pytest.raises(UsageError, match="no more fit"):
-        mine.welcome()
     mine.forget(token)
-    assert mine.welcome(token) != token  # a token is used once
-
-
-def test_files_arrive_as_the_browser_sends_them(photos):
-    path, name = photos[0]
-    assert uploaded_files({"path": str(path), "orig_name": f"../{name}"}) == [(path, name)]
-    assert uploaded_files(None) == uploaded_files([]) == []
-    with pytest.raises(UsageError, match="without any content"):
-        uploaded_files([{"url": "data:,"}])
+    assert mine.welcome(token) != token
 
 
 def test_the_page_says_what_was_read_while_it_describes(mine, photos):

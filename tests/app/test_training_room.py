@@ -192,3 +192,22 @@ def test_a_large_teacher_is_refused(room):
     services = SimpleNamespace(model=lambda role: large)
     with pytest.raises(UsageError, match="size T"):
         next(TrainingRoom(services, room.sources).run(LIVE))
+
+
+def test_as_shipped_is_the_model_that_stands_in_the_column_now(monkeypatch):
+    def model(title: str) -> SimpleNamespace:
+        return SimpleNamespace(variant=SimpleNamespace(name="x", title=title), weights=SimpleNamespace(sha256=title))
+
+    standing = [model("first")]
+    room = TrainingRoom(SimpleNamespace(model=lambda role: standing[0]), None)
+    measured = []
+    monkeypatch.setattr("app.training_room._same_frozen_part", lambda model, teacher: model.variant.title != "stranger")
+    monkeypatch.setattr("app.training_room.head_of", lambda model: model)
+    monkeypatch.setattr("app.training_room.measure", lambda title, head, maps: measured.append(title) or title)
+    maps = SimpleNamespace(whole=None)
+    assert room._shipped_score(maps) == room._shipped_score(maps) == ("first",)
+    standing[0] = model("second")
+    assert room._shipped_score(maps) == ("second",)
+    standing[0] = model("stranger")
+    assert room._shipped_score(maps) == ()
+    assert measured == ["first", "second"]

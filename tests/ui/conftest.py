@@ -61,7 +61,7 @@ def address(services):
     page = build_app(services)
     services.warm_up()
     _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, ssr_mode=False, server_name="127.0.0.1", **launch_options(services)
+        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(services)
     )
     yield url
     page.close()

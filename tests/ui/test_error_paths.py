@@ -40,7 +40,7 @@ def address(own_services):
     page = build_app(own_services)
     own_services.warm_up().join()
     options = {**launch_options(own_services), "max_file_size": LIMIT}
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, server_name="127.0.0.1", **options)
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **options)
     yield url
     page.close()
 

@@ -42,7 +42,7 @@ def address(mine, uploads):
     from app.build import build_app, launch_options
 
     page, options = build_app(mine.services, mine=mine), launch_options(mine.services)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, server_name="127.0.0.1", **options)
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **options)
     yield url
     page.close()
 

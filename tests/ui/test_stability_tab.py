@@ -120,7 +120,7 @@ def bundled_page(browser):
     page = build_app(services)
     services.warm_up()
     _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, ssr_mode=False, server_name="127.0.0.1", **launch_options(services)
+        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(services)
     )
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     opened = context.new_page()

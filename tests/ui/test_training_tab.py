@@ -42,7 +42,7 @@ def address(city_folder):
     page = build_app(services, Sources(services, standin.load_recorded))
     services.warm_up()
     _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, ssr_mode=False, server_name="127.0.0.1", **launch_options(services)
+        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(services)
     )
     yield url
     page.close()

@@ -1,0 +1,80 @@
+"""Files that leave the page: copies that the server made, named by database and row or by what was made.
+
+A component that shows or offers a file takes a `ServerFile` and nothing else (see `app.page`), so a text that a client
+sent cannot become a file, whatever a handler does with it. All lie in gradio's upload cache, the only folder that is
+served: of a public database in folders of their own, of a private one in the folder of its visit, with which they go.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import threading
+from pathlib import Path
+
+from gradio.utils import get_upload_folder
+
+from app.databases import Databases
+from scicevpr.errors import UsageError
+from scicevpr.places import Dataset, Place
+
+MADE = "made-"
+NO_DISK = "the server's disk is full, or it cannot be written. Try again later."
+
+
+class ServerFile(str):
+    """The path of a file below gradio's upload cache that the server put there itself."""
+
+    __slots__ = ()
+
+
+class Outgoing:
+    """Makes files that may leave, for the databases of one page."""
+
+    def __init__(self, databases: Databases) -> None:
+        self.databases = databases
+        self._copies: dict[tuple[str, str], ServerFile] = {}
+        self._lock = threading.Lock()
+        databases.when_forgotten(self._forget)
+
+    def photo(self, key: str, place: Place) -> ServerFile:
+        """A photo of a database as a file that may leave. UsageError when its file is not here."""
+        with self._lock:
+            known = self._copies.get((key, str(place.path)))
+        if known is not None and os.path.isfile(known):
+            os.utime(known)  # gradio removes files by their age
+            return known
+        if not place.path.is_file():
+            raise UsageError(f"{place.name} is known, but its photo is not here: the pack came without photos.")
+        visit = self.databases.folder(key)
+        if visit is not None and place.path.is_relative_to(visit):
+            copy = ServerFile(place.path)
+        else:
+            try:
+                copy = ServerFile(shutil.copyfile(place.path, self.folder(key) / place.path.name))
+            except OSError as error:
+                raise UsageError(f"{place.name} cannot be shown now: {NO_DISK}") from error
+        with self._lock:
+            self._copies[key, str(place.path)] = copy
+        return copy
+
+    def folder(self, *keys: str) -> Path:
+        """A new folder, served under a name that nobody can guess, for files made from these databases."""
+        private = [key for key in keys if self.databases.is_private(key)]
+        base = (self.databases.folder(private[0]) if private else None) or Path(os.path.abspath(get_upload_folder()))
+        folder = base / f"{MADE}{secrets.token_hex(16)}"
+        folder.mkdir(parents=True)
+        return folder
+
+    @staticmethod
+    def file(path: Path) -> ServerFile:
+        """A file that the server wrote into such a folder, or into a visit's."""
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(get_upload_folder())):
+            raise ValueError("only files below the upload cache can leave")
+        return ServerFile(path)
+
+    def _forget(self, key: str, dataset: Dataset) -> None:
+        with self._lock:
+            for identity in [identity for identity in self._copies if identity[0] == key]:
+                del self._copies[identity]
