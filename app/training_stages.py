@@ -60,7 +60,7 @@ STAGES = (
         "the whole network",
         "none",
         "training/stem_maps.py",
-        "part of every command below",
+        f"python -m training.stem_maps {MAPS}",
         "scicevpr weights get dinov2-b",
         "@maps@",
     ),

@@ -21,7 +21,7 @@ from scicevpr.config import get_variant
 from scicevpr.losses import distillation_loss, mine_pairs, multi_similarity_loss
 from scicevpr.models.model import VPRModel, build_model
 from scicevpr.places import read_dataset
-from training.cross_image import describe_maps
+from training.cross_image import describe_maps, similarity_loss, stem_descriptors
 from training.data import TrainingPhotos, list_training_photos, place_batches
 from training.features import head_descriptors
 from training.recipes import DistillRecipe, override
@@ -65,16 +65,27 @@ def inherit(student: VPRModel, teacher: VPRModel) -> None:
 
 
 def distillation_step(
-    student: VPRModel, teacher: VPRModel, maps: Tensor, labels: Tensor, recipe: DistillRecipe
+    student: VPRModel,
+    teacher: VPRModel,
+    maps: Tensor,
+    labels: Tensor,
+    recipe: DistillRecipe,
+    stem: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One batch of tapped maps [B, M*C, rows, columns] -> (L_T, L_MS, L_D)."""
+    """One batch of tapped maps [B, M*C, rows, columns] -> (L_T, L_MS, L_D).
+
+    ``stem``: what the stem alone says of the photos; their similarities are then kept too, with the recipe's weight.
+    """
     with torch.autocast("cpu", dtype=torch.bfloat16):  # the networks only: the losses need float32
         with torch.no_grad():
             target = head_descriptors(teacher, maps, recipe.chunk)
         descriptors = head_descriptors(student, maps)
     similarity = multi_similarity_loss(descriptors, labels, mine_pairs(descriptors, labels, recipe.miner_epsilon))
     distance = distillation_loss(descriptors, target)
-    return recipe.gamma * similarity + recipe.eta * distance, similarity, distance
+    total = recipe.gamma * similarity + recipe.eta * distance
+    if stem is not None:
+        total = total + recipe.keep * similarity_loss(descriptors, stem)
+    return total, similarity, distance
 
 
 @torch.no_grad()
@@ -108,9 +119,10 @@ def distill(
         student.train()
         student.backbone.eval()
         for batch in place_batches(photos, **epoch_of, generator=generator):
-            tapped = tapped_maps(teacher, draw_maps(maps, batch.rows, generator))
-            labels = torch.from_numpy(batch.labels)
-            total, similarity, distance = distillation_step(student, teacher, tapped, labels, recipe)
+            drawn, labels = draw_maps(maps, batch.rows, generator), torch.from_numpy(batch.labels)
+            stem = stem_descriptors(teacher, drawn) if recipe.keep else None
+            tapped = tapped_maps(teacher, drawn)
+            total, similarity, distance = distillation_step(student, teacher, tapped, labels, recipe, stem)
             optimiser.zero_grad(set_to_none=True)
             total.backward()
             optimiser.step()

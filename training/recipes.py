@@ -49,7 +49,8 @@ class CrossImageRecipe:
 class DistillRecipe:
     """SciceVPR from a trained Super-CricaVPR: L_T = gamma * L_MS + eta * L_D; published: 1 epoch, gamma = eta = 1.
 
-    ``from_teacher``: token mixers and GeM exponent start as the teacher's (published: fresh).
+    ``from_teacher``: token mixers and GeM exponent start as the teacher's (published: fresh). ``keep``: as in
+    :class:`CrossImageRecipe`.
     """
 
     variant: str = "scicevpr-t"
@@ -64,6 +65,7 @@ class DistillRecipe:
     gamma: float = 1.0
     eta: float = 1.0
     from_teacher: bool = False
+    keep: float = 0.0
     chunk: int | None = 48
     miner_epsilon: float = 0.1
     validate_every: int = 1
@@ -143,7 +145,7 @@ def override(recipe: R, assignments: list[str]) -> R:
 SHIPPED_VIEWS = ViewsRecipe()
 SHIPPED_SUPER = CrossImageRecipe()
 SHIPPED_DISTILL = DistillRecipe(
-    epochs=8, lr=1e-3, decay_epochs=3, cities=3, from_teacher=True, validate_every=2
+    epochs=8, lr=1e-3, decay_epochs=3, cities=3, from_teacher=True, keep=5.0, validate_every=2
 )
-SHIPPED_CRICA = CrossImageRecipe(variant="cricavpr-t")
+SHIPPED_CRICA = CrossImageRecipe(variant="cricavpr-t", epochs=4, decay_epochs=2, keep=0.0)
 """The recipes of the weights in ``assets/weights``; ``python -m training.family`` runs them."""

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from scicevpr.config import EFFICIENTNET_LITE0, Variant
+from scicevpr.config import EFFICIENTNET_LITE0, Variant, get_variant
 from scicevpr.describe import evaluating
 from scicevpr.models.backbone import HYBRID_CHANNELS, HybridEmbed
 from scicevpr.models.efficientnet_lite import imagenet_weights
@@ -29,6 +29,7 @@ from scicevpr.places import Dataset
 from scicevpr.preprocessing import open_photo, prepare
 from training.augment import CameraAugmentation, RandAugment
 from training.batches import Draw, keyed_seed
+from training.data import list_training_photos
 from training.kept_maps import BLOCK, KeptMaps
 from training.recipes import ViewsRecipe
 
@@ -135,3 +136,19 @@ def add_view_options(parser: argparse.ArgumentParser) -> None:
 def views_recipe(options: argparse.Namespace) -> ViewsRecipe:
     """What those options say."""
     return ViewsRecipe(options.views, options.augmentation)
+
+
+def main() -> None:
+    """Command line: make the maps; the stages also do, where they are missing."""
+    parser = argparse.ArgumentParser(prog="python -m training.stem_maps", description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with images/train")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    add_view_options(parser)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    photos = list_training_photos(options.data)
+    keep_views(photos.paths, options.maps, views_recipe(options), get_variant("super-cricavpr-t"), options.workers)
+
+
+if __name__ == "__main__":
+    main()

@@ -26,7 +26,8 @@ MODEL_FILE = "model.safetensors"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 NO_OFFICIAL_WEIGHTS = (
     "No official weights of SciceVPR or Super-CricaVPR are published by their authors, at any size. The weights of the "
-    "T family that come with this project were trained from scratch by this project and are not official."
+    "T family that come with this project were trained by this project, on frozen ImageNet features and drawn cities, "
+    "and are not official."
 )
 
 

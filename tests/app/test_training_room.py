@@ -33,10 +33,7 @@ from training.live import LIVE, Loss, Score
 from training.recipes import override
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = (
-    recipes.SHIPPED_FIRST, recipes.SHIPPED_ROOMS, recipes.SHIPPED_CITY, recipes.SHIPPED_PRETRAIN, recipes.SHIPPED_SUPER,
-    recipes.SHIPPED_DISTILL, recipes.SHIPPED_CRICA,
-)  # fmt: skip
+SHIPPED = (recipes.SHIPPED_SUPER, recipes.SHIPPED_DISTILL, recipes.SHIPPED_CRICA)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +75,8 @@ def test_a_command_says_the_whole_recipe(recipe):
 
 def test_every_stage_has_its_file_its_commands_and_its_part_of_the_picture():
     shown = [words for stage in STAGES for words in commands(stage.command)]
-    assert [words[words.index("--set") + 1 :] for words in shown] == [settings(recipe).split() for recipe in SHIPPED]
+    sets = [words[words.index("--set") + 1 :] if "--set" in words else [] for words in shown]
+    assert sets == [[], *(settings(recipe).split() for recipe in SHIPPED)]
     for stage in STAGES:
         assert (ROOT / stage.file).is_file()
         assert stage.file in picture_html()
