@@ -187,11 +187,13 @@ def fill_tables(page: Path, folder: Path) -> None:
     """Rewrite a page's tables: what stands between ``<!-- table NAME.json [short] -->`` and ``<!-- end -->``."""
 
     def table(found: re.Match[str]) -> str:
+        if not (folder / found["file"]).is_file():
+            return found.group()
         content = json.loads((folder / found["file"]).read_text())
-        text = (
-            real_table(content["sets"]) if "sets" in content
-            else markdown_table(content["rows"], short=bool(found["short"]))
-        )  # fmt: skip
+        if "sets" in content:
+            text = real_table(content["sets"])
+        else:
+            text = markdown_table(content["rows"], short=bool(found["short"]))
         return f"{found['start']}\n{text}\n<!-- end -->"
 
     pattern = r"(?P<start><!-- table (?P<file>[\w-]+\.json)(?P<short> short)? -->).*?<!-- end -->"
