@@ -15,10 +15,9 @@ import shutil
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,9 @@ from app.limits import KEPT_S, VISITORS, VISITS
 from app.reading import Reading, as_dataset, chosen_table, nothing_words
 from app.rooms import BASELINE, STABLE
 from app.services import Services
+from app.visits import MyDatabase, Visit, file_name, zip_pack
 from scicevpr.errors import ImageError, SciceVPRError, UsageError
-from scicevpr.packs import Pack, build_pack, open_pack
+from scicevpr.packs import build_pack, open_pack
 from scicevpr.packs.build import Content, describe_content
 from scicevpr.places import Dataset
 from scicevpr.places.intake import Gathered, Limits, gather, gather_folder
@@ -43,38 +43,6 @@ LONGEST_TITLE = 60
 CLOSED = "The page was closed, or it was left alone for long while others needed the room, so its places are gone."
 Progress = Callable[[str, int, int], None]
 """Called with (what is done, done, in all)."""
-
-
-@dataclass(frozen=True)
-class MyDatabase:
-    """A finished database. key: what its owner's page asks for it with; archive: the pack as a zip; groupings: per
-    model which photos shared a batch."""
-
-    key: str
-    title: str
-    dataset: Dataset
-    archive: Path
-    groupings: tuple[tuple[str, str], ...]
-    seconds: float
-
-
-@dataclass
-class _Visit:
-    folder: Path
-    session: str
-    begun: float
-    used: float
-    uploads: set[Path] = field(default_factory=set)
-    database: MyDatabase | None = None
-    work: Path | None = None
-    busy: bool = False
-    stopped: bool = False
-    gone: bool = False
-
-    @property
-    def holds(self) -> bool:
-        """Whether it takes a place: it has a database, or makes one."""
-        return self.database is not None or self.work is not None or self.busy
 
 
 class MyPlaces:
@@ -100,7 +68,7 @@ class MyPlaces:
         self.may_read_folders = may_read_folders
         self.when_ended: Callable[[str, set[Path]], None] = lambda session, uploads: None
         self._most, self._kept, self._clock = visits, kept, clock
-        self._visits: dict[str, _Visit] = {}
+        self._visits: dict[str, Visit] = {}
         self._lock = threading.RLock()
         self._root: tempfile.TemporaryDirectory | None = None
 
@@ -122,7 +90,7 @@ class MyPlaces:
             token = token if isinstance(token, str) and token in self._visits else self._of_session(session)
             if token is None:
                 token, now = secrets.token_urlsafe(32), self._clock()
-                self._visits[token] = _Visit(self.root / secrets.token_urlsafe(16), session or "", now, now)
+                self._visits[token] = Visit(self.root / secrets.token_urlsafe(16), session or "", now, now)
                 self._visits[token].folder.mkdir()
                 crowd = [other for other, visit in self._visits.items() if not visit.holds and other != token]
             else:
@@ -221,7 +189,7 @@ class MyPlaces:
                 thumbnails=THUMBNAIL,
                 progress=lambda what, done, total: self._tell(visit, progress, what, done, total),
             )
-            archive = _zip(pack, visit.work / f"{_file_name(title)}.zip")
+            archive = zip_pack(pack, visit.work / f"{file_name(title)}.zip")
             opened = open_pack(pack.folder, photos=reading.gathered.folder)
         groupings = tuple((entry.variant, entry.protocol["grouping"]) for entry in pack.models)
         with self._lock:
@@ -265,7 +233,7 @@ class MyPlaces:
 
     # ---- steps --------------------------------------------------------------------------------------------------
 
-    def _visit(self, token: str) -> _Visit:
+    def _visit(self, token: str) -> Visit:
         with self._lock:
             if token not in self._visits:
                 raise UsageError("This session is over. Reload the page and choose the photos again.")
@@ -274,7 +242,7 @@ class MyPlaces:
     def _of_session(self, session: str | None) -> str | None:
         return next((token for token, v in self._visits.items() if session and v.session == session), None)
 
-    def _take_place(self, token: str) -> _Visit:
+    def _take_place(self, token: str) -> Visit:
         """Mark a visit as one that makes a database; the longest idle of too many gives way. UsageError when all are
         at work."""
         with self._lock:
@@ -292,7 +260,7 @@ class MyPlaces:
         return visit
 
     def _gather(
-        self, visit: _Visit, brought: Sequence[tuple[Path, str]], folder: str, progress: Progress | None
+        self, visit: Visit, brought: Sequence[tuple[Path, str]], folder: str, progress: Progress | None
     ) -> Gathered:
         if folder and not self.may_read_folders:
             raise UsageError(
@@ -313,7 +281,7 @@ class MyPlaces:
         )
 
     def _readable(
-        self, visit: _Visit, gathered: Gathered, progress: Progress | None
+        self, visit: Visit, gathered: Gathered, progress: Progress | None
     ) -> tuple[list[Path], list[tuple[str, str]]]:
         """The photos that can be opened, and (name, why not) of the others."""
         usable, unreadable = [], []
@@ -328,7 +296,7 @@ class MyPlaces:
             self._tell(visit, progress, "Opening the photos", done, len(gathered.photos))
         return usable, unreadable
 
-    def _contents(self, visit: _Visit, dataset: Dataset, progress: Progress | None) -> Iterator[Content]:
+    def _contents(self, visit: Visit, dataset: Dataset, progress: Progress | None) -> Iterator[Content]:
         for role in (STABLE, BASELINE):
             model = self.services.model(role)
 
@@ -337,7 +305,7 @@ class MyPlaces:
 
             yield describe_content(model, dataset, progress=tell)
 
-    def _tell(self, visit: _Visit, progress: Progress | None, what: str, done: int, total: int) -> None:
+    def _tell(self, visit: Visit, progress: Progress | None, what: str, done: int, total: int) -> None:
         if visit.stopped:
             raise UsageError("Stopped. What you chose is still there, and nothing new was made of it.")
         self.services.pace.give_way()
@@ -345,7 +313,7 @@ class MyPlaces:
             progress(what, done, total)
 
     @contextmanager
-    def _kindly(self, visit: _Visit) -> Iterator[None]:
+    def _kindly(self, visit: Visit) -> Iterator[None]:
         """Errors without the server's own paths, and no half-made folder after them; busy meanwhile."""
         visit.busy = True
         try:
@@ -362,19 +330,7 @@ class MyPlaces:
             visit.busy, visit.used = False, self._clock()
 
     @staticmethod
-    def _drop_work(visit: _Visit) -> None:
+    def _drop_work(visit: Visit) -> None:
         if visit.work is not None:
             shutil.rmtree(visit.work, ignore_errors=True)
             visit.work = None
-
-
-def _zip(pack: Pack, path: Path) -> Path:
-    """The pack's folder as one file; its parts are packed well already."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for file in sorted(file for file in pack.folder.rglob("*") if file.is_file()):
-            archive.write(file, Path(path.stem) / file.relative_to(pack.folder))
-    return path
-
-
-def _file_name(title: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-").lower() or "my-places"
