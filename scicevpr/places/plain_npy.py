@@ -22,6 +22,7 @@ import numpy as np
 from scicevpr.errors import DatasetError, SciceVPRError
 
 _PLAIN_TYPE = re.compile(r"[<>|=]?([biuf](1|2|4|8)|[US]\d+)")
+LAST_CODE_POINT = 0x10FFFF
 _MAX_AXES = 8
 _MAX_ITEMS = 3_000_000  # the ground truth of a large set has some hundred thousand
 _MAX_DEPTH = 4  # arrays of lists of arrays are met with; nothing deeper is ground truth
@@ -38,7 +39,7 @@ def read_npy(path: Path | str) -> np.ndarray:
         with path.open("rb") as file:
             if not _header(file)[2].hasobject:
                 file.seek(0)
-                return np.load(file, allow_pickle=False)
+                return _checked_text(np.load(file, allow_pickle=False))
             _check_pickle(file)
             array = _Plain().of(_Reader(file, encoding="latin1").load())
     except FileNotFoundError as error:
@@ -97,6 +98,15 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     return shape, by_columns, dtype
 
 
+def _checked_text(array: np.ndarray) -> np.ndarray:
+    """ValueError for text with code points that Unicode does not have: Python fails when it makes strings of them."""
+    if array.dtype.kind == "U" and array.size:
+        codes = np.ascontiguousarray(array).reshape(-1).view(array.dtype.byteorder.replace("|", "=") + "u4")
+        if int(codes.max()) > LAST_CODE_POINT:
+            raise ValueError("it holds text that is no Unicode")
+    return array
+
+
 def _reason(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
@@ -136,7 +146,7 @@ class _Array:
                 values[row] = item
         else:
             content = data.encode("latin1") if isinstance(data, str) else data  # Python 2 wrote bytes as text
-            values = np.frombuffer(content, kind.plain())
+            values = _checked_text(np.frombuffer(content, kind.plain()))
         if values.size != math.prod(shape):
             raise ValueError(f"it holds an array of shape {tuple(shape)} with {values.size} values")
         by_columns = by_columns and not kind.objects  # NumPy lists objects row by row in any case
@@ -160,7 +170,7 @@ class _Named:
 
 def _scalar(kind: _Type, data: bytes | str) -> Any:
     content = data.encode("latin1") if isinstance(data, str) else data
-    return np.frombuffer(content, kind.plain(), count=1)[0].item()
+    return _checked_text(np.frombuffer(content, kind.plain(), count=1))[0].item()
 
 
 def _bytes(text: str, encoding: str) -> bytes:

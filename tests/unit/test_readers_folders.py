@@ -153,7 +153,7 @@ def test_positions_in_degrees_hold_across_a_zone_border(tmp_path, latitude):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("name,east\na,1\n", r"no column 'north'; its columns are name, east"),
+        ("name,east\na,1\n", r"holds no positions: its columns are name, east"),
         ("name,east,north\na,1,2\n", r"no position of 1 of 2 photos, the first is .*b\.jpg"),
         ("name,east,north\na,1,2\nb,x,2\n", r"Row 3 of .*p\.csv has 'x' in the column 'east'"),
         ("name,east,north\na,1,2\na,1,2\nb,1,2\n", r"Row 3 of .*names 'a' again"),

@@ -130,6 +130,15 @@ def test_an_npy_file_with_an_impossible_shape_is_refused_by_every_reader(tmp_pat
     assert main(["index", "search", str(index), str(path)]) == 2
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_text_that_is_no_unicode_is_refused(tmp_path, order):
+    np.save(tmp_path / "a.npy", np.array(["Zürich", "b"]).astype(f"{order}U6"))
+    assert read_npy(tmp_path / "a.npy").tolist() == ["Zürich", "b"]
+    _flip(tmp_path / "a.npy", -1 if order == "<" else -4)
+    with pytest.raises(DatasetError, match="text that is no Unicode"):
+        read_npy(tmp_path / "a.npy")
+
+
 def test_an_npy_list_that_names_itself_many_times_is_refused(tmp_path):
     inner = list(range(200))
     for _ in range(3):

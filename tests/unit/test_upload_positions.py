@@ -132,10 +132,10 @@ def test_bands_of_one_zone_share_their_metres(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("photo,east,north\na.jpg,1,2\n", "no column 'name'"),
+        ("picture,east,north\na.jpg,1,2\n", "no column 'name'"),
         ("name,east,north\nother.jpg,1,2\n", "names none of the 1 photos"),
         ("name,east,north\na.jpg,one,2\n", "'one' in the column 'east'"),
-        ("name,place\na.jpg,here\n", "no column 'east'"),
+        ("name,place\na.jpg,here\n", "holds no positions: its columns are name, place"),
     ],
 )
 def test_a_table_that_does_not_fit_is_explained(tmp_path, text, words):
