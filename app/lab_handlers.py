@@ -23,6 +23,7 @@ from app.stops import Stops
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.stability import SIZES
 from scicevpr.figures.stability import projection, recall_curve
+from scicevpr.places.tables import cell_text
 
 WAITING = (
     '<section class="answer answer--waiting"><p class="verdict verdict--waiting">Pick a query above to see what '
@@ -198,7 +199,7 @@ class LabHandlers(PageHandlers):
         """The whole table as CSV."""
         outgoing = self.services.outgoing
         path = outgoing.folder(self.services.dataset(database)[0]) / "stability.csv"
-        table.to_csv(path, index=False, quoting=csv.QUOTE_MINIMAL)
+        table.map(cell_text).to_csv(path, index=False, quoting=csv.QUOTE_MINIMAL)
         return outgoing.file(path)
 
     def _session(self, photo: Any, database: Any) -> Session:

@@ -20,7 +20,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scicevpr.describe import region_vectors
+from scicevpr.errors import SciceVPRError
+from scicevpr.models.checkpoint_io import read_metadata
 from scicevpr.models.model import VPRModel
+from scicevpr.models.weights import hash_tensors
 from scicevpr.places import Place
 
 logger = logging.getLogger(__name__)
@@ -92,7 +95,9 @@ class RegionStore:
             return {}
         try:
             vectors = load_file(file)["regions"]
-        except (SafetensorError, KeyError, OSError, ValueError) as error:
+            if read_metadata(file).get("sha256") != hash_tensors({"regions": vectors}):
+                raise ValueError("its values are not those that were written")
+        except (SafetensorError, KeyError, OSError, ValueError, SciceVPRError) as error:
             logger.warning("%s cannot be read (%s); computing again", file, error)
             return {}
         return dict(zip(keys, vectors, strict=True)) if len(vectors) == len(keys) else {}
@@ -103,7 +108,8 @@ class RegionStore:
             file.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
                 pass
-            save_file({"regions": vectors.contiguous()}, part.name)
+            kept = {"regions": vectors.contiguous()}
+            save_file(kept, part.name, {"sha256": hash_tensors(kept)})
             os.replace(part.name, file)
         except OSError as error:  # a full or read-only disk must not spoil the answer
             logger.warning("region vectors could not be cached: %s", error)

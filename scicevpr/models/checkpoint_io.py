@@ -13,6 +13,7 @@ import json
 import math
 import re
 import stat
+import threading
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 
 from scicevpr.errors import WeightsError
 
+_names_lock = threading.Lock()
 SAFETENSORS_HEADER_LIMIT = 100_000_000  # bytes; the safetensors library refuses longer headers too
 MOST_HEADER_BYTES = 5_000_000  # a model of 1,000 tensors needs about 100,000
 MOST_TENSORS = 10_000
@@ -202,7 +204,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, st
 
 def _read_pickle(path: Path) -> dict[str, Any]:
     try:
-        with torch.serialization.safe_globals(_NUMPY_NAMES):
+        with _names_lock, torch.serialization.safe_globals(_NUMPY_NAMES):  # the names are the process's
             content = torch.load(path, map_location="cpu", weights_only=True)
         content = _plain(content)
     except Exception as error:  # foreign bytes can make the reader fail in any way

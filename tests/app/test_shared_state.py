@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import torch
 
 from app.databases import Databases
-from app.regions import RegionStore
+from app.regions import BATCH, RegionStore
 from app.rooms import ModelRooms
 
 PATIENCE = 60
@@ -63,3 +63,28 @@ def test_databases_can_be_added_while_others_are_looked_through():
             seen.append(one)
             assert number < 20
     assert len(databases) == 2 + len(seen)
+
+
+def test_kept_region_vectors_with_a_flipped_byte_are_made_anew(monkeypatch, tmp_path):
+    weights, variant = SimpleNamespace(sha256="w"), SimpleNamespace(fingerprint="f", name="x")
+    model = SimpleNamespace(weights=weights, variant=variant)
+    places = [SimpleNamespace(path=tmp_path / f"{number}.jpg") for number in range(2 * BATCH + 1)]
+    for place in places:
+        place.path.touch()
+    calls = []
+
+    def described(_model, paths, batch_size):
+        calls.append(len(paths))
+        return torch.full((len(paths), 14, 2), 0.5)
+
+    monkeypatch.setattr("app.regions.region_vectors", described)
+    wanted = RegionStore(tmp_path / "cache").get(model, places)
+    once = sum(calls)
+    assert torch.equal(RegionStore(tmp_path / "cache").get(model, places), wanted)
+    assert sum(calls) == once  # read from the file
+    (file,) = (tmp_path / "cache" / "regions").iterdir()
+    data = bytearray(file.read_bytes())
+    data[-3] ^= 64
+    file.write_bytes(data)
+    assert torch.equal(RegionStore(tmp_path / "cache").get(model, places), wanted)
+    assert sum(calls) == 2 * once
