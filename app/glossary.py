@@ -121,7 +121,8 @@ TERMS = _sorted(
     ),
     Term(
         "Map",
-        "The features of a photo laid out on the grid of its patches, 16×16 positions with C channels each.",
+        "The features of a photo laid out on the grid of its patches, 16×16 positions (size T: 14×14) with C channels "
+        "each.",
         ("feature map",),
     ),
     Term(
@@ -131,7 +132,8 @@ TERMS = _sorted(
     ),
     Term(
         "Patch",
-        "A square of 14×14 pixels; a photo of 224×224 pixels has 16×16 of them, and each becomes a token.",
+        "A square of 14×14 pixels; a photo of 224×224 pixels has 16×16 of them, and each becomes a token. At size T it "
+        "is 16×16 pixels, and a token stands for what a small network saw there.",
         ("patches",),
     ),
     Term(

@@ -74,7 +74,7 @@ def test_how_it_works_by_keyboard_on_a_phone_in_the_dark(open_page):
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Enter")
     expect(part.locator("[data-shown=mixers]")).to_be_visible(timeout=PATIENCE)
-    expect(part).to_contain_text("4×192×16×16", timeout=PATIENCE)
+    expect(part).to_contain_text("4×192×14×14", timeout=PATIENCE)
     expect(figure.locator("[data-part=mixers]")).to_have_attribute("aria-pressed", "true", timeout=PATIENCE)
     expect(figure.locator("[data-part=mixers]")).to_be_focused(timeout=PATIENCE)
     page.locator("#learn-family label", has_text="CricaVPR").first.click()

@@ -57,11 +57,11 @@ def test_trained_gains_are_folded_in():
 
 
 def test_cricavpr_takes_other_sizes_and_fused_models_refuse_them():
-    images = torch.randn(2, 3, 112, 168, generator=torch.Generator().manual_seed(5))
+    images = torch.randn(2, 3, 112, 160, generator=torch.Generator().manual_seed(5))
     assert _error(filled_model("cricavpr-t"), images) <= TOLERANCE
-    with pytest.raises(UsageError, match="16x16 token grid"):
+    with pytest.raises(UsageError, match="14x14 token grid"):
         descriptors(folded(filled_model("scicevpr-t")), images)
-    with pytest.raises(UsageError, match="multiples of 14"):
+    with pytest.raises(UsageError, match="multiples of 16"):
         descriptors(folded(filled_model("scicevpr-t")), images[..., :100])
 
 
