@@ -62,7 +62,7 @@ STAGES = (
         "training/stem_maps.py",
         f"python -m training.stem_maps {MAPS}",
         "scicevpr weights get dinov2-b",
-        "@maps@",
+        "four views of 8,448 photos, 13 minutes on two cores beside other work",
     ),
     Stage(
         "teacher",
@@ -76,7 +76,7 @@ STAGES = (
         "training/cross_image.py",
         _command("cross_image", f"{MAPS} --out runs/super-cricavpr-t", recipes.SHIPPED_SUPER),
         _full_size("super-cricavpr", "--foundation_model_path dinov2-b"),
-        "@teacher@",
+        "208 steps of 192 photos, 18 minutes on two cores beside other work; Recall@1 on the validation cities 86.7 %",
     ),
     Stage(
         "student",
@@ -92,7 +92,7 @@ STAGES = (
             recipes.SHIPPED_DISTILL,
         ),
         _full_size("scicevpr", "--teacher runs/super-cricavpr-b/best.safetensors"),
-        "@student@",
+        "208 steps of 192 photos, 13 minutes on two cores beside other work; Recall@1 on the validation cities 83.3 %",
     ),
     Stage(
         "baseline",
@@ -108,7 +108,7 @@ STAGES = (
             recipes.SHIPPED_CRICA,
         ),
         _full_size("cricavpr", "--foundation_model_path dinov2-b"),
-        "@baseline@",
+        "104 steps of 192 photos, 5 minutes on two cores; Recall@1 on the validation cities 85.0 %",
     ),
 )  # fmt: skip
 """The numbers in `shipped` are those of assets/weights/README.md."""
