@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from scicevpr.config import VARIANTS, Preprocessing, Variant
+from scicevpr.config import STEM_TAP, VARIANTS, Preprocessing, Variant
 from scicevpr.describe import Grouping
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.groupings import place_groups, published_batch, published_grouping
@@ -80,7 +80,7 @@ def check_architecture(arguments: argparse.Namespace, variant: Variant) -> None:
     if isinstance(variant, Variant):
         expected |= {
             "layer1": variant.backbone.depth - 1,
-            "out_indices": list(variant.taps) or None,
+            "out_indices": [tap for tap in variant.taps if tap != STEM_TAP] or None,
             "backbone_out_dim": len(variant.taps) * variant.channels or None,
             "mix_in_dim": variant.channels,
             "token_num": variant.mixers or None,

@@ -22,7 +22,7 @@ from scicevpr.retrieval.sizes import words_of_bytes
 
 QUERIES_AT_ONCE = 1024
 SPARE = 32  # candidates beyond k: single precision may have put them in the wrong order
-SETTLED_ROWS = 1024  # rows at once where all are looked at in double precision
+SETTLED_BYTES = 16 * 2**20  # of rows in double precision, where all are looked at
 SINGLE, DOUBLE = 2.0**-24, 2.0**-53  # the largest relative error of one operation
 SMALLEST = 2.0**-126  # what is smaller may become zero in single precision
 
@@ -114,7 +114,7 @@ class ExactIndex:
         queries = np.stack([query for query, _, _ in unsettled.values()])
         best = [(rows, distances) for _, rows, distances in unsettled.values()]
         squares = (queries**2).sum(axis=1)
-        for first, block in row_blocks(self._values, SETTLED_ROWS):
+        for first, block in row_blocks(self._values, max(1, SETTLED_BYTES // (8 * self._width))):
             values = block.astype(np.float64)
             lengths = (values**2).sum(axis=1)
             far = squares[:, None] + lengths - 2 * queries @ values.T

@@ -162,7 +162,7 @@ def test_stopped_passes_go_on(towns: Dataset, tiny_variants: None, one_thread: N
     assert next(stopped) == (8, 30)
     stopped.close()
     assert [done for done, _ in keeper.steps()] == [16, 24, 30]
-    assert torch.equal(keeper.maps.bank.photos, maps.bank.photos)
+    assert torch.equal(keeper.maps.maps, maps.maps)
     assert torch.equal(keeper.maps.queries, maps.queries)
 
 

@@ -239,7 +239,7 @@ def test_without_labels_there_are_predictions_only(stable, dataset, result, tmp_
 def test_baselines_run_through_the_same_code(dataset, name):
     found = evaluate_baseline(name, dataset, ns=NS)
     assert found.conditions["day"].recalls[1] == 100.0
-    assert found.protocol["weights"] == "none (nothing is learned)"
+    assert found.protocol["weights"] == BASELINES[name].weights
     with pytest.raises(UsageError, match="no baseline 'magic'"):
         evaluate_baseline("magic", dataset)
 

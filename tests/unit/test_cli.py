@@ -49,7 +49,7 @@ def test_evaluate_prints_a_table_and_protocol_per_model_and_writes_all(tiny_city
     assert shown.err == ""
     for words in ("SciceVPR-T", "CricaVPR-T", "HOG", "Colour histogram", "R@1", "night", "all"):
         assert words in shown.out
-    assert shown.out.count("Protocol: variant") == 4
+    assert shown.out.count("Protocol: variant") == 5
     content = json.loads((tmp_path / "new" / "all.json").read_text())
     assert [result["title"] for result in content["results"]] == ["SciceVPR-T", "CricaVPR-T", "HOG", "Colour histogram"]
     assert content["results"][0]["conditions"]["day"]["recall_percent"]["1"] == 100.0

@@ -86,7 +86,7 @@ def test_models_that_contradict_each_other(arguments, words):
 
 def test_what_the_weights_decide_is_checked_against_them(checkpoint):
     right = (
-        "--backbone_arch", "t", "--layer1", 11, "--out_indices", 11, 8, 9, 10, "--backbone_out_dim", 768,
+        "--backbone_arch", "t", "--layer1", 3, "--out_indices", 3, 0, 1, 2, "--backbone_out_dim", 960,
         "--mix_in_dim", 192, "--token_num", 2, "--token_ratio", 1, "--descriptors_dimension", 2688,
     )  # fmt: skip
     [(title, model)] = load_models(_parse("--resume", checkpoint, *right), DEFAULT)
@@ -94,7 +94,7 @@ def test_what_the_weights_decide_is_checked_against_them(checkpoint):
     assert title == f"SciceVPR-T ({checkpoint})"
     for wrong, words in (
         (["--backbone_arch", "dinov2_vitb14"], "whose backbone is a ViT-T, not 'dinov2_vitb14'"),
-        (["--out_indices", 7, 8, 9, 10], "--out_indices is 7 8 9 10, but SciceVPR-T has 8 9 10 11"),
+        (["--out_indices", 7, 8, 9, 10], "--out_indices is 7 8 9 10, but SciceVPR-T has 0 1 2 3"),
         (["--token_num", 1], "--token_num is 1, but SciceVPR-T has 2"),
         (["--descriptors_dimension", 4096], "has 2688. For shorter descriptors use --pca-dim"),
         (["--method", "cricavpr"], "for scicevpr-t, not for --method cricavpr"),

@@ -40,7 +40,7 @@ def test_explain_writes_maps_pictures_and_numbers(tiny_city, queries, tmp_path, 
     assert len(content["nearest_patches"]) == 3
     assert all(-1 <= value <= 1 for value in content["cosine_through_the_encoder"].values())
     arrays = np.load(tmp_path / "out" / "maps.npz")
-    assert arrays["influence"].shape == (16, 16)
+    assert arrays["influence"].shape == (14, 14)
     assert arrays["pooling-4"].sum() == pytest.approx(1, abs=1e-5)
     assert arrays["cross_image_attention"].shape == (3, 3)
     assert arrays["rewriting"].shape == (3, 14)

@@ -173,13 +173,13 @@ def test_class_attention_gives_the_output_of_the_attention_layer(name: str, mode
     model, trace = models[name], traces[name]
     for block in (0, 11):
         weights = class_attention(model, trace, block, 1)
-        assert weights.shape == (3, 257)
+        assert weights.shape == (3, 197)
         assert torch.allclose(weights.sum(dim=-1), torch.ones(3), atol=1e-5)
         layer = model.backbone.blocks[block]
         entering = (trace.tokens_in if block == 0 else trace.blocks[block - 1])[1:2]
         with torch.no_grad():
             normed = layer.norm1(entering)
-            values = (normed[0] @ layer.attn.qkv.weight[384:].T + layer.attn.qkv.bias[384:]).reshape(257, 3, 64)
+            values = (normed[0] @ layer.attn.qkv.weight[384:].T + layer.attn.qkv.bias[384:]).reshape(197, 3, 64)
             read = torch.cat([weights[head] @ values[:, head] for head in range(3)])
             expected = layer.attn(normed)[0, 0]
             assert torch.allclose(layer.attn.proj(read), expected, atol=1e-5)
@@ -280,7 +280,7 @@ def test_every_view_of_every_model_can_be_had(name: str, usable, photos) -> None
             kinds.add(view.kind)
             if view.kind not in plain and not view.key.startswith("attention:1"):
                 found = explanation.heat_map(view.key, cell=(4, 9))
-                assert found.values.shape == (16, 16)
+                assert found.values.shape == (14, 14)
                 assert np.isfinite(found.values).all()
                 assert found.values.min() >= 0 or view.kind == "sum"
                 assert found.sentence == KINDS[view.kind].sentence

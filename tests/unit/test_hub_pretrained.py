@@ -30,6 +30,8 @@ RESULT = {
     "conditions": {"night": {"queries": 8, "recall_percent": {"1": 50.0, "5": 87.5}}},
 }
 
+FILES = ["LICENSE.efficientnet-lite0.txt", "README.md", "config.json", "model.safetensors"]
+
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -72,7 +74,7 @@ def _config(saved: Path, **changes) -> dict:
 
 
 def test_a_folder_round_trip(saved: Path, model: VPRModel, images, expected) -> None:
-    assert sorted(path.name for path in saved.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert sorted(path.name for path in saved.iterdir()) == FILES
     loaded = VPRModel.from_pretrained(saved)
     assert torch.equal(descriptors(loaded, images), expected["scicevpr-t"])
     assert not loaded.training
@@ -145,7 +147,7 @@ def test_a_model_goes_to_the_hub_and_comes_back(server: StandIn, model: VPRModel
     created = next(post for path, post in server.posts if path == "/api/repos/create")
     assert created["token"] == "Bearer hf_test"
     assert "private" in str(created["lines"][0])
-    assert sorted(path.rpartition("/")[2] for path in server.files) == ["README.md", "config.json", "model.safetensors"]
+    assert sorted(path.rpartition("/")[2] for path in server.files) == FILES
     card = server.files["/org/name/resolve/main/README.md"].content.decode()
     assert 'VPRModel.from_pretrained("org/name")' in card
     loaded = VPRModel.from_pretrained("org/name")
@@ -177,7 +179,7 @@ def test_the_upload_call_is_huggingface_hubs(model: VPRModel, monkeypatch: pytes
     assert calls["create"] == ("org/name", {"private": None, "exist_ok": True})
     assert calls["upload"]["repo_id"] == "org/name"
     assert (calls["upload"]["revision"], calls["upload"]["commit_message"]) == ("v2", "second")
-    assert calls["upload"]["files"] == ["README.md", "config.json", "model.safetensors"]
+    assert calls["upload"]["files"] == FILES
 
 
 @pytest.mark.parametrize(
