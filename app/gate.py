@@ -259,15 +259,23 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return read
 
 
+QUOTED = re.compile(rb'(?s)"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)')
+"""A quoted part, or one that never ends: in one pass, whatever the text."""
+
+
 def _json(body: bytes) -> Any:
     """The content of a question. Refuses what is so deeply nested that reading it would fail."""
     if not body:
         return None
-    bare = re.sub(rb'"[^"\\]*(?:\\.[^"\\]*)*"', b"", body)
+    try:
+        text = body.decode("utf-8")  # of bytes json.loads would also take UTF-16, whose brackets are not counted here
+    except UnicodeDecodeError as error:
+        raise Refusal(400, "A question must be JSON in UTF-8.") from error
+    bare = QUOTED.sub(b"", body)
     if bare.count(b"[") + bare.count(b"{") > MOST_BRACKETS or _depth(bare) > REQUEST_DEPTH:
         raise Refusal(422, f"A question may be nested {REQUEST_DEPTH} levels deep at most.")
     try:
-        return json.loads(body)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise Refusal(400, "A question must be JSON.") from error
 

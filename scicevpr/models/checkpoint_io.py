@@ -141,7 +141,7 @@ def _kind_of(path: Path) -> str:
     if head.startswith(b"PK\x03\x04") or head[0] == 0x80:
         return "pickle"
     raise WeightsError(
-        f"{path} is not a weights file: it begins with {head[:12]!r}. "
+        f"{path} is not a weights file, by its first bytes. "
         "Expected a .safetensors file or a PyTorch checkpoint (.pth, .pt, .ckpt)."
     )
 

@@ -15,6 +15,7 @@ from scicevpr.preprocessing import open_photo
 
 PHOTOS_A_FOLDER = 1000  # a Hub repository should not have more than 10,000 files in a folder
 QUALITY = 85
+MOST_FILES = 5_000_000  # that are looked through for photos by their names
 
 
 def write_thumbnails(
@@ -42,7 +43,10 @@ class PhotoFolder:
     def __init__(self, folder: Path, split: str = "") -> None:
         if not folder.is_dir():
             raise DatasetError(f"The photo folder {folder} {'is a file' if folder.exists() else 'does not exist'}.")
+        if split and (split in (".", "..") or not split.isprintable() or any(mark in split for mark in "/\\:")):
+            raise DatasetError(f"The pack calls its split {split[:40]!r}, which is no name of a folder. Do not use it.")
         self.folder = folder
+        self._inside = folder.resolve()
         self._roots = (folder, folder / "images" / split, folder / split)
 
     def find(self, places: Sequence[Place], otherwise: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
@@ -54,7 +58,7 @@ class PhotoFolder:
         paths, missing = [], []
         for place, other in zip(places, otherwise, strict=True):
             own = (root / place.path for root in self._roots)
-            path = next((file for file in own if file.is_file()), None) or self._by_name.get(
+            path = next((file for file in own if self._is_photo(file)), None) or self._by_name.get(
                 unicodedata.normalize("NFC", place.name)
             )
             if path is None:
@@ -70,12 +74,24 @@ class PhotoFolder:
         first = missing[0].path
         return paths, (f"{len(missing)} of {len(places)} photos are not in {self.folder}, the first is {first}.",)
 
+    def _is_photo(self, file: Path) -> bool:
+        """True for a photo that lies in the folder, also when links are followed."""
+        return (
+            file.name.lower().endswith(EXTENSIONS) and file.is_file() and file.resolve().is_relative_to(self._inside)
+        )
+
     @cached_property
     def _by_name(self) -> dict[str, Path | None]:
         found: dict[str, Path | None] = {}
-        for place, _, names in os.walk(self.folder, followlinks=True):
+        seen = 0
+        for place, _, names in os.walk(self.folder):
+            seen += 1 + len(names)
+            if seen > MOST_FILES:
+                raise DatasetError(
+                    f"{self.folder} holds more than {MOST_FILES:,} files and folders. Name the folder of the data set."
+                )
             for name in names:
-                if name.lower().endswith(EXTENSIONS):
+                if name.lower().endswith(EXTENSIONS) and self._is_photo(Path(place, name)):
                     key = unicodedata.normalize("NFC", name)
                     found[key] = None if key in found else Path(place, name)
         return found

@@ -19,7 +19,7 @@ from gradio.utils import get_upload_folder
 from wire import served
 
 from app.build import build_app
-from app.gate import Rules, host_name
+from app.gate import Refusal, Rules, _json, host_name
 from app.incoming import REFUSED
 from app.limits import REQUEST_BYTES, UPLOAD_BYTES
 from app.sources import Sources
@@ -268,3 +268,15 @@ def test_forty_visitors_with_photos_of_their_own_leave_the_disk_within_its_limit
     now[0] += 600  # the first ones have gone, and others are welcome
     assert visit(41) == 200
     assert sum(file.stat().st_size for file in tmp_path.rglob("*.png")) <= 400_000
+
+
+def test_a_text_that_never_ends_and_other_encodings_are_read_in_one_pass():
+    """Quadratic time would hold up everybody for hours with a text of this length."""
+    for end in (b"", b"\\", b"\\\n"):
+        with pytest.raises(Refusal, match="must be JSON"):
+            _json(b'"' + b'\\"' * 300_000 + end)
+    nested = '{"data":["\u2200",' + "[" * 700 + "]" * 700 + ',"\u2200"]}'
+    for encoding in ("utf-16-le", "utf-16", "utf-32"):
+        with pytest.raises(Refusal):
+            _json(nested.encode(encoding))
+    assert _json('{"a": ["\\"[", "ü"]}'.encode()) == {"a": ['"[', "ü"]}

@@ -51,7 +51,9 @@ def test_evaluate_prints_a_table_and_protocol_per_model_and_writes_all(tiny_city
         assert words in shown.out
     assert shown.out.count("Protocol: variant") == 5
     content = json.loads((tmp_path / "new" / "all.json").read_text())
-    assert [result["title"] for result in content["results"]] == ["SciceVPR-T", "CricaVPR-T", "HOG", "Colour histogram"]
+    assert [result["title"] for result in content["results"]] == [
+        "SciceVPR-T", "CricaVPR-T", "ImageNet features", "HOG", "Colour histogram",
+    ]  # fmt: skip
     assert content["results"][0]["conditions"]["day"]["recall_percent"]["1"] == 100.0
     tables = sorted(path.name for path in (tmp_path / "predictions").iterdir())
     assert tables == ["colour-histogram.csv", "cricavpr-t.csv", "hog.csv", "scicevpr-t.csv"]

@@ -171,7 +171,7 @@ def test_pooling_attention_of_the_models(models, traces) -> None:
 def test_class_attention_gives_the_output_of_the_attention_layer(name: str, models, traces) -> None:
     """Weights times values, projected, must be what torch's own attention gave the class token."""
     model, trace = models[name], traces[name]
-    for block in (0, 11):
+    for block in (0, 3):
         weights = class_attention(model, trace, block, 1)
         assert weights.shape == (3, 197)
         assert torch.allclose(weights.sum(dim=-1), torch.ones(3), atol=1e-5)

@@ -211,9 +211,14 @@ def shortened(words: str, width: float, size: float, bold: bool = False) -> str:
     """Words cut with "…" where they would be wider than ``width`` inches."""
     if text_width(words, size, bold) <= width:
         return words
-    while words and text_width(words + "…", size, bold) > width:
-        words = words[:-1]
-    return words + "…"
+    fits, most = 0, len(words)  # letters that fit, and that may fit: measuring is slow
+    while fits < most:
+        middle = (fits + most + 1) // 2
+        if text_width(words[:middle] + "…", size, bold) <= width:
+            fits = middle
+        else:
+            most = middle - 1
+    return words[:fits] + "…"
 
 
 def fitting_size(words: str, width: float, size: float, bold: bool = False) -> float:
