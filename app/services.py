@@ -31,6 +31,7 @@ from app.queries import (
 from app.records import Answer, BatchView, Found, Hit, ModelState, Position
 from app.rooms import BASELINE, STABLE, THIRD, ModelLoader, ModelRooms
 from app.store import Described, DescriptorStore, PackDescriptors, Progress
+from scicevpr.checksums import forget_below
 from scicevpr.describe import Descriptors, Grouping, describe
 from scicevpr.errors import IndexMismatchError, SciceVPRError, UsageError
 from scicevpr.models.model import VPRModel
@@ -177,6 +178,7 @@ class Services:
         with self._lock:
             self._positives.pop(key, None)
         forget_pictures(place.path for place in (*dataset.queries, *dataset.database))
+        forget_below(dataset.root)
 
     def examples(self, key: str | None, count: int = 8) -> list[Place]:
         """Example queries of a database whose photos are here: the named ones, else some spread over conditions and the

@@ -18,6 +18,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def forget_below(folder: Path) -> None:
+    """Forget what is known of the files in a folder that goes away."""
+    inside = os.path.abspath(folder) + os.sep
+    with _lock:
+        for key in [key for key in _known if key[0].startswith(inside)]:
+            del _known[key]
+
+
 def known_sha256(path: Path, offset: int = 0) -> str:
     """SHA-256 of a file from a byte on, 64 hex digits; read once as long as the file is not written to again."""
     state = path.stat()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import json
@@ -19,6 +18,7 @@ from gradio.helpers import EventData
 from gradio.state_holder import SessionState
 from gradio.utils import get_upload_folder
 from PIL import Image
+from wire import finished
 
 MARK = "not-for-visitors-7f3a91"
 COLOUR = (255, 0, 255)
@@ -61,7 +61,7 @@ def leaks(page: gr.Blocks, secrets: Secrets, upload: Path, words: tuple[str, ...
             continue
         called += 1
         for data in crafted(fn, secrets, upload, words):
-            for answer in asyncio.run(answers(page, fn, data, secrets, state)):
+            for answer in finished(answers(page, fn, data, secrets, state)):
                 if why := foreign(answer):
                     found.append(f"{fn.api_name or fn.fn} ({dependency['id']}): {why} for {str(data)[:300]}")
     for file in cached():

@@ -36,8 +36,7 @@ def test_a_changed_pack_opened_again_is_searched_anew(tmp_path):
     values = np.eye(4, 8, dtype=np.float32)
     _pack(tmp_path / "pack", ["a.jpg", "b.jpg", "c.jpg"], values[:3])
     store = DescriptorStore()
-    services = Services.__new__(Services)
-    services._store, services.datasets, services._positives = store, {}, {}
+    services = Services({}, {}, store=store)
     for names, rows in ((["a.jpg", "b.jpg", "c.jpg"], [0, 1, 2]), (["d.jpg", "b.jpg", "a.jpg"], [3, 1, 0])):
         _pack(tmp_path / "pack", names, values[rows])
         pack = open_pack(tmp_path / "pack")

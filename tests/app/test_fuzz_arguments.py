@@ -5,7 +5,6 @@ The values come from hypothesis, the same on every run; SCICEVPR_FUZZ_EXAMPLES a
 
 from __future__ import annotations
 
-import asyncio
 import html
 import json
 import os
@@ -14,6 +13,7 @@ import gradio as gr
 import pytest
 import standin
 from gradio.state_holder import SessionState
+from wire import finished
 
 from app.build import build_app
 from app.page import OUR_FAULT
@@ -73,7 +73,7 @@ def ask_anything(page, fn) -> None:
     @hypothesis.given(values=st.tuples(*strategies))
     def asked(values):
         try:
-            answer = asyncio.run(page.process_api(fn, list(values), state=state, in_event_listener=True))
+            answer = finished(page.process_api(fn, list(values), state=state, in_event_listener=True))
         except gr.Error as error:
             said = html.unescape(str(error.message))
             assert said, fn.api_name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import json
@@ -16,7 +15,7 @@ import gradio as gr
 import pytest
 import standin
 from gradio.utils import get_upload_folder
-from wire import served
+from wire import finished, served
 
 from app.build import build_app
 from app.gate import Refusal, Rules, _json, host_name
@@ -242,7 +241,7 @@ def test_errors_of_gradios_own_hold_no_paths(studio, caplog):
     page = studio.wire.page
     broken = page.process_api(next(iter(page.fns)), None)  # no values at all: gradio fails before any handler
     with pytest.raises(gr.Error, match="went wrong on our side"):
-        asyncio.run(broken)
+        finished(broken)
     assert "unexpected error" in caplog.text
     absent = str(Path(get_upload_folder()) / "absent" / "x.png")  # allowed to be asked for, and not there
     for payload in ({"path": absent}, {"path": absent, "meta": {"_type": "gradio.FileData"}}):

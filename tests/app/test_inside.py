@@ -92,7 +92,7 @@ def test_the_numbers_under_the_mouse_are_the_map(inspector, query):
     page = stage_html(inspected, "fusion", view, CELL)
     numbers = page.split('data-values="')[1].split('"')[0].split(",")
     heat = inspected.explanation.heat_map("energy:fused").values
-    assert np.allclose(np.array(numbers, dtype=float).reshape(16, 16), heat, rtol=1e-3)
+    assert np.allclose(np.array(numbers, dtype=float).reshape(14, 14), heat, rtol=1e-3)
     assert 'data-pick="1"' not in page
     assert 'data-pick="1"' in stage_html(inspected, "mixers", chosen_view(inspected, "mixers", "influence"), CELL)
 

@@ -49,7 +49,7 @@ def test_every_size_has_its_shapes(learning, size):
     walked = learning.walk("scicevpr", size, 3)
     variant = get_variant(f"scicevpr-{size}")
     assert walked.output("descriptor") == (3, variant.descriptor_dim)
-    assert walked.output("mixers") == (3, variant.channels, 16, 16)
+    assert walked.output("mixers") == (3, variant.channels, *variant.grid)
     assert walked.tensors["search"][0][1] == (2 * standin.PLACES, variant.descriptor_dim)
 
 

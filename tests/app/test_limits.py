@@ -127,12 +127,11 @@ def entry(**changes) -> dict:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"title": "x" * 20_000}, "of 20,000 characters; at most 200"),
-        ({"protocol": {"k": "x" * 2_000}}, "at most 1000"),
-        ({"protocol": {"x" * 300: "v"}}, "at most 200"),
+        ({"title": "x" * 20_000}, "of the length 20000; at most 200"),
+        ({"protocol": {"k": "x" * 5_000}}, "at most 4000"),
+        ({"protocol": {"x" * 5_000: "v"}}, "at most 4000"),
         ({"conditions": {"x" * 300: entry()["overall"]}}, "at most 200"),
-        ({"conditions": {str(n): entry()["overall"] for n in range(200)}}, "200 times a condition; at most 128"),
-        ({"database": "x" * 300}, "at most 200"),
+        ({"conditions": {str(n): entry()["overall"] for n in range(201)}}, "list of conditions of the length 201; at most 200"),
     ],
 )
 def test_texts_that_would_keep_a_figure_busy_are_refused_when_read(tmp_path, changes, words):

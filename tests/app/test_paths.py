@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from pathlib import Path
@@ -11,6 +10,7 @@ import attacks
 import gradio as gr
 import pytest
 import standin
+from wire import finished
 
 from app.build import build_app
 from app.page import FILE_COMPONENTS, StudioPage, check_outgoing
@@ -93,10 +93,10 @@ def test_what_is_chosen_travels_as_database_and_row(small):
     assert all(not isinstance(block, (gr.Image, gr.File)) for block in event.inputs)
     query = small.dataset(None)[1].queries[1]
     for tab in ("find", "inside"):
-        data = asyncio.run(page.process_api(event, ["1", "Tiny city", tab]))["data"]
+        data = finished(page.process_api(event, ["1", "Tiny city", tab]))["data"]
         (photo,) = [value for value in data if isinstance(value, dict) and value.get("path")]
         assert Path(photo["path"]).read_bytes() == query.path.read_bytes()
         assert photo["orig_name"] == query.name
     for row in ("-1", "99", str(query.path)):
         with pytest.raises(gr.Error, match="whole number from 0 to 2"):
-            asyncio.run(page.process_api(event, [row, "Tiny city", "find"]))
+            finished(page.process_api(event, [row, "Tiny city", "find"]))

@@ -36,7 +36,7 @@ def test_walk_through_the_model(open_page):
     expect(page.locator("#stage")).to_contain_text("Pick a photo above")
     pick(page)
     expect(page.locator("#stepper label")).to_have_count(7)
-    expect(page.locator("#stepper")).to_contain_text("1×257×192")
+    expect(page.locator("#stepper")).to_contain_text("1×197×192")
     for name in ("Input", "Layers", "Fusion", "Mixers", "Regions", "Descriptor"):
         step(page, name)
         images = page.locator("#stage .map img")
@@ -72,7 +72,7 @@ def test_the_stepper_answers_the_keyboard(open_page):
     page = open_page()
     open_tab(page)
     pick(page)
-    expect(page.locator("#stepper")).to_contain_text("1×257×192")  # the labels have got their shapes
+    expect(page.locator("#stepper")).to_contain_text("1×197×192")  # the labels have got their shapes
     page.locator("#stepper input").nth(1).focus()
     for name in ("fusion", "mixers"):  # the focus must stay where it is when the answer comes
         page.keyboard.press("ArrowRight")
