@@ -131,7 +131,7 @@ def entry(**changes) -> dict:
         ({"protocol": {"k": "x" * 5_000}}, "at most 4000"),
         ({"protocol": {"x" * 5_000: "v"}}, "at most 4000"),
         ({"conditions": {"x" * 300: entry()["overall"]}}, "at most 200"),
-        ({"conditions": {str(n): entry()["overall"] for n in range(201)}}, "list of conditions of the length 201; at most 200"),
+        ({"conditions": {str(n): entry()["overall"] for n in range(201)}}, "of the length 201; at most 200"),
     ],
 )
 def test_texts_that_would_keep_a_figure_busy_are_refused_when_read(tmp_path, changes, words):

@@ -56,7 +56,7 @@ def test_evaluate_prints_a_table_and_protocol_per_model_and_writes_all(tiny_city
     ]  # fmt: skip
     assert content["results"][0]["conditions"]["day"]["recall_percent"]["1"] == 100.0
     tables = sorted(path.name for path in (tmp_path / "predictions").iterdir())
-    assert tables == ["colour-histogram.csv", "cricavpr-t.csv", "hog.csv", "scicevpr-t.csv"]
+    assert tables == ["colour-histogram.csv", "cricavpr-t.csv", "hog.csv", "imagenet-features.csv", "scicevpr-t.csv"]
 
 
 def test_evaluate_options_show_in_the_protocol(tiny_city, tmp_path, monkeypatch, capsys):
