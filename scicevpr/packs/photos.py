@@ -46,7 +46,6 @@ class PhotoFolder:
         if split and (split in (".", "..") or not split.isprintable() or any(mark in split for mark in "/\\:")):
             raise DatasetError(f"The pack calls its split {split[:40]!r}, which is no name of a folder. Do not use it.")
         self.folder = folder
-        self._inside = folder.resolve()
         self._roots = (folder, folder / "images" / split, folder / split)
 
     def find(self, places: Sequence[Place], otherwise: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
@@ -75,10 +74,9 @@ class PhotoFolder:
         return paths, (f"{len(missing)} of {len(places)} photos are not in {self.folder}, the first is {first}.",)
 
     def _is_photo(self, file: Path) -> bool:
-        """True for a photo that lies in the folder, also when links are followed."""
-        return (
-            file.name.lower().endswith(EXTENSIONS) and file.is_file() and file.resolve().is_relative_to(self._inside)
-        )
+        """True for a photo whose path leads into the folder; what the owner of the folder linked in it is followed."""
+        inside = ".." not in file.parts[len(self.folder.parts) :] and file.is_relative_to(self.folder)
+        return inside and file.name.lower().endswith(EXTENSIONS) and file.is_file()
 
     @cached_property
     def _by_name(self) -> dict[str, Path | None]:

@@ -20,6 +20,7 @@ from PIL import Image
 
 from app.bench import Bench
 from app.build import build_app
+from app.components import pictures
 from app.components.pictures import thumbnail
 from app.handlers import FindHandlers, toasts
 from app.inside import Inspector
@@ -44,8 +45,9 @@ class Clock:
 
 
 @pytest.fixture
-def visit(city_folder, tmp_path):
+def visit(city_folder, tmp_path, monkeypatch):
     """A visitor with four places, whose page has looked at them from every side."""
+    monkeypatch.setattr(pictures, "_thumbnails", type(pictures._thumbnails)())  # other tests showed the same photos
     services = standin.recorded_services(city_folder)
     services._store = DescriptorStore(cache=tmp_path / "cache")
     clock = Clock()
