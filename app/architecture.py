@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from scicevpr.config import STEM_TAP, VARIANTS, Variant
+from scicevpr.describe.preprocessing import to_tensor
 from scicevpr.models import adapters, backbone, encoders, fusion, model, regions
-from scicevpr.preprocessing import to_tensor
 from scicevpr.retrieval.index import ExactIndex
 
 FAMILIES = {"cricavpr": "CricaVPR", "super-cricavpr": "Super-CricaVPR", "scicevpr": "SciceVPR"}

@@ -15,13 +15,13 @@ from app.bench_store import Search, SearchStore
 from app.rooms import weights_of
 from app.services import Services
 from scicevpr.config import Preprocessing
-from scicevpr.describe import Descriptors, Grouping
+from scicevpr.datasets import Dataset
+from scicevpr.describe.describing import Descriptors, Grouping
 from scicevpr.errors import SciceVPRError, UsageError
 from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.evaluation.benchmark import DEFAULT_NS, evaluate, evaluate_baseline, score, score_matches
 from scicevpr.evaluation.groupings import published_grouping, shuffled_groups
 from scicevpr.models.model import VPRModel
-from scicevpr.places import Dataset
 
 KEPT = 64
 LARGEST_SEED = 999

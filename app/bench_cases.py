@@ -9,10 +9,10 @@ import numpy as np
 
 from app.bench_records import Result
 from app.records import Hit
+from scicevpr.datasets import Dataset, Photo
+from scicevpr.datasets.positives import distances
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.results import UNNAMED
-from scicevpr.places import Dataset, Place
-from scicevpr.places.positives import distances
 
 ANY, ONLY, NONE_RIGHT, ALL_RIGHT, NEAR = "any", "only", "wrong", "right", "near"
 CLOSE, MISTAKES, SUCCESSES, IN_ORDER = "close", "mistakes", "successes", "file"
@@ -38,7 +38,7 @@ class Case:
     """A query and what every model answered first. row: in the query list. findable: a right photo exists."""
 
     row: int
-    query: Place
+    query: Photo
     answers: tuple[CaseAnswer, ...]
     findable: bool
 

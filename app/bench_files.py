@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from app.bench_records import Result
+from scicevpr.datasets.tables import cell_text
 from scicevpr.evaluation.comparison import Comparison
 from scicevpr.evaluation.report import ALL, COLUMNS, latex_table, tidy_rows
-from scicevpr.places.tables import cell_text
 
 
 def write_files(folder: Path, results: Sequence[Result], comparisons: Sequence[tuple[str, Comparison]]) -> list[Path]:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from scicevpr.evaluation.comparison import Answers, Comparison, compare
+from scicevpr.datasets import Dataset
+from scicevpr.evaluation.comparison import Comparison, GroundTruthOptions, compare
 from scicevpr.evaluation.metrics import hit_matrix
 from scicevpr.evaluation.results import Evaluation, relative_name
 from scicevpr.evaluation.uncertainty import score_intervals
 from scicevpr.figures.recall import RecallCurve
-from scicevpr.places import Dataset
 
 CURVE_LENGTH = 100
 FLOAT_BYTES = 4
@@ -90,10 +90,10 @@ class Result:
         return RecallCurve(self.title, np.array(ns), 100 * found, *limits)
 
     @property
-    def answers(self) -> Answers:
+    def answers(self) -> GroundTruthOptions:
         """What a comparison needs."""
         evaluation, queries = self.evaluation, self.dataset.queries
-        return Answers(
+        return GroundTruthOptions(
             title=self.title,
             protocol=evaluation.protocol,
             ns=evaluation.ns,

@@ -27,7 +27,7 @@ from app.tabs import my_places as tab_places
 from app.tabs import sources as tab_sources
 from app.tabs import training as tab_training
 from app.training_room import TrainingRoom
-from scicevpr.foreign import load_any
+from scicevpr.external_models import load_any
 
 STATIC = Path(__file__).resolve().parent / "static"
 SCRIPTS = ("lightbox.js", "stepper.js", "links.js", "tour.js")

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from scicevpr.datasets import Dataset
 from scicevpr.errors import UsageError
-from scicevpr.places import Dataset
 
 PRIVATE = "mine-"
 GONE = (

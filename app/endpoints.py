@@ -28,13 +28,13 @@ class Endpoints(PageHandlers):
         super().__init__(laboratory.services)
         self.laboratory = laboratory
         self.bench = bench
-        self.api_worst_company = toasts(self._api_worst_company)
+        self.api_worst_batch = toasts(self._api_worst_batch)
         self.api_stability = toasts(self._api_stability)
         self.api_compare = toasts(self._api_compare)
         self.api_queries = toasts(self._api_queries)
         self.api_photo = toasts(self._api_photo)
 
-    def _api_worst_company(self, image: Any = None, database: Any = None, size: Any = 8, query: Any = "") -> dict:
+    def _api_worst_batch(self, image: Any = None, database: Any = None, size: Any = 8, query: Any = "") -> dict:
         """Search the query list for the photos that, sharing its batch, change CricaVPR's answer to a photo most.
 
         Args:

@@ -17,8 +17,8 @@ from app.outgoing import ServerFile
 from app.queries import whole_number
 from app.stops import Stops
 from scicevpr.errors import UsageError
-from scicevpr.figure_data import MOST_ANSWERS, MOST_COMPANY
 from scicevpr.figures.paper import FIGURES, Style, draw, figure_kind, parse_labels
+from scicevpr.figures.paper.sources import MOST_ANSWERS, MOST_COMPANY
 
 WAITING = '<div class="sheet sheet--waiting"><p>Choose a figure, then press Draw.</p></div>'
 GROUPS = ("photo", "results", "models", "top", "company", "pairs", "curve", "n")
@@ -68,7 +68,7 @@ class FigureHandlers(PageHandlers):
         return gr.update(choices=roles, value=kept)
 
     def _draw(
-        self, figure: Any, photo: Any, database: Any, results: Any, roles: Any, top: Any, company: Any, pairs: Any,
+        self, figure: Any, photo: Any, database: Any, results: Any, roles: Any, top: Any, batch_mates: Any, pairs: Any,
         sizes: Any, orders: Any, seeds: Any, n: Any, width: Any, font: Any, palette: Any, letters: Any, labels: Any,
         dpi: Any, panels: Any, request: gr.Request, progress: Any = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple]:  # fmt: skip
@@ -79,7 +79,7 @@ class FigureHandlers(PageHandlers):
             raise UsageError("Choose at least one panel.")
         draw(kind.name, None, style)
         choices = self._choices(
-            kind.name, photo, database, results, roles, top, company, pairs, sizes, orders, seeds, n
+            kind.name, photo, database, results, roles, top, batch_mates, pairs, sizes, orders, seeds, n
         )  # fmt: skip
         yield "Measuring…", gr.skip(), None
 
@@ -101,7 +101,7 @@ class FigureHandlers(PageHandlers):
         yield done, sheet_html(written), list(written.files)
 
     def _choices(
-        self, figure: str, photo: Any, database: Any, results: Any, roles: Any, top: Any, company: Any, pairs: Any,
+        self, figure: str, photo: Any, database: Any, results: Any, roles: Any, top: Any, batch_mates: Any, pairs: Any,
         sizes: Any, orders: Any, seeds: Any, n: Any,
     ) -> Choices:  # fmt: skip
         needed = NEEDED[figure]
@@ -114,7 +114,7 @@ class FigureHandlers(PageHandlers):
             name="" if asked is None else asked.name,
             results=result_files(results) if "results" in needed else (),
             top=whole_number(top, "The number of answers", 1, MOST_ANSWERS) if "top" in needed else 5,
-            company=whole_number(company, "The company", 1, MOST_COMPANY) if "company" in needed else 7,
+            batch_mates=whole_number(batch_mates, "The company", 1, MOST_COMPANY) if "company" in needed else 7,
             pairs=whole_number(pairs, "The number of pairs", 1, 4) if "pairs" in needed else 2,
             sizes=tuple(whole_number(size, "A batch size", 1, 64) for size in sizes or ()),
             orders=tuple(map(str, orders or ())),

@@ -11,10 +11,10 @@ from app.lab import Laboratory
 from app.outgoing import ServerFile
 from app.rooms import BASELINE, STABLE
 from app.services import Services
-from scicevpr import figure_data as make
 from scicevpr.errors import UsageError
-from scicevpr.evaluation.stability import SIZES
+from scicevpr.evaluation.batch_effects import SIZES
 from scicevpr.figures.paper import Drawing, FigureKind, Style, draw, figure_kind
+from scicevpr.figures.paper import sources as make
 
 SCREEN_DPI = 150
 Progress = Callable[[str, int, int], None]
@@ -35,7 +35,7 @@ class Choices:
     name: str = ""
     results: tuple[Path, ...] = ()
     top: int = 5
-    company: int = 7
+    batch_mates: int = 7
     pairs: int = 2
     sizes: tuple[int, ...] = SIZES
     orders: tuple[str, ...] = ("file", "shuffled", "place")
@@ -142,7 +142,7 @@ class FigureStudio:
             return make.fusion_data(subject, *self._first(models, lambda variant: not variant.class_token))
         if name == "attention":
             chosen = self._first(models, lambda variant: variant.cross_image)
-            return make.attention_data(subject, dataset, *chosen, choices.company)
+            return make.attention_data(subject, dataset, *chosen, choices.batch_mates)
         row = make.best_match(subject, [self._described(roles[0], key, progress)])
         return make.region_data(subject, dataset.database[row], models, dataset)
 

@@ -142,7 +142,7 @@ TERMS = _sorted(
         "beforehand.",
     ),
     Term(
-        "Place",
+        "Photo",
         "A spot with a view, known by its position. Two photos show the same place when they were taken close to "
         "each other, here within 25 m.",
     ),

@@ -29,9 +29,9 @@ from app.queries import listed_photo
 from app.records import Found
 from app.rooms import BASELINE, STABLE, THIRD
 from app.services import Services
+from scicevpr.datasets import Dataset, GroundTruth
 from scicevpr.errors import SciceVPRError, UsageError
 from scicevpr.figures import MapSeries, match_map
-from scicevpr.places import Dataset, Truth
 
 logger = logging.getLogger(__name__)
 
@@ -134,13 +134,13 @@ class FindHandlers(PageHandlers):
         photo: Any,
         database: Any,
         k: Any,
-        company: Any,
+        batch_mates: Any,
         east: Any,
         north: Any,
         progress: Any = gr.Progress(),  # noqa: B008
     ) -> tuple:
         """Search with what the form holds; values for PARTS."""
-        found = self._find(self.photo(photo), database, k, company, east, north, progress)
+        found = self._find(self.photo(photo), database, k, batch_mates, east, north, progress)
         return (
             self.notice(),
             strip_html(found),
@@ -177,7 +177,7 @@ class FindHandlers(PageHandlers):
         try:
             _, dataset = self.services.dataset(database)
         except SciceVPRError:
-            return legend_html(Truth().label())
+            return legend_html(GroundTruth().label())
         return legend_html(dataset.truth.label())
 
     def _example(self, database: Any, event: gr.SelectData) -> ServerFile:
@@ -226,7 +226,7 @@ class FindHandlers(PageHandlers):
         image: Any = None,
         database: Any = None,
         k: Any = 5,
-        company: Any = 0,
+        batch_mates: Any = 0,
         east: Any = None,
         north: Any = None,
         query: Any = "",
@@ -245,7 +245,7 @@ class FindHandlers(PageHandlers):
         Returns:
             All models' matches (photo, similarity, metres, right), verdict, times in ms and protocol.
         """
-        return self._find(self.asked_photo(image, query, database), database, k, company, east, north).to_json()
+        return self._find(self.asked_photo(image, query, database), database, k, batch_mates, east, north).to_json()
 
     def _api_databases(self) -> list[dict]:
         """List the databases that can be searched.
@@ -276,14 +276,14 @@ class FindHandlers(PageHandlers):
         return [state.to_json() for state in self.services.model_states()]
 
     def _find(
-        self, photo: QueryPhoto, database: Any, k: Any, company: Any, east: Any, north: Any, progress: Any = None
+        self, photo: QueryPhoto, database: Any, k: Any, batch_mates: Any, east: Any, north: Any, progress: Any = None
     ) -> Found:
 
         def advance(done: int, total: int) -> None:
             progress((done, total), desc="Describing the database, once", unit="photos")
 
         return self.services.find(
-            photo.image, photo.name, database, k, company, east, north, advance if progress is not None else None
+            photo.image, photo.name, database, k, batch_mates, east, north, advance if progress is not None else None
         )
 
 

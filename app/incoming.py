@@ -22,10 +22,10 @@ from PIL import Image
 
 from app.databases import Databases
 from app.limits import DEEP_PIXELS, PHOTO_BYTES, RESULT_BYTES, RESULT_FILES
+from scicevpr.datasets import Photo
+from scicevpr.datasets.intake import megabytes
+from scicevpr.describe.preprocessing import FORMATS, open_photo
 from scicevpr.errors import ImageError, UsageError
-from scicevpr.places import Place
-from scicevpr.places.intake import megabytes
-from scicevpr.preprocessing import FORMATS, open_photo
 
 REFUSED = "This file is not one that was uploaded here, or it is not on the server any more. Choose it again."
 LONGEST_NAME = 255
@@ -47,7 +47,7 @@ class QueryPhoto:
     name: str
 
     @classmethod
-    def listed(cls, place: Place) -> QueryPhoto:
+    def listed(cls, place: Photo) -> QueryPhoto:
         """A photo of a database, which the server found itself."""
         return cls(opened(place.path, place.name), place.name)
 

@@ -14,15 +14,15 @@ import numpy as np
 from PIL import Image
 
 from app.databases import PRIVATE
-from app.queries import company_of, known_position, query_place, whole_number
+from app.queries import batch_mates_of, known_position, query_place, whole_number
 from app.records import Hit, Position
 from app.rooms import STABLE, weights_of
 from app.services import MAX_COMPANY, Services
 from scicevpr.config import STEM_TAP
+from scicevpr.datasets import Dataset, Photo
+from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import UsageError
 from scicevpr.explain import KINDS, STEPS, Decision, Explanation, View, deciding_region, region_terms
-from scicevpr.places import Dataset, Place
-from scicevpr.preprocessing import open_photo
 
 RANKS = 5
 REMEMBERED = 12
@@ -40,9 +40,9 @@ class Inspected:
 
     role: str
     title: str
-    place: Place
+    place: Photo
     position: Position | None
-    company: tuple[Place, ...]
+    batch_mates: tuple[Photo, ...]
     explanation: Explanation
     hits: tuple[Hit, ...]
     rank: int
@@ -78,7 +78,7 @@ class Inspected:
         return {
             "model": self.title,
             "query": self.place.name,
-            "batch": [self.place.name, *(place.name for place in self.company)],
+            "batch": [self.place.name, *(place.name for place in self.batch_mates)],
             "tensors": [{"step": s, "what": w, "shape": list(shape)} for s, w, shape in explanation.shapes()],
             "layer_shares": None
             if contribution is None
@@ -118,7 +118,7 @@ class Inspector:
         database: str | None = None,
         role: str = STABLE,
         rank: int = 1,
-        company: int = 0,
+        batch_mates: int = 0,
         progress: Progress | None = None,
     ) -> Inspected:
         """Take a photo through a model.
@@ -133,34 +133,34 @@ class Inspector:
         """
         key, dataset = self.services.dataset(database)
         rank = whole_number(rank, "The match", 1, min(RANKS, len(dataset.database)))
-        company = whole_number(company, "The company", 0, MAX_COMPANY)
+        batch_mates = whole_number(batch_mates, "The company", 0, MAX_COMPANY)
         image = open_photo(photo)
         model = self.services.model(role)
         place, row = query_place(dataset, name)
-        company = company if model.variant.cross_image else 0
+        batch_mates = batch_mates if model.variant.cross_image else 0
         digest = hashlib.sha256(image.tobytes()).hexdigest()
         return self._remembered(
-            (digest, name, key, role, weights_of(model), rank, company),
-            lambda: self._inspect(image, digest, place, row, key, role, rank, company, progress),
+            (digest, name, key, role, weights_of(model), rank, batch_mates),
+            lambda: self._inspect(image, digest, place, row, key, role, rank, batch_mates, progress),
         )
 
     def _inspect(
         self,
         image: Image.Image,
         digest: str,
-        place: Place,
+        place: Photo,
         row: int | None,
         key: str,
         role: str,
         rank: int,
-        company: int,
+        batch_mates: int,
         progress: Progress | None,
     ) -> Inspected:
         dataset, model = self.services.datasets[key], self.services.model(role)
-        neighbours = tuple(company_of(dataset, row, company))
+        neighbours = tuple(batch_mates_of(dataset, row, batch_mates))
         weights = weights_of(model)
         explanation = self._remembered(
-            (digest, key, role, weights, row, company),
+            (digest, key, role, weights, row, batch_mates),
             self._quickly(lambda: Explanation(model, [image, *(p.path for p in neighbours)])),
         )
         described = self.services.described(role, key, progress)
@@ -183,7 +183,7 @@ class Inspector:
             title=model.variant.title,
             place=place,
             position=position,
-            company=neighbours,
+            batch_mates=neighbours,
             explanation=explanation,
             hits=hits,
             rank=rank,

@@ -52,7 +52,7 @@ class InsideHandlers(PageHandlers):
         database: Any,
         role: Any,
         rank: Any,
-        company: Any,
+        batch_mates: Any,
         step: Any,
         view_key: Any,
         row: Any,
@@ -66,7 +66,7 @@ class InsideHandlers(PageHandlers):
         if not photo:
             return self.waiting()
         step = plain_text(step, "The step")
-        inspected = self._inspect(self.photo(photo), database, role, rank, company, progress)
+        inspected = self._inspect(self.photo(photo), database, role, rank, batch_mates, progress)
         view = chosen_view(inspected, step, view_key)
         cell = (
             whole_number(row, "The cell's row", 1, GRID) - 1,
@@ -97,7 +97,7 @@ class InsideHandlers(PageHandlers):
         database: Any = None,
         model: Any = STABLE,
         match: Any = 1,
-        company: Any = 3,
+        batch_mates: Any = 3,
         query: Any = "",
     ) -> dict:
         """Explain why a photo matches: tensors on the way, layer shares, region terms, deciding region.
@@ -113,10 +113,10 @@ class InsideHandlers(PageHandlers):
         Returns:
             Matches, tensor shapes, what each layer adds, the similarity as 14 region terms, the region that decided.
         """
-        return self._inspect(self.asked_photo(image, query, database), database, model, match, company).to_json()
+        return self._inspect(self.asked_photo(image, query, database), database, model, match, batch_mates).to_json()
 
     def _inspect(
-        self, photo: QueryPhoto, database: Any, role: Any, rank: Any, company: Any, progress: Any = None
+        self, photo: QueryPhoto, database: Any, role: Any, rank: Any, batch_mates: Any, progress: Any = None
     ) -> Inspected:
 
         def advance(done: int, total: int) -> None:
@@ -128,7 +128,7 @@ class InsideHandlers(PageHandlers):
             database,
             plain_text(role, "The model"),
             rank,
-            company,
+            batch_mates,
             advance if progress is not None else None,
         )
 

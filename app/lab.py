@@ -13,28 +13,28 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from app.lab_records import PairFigure, Projection, Reaction, Session, checked_company
+from app.lab_records import PairFigure, Projection, Reaction, Session, checked_batch_mates
 from app.limits import WORST_CASE_S
 from app.queries import known_position, query_place
 from app.regions import RegionStore
 from app.rooms import BASELINE, STABLE, THIRD, weights_of
 from app.services import Services
-from scicevpr.describe import encode_groups, region_vectors
+from scicevpr.datasets import Dataset
+from scicevpr.describe.describing import encode_groups, region_vectors
+from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import UsageError
-from scicevpr.evaluation.company import random_company
-from scicevpr.evaluation.paper_figures import figure_1, pair_statistics, telling_pairs
-from scicevpr.evaluation.plane import database_plane
-from scicevpr.evaluation.stability import (
+from scicevpr.evaluation.batch_effects import (
     TOP,
     Lab,
     iterate_batches,
     rank_correlations,
     ranks_of,
 )
-from scicevpr.evaluation.worst_case import WorstCase, search_worst_company
+from scicevpr.evaluation.batch_mates import random_batches
+from scicevpr.evaluation.plane import database_plane
+from scicevpr.evaluation.worst_batch import WorstCase, search_worst_batch
 from scicevpr.explain import rewriting
-from scicevpr.places import Dataset
-from scicevpr.preprocessing import open_photo
+from scicevpr.figures.paper.export import figure_1, pair_statistics, telling_pairs
 from scicevpr.retrieval import PCA
 
 SHOWN = 3
@@ -79,22 +79,22 @@ class Laboratory:
         return [int(row) for row in (*following, *drawn)]
 
     def react(
-        self, session: Session, company: Sequence[int], pool: Sequence[int], progress: Progress | None = None
+        self, session: Session, batch_mates: Sequence[int], pool: Sequence[int], progress: Progress | None = None
     ) -> list[Reaction]:
         """What each model answers alone and in this company, and how it fares in random companies from the pool.
 
         Raises:
             UsageError: a companion that is not in the query list, is the query itself, or stands there twice.
         """
-        company = checked_company(session, company)
-        rows = list(dict.fromkeys((*company, *pool)))
-        return [self._react(role, session, company, rows, progress) for role in (STABLE, BASELINE)]
+        batch_mates = checked_batch_mates(session, batch_mates)
+        rows = list(dict.fromkeys((*batch_mates, *pool)))
+        return [self._react(role, session, batch_mates, rows, progress) for role in (STABLE, BASELINE)]
 
     def _react(
-        self, role: str, session: Session, company: list[int], rows: list[int], progress: Progress | None
+        self, role: str, session: Session, batch_mates: list[int], rows: list[int], progress: Progress | None
     ) -> Reaction:
         lab = self._bench(role, session, rows, progress)
-        group = np.array([[0, *range(1, len(company) + 1)]])
+        group = np.array([[0, *range(1, len(batch_mates) + 1)]])
         with self.services.pace.quick():
             alone = encode_groups(lab.model, lab.queries, np.array([[0]]), first_only=True)
             now = encode_groups(lab.model, lab.queries, group, first_only=True)
@@ -103,10 +103,10 @@ class Laboratory:
         hits = [self.services.hits(described, v[0], SHOWN, session.key, judgement) for v in (alone, now)]
         k = min(TOP, len(lab.index))
         top = lab.index.search(alone, k).indices
-        size = min(max(2, len(company) + 1), len(lab.queries))
+        size = min(max(2, len(batch_mates) + 1), len(lab.queries))
         draws = None
         if len(lab.queries) > 1:
-            draws = random_company(lab, 0, size=size, draws=DRAWS, seed=0)
+            draws = random_batches(lab, 0, size=size, draws=DRAWS, seed=0)
         plane = self._plane(role, session.key, lab)
         return Reaction(
             role=role,
@@ -124,7 +124,7 @@ class Laboratory:
                 now=plane.transform(now),
                 explained=float(plane.explained_variance_ratio.sum()),
             ),
-            rewriting=rewriting(lab.model, lab.queries[: len(company) + 1]).numpy() if company else None,
+            rewriting=rewriting(lab.model, lab.queries[: len(batch_mates) + 1]).numpy() if batch_mates else None,
         )
 
     def worst(
@@ -137,9 +137,9 @@ class Laboratory:
         """
         rows, turn = [int(row) for row in session.others], self.services.pace.long(WORST_CASE_S)
         lab = self._bench(BASELINE, session, rows, self.giving_way(progress))
-        for found in search_worst_company(lab, 0, size, seed):
+        for found in search_worst_batch(lab, 0, size, seed):
             last = replace(found, done=True) if turn.over else found
-            yield last, [rows[member - 1] for member in found.company]
+            yield last, [rows[member - 1] for member in found.batch_mates]
             if turn.over:
                 return
             self.services.pace.give_way()

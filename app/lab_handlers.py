@@ -20,10 +20,10 @@ from app.outgoing import ServerFile
 from app.queries import whole_number
 from app.services import Services
 from app.stops import Stops
+from scicevpr.datasets.tables import cell_text
 from scicevpr.errors import UsageError
-from scicevpr.evaluation.stability import SIZES
+from scicevpr.evaluation.batch_effects import SIZES
 from scicevpr.figures.stability import projection, recall_curve
-from scicevpr.places.tables import cell_text
 
 WAITING = (
     '<section class="answer answer--waiting"><p class="verdict verdict--waiting">Pick a query above to see what '
@@ -63,7 +63,7 @@ class LabHandlers(PageHandlers):
         self.curve = toasts(self._curve)
         self.pairs = toasts(self._pairs)
         self.figure_2 = toasts(self._figure_2)
-        self.api_company = toasts(self._api_company)
+        self.api_batch_mates = toasts(self._api_batch_mates)
 
     def waiting(self) -> tuple:
         """Values for (notice, tray, stable, baseline, why, both planes) while there is no query."""
@@ -79,14 +79,14 @@ class LabHandlers(PageHandlers):
         self,
         photo: Any,
         database: Any,
-        company: Any,
+        batch_mates: Any,
         seed: Any,
         progress: Any = gr.Progress(),  # noqa: B008
     ) -> tuple:
         """The tray and what both models make of it: values for (notice, tray, stable, baseline, why, both planes)."""
         if not photo:
             return self.waiting()
-        session, rows = self._session(photo, database), rows_of(company)
+        session, rows = self._session(photo, database), rows_of(batch_mates)
         pool = self.laboratory.pool(session, whole_number(seed, "The draw of other photos", 0, 10**6))
         stable, baseline = self.laboratory.react(session, rows, pool, _advance(progress))
         return (
@@ -99,22 +99,22 @@ class LabHandlers(PageHandlers):
             gr.Plot(value=plane_of(self.laboratory, session, baseline), visible=True),
         )
 
-    def _moved(self, company: Any, event: gr.EventData) -> str:
+    def _moved(self, batch_mates: Any, event: gr.EventData) -> str:
         """The company after a photo was moved in or out of the batch."""
-        rows, data = rows_of(company), event._data if isinstance(event._data, dict) else {}
+        rows, data = rows_of(batch_mates), event._data if isinstance(event._data, dict) else {}
         row = whole_number(data.get("row"), "The photo", 0, 10**9)
         if data.get("to") == "batch":
             return text_of([*rows, row] if row not in rows else rows)
         return text_of([other for other in rows if other != row])
 
-    def _drawn(self, photo: Any, database: Any, company: Any, seed: Any) -> tuple[str, int]:
+    def _drawn(self, photo: Any, database: Any, batch_mates: Any, seed: Any) -> tuple[str, int]:
         """A random company of the present size (at least one photo) from the photos on offer, and the next seed."""
         if not photo:
             raise UsageError("There is no query yet. Pick one first.")
         session = self._session(photo, database)
         number = whole_number(seed, "The draw of other photos", 0, 10**6)
         pool = self.laboratory.pool(session, number)
-        size = min(max(1, len(rows_of(company))), len(pool))
+        size = min(max(1, len(rows_of(batch_mates))), len(pool))
         random = np.random.default_rng([number, 1])
         return text_of([int(row) for row in random.choice(pool, size, replace=False)]), number + 1
 
@@ -122,7 +122,7 @@ class LabHandlers(PageHandlers):
         self,
         photo: Any,
         database: Any,
-        company: Any,
+        batch_mates: Any,
         size: Any,
         progress: Any = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[str, str]]:
@@ -131,7 +131,7 @@ class LabHandlers(PageHandlers):
             raise UsageError("There is no query yet. Pick one first.")
         session = self._session(photo, database)
         photos = whole_number(size, "The batch", 2, 32)
-        kept = text_of(rows_of(company))
+        kept = text_of(rows_of(batch_mates))
         for found, rows in self.laboratory.worst(session, photos, 0, _advance(progress)):
             state = "Found" if found.done else "Searching"
             change = (
@@ -179,7 +179,7 @@ class LabHandlers(PageHandlers):
         """Figure 1 of the paper as HTML."""
         return pair_figure_html(self.laboratory.pairs(database, 2, _advance(progress)))
 
-    def _api_company(self, image: Any = None, database: Any = None, company: Any = "", query: Any = "") -> list[dict]:
+    def _api_batch_mates(self, image: Any = None, database: Any = None, batch_mates: Any = "", query: Any = "") -> list[dict]:
         """What the photos of its batch do to both models' answers to a photo.
 
         Args:
@@ -193,7 +193,7 @@ class LabHandlers(PageHandlers):
         """
         session = self._session(self.asked_photo(image, query, database), database)
         pool = self.laboratory.pool(session)
-        return [reaction.to_json() for reaction in self.laboratory.react(session, rows_of(company), pool)]
+        return [reaction.to_json() for reaction in self.laboratory.react(session, rows_of(batch_mates), pool)]
 
     def _file(self, table: Any, database: Any) -> ServerFile:
         """The whole table as CSV."""

@@ -12,8 +12,8 @@ from PIL import Image
 
 from app.records import Hit, Position
 from app.services import MAX_COMPANY
+from scicevpr.datasets import Dataset, Photo
 from scicevpr.errors import UsageError
-from scicevpr.places import Dataset, Place
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Session:
     """A query and the photos that may keep it company: rows of the data set's query list."""
 
     image: Image.Image
-    place: Place
+    place: Photo
     position: Position | None
     row: int | None
     key: str
@@ -95,9 +95,9 @@ class PairFigure:
     statistics: dict[str, float]
 
 
-def checked_company(session: Session, company: Sequence[int]) -> list[int]:
+def checked_batch_mates(session: Session, batch_mates: Sequence[int]) -> list[int]:
     """Companions as rows of the query list. UsageError names the first that cannot be."""
-    rows = [int(row) for row in company]
+    rows = [int(row) for row in batch_mates]
     count = len(session.dataset.queries)
     for row in rows:
         if not 0 <= row < count:

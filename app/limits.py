@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from scicevpr.models.checkpoint_io import (
+from scicevpr.datasets.intake import Limits, megabytes
+from scicevpr.describe.preprocessing import MAX_PIXELS
+from scicevpr.models.checkpoint import (
     MOST_HEADER_BYTES,
     MOST_TENSORS,
     MOST_UNPACKED_RATIO,
     UNPACKED_SMALL,
 )
-from scicevpr.places.intake import Limits, megabytes
-from scicevpr.preprocessing import MAX_PIXELS
 
 HOUR = 3600.0
 UPLOAD_BYTES = 200_000_000

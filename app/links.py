@@ -46,7 +46,7 @@ class LinkedTab:
     database: str = ""
     photo: str = ""
     examples: str = ""
-    company: str = ""
+    batch_mates: str = ""
     keeper: str = ""
     drawn: str = ""
 
@@ -60,7 +60,7 @@ TABS = (
     ),
     LinkedTab(
         "stability", {"size": "lab-size"}, "lab-database", "lab-photo", "lab-examples",
-        company="lab-company", keeper="lab-keeper", drawn="tray",
+        batch_mates="lab-company", keeper="lab-keeper", drawn="tray",
     ),
     LinkedTab(
         "benchmarks", {"model": "bench-models", "grouping": "bench-grouping", "seed": "bench-seed"}, "bench-databases"
@@ -200,8 +200,8 @@ def _fields(entry: LinkedTab, by_id: dict[str, Block], name: Any) -> dict[str, A
     found = {DATABASE: by_id[entry.database]} if entry.database else {}
     if name is not None:
         found[QUERY] = name
-    if entry.company:
-        found["company"] = by_id[entry.company]
+    if entry.batch_mates:
+        found["company"] = by_id[entry.batch_mates]
     return found | {word: by_id[elem_id] for word, elem_id in entry.choices.items()}
 
 

@@ -29,13 +29,13 @@ from app.reading import Reading, as_dataset, chosen_table, nothing_words
 from app.rooms import BASELINE, STABLE
 from app.services import Services
 from app.visits import MyDatabase, Visit, file_name, zip_pack
+from scicevpr.datasets import Dataset
+from scicevpr.datasets.intake import Gathered, Limits, gather, gather_folder
+from scicevpr.datasets.uploads import place_photos
+from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import ImageError, SciceVPRError, UsageError
 from scicevpr.packs import build_pack, open_pack
 from scicevpr.packs.build import Content, describe_content
-from scicevpr.places import Dataset
-from scicevpr.places.intake import Gathered, Limits, gather, gather_folder
-from scicevpr.places.uploads import place_photos
-from scicevpr.preprocessing import open_photo
 
 THUMBNAIL = 640
 TITLE = "My places"

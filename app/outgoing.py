@@ -16,8 +16,8 @@ from pathlib import Path
 from gradio.utils import get_upload_folder
 
 from app.databases import Databases
+from scicevpr.datasets import Dataset, Photo
 from scicevpr.errors import UsageError
-from scicevpr.places import Dataset, Place
 
 MADE = "made-"
 NO_DISK = "the server's disk is full, or it cannot be written. Try again later."
@@ -38,7 +38,7 @@ class Outgoing:
         self._lock = threading.Lock()
         databases.when_forgotten(self._forget)
 
-    def photo(self, key: str, place: Place) -> ServerFile:
+    def photo(self, key: str, place: Photo) -> ServerFile:
         """A photo of a database as a file that may leave. UsageError when its file is not here."""
         with self._lock:
             known = self._copies.get((key, str(place.path)))

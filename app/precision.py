@@ -1,13 +1,14 @@
 """In which precision the Find tab describes photos.
 
 By default float32, as every other tab, so that the same similarity has the same digits everywhere; `--precision` at the
-start trades that for speed (see `scicevpr.speed`).
+start trades that for speed (see `scicevpr.describe.precision`).
 """
 
 from __future__ import annotations
 
+from scicevpr.describe.automatic_precision import Choice, best_mode
+from scicevpr.describe.precision import obstacle
 from scicevpr.models.model import VPRModel
-from scicevpr.speed import Choice, best_mode, obstacle
 
 FULL_PRECISION = "float32"
 CHOICES = (FULL_PRECISION, "auto", "bfloat16", "int8")

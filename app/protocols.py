@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app.store import Described
-from scicevpr.describe import Descriptors
-from scicevpr.places import Dataset
+from scicevpr.datasets import Dataset
+from scicevpr.describe.describing import Descriptors
 
 
 def answer_protocol(

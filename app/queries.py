@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from app.records import Position
+from scicevpr.datasets import Dataset, Photo, parse_name, positives
 from scicevpr.errors import UsageError
-from scicevpr.places import Dataset, Place, parse_name, positives
 
 
 def whole_number(value: Any, what: str, low: int, high: int) -> int:
@@ -26,7 +26,7 @@ def whole_number(value: Any, what: str, low: int, high: int) -> int:
     return int(number)
 
 
-def query_place(dataset: Dataset, name: str) -> tuple[Place, int | None]:
+def query_place(dataset: Dataset, name: str) -> tuple[Photo, int | None]:
     """The query as a Place, and its row in the query list when its file name stands there."""
     for row, place in enumerate(dataset.queries):
         if name and place.name == name:
@@ -34,7 +34,7 @@ def query_place(dataset: Dataset, name: str) -> tuple[Place, int | None]:
     return parse_name(name or "photo"), None
 
 
-def listed_photo(dataset: Dataset, title: str, name: str) -> Place:
+def listed_photo(dataset: Dataset, title: str, name: str) -> Photo:
     """A photo of the query list by its name. UsageError (title: the database's) for an unknown or absent one."""
     place, row = query_place(dataset, name)
     if row is None:
@@ -44,7 +44,7 @@ def listed_photo(dataset: Dataset, title: str, name: str) -> Place:
     return place
 
 
-def known_position(place: Place, dataset: Dataset, east: Any, north: Any) -> Position | None:
+def known_position(place: Photo, dataset: Dataset, east: Any, north: Any) -> Position | None:
     """The query's position: entered by hand, else from its file name, else None. UsageError for half or bad numbers."""
     entered = [value if value not in (None, "") else None for value in (east, north)]
     if entered != [None, None]:
@@ -65,7 +65,7 @@ def known_position(place: Place, dataset: Dataset, east: Any, north: Any) -> Pos
     return Position(place.utm[0], place.utm[1], "file name")
 
 
-def company_of(dataset: Dataset, row: int | None, count: int) -> list[Place]:
+def batch_mates_of(dataset: Dataset, row: int | None, count: int) -> list[Photo]:
     """The count queries after a row of the query list, around its end; from the top for a photo not in it."""
     others = len(dataset.queries) - (row is not None)
     if count > others:
@@ -75,7 +75,7 @@ def company_of(dataset: Dataset, row: int | None, count: int) -> list[Place]:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Relevance:
     """Every database photo as an answer to one query: metres to it [D] and whether it is right [D]; None: unknown."""
 
     metres: np.ndarray | None
@@ -89,7 +89,7 @@ class Judgement:
         return rank + 1, None if self.metres is None else float(self.metres[ranking[rank]])
 
 
-def judge(dataset: Dataset, position: Position | None, right_rows: np.ndarray | None) -> Judgement:
+def judge(dataset: Dataset, position: Position | None, right_rows: np.ndarray | None) -> Relevance:
     """Judge all database photos for a query at a position.
 
     right_rows: the query's positives by the data set's own rule, where the query is one of its list; else photos
@@ -99,21 +99,21 @@ def judge(dataset: Dataset, position: Position | None, right_rows: np.ndarray | 
     known = position is not None and dataset.use_labels and bool(np.isfinite(database).all())
     metres = np.hypot(*(database - (position.east, position.north)).T) if known else None
     if right_rows is None and (not known or dataset.truth.listed is not None or dataset.truth.turn is not None):
-        return Judgement(metres, None)
+        return Relevance(metres, None)
     right = np.zeros(len(database), dtype=bool)
     if right_rows is None:
         query = np.array([[position.east, position.north]])
         right_rows = positives(database, query, dataset.truth.radius)[0]
     right[right_rows] = True
-    return Judgement(metres, right)
+    return Relevance(metres, right)
 
 
-def spread_over_conditions(queries: Sequence[Place], count: int) -> list[Place]:
+def spread_over_conditions(queries: Sequence[Photo], count: int) -> list[Photo]:
     """Some queries in turn from every condition, each from another stretch of the list."""
-    by_condition: dict[str | None, list[Place]] = {}
+    by_condition: dict[str | None, list[Photo]] = {}
     for place in queries:
         by_condition.setdefault(place.condition, []).append(place)
-    picked: list[Place] = []
+    picked: list[Photo] = []
     while len(picked) < min(count, len(queries)):
         for group in list(by_condition.values()):
             if group and len(picked) < count:

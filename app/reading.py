@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from scicevpr.datasets import Dataset, Photo
+from scicevpr.datasets.intake import Gathered, Limits, check_table_size, in_query_folder
+from scicevpr.datasets.uploads import NOWHERE, PlacedPhoto
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.places import Dataset, Place
-from scicevpr.places.intake import Gathered, Limits, check_table_size, in_query_folder
-from scicevpr.places.uploads import NOWHERE, PlacedPhoto
 
 HELD_BACK = (0, 10, 5, 3)
 
@@ -46,7 +46,7 @@ def as_dataset(reading: Reading, title: str, hold_back: int = 0) -> Dataset:
     if not queries and hold_back:
         queries = list(range(hold_back - 1, len(places), hold_back))
     chosen = set(queries)
-    database: list[Place] = [place for row, place in enumerate(places) if row not in chosen]
+    database: list[Photo] = [place for row, place in enumerate(places) if row not in chosen]
     if not database:
         raise UsageError(
             "All photos lie in a folder called queries, so there is nothing to search. Put the photos to be searched "

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from scicevpr.places import Place
+from scicevpr.datasets import Photo
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Hit:
 
     rank: int
     row: int
-    place: Place
+    place: Photo
     similarity: float
     metres: float | None = None
     right: bool | None = None
@@ -143,7 +143,7 @@ class BatchView:
     drift: cosine between the query's descriptor in this company and alone (None when it was alone).
     """
 
-    company: tuple[Place, ...]
+    batch_mates: tuple[Photo, ...]
     drift: float | None = None
 
 
@@ -156,7 +156,7 @@ class Found:
     """
 
     query: Image.Image
-    query_place: Place
+    query_place: Photo
     position: Position | None
     database: str
     database_utm: np.ndarray | None
@@ -186,7 +186,7 @@ class Found:
             },
             "database": self.database,
             "radius_m": self.radius,
-            "batch_of_the_baseline": [self.query_place.name, *(place.name for place in self.batch.company)],
+            "batch_of_the_baseline": [self.query_place.name, *(place.name for place in self.batch.batch_mates)],
             "baseline_cosine_to_alone": self.batch.drift,
             "answers": [answer.to_json() for answer in self.answers],
             "notes": list(self.notes),

@@ -19,12 +19,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from scicevpr.describe import region_vectors
+from scicevpr.datasets import Photo
+from scicevpr.describe.describing import region_vectors
 from scicevpr.errors import SciceVPRError
-from scicevpr.models.checkpoint_io import read_metadata
+from scicevpr.models.checkpoint import read_metadata
 from scicevpr.models.model import VPRModel
 from scicevpr.models.weights import hash_tensors
-from scicevpr.places import Place
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class RegionStore:
         self._lock = threading.Lock()
 
     def get(
-        self, model: VPRModel, places: Sequence[Place], progress: Progress | None = None, private: bool = False
+        self, model: VPRModel, places: Sequence[Photo], progress: Progress | None = None, private: bool = False
     ) -> Tensor:
         """Region vectors [N, 14, C] of photos on disk, in order.
 
@@ -78,7 +78,7 @@ class RegionStore:
             self._kept = {key: vector for key, vector in self._kept.items() if key[1] not in gone}
 
     @staticmethod
-    def _key(model: VPRModel, place: Place) -> tuple[str, str, int]:
+    def _key(model: VPRModel, place: Photo) -> tuple[str, str, int]:
         weights = model.weights.sha256 if model.weights else f"random {id(model)}"
         modified = place.path.stat().st_mtime_ns if place.path.exists() else 0
         return f"{model.variant.fingerprint} {weights}", str(place.path.resolve()), modified

@@ -38,7 +38,7 @@ class _Room:
         return VARIANTS[self.name].title if self.name in VARIANTS else self.name
 
 
-class ModelRooms:
+class ModelSlots:
     """Models by role. ``models``: for each role a name (a variant's, or words for the page) and a loading function."""
 
     def __init__(self, models: Mapping[str, tuple[str, ModelLoader]]) -> None:

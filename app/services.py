@@ -19,8 +19,8 @@ from app.pace import Pace
 from app.precision import FULL_PRECISION, chosen_mode
 from app.protocols import answer_protocol
 from app.queries import (
-    Judgement,
-    company_of,
+    Relevance,
+    batch_mates_of,
     judge,
     known_position,
     query_place,
@@ -29,15 +29,16 @@ from app.queries import (
     whole_number,
 )
 from app.records import Answer, BatchView, Found, Hit, ModelState, Position
-from app.rooms import BASELINE, STABLE, THIRD, ModelLoader, ModelRooms
+from app.rooms import BASELINE, STABLE, THIRD, ModelLoader, ModelSlots
 from app.store import Described, DescriptorStore, PackDescriptors, Progress
-from scicevpr.checksums import forget_below
-from scicevpr.describe import Descriptors, Grouping, describe
+from scicevpr.datasets import Dataset, Photo
+from scicevpr.describe.automatic_precision import Choice
+from scicevpr.describe.describing import Descriptors, Grouping, describe
+from scicevpr.describe.preprocessing import open_photo
+from scicevpr.describe.shared_passes import SharedPasses
 from scicevpr.errors import IndexMismatchError, SciceVPRError, UsageError
+from scicevpr.files.checksums import forget_below
 from scicevpr.models.model import VPRModel
-from scicevpr.places import Dataset, Place
-from scicevpr.preprocessing import open_photo
-from scicevpr.speed import Choice, SharedPasses
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class Services:
         store: where database descriptors come from.
         examples: per database the file names of its example queries; without them some are picked over the conditions.
         notes: sentences for the page's head. precision: what the Find tab describes in: "float32", "auto", "bfloat16",
-            "int8" (see `scicevpr.speed`).
+            "int8" (see `scicevpr.describe.precision`).
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Services:
         self.pace = Pace()
         self.notes = tuple(notes)
         self.precision = precision
-        self.rooms = ModelRooms(models)
+        self.rooms = ModelSlots(models)
         self._store = store or DescriptorStore()
         self._examples = dict(examples or {})
         self._positives: dict[str, list[np.ndarray]] = {}
@@ -180,7 +181,7 @@ class Services:
         forget_pictures(place.path for place in (*dataset.queries, *dataset.database))
         forget_below(dataset.root)
 
-    def examples(self, key: str | None, count: int = 8) -> list[Place]:
+    def examples(self, key: str | None, count: int = 8) -> list[Photo]:
         """Example queries of a database whose photos are here: the named ones, else some spread over conditions and the
         list; a pack may have none."""
         key, dataset = self.dataset(key)
@@ -197,7 +198,7 @@ class Services:
         name: str = "",
         database: str | None = None,
         k: int = 5,
-        company: int = 0,
+        batch_mates: int = 0,
         east: float | None = None,
         north: float | None = None,
         progress: Progress | None = None,
@@ -218,11 +219,11 @@ class Services:
         """
         key, dataset = self.dataset(database)
         k = whole_number(k, "K", 1, MAX_K)
-        company = whole_number(company, "The company", 0, MAX_COMPANY)
+        batch_mates = whole_number(batch_mates, "The company", 0, MAX_COMPANY)
         image = open_photo(photo)
         place, row = query_place(dataset, name)
         position = known_position(place, dataset, east, north)
-        neighbours = company_of(dataset, row, company)
+        neighbours = batch_mates_of(dataset, row, batch_mates)
         group = [image, *(neighbour.path for neighbour in neighbours)]
         judgement = self.judgement(key, row, position)
         prepared = SharedPasses(group)
@@ -268,7 +269,7 @@ class Services:
         """Descriptors of a database's queries that came with its pack; None where there are none of this model."""
         return self._store.queries(key, self.model(role))
 
-    def judgement(self, key: str, row: int | None, position: Position | None) -> Judgement:
+    def judgement(self, key: str, row: int | None, position: Position | None) -> Relevance:
         """Which database photos are right answers for a query: by the data set's rule for one of its own queries
         (``row``), within its radius for another photo at a known position."""
         dataset = self.datasets[key]
@@ -287,7 +288,7 @@ class Services:
                     self._positives[key] = known
         return known
 
-    def hits(self, database: Described, query: np.ndarray, k: int, key: str, judgement: Judgement) -> Hits:
+    def hits(self, database: Described, query: np.ndarray, k: int, key: str, judgement: Relevance) -> Hits:
         """The k best database photos for one descriptor [D], with metres and verdicts where they are known."""
         dataset = self.datasets[key]
         matches = database.index.search(query[None], min(k, len(dataset.database)))
@@ -312,7 +313,7 @@ class Services:
         describe_ms: float,
         key: str,
         k: int,
-        judgement: Judgement,
+        judgement: Relevance,
         progress: Progress | None,
     ) -> Answer:
         dataset, mode = self.datasets[key], self.mode(key, model)

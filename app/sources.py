@@ -12,8 +12,8 @@ from app.records import ModelState
 from app.rooms import ROLE_WORDS
 from app.services import Services
 from scicevpr.errors import UsageError
-from scicevpr.foreign import is_foreign
-from scicevpr.foreign.source import parse_source
+from scicevpr.external_models import is_external
+from scicevpr.external_models.source import parse_source
 from scicevpr.models.model import VPRModel
 from scicevpr.packs import FoundPack, list_packs, open_pack, pull_pack
 
@@ -120,7 +120,7 @@ def check_code(source: str, trusted: Sequence[str]) -> None:
 
     Raises UsageError.
     """
-    if not is_foreign(source):
+    if not is_external(source):
         return
     asked = parse_source(source)
     if asked.kind in ("python", "folder"):

@@ -23,9 +23,9 @@ from app.sources import Sources
 from app.store import DescriptorStore, user_cache_folder
 from app.tools import mcp_is_here
 from scicevpr.config import assets_folder
+from scicevpr.datasets import Dataset, bundled_city, read_dataset
 from scicevpr.errors import SciceVPRError
-from scicevpr.foreign import load_any
-from scicevpr.places import Dataset, bundled_city, read_dataset
+from scicevpr.external_models import load_any
 
 CITY_NAME = "ProCity test city"
 M_ARENA_MAX = -8  # of malloc.h

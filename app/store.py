@@ -21,13 +21,13 @@ import numpy as np
 
 from app.databases import PRIVATE
 from app.precision import FULL_PRECISION
-from scicevpr.describe import Descriptors, describe
+from scicevpr.datasets import Dataset, find_descriptors, save_descriptors
+from scicevpr.describe.describing import Descriptors, describe
+from scicevpr.describe.precision import precision_words
 from scicevpr.errors import IndexMismatchError
 from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.models.model import VPRModel
-from scicevpr.places import Dataset, find_descriptors, save_descriptors
 from scicevpr.retrieval import Index, make_index
-from scicevpr.speed import precision_words
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class DescriptorStore:
     ) -> Described:
         """Return the described database; the first caller computes, later ones wait and see its progress.
 
-        key names the database within this store; mode is a precision of `scicevpr.speed`. Raises what describe()
+        key names the database within this store; mode is a precision of `scicevpr.describe.precision`. Raises what describe()
         raises (ImageError for an unreadable photo).
         """
         identity = (key, model.variant.name, model.weights.sha256 if model.weights else "random", mode)
@@ -178,7 +178,7 @@ class DescriptorStore:
             job.finished.set()
 
     def _index(self, descriptors: Descriptors, identity: tuple, advance: Progress) -> Index:
-        """The way of searching that fits the size (see `scicevpr.retrieval.tiers`); lists are kept in the cache."""
+        """The way of searching that fits the size (see `scicevpr.retrieval.factory`); lists are kept in the cache."""
         folder = None
         if self.cache is not None and not identity[0].startswith(PRIVATE):
             folder = self.cache / "indexes" / hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]

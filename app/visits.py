@@ -7,8 +7,8 @@ import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scicevpr.datasets import Dataset
 from scicevpr.packs import Pack
-from scicevpr.places import Dataset
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from scicevpr.bulk import SHARD_PHOTOS, LocalEngine, RayEngine, ShardedDescribing
-from scicevpr.bulk.shards import ShardFolder, cut
-from scicevpr.describe import Descriptors, Grouping, describe
+from scicevpr.cluster import SHARD_PHOTOS, LocalEngine, RayEngine, ShardedDescribing
+from scicevpr.cluster.shards import ShardFolder, cut
+from scicevpr.datasets import bundled_city, save_descriptors
+from scicevpr.describe.describing import Descriptors, Grouping, describe
+from scicevpr.describe.hardware import machine_facts
 from scicevpr.models.weights import load_model
-from scicevpr.places import bundled_city, save_descriptors
-from scicevpr.speed.machine import machine_facts
 
 TICKS = os.sysconf("SC_CLK_TCK")
 MIB = 2**20

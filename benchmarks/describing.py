@@ -31,15 +31,15 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from scicevpr.batch_lanes import in_lanes, lanes_for
-from scicevpr.describe import describe
+from scicevpr.datasets import bundled_city
+from scicevpr.describe.describing import describe
+from scicevpr.describe.hardware import best_rate, machine_facts
+from scicevpr.describe.parallel_batches import in_parallel_batches, parallel_batches_for
+from scicevpr.describe.precision import runner
+from scicevpr.describe.precision_cost import available_modes
+from scicevpr.describe.preprocessing import prepare
 from scicevpr.models import VPRModel, build_model
 from scicevpr.models.weights import bundled_weights, load_model
-from scicevpr.places import bundled_city
-from scicevpr.preprocessing import prepare
-from scicevpr.speed.machine import best_rate, machine_facts
-from scicevpr.speed.measure import available_modes
-from scicevpr.speed.precision import runner
 
 RATES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -90,9 +90,9 @@ def measure_model(name: str, modes: list[str], batches: list[int], rounds: int, 
                 rows[mode][f"ms a photo, batch {size}"] = round(1000 * seconds / size, 1)
                 rows[mode][f"times plain, batch {size}"] = round(found["plain"] / seconds, 2)
         pieces = prepare([photos[i % len(photos)] for i in range(16)], model.variant.preprocessing).split(4)
-        lanes = lanes_for(len(pieces), torch.device("cpu"))
+        lanes = parallel_batches_for(len(pieces), torch.device("cpu"))
         ways = {
-            mode: lambda run=run, lanes=1 if mode == "plain" else lanes: list(in_lanes(run, pieces, lanes))
+            mode: lambda run=run, lanes=1 if mode == "plain" else lanes: list(in_parallel_batches(run, pieces, lanes))
             for mode, run in runners.items()
         }
         found = in_turn(ways, rounds)

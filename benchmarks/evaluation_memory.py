@@ -33,8 +33,8 @@ def measure(way: str, database: int, queries: int, folder: Path) -> dict[str, fl
     from PIL import Image
 
     from scicevpr.config import get_variant
+    from scicevpr.datasets import Dataset, Photo
     from scicevpr.evaluation.benchmark import evaluate
-    from scicevpr.places import Dataset, Place
 
     class StandIn(torch.nn.Module):
         """Random unit descriptors of the variant's length, whatever the photos."""
@@ -54,8 +54,8 @@ def measure(way: str, database: int, queries: int, folder: Path) -> dict[str, fl
     for photo in photos:
         Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(photo)
 
-    def places(count: int) -> tuple[Place, ...]:
-        return tuple(Place(photos[row % PHOTO_FILES], f"{row}.jpg", utm=(100.0 * row, 0.0)) for row in range(count))
+    def places(count: int) -> tuple[Photo, ...]:
+        return tuple(Photo(photos[row % PHOTO_FILES], f"{row}.jpg", utm=(100.0 * row, 0.0)) for row in range(count))
 
     def run(database: int, queries: int) -> None:
         data = Dataset("synthetic", "test", folder, places(database), places(queries))

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from scicevpr import __version__
-from scicevpr.describe import Grouping, describe, encode_groups, region_vectors
+from scicevpr.datasets import bundled_city
+from scicevpr.describe.describing import Grouping, describe, encode_groups, region_vectors
+from scicevpr.describe.preprocessing import prepare
 from scicevpr.models.weights import load_model
-from scicevpr.places import bundled_city
-from scicevpr.preprocessing import prepare
 
 BATCHES, SIZE, SAMPLE = 1000, 16, 12
 

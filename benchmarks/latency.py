@@ -18,11 +18,11 @@ from pathlib import Path
 
 import torch
 
-from scicevpr.describe import Grouping, describe
+from scicevpr.datasets import bundled_city
+from scicevpr.describe.describing import Grouping, describe
 from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.models.model import build_model
 from scicevpr.models.weights import load_model
-from scicevpr.places import bundled_city
 
 
 def describers(photo: Path) -> dict[str, Callable[[], object]]:

@@ -25,10 +25,10 @@ import numpy as np
 import torch
 
 from scicevpr.config import assets_folder
-from scicevpr.describe import describe
+from scicevpr.datasets import Dataset, bundled_city, load_descriptors
+from scicevpr.describe.describing import describe
 from scicevpr.milvus import MilvusIndex
 from scicevpr.models.weights import load_model
-from scicevpr.places import Dataset, bundled_city, load_descriptors
 from scicevpr.retrieval import ExactIndex
 
 MODELS = ("scicevpr-t", "cricavpr-t")

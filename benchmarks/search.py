@@ -249,7 +249,7 @@ def _say(text: str) -> None:
 
 def _keep(name: str, found: Any, options: argparse.Namespace) -> None:
     """Write what a stage measured into the result, with the machine it was measured on."""
-    from scicevpr.speed.machine import machine_facts
+    from scicevpr.describe.hardware import machine_facts
 
     content = json.loads(options.result.read_text()) if options.result.exists() else {}
     content[name] = {

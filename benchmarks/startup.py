@@ -60,7 +60,7 @@ def one_process(browser: Any) -> dict[str, Any]:
     """Seconds of one fresh process, and milliseconds of its warm queries."""
     from gradio_client import handle_file
 
-    from scicevpr.places import bundled_city
+    from scicevpr.datasets import bundled_city
 
     load = os.getloadavg()[0]
     with Server() as server:

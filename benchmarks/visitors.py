@@ -56,16 +56,16 @@ class Visitor:
     number: int
     round: int
     photos: tuple[Path, Path]
-    company: tuple[int, ...]
+    batch_mates: tuple[int, ...]
 
 
 def wishes(visitor: Visitor, handle: Any) -> Iterator[tuple[str, list[Any], Path | None]]:
     """What a visitor asks for: endpoint, values, and the photo that the answer must be about."""
     number, (first, second) = visitor.number, visitor.photos
-    company = ",".join(map(str, visitor.company))
+    batch_mates = ",".join(map(str, visitor.batch_mates))
     yield "/find", [handle(first), None, 5, 3], first
     yield "/explain", [handle(first), None, ROLES[number % 3], 1, 3], first
-    yield "/company", [handle(second), None, company], None
+    yield "/company", [handle(second), None, batch_mates], None
     yield "/find", [handle(second), None, 5, 0], second
     if number == 0:
         yield "/benchmark", ["", "stable", "file"], None
@@ -184,8 +184,8 @@ def answers_alone(server: Server, said: list[Asked], photos: dict[str, Path]) ->
     before = [asked.answer for asked in said if asked.what == "/find" and asked.answer]
     same = 0
     for answer in before:
-        company = len(answer["batch_of_the_baseline"]) - 1
-        again = client.predict(handle_file(photos[about(answer)]), None, 5, company, api_name="/find")
+        batch_mates = len(answer["batch_of_the_baseline"]) - 1
+        again = client.predict(handle_file(photos[about(answer)]), None, 5, batch_mates, api_name="/find")
         same += [one["matches"] for one in answer["answers"]] == [one["matches"] for one in again["answers"]]
     return {"asked again alone": len(before), "same answers": same}
 
@@ -200,7 +200,7 @@ def main() -> None:
     options = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
-    from scicevpr.places import bundled_city
+    from scicevpr.datasets import bundled_city
 
     where = machine(use_cores(options.cores))
     photos = [place.path for place in bundled_city().queries]

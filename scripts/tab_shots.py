@@ -20,7 +20,7 @@ class Wish:
     """What to show. example: which example query, from 1; company: photos in the baseline's batch in Find."""
 
     example: int = 1
-    company: int = 7
+    batch_mates: int = 7
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ def find(page: Any, wish: Wish) -> None:
 
     page.locator("#examples button.thumbnail-item").nth(wish.example - 1).click()
     expect(page.locator("#answer-baseline .card[data-verdict]").first).to_be_visible(timeout=PATIENCE_MS)
-    if wish.company:
-        page.locator("#company label", has_text=f"+{wish.company}").first.click()
-        expect(page.locator("#strip .tile")).to_have_count(wish.company + 1, timeout=PATIENCE_MS)
+    if wish.batch_mates:
+        page.locator("#company label", has_text=f"+{wish.batch_mates}").first.click()
+        expect(page.locator("#strip .tile")).to_have_count(wish.batch_mates + 1, timeout=PATIENCE_MS)
     expect(page.locator("#map .legendtext", has_text="query")).to_be_visible(timeout=PATIENCE_MS)
 
 

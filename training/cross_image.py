@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from scicevpr.config import get_variant
+from scicevpr.datasets import read_dataset
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.losses import mine_pairs, multi_similarity_loss
 from scicevpr.models.adapters import MultiScaleAdapter
@@ -28,7 +29,6 @@ from scicevpr.models.fusion import LayerFusion
 from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.regions import region_boxes
 from scicevpr.models.weights import fill_stem
-from scicevpr.places import read_dataset
 from training.data import TrainingPhotos, list_training_photos, place_batches
 from training.features import encode_regions, head_descriptors
 from training.recipes import CrossImageRecipe, override

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from scicevpr.datasets import parse_name
 from scicevpr.errors import DatasetError
-from scicevpr.places import parse_name
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from scicevpr.config import get_variant
+from scicevpr.datasets import read_dataset
 from scicevpr.losses import distillation_loss, mine_pairs, multi_similarity_loss
 from scicevpr.models.model import VPRModel, build_model
-from scicevpr.places import read_dataset
 from training.cross_image import describe_maps, similarity_loss, stem_descriptors
 from training.data import TrainingPhotos, list_training_photos, place_batches
 from training.features import head_descriptors

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
+from scicevpr.datasets import Dataset, read_dataset
 from scicevpr.errors import UsageError
 from scicevpr.models.model import build_model
-from scicevpr.models.own_files import backbone_part
+from scicevpr.models.native_checkpoints import backbone_part
 from scicevpr.models.weights import hash_tensors, load_backbone, load_model
-from scicevpr.places import Dataset, read_dataset
 from training.batches import BatchPlan, Draw, keyed_seed
 from training.chunked_step import Networks, chunks_in
 from training.cross_image import freeze_published

@@ -63,7 +63,7 @@ def _start(recipe: FullSizeRecipe, options: RunOptions) -> int:
 
 
 def _check(recipe: FullSizeRecipe, options: RunOptions, processes: Processes) -> int:
-    from scicevpr.terminal import open_console, print_line
+    from scicevpr.cli.terminal import open_console, print_line
     from training.plan import check
 
     report = check(recipe, options, processes)

@@ -6,7 +6,7 @@ nothing is augmented. So the numbers show how distillation works; they are not
 comparable with those of the shipped weights.
 
     from scicevpr.models import load_model
-    from scicevpr.places import bundled_city
+    from scicevpr.datasets import bundled_city
     from training.live import LIVE, LiveDistillation, keep_maps, split_in_halves
 
     maps = keep_maps(load_model("super-cricavpr-t"), split_in_halves(bundled_city()))
@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import torch
 
-from scicevpr.describe import Grouping
+from scicevpr.describe.describing import Grouping
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.evaluation.metrics import recall_at_n

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scicevpr.describe import Grouping, evaluating
+from scicevpr.datasets import Dataset, Photo, utm_array
+from scicevpr.describe.describing import Grouping, evaluating
+from scicevpr.describe.loading_ahead import photo_batches
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.models.model import VPRModel
-from scicevpr.photo_batches import photo_batches
-from scicevpr.places import Dataset, Place, utm_array
 from training.data import TrainingPhotos
 from training.features import frozen_maps, head_descriptors
 
@@ -38,7 +38,7 @@ class Halves:
     between the nearest photos of the two halves; words: where each half lies.
     """
 
-    learn: tuple[Place, ...]
+    learn: tuple[Photo, ...]
     places: np.ndarray
     held_out: Dataset
     name: str
@@ -101,7 +101,7 @@ def split_in_halves(dataset: Dataset) -> Halves:
     )
 
 
-def number_places(photos: Sequence[Place], count: int = PHOTOS) -> np.ndarray:
+def number_places(photos: Sequence[Photo], count: int = PHOTOS) -> np.ndarray:
     """Which place each photo shows, [N] numbers from 0; -1 where no place of ``count`` photos has it.
 
     A place is a spot and a direction: photos within 15 m of a photo that look the same way (40 degrees). Two places

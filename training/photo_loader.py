@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from scicevpr.config import Preprocessing
+from scicevpr.describe.preprocessing import to_tensor
 from scicevpr.errors import DatasetError
-from scicevpr.preprocessing import to_tensor
 from training.augment import RandAugment
 from training.batches import BatchPlan
 from training.gsv_cities import GsvCities

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from scicevpr.datasets import Dataset
 from scicevpr.errors import DatasetError, SciceVPRError, UsageError
-from scicevpr.places import Dataset
 from training.chunked_step import Networks, chunks_in
 from training.distributed import Processes
 from training.estimate import ADAM_COPIES, Line, estimate, size_of, size_words

@@ -16,10 +16,10 @@ import numpy as np
 from safetensors.torch import load_file
 
 from scicevpr.config import assets_folder
-from scicevpr.describe import Grouping, describe, encode, region_vectors
+from scicevpr.datasets import Dataset, bundled_city, positives, save_descriptors, utm_array
+from scicevpr.describe.describing import Grouping, describe, encode, region_vectors
 from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.weights import load_model, save_backbone, save_weights
-from scicevpr.places import Dataset, bundled_city, positives, save_descriptors, utm_array
 from scicevpr.retrieval import ExactIndex
 from training.procity.dataset import read_csv, write_csv
 from training.procity.querysets import benchmark_sets
@@ -88,7 +88,7 @@ def publish_examples(assets: Path) -> None:
     stable = _first_answers(load_model("scicevpr-t"), city, Grouping.alone())
     baseline = load_model("cricavpr-t")
     alone = _first_answers(baseline, city, Grouping.alone())
-    company = _first_answers(baseline, city, Grouping.sequential(COMPANY + 1))
+    batch_mates = _first_answers(baseline, city, Grouping.sequential(COMPANY + 1))
     examples, missed = [], None
     first = {name: number for number, name in enumerate(SHOWN_FIRST)}
     for query_set in sorted(city.conditions, key=lambda name: first.get(name, len(first))):
@@ -97,8 +97,8 @@ def publish_examples(assets: Path) -> None:
             rows,
             key=lambda row: (
                 stable[row] not in right[row],
-                (alone[row] in right[row]) == (company[row] in right[row]),
-                alone[row] == company[row],
+                (alone[row] in right[row]) == (batch_mates[row] in right[row]),
+                alone[row] == batch_mates[row],
             ),
         )
         examples.append({"name": city.queries[ranked[0]].name, "condition": query_set})

@@ -21,12 +21,12 @@ from PIL import Image
 from torch import Tensor
 
 from scicevpr.config import EFFICIENTNET_LITE0, Variant, get_variant
-from scicevpr.describe import evaluating
+from scicevpr.datasets import Dataset
+from scicevpr.describe.describing import evaluating
+from scicevpr.describe.preprocessing import open_photo, prepare
 from scicevpr.models.backbone import HYBRID_CHANNELS, HybridEmbed
 from scicevpr.models.efficientnet_lite import imagenet_weights
 from scicevpr.models.model import VPRModel
-from scicevpr.places import Dataset
-from scicevpr.preprocessing import open_photo, prepare
 from training.augment import CameraAugmentation, RandAugment
 from training.batches import Draw, keyed_seed
 from training.data import list_training_photos

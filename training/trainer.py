@@ -17,11 +17,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from scicevpr.describe import evaluating
+from scicevpr.datasets import Dataset
+from scicevpr.describe.describing import evaluating
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.benchmark import evaluate, score
 from scicevpr.models.model import VPRModel
-from scicevpr.places import Dataset
 from training.stem_maps import KeptSet
 
 FINISHED = "finished"

@@ -8,10 +8,10 @@ from app.records import Found
 
 def strip_html(found: Found) -> str:
     """The query and its company as a row of thumbnails, and what the company did."""
-    company = found.batch.company
+    batch_mates = found.batch.batch_mates
     query = picture(data_uri(found.query, 200), "your query", f"Your query. {found.query_place.name}")
     tiles = [f'<li class="tile tile--query">{query}<span>your query</span></li>']
-    for number, place in enumerate(company, 1):
+    for number, place in enumerate(batch_mates, 1):
         about = described(place)
         photo = picture(
             thumbnail(place.path, 200), f"company {number}, {about}", f"Company {number}: {about}. {place.name}"
@@ -27,13 +27,13 @@ def strip_html(found: Found) -> str:
 
 def sentence(found: Found) -> str:
     """What the baseline's batch was and what it did, in plain words."""
-    company, baseline, stable = found.batch.company, found.baseline.title, found.stable.title
-    if not company:
+    batch_mates, baseline, stable = found.batch.batch_mates, found.baseline.title, found.stable.title
+    if not batch_mates:
         return (
             f"Alone: {baseline} had no other photo to compare yours with. Give it company and its answer may change; "
             f"{stable}'s cannot."
         )
-    others = f"{len(company)} other photo" + ("s" if len(company) > 1 else "")
+    others = f"{len(batch_mates)} other photo" + ("s" if len(batch_mates) > 1 else "")
     return (
         f"Your photo and {others} of the query list went through {baseline} together. That turned its description of "
         f"your photo: cosine {found.batch.drift:.3f} to the one made alone (1.000 would be no change). "

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from scicevpr.datasets import Photo
+from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import ImageError
-from scicevpr.places import Place
-from scicevpr.preprocessing import open_photo
 
 LONGEST = 320
 QUALITY = 85
@@ -81,7 +81,7 @@ def forget_pictures(paths: Iterable[Path]) -> None:
     _thumbnails.forget(paths)
 
 
-def described(place: Place) -> str:
+def described(place: Photo) -> str:
     """What is known of a photo in a few words, e.g. "night · facing 120°"; not escaped."""
     words = [place.condition] if place.condition else []
     if place.heading is not None:

@@ -11,8 +11,8 @@ from app.components.matrix import rewriting_html
 from app.components.pictures import described, escape, thumbnail
 from app.lab_records import PairFigure, Reaction
 from app.records import Hit
+from scicevpr.datasets import Photo
 from scicevpr.models.regions import region_boxes
-from scicevpr.places import Place
 
 REGIONS = ("class token", *(region.name for region in region_boxes()[1:]))
 VERDICTS = {True: "right", False: "wrong", None: "unknown"}
@@ -54,11 +54,11 @@ def reaction_html(reaction: Reaction, companions: int) -> str:
     )
 
 
-def why_html(reaction: Reaction, company: Sequence[Place]) -> str:
+def why_html(reaction: Reaction, batch_mates: Sequence[Photo]) -> str:
     """Which companion rewrote which region of the query's descriptor; empty without company."""
     if reaction.rewriting is None:
         return ""
-    pictures = [None, *(thumbnail(place.path, 120) for place in company)]
+    pictures = [None, *(thumbnail(place.path, 120) for place in batch_mates)]
     table, words = rewriting_html(reaction.rewriting, pictures, REGIONS)
     title = f"Why: who rewrote which region of the description by {reaction.title}"
     return (

@@ -202,7 +202,7 @@ def _patches(inspected: Inspected, cell: tuple[int, int]) -> str:
 
 def _batch(inspected: Inspected, view: View, chosen: tuple[int | None, int | None, int | None]) -> str:
     explanation = inspected.explanation
-    pictures = [data_uri(explanation.photos[0], 120), *(thumbnail(p.path, 120) for p in inspected.company)]
+    pictures = [data_uri(explanation.photos[0], 120), *(thumbnail(p.path, 120) for p in inspected.batch_mates)]
     names = ["your photo", *(f"company {i}" for i in range(1, len(pictures)))]
     if view.kind == "cross-image":
         values = explanation.attention(*chosen)

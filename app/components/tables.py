@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from app.components.pictures import escape
 from app.records import ModelState
 from app.rooms import ROLE_WORDS
-from scicevpr.places import Dataset
+from scicevpr.datasets import Dataset
 
 STATES = {"waiting": "loaded when needed", "missing": "cannot be used"}
 

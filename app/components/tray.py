@@ -6,21 +6,21 @@ from collections.abc import Sequence
 
 from app.components.pictures import data_uri, described, escape, thumbnail
 from app.lab_records import Session
-from scicevpr.places import Place
+from scicevpr.datasets import Photo
 
 TILE = 150
 
 
-def tray_html(session: Session, company: Sequence[int], pool: Sequence[int]) -> str:
+def tray_html(session: Session, batch_mates: Sequence[int], pool: Sequence[int]) -> str:
     """Both zones. Tiles can be dragged, or clicked, or moved with Enter (see static/tray.js)."""
     queries = session.dataset.queries
     query = (
         f'<li class="tray__tile tray__tile--query"><img src="{data_uri(session.image, TILE)}" alt="your query" '
         f'draggable="false"><span>your query</span></li>'
     )
-    inside = "".join(_tile(row, queries[row], True) for row in company)
-    outside = "".join(_tile(row, queries[row], False) for row in pool if row not in set(company))
-    count = len(company) + 1
+    inside = "".join(_tile(row, queries[row], True) for row in batch_mates)
+    outside = "".join(_tile(row, queries[row], False) for row in pool if row not in set(batch_mates))
+    count = len(batch_mates) + 1
     words = "alone in its batch" if count == 1 else f"in a batch of {count}"
     return (
         '<section class="tray"><div class="tray__zone tray__zone--batch" data-zone="batch" role="group" '
@@ -41,7 +41,7 @@ def waiting_tray_html() -> str:
     )
 
 
-def _tile(row: int, place: Place, inside: bool) -> str:
+def _tile(row: int, place: Photo, inside: bool) -> str:
     about = described(place) or place.name
     action = "take out of the batch" if inside else "put into the batch"
     source = thumbnail(place.path, TILE)

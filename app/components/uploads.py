@@ -8,12 +8,12 @@ from app.components.pictures import escape
 from app.my_places import MyDatabase
 from app.reading import Reading
 from scicevpr.config import VARIANTS
-from scicevpr.places import Dataset, Place
+from scicevpr.datasets import Dataset, Photo
 
 IGNORED_SHOWN = 4
 
 
-def reading_html(reading: Reading, queries: Sequence[Place]) -> str:
+def reading_html(reading: Reading, queries: Sequence[Photo]) -> str:
     """A row per photo: its name, where its position comes from, what it is for, and problems; problems first."""
     asked = {place.path for place in queries}
     rows = [(name, "", "", "left out", why) for name, why in reading.left_out]

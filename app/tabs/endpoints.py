@@ -21,7 +21,7 @@ def build(laboratory: Laboratory, bench: Bench) -> None:
     database = database_input(services)
     grouping = text_input("Grouping of the queries", FILE)
     trigger.click(
-        handlers.api_worst_company, [image, database, count_input("Batch size", 8, 2, 32), text_input("Query")], answer,
+        handlers.api_worst_batch, [image, database, count_input("Batch size", 8, 2, 32), text_input("Query")], answer,
         api_name="worst_company", preprocess=False, **LONG,
     )  # fmt: skip
     trigger.click(

@@ -14,9 +14,9 @@ from app.figure_studio import FigureStudio, first_roles
 from app.tabs.endpoint_inputs import database_input
 from app.tabs.find import LONG, QUIET
 from app.tabs.picker import QUICK, photo_picker
-from scicevpr.evaluation.stability import SIZES
-from scicevpr.figure_data import MOST_ANSWERS, MOST_COMPANY
+from scicevpr.evaluation.batch_effects import SIZES
 from scicevpr.figures.paper import FIGURES
+from scicevpr.figures.paper.sources import MOST_ANSWERS, MOST_COMPANY
 
 FIRST = "strip"
 ORDERS = [("file order", "file"), ("shuffled", "shuffled"), ("grouped by place", "place")]
@@ -65,10 +65,10 @@ def build(studio: FigureStudio) -> FigureParts:
             info="Fusion needs SciceVPR or Super-CricaVPR, attention a CricaVPR: the first that fits is drawn.",
         )  # fmt: skip
         top = gr.Slider(
-            1, MOST_ANSWERS, value=5, step=1, label="Answers", buttons=[], elem_id="paper-top",
+            1, MOST_ANSWERS, value=5, step=1, label="GroundTruthOptions", buttons=[], elem_id="paper-top",
             info="Database photos of each model.",
         )  # fmt: skip
-        company = gr.Slider(
+        batch_mates = gr.Slider(
             1, MOST_COMPANY, value=7, step=1, label="Company", buttons=[], visible=False, elem_id="paper-company",
             info="Queries after the photo in the list that share its batch.",
         )  # fmt: skip
@@ -127,11 +127,11 @@ def build(studio: FigureStudio) -> FigureParts:
     figure.change(
         handlers.form_for,
         figure,
-        [sentence, panels, photo_row, results, models, top, company, pairs, curve, n],
+        [sentence, panels, photo_row, results, models, top, batch_mates, pairs, curve, n],
         **QUICK,
     )
     form = [
-        figure, picker.photo, picker.database, results, models, top, company, pairs, sizes, orders, seeds, n,
+        figure, picker.photo, picker.database, results, models, top, batch_mates, pairs, sizes, orders, seeds, n,
         width, font, palette, letters, labels, dpi, panels,
     ]  # fmt: skip
     go.click(handlers.draw, form, [words, sheet, files], show_progress_on=[sheet], **QUIET, **LONG)

@@ -79,7 +79,7 @@ def build(services: Services, notice: gr.HTML) -> FindParts:
                 names, value=names[0] if names else None, label="Database", interactive=True, elem_id="database"
             )
             k = gr.Slider(1, MAX_K, value=5, step=1, label="Matches per model (K)", buttons=[], elem_id="k")
-            company = gr.Radio(
+            batch_mates = gr.Radio(
                 COMPANY_CHOICES,
                 value=0,
                 label="Company in the baseline's batch",
@@ -109,7 +109,7 @@ def build(services: Services, notice: gr.HTML) -> FindParts:
         "protocol": protocol, "legend": legend,
     }  # fmt: skip
     parts = [by_name[name] for name in PARTS]
-    form = [photo, database, k, company, east, north]
+    form = [photo, database, k, batch_mates, east, north]
     shown = {"show_progress_on": [stable, baseline]}
 
     def search(event, handler, **options):
@@ -119,7 +119,7 @@ def build(services: Services, notice: gr.HTML) -> FindParts:
 
     # change, not input: gradio sends input for a removed photo as well, and with the old photo
     search(go.click, handlers.search_view)
-    for event in (photo.change, k.change, company.change, east.submit, north.submit):
+    for event in (photo.change, k.change, batch_mates.change, east.submit, north.submit):
         search(event, handlers.current_view, trigger_mode="always_last")
     examples.select(handlers.example, [database], [photo], show_progress="hidden", **QUIET)
     database.input(
@@ -134,8 +134,8 @@ def _endpoints(handlers: FindHandlers, form: list) -> None:
     result = gr.JSON(visible=False)
     trigger = gr.Button(visible=False)
     photo, _, k, _, east, north = form
-    company, query = count_input("Company", 0, 0, MAX_COMPANY), text_input("Query")
-    asked = [photo, database_input(handlers.services), k, company, east, north, query]
+    batch_mates, query = count_input("Company", 0, 0, MAX_COMPANY), text_input("Query")
+    asked = [photo, database_input(handlers.services), k, batch_mates, east, north, query]
     trigger.click(handlers.api_find, asked, result, api_name="find", preprocess=False, **MODEL)
     trigger.click(handlers.api_databases, None, result, api_name="databases", queue=False)
     trigger.click(handlers.api_models, None, result, api_name="models", queue=False)

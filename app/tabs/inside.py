@@ -49,7 +49,7 @@ def build(services: Services, notice: gr.HTML) -> InsideParts:
                 [(str(r), r) for r in range(1, RANKS + 1)], value=1, label="Match to compare with (rank)",
                 info="The model's own answers, most similar first.", elem_id="inside-rank",
             )  # fmt: skip
-            company = gr.Radio(
+            batch_mates = gr.Radio(
                 COMPANY_CHOICES, value=3, label="Company in the batch", elem_id="inside-company",
                 info="How many photos following yours share its batch? SciceVPR does not feel them.",
             )  # fmt: skip
@@ -93,7 +93,7 @@ def build(services: Services, notice: gr.HTML) -> InsideParts:
     )
     plot = gr.Plot(visible=False, show_label=False, elem_id="inside-plot")
 
-    form = [photo, database, role, rank, company, step, view, row, column, layer, head, region]
+    form = [photo, database, role, rank, batch_mates, step, view, row, column, layer, head, region]
     parts = [notice, stage, plot, step, view, cell_row, attention_row]
 
     def show(event, **options) -> None:
@@ -101,7 +101,7 @@ def build(services: Services, notice: gr.HTML) -> InsideParts:
         shown.failure(handlers.waiting, None, parts, queue=False, **QUIET)
 
     show(photo.change, trigger_mode="always_last")
-    for component in (role, rank, company, step, view, row, column, layer, head, region):
+    for component in (role, rank, batch_mates, step, view, row, column, layer, head, region):
         show(component.input, trigger_mode="always_last")
     picked = stage.select(handlers.picked, None, [row, column], queue=False, show_progress="hidden", **QUIET)
     show(picked.success)

@@ -15,7 +15,7 @@ from app.my_places import TITLE, MyPlaces
 from app.my_places_handlers import MyPlacesHandlers
 from app.tabs.find import QUIET, FindParts
 from app.tabs.picker import QUICK
-from scicevpr.places.intake import PHOTO_NAMES
+from scicevpr.datasets.intake import PHOTO_NAMES
 
 # described beside the searches of others, not before them: half a thousand photos take minutes
 OWN_LINE = {"concurrency_id": "places", "concurrency_limit": 1}

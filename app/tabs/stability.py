@@ -15,7 +15,7 @@ from app.services import Services
 from app.tabs.endpoint_inputs import database_input, text_input
 from app.tabs.find import LONG, MODEL, QUIET
 from app.tabs.picker import QUICK, photo_picker
-from scicevpr.evaluation.stability import SIZES
+from scicevpr.evaluation.batch_effects import SIZES
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
 COMPANY_HINT = (
@@ -60,7 +60,7 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
     )  # fmt: skip
     gr.HTML(hint_html(COMPANY_HINT), elem_classes="step")
     words = gr.Markdown("", elem_id="lab-words")
-    company = gr.Textbox("", visible=False, elem_id="lab-company")
+    batch_mates = gr.Textbox("", visible=False, elem_id="lab-company")
     seed = gr.Number(0, visible=False, precision=0, elem_id="lab-seed")
     keeper = gr.Textbox("", visible=False, elem_id="lab-keeper")  # the photo that the company is kept for
     gr.HTML(step_html(3, "Whose answer changes?"), elem_classes="step")
@@ -99,7 +99,7 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
         table = gr.Dataframe(headers=list(COLUMNS), interactive=False, elem_id="curve-table", show_label=False)
         file = gr.File(label="As CSV", interactive=False, elem_id="curve-file")
 
-    form = [photo, database, company, seed]
+    form = [photo, database, batch_mates, seed]
     parts = [notice, tray, stable, baseline, why, stable_plane, baseline_plane]
 
     def show(event, **options):
@@ -107,15 +107,15 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
         shown.failure(handlers.waiting, None, parts, queue=False, **QUIET)
 
     # change also comes when the tab is shown again, and with a link, which brings photo and company at once
-    fresh = photo.change(handlers.fresh, [photo, keeper], [company, words, seed, keeper], **QUICK)
+    fresh = photo.change(handlers.fresh, [photo, keeper], [batch_mates, words, seed, keeper], **QUICK)
     show(fresh.then, trigger_mode="always_last")
-    moved = tray.select(handlers.moved, company, company, **QUICK)
+    moved = tray.select(handlers.moved, batch_mates, batch_mates, **QUICK)
     show(moved.success)
-    show(empty.click(lambda: "", None, company, **QUICK).success)
-    show(random.click(handlers.drawn, form, [company, seed], **QUICK).success)
+    show(empty.click(lambda: "", None, batch_mates, **QUICK).success)
+    show(random.click(handlers.drawn, form, [batch_mates, seed], **QUICK).success)
     show(others.click(lambda number: int(number or 0) + 1, seed, seed, **QUICK).success)
     searched = worst.click(
-        handlers.worst, [photo, database, company, size], [company, words], show_progress_on=[tray], **QUIET, **LONG
+        handlers.worst, [photo, database, batch_mates, size], [batch_mates, words], show_progress_on=[tray], **QUIET, **LONG
     )
     show(searched.success)
     results = [curve, table, file, told]
@@ -125,5 +125,5 @@ def build(services: Services, laboratory: Laboratory, notice: gr.HTML) -> Stabil
     stop.click(handlers.stops.stop, None, None, cancels=[first, searched], **QUICK)
     answer, trigger = gr.JSON(visible=False), gr.Button(visible=False)
     asked = [photo, database_input(services), text_input("Company"), text_input("Query")]
-    trigger.click(handlers.api_company, asked, answer, api_name="company", preprocess=False, **MODEL)
+    trigger.click(handlers.api_batch_mates, asked, answer, api_name="company", preprocess=False, **MODEL)
     return StabilityParts(photo, database)

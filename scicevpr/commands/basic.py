@@ -10,7 +10,16 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from scicevpr.checksums import sha256_of
+from scicevpr.cli.terminal import (
+    Step,
+    check_outputs,
+    open_console,
+    print_line,
+    short,
+    show_matches,
+    show_progress,
+    write_json,
+)
 from scicevpr.commands.data import (
     pack_descriptors,
     pack_or_dataset,
@@ -29,27 +38,18 @@ from scicevpr.commands.models import (
     reading_options,
 )
 from scicevpr.config import VARIANTS
-from scicevpr.describe import Descriptors
-from scicevpr.describe import describe as describe_photos
+from scicevpr.datasets import list_photos, parse_name, save_descriptors
+from scicevpr.datasets.photo_check import damaged_photos
+from scicevpr.datasets.photos import left_out_note
+from scicevpr.describe.describing import Descriptors
+from scicevpr.describe.describing import describe as describe_photos
 from scicevpr.errors import UsageError
-from scicevpr.models.checkpoint_io import read_metadata
+from scicevpr.files.checksums import sha256_of
+from scicevpr.files.descriptor_writer import scratch_folder
+from scicevpr.models.checkpoint import read_metadata
 from scicevpr.models.model import VPRModel
 from scicevpr.models.weights import bundled_weights
-from scicevpr.photo_check import damaged_photos
-from scicevpr.places import list_photos, parse_name, save_descriptors
-from scicevpr.places.photos import left_out_note
 from scicevpr.retrieval import list_matches, make_index
-from scicevpr.row_store import scratch_folder
-from scicevpr.terminal import (
-    Step,
-    check_outputs,
-    open_console,
-    print_line,
-    short,
-    show_matches,
-    show_progress,
-    write_json,
-)
 
 
 def search(arguments: argparse.Namespace) -> int:
@@ -138,7 +138,7 @@ def describe(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Check the installation against reference vectors; 1 when anything misses."""
-    from scicevpr.verify import verify_folder
+    from scicevpr.models.verify import verify_folder
 
     prepare_machine(arguments)
     with show_progress("Verify") as step:

@@ -8,17 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scicevpr.cli.terminal import open_console, print_line
 from scicevpr.commands.models import chosen_grouping, chosen_preprocessing, dtype_words
 from scicevpr.config import assets_folder
-from scicevpr.describe import Descriptors
-from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.models.model import VPRModel
-from scicevpr.models.weights import bundled_weights
-from scicevpr.packs import Pack, open_pack
-from scicevpr.photo_check import damaged_photos
-from scicevpr.places import (
+from scicevpr.datasets import (
     Dataset,
-    Place,
+    Photo,
     bundled_city,
     find_descriptors,
     list_photos,
@@ -26,11 +21,16 @@ from scicevpr.places import (
     read_dataset,
     read_folders,
 )
-from scicevpr.places.photos import left_out_note
-from scicevpr.places.positions import check_positions
-from scicevpr.places.zones import in_one_zone
+from scicevpr.datasets.photo_check import damaged_photos
+from scicevpr.datasets.photos import left_out_note
+from scicevpr.datasets.positions import check_positions
+from scicevpr.datasets.zones import in_one_zone
+from scicevpr.describe.describing import Descriptors
+from scicevpr.errors import IndexMismatchError, UsageError
+from scicevpr.models.model import VPRModel
+from scicevpr.models.weights import bundled_weights
+from scicevpr.packs import Pack, open_pack
 from scicevpr.retrieval import PCA
-from scicevpr.terminal import open_console, print_line
 
 
 def read_data(arguments: argparse.Namespace) -> Dataset:
@@ -45,7 +45,7 @@ def read_data(arguments: argparse.Namespace) -> Dataset:
     return bundled_city(**answers)
 
 
-def read_database(arguments: argparse.Namespace) -> tuple[Place, ...]:
+def read_database(arguments: argparse.Namespace) -> tuple[Photo, ...]:
     """The database photos that the options name, without need of queries."""
     folder = _dataset_folder(arguments)
     if arguments.database and folder:
@@ -117,7 +117,7 @@ def _dataset_folder(arguments: argparse.Namespace) -> Path | None:
 
 
 def stored_descriptors(
-    model: VPRModel, database: tuple[Place, ...], arguments: argparse.Namespace, mode: str | None = None
+    model: VPRModel, database: tuple[Photo, ...], arguments: argparse.Namespace, mode: str | None = None
 ) -> Descriptors | None:
     """The bundled descriptors, where they are what would be computed now. mode: of --precision."""
     names = [place.name for place in database]

@@ -7,11 +7,11 @@ import argparse
 from rich import box
 from rich.table import Table
 
+from scicevpr.cli.terminal import check_outputs, open_console, print_line, write_json
 from scicevpr.commands.data import answers_asked, layout_asked
+from scicevpr.datasets.catalogue import BENCHMARKS, Benchmark, get
+from scicevpr.datasets.check import check_dataset, check_folders
 from scicevpr.errors import UsageError
-from scicevpr.places.catalogue import BENCHMARKS, Benchmark, get
-from scicevpr.places.check import check_dataset, check_folders
-from scicevpr.terminal import check_outputs, open_console, print_line, write_json
 
 EXIT_ERROR = 2
 

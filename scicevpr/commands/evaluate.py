@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from scicevpr.cli.terminal import Step, open_console, print_line, show_evaluation, show_progress
 from scicevpr.commands.data import pack_descriptors, pack_or_dataset, pack_reduction, packed_models, sound_photos
 from scicevpr.commands.models import (
     check_published,
@@ -18,6 +19,7 @@ from scicevpr.commands.models import (
     reading_options,
 )
 from scicevpr.commands.outputs import add_intervals, check_output_options, write_outputs
+from scicevpr.datasets import Dataset
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.evaluation.benchmark import evaluate as evaluate_model
@@ -27,9 +29,7 @@ from scicevpr.evaluation.pca_fit import fit_pca, named_pca, pca_cache_folder
 from scicevpr.evaluation.query_methods import find_method
 from scicevpr.models.model import VPRModel
 from scicevpr.parsers.familiar import IGNORED
-from scicevpr.places import Dataset
 from scicevpr.retrieval import PCA
-from scicevpr.terminal import Step, open_console, print_line, show_evaluation, show_progress
 
 
 def evaluate(arguments: argparse.Namespace) -> int:

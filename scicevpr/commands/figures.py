@@ -8,20 +8,20 @@ from typing import Any
 
 import pandas as pd
 
-from scicevpr import figure_data as make
+from scicevpr.cli.terminal import check_outputs, open_console, print_line, show_progress
 from scicevpr.commands.data import read_data, stored_descriptors
 from scicevpr.commands.inside import query_row
 from scicevpr.commands.models import chosen_preprocessing, load_models
-from scicevpr.describe import describe
+from scicevpr.datasets import Dataset, Photo, parse_name
+from scicevpr.datasets.name_index import NameIndex
+from scicevpr.describe.describing import describe
 from scicevpr.errors import UsageError
+from scicevpr.evaluation.batch_effects import ORDERS, SIZES, Lab, prepare_lab, query_batches
 from scicevpr.evaluation.groupings import published_grouping
-from scicevpr.evaluation.stability import ORDERS, SIZES, Lab, prepare_lab, query_batches
 from scicevpr.figures.paper import FORMATS, Style, draw, figure_kind, parse_labels
+from scicevpr.figures.paper import sources as make
 from scicevpr.models.model import VPRModel
-from scicevpr.places import Dataset, Place, parse_name
-from scicevpr.places.name_index import NameIndex
 from scicevpr.retrieval import ExactIndex
-from scicevpr.terminal import check_outputs, open_console, print_line, show_progress
 
 BOTH = ("scicevpr-t", "cricavpr-t")
 DEFAULTS = {"fusion": ("scicevpr-t",), "attention": ("cricavpr-t",)}
@@ -82,7 +82,7 @@ def _data(arguments: argparse.Namespace) -> Any:
     if name == "fusion":
         return make.fusion_data(subject, *models[0], preprocessing)
     if name == "attention":
-        return make.attention_data(subject, dataset, *models[0], arguments.company, preprocessing)
+        return make.attention_data(subject, dataset, *models[0], arguments.batch_mates, preprocessing)
     if name == "strip":
         described = [_described(arguments, dataset, *model) for model in models]
         return make.strip_data(subject, dataset, described, arguments.top)
@@ -94,7 +94,7 @@ def _data(arguments: argparse.Namespace) -> Any:
     return make.region_data(subject, match, models, dataset, preprocessing)
 
 
-def _match(path: Path, dataset: Dataset) -> Place:
+def _match(path: Path, dataset: Dataset) -> Photo:
     """The database photo of this path, or the end of a path; else a photo by itself. DatasetError for several."""
     index = NameIndex(dataset.database, "database photos")
     if str(path) in index:

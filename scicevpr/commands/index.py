@@ -10,9 +10,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from scicevpr.cli.terminal import check_outputs, open_console, print_line, show_progress, write_json
+from scicevpr.datasets import load_descriptors
 from scicevpr.errors import UsageError
 from scicevpr.packs import open_pack
-from scicevpr.places import load_descriptors
 from scicevpr.retrieval import (
     StoredIndex,
     add_records,
@@ -23,7 +24,6 @@ from scicevpr.retrieval import (
     remove_records,
 )
 from scicevpr.retrieval.row_files import RowFiles, find_rows
-from scicevpr.terminal import check_outputs, open_console, print_line, show_progress, write_json
 
 MIB = 2**20
 

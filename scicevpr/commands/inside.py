@@ -12,23 +12,23 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from scicevpr.cli.terminal import check_outputs, open_console, print_line, show_progress, write_json
 from scicevpr.commands.data import read_data, read_database, stored_descriptors
 from scicevpr.commands.models import chosen_preprocessing, load_models
-from scicevpr.describe import describe
+from scicevpr.datasets import Dataset
+from scicevpr.datasets.name_index import NameIndex
+from scicevpr.describe.describing import describe
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.evaluation import stability as experiments
-from scicevpr.evaluation.company import chosen_company, random_company
-from scicevpr.evaluation.paper_figures import figure_1, telling_pairs
+from scicevpr.evaluation import batch_effects as experiments
+from scicevpr.evaluation.batch_mates import chosen_batch_mates, random_batches
 from scicevpr.evaluation.plane import database_plane
-from scicevpr.evaluation.worst_case import worst_company
+from scicevpr.evaluation.worst_batch import worst_batch
 from scicevpr.explain import Explanation, deciding_region, region_terms
 from scicevpr.figures.overlay import overlay, value_range
+from scicevpr.figures.paper.export import figure_1, telling_pairs
 from scicevpr.models.model import VPRModel
 from scicevpr.models.regions import region_boxes
-from scicevpr.places import Dataset
-from scicevpr.places.name_index import NameIndex
 from scicevpr.retrieval import ExactIndex
-from scicevpr.terminal import check_outputs, open_console, print_line, show_progress, write_json
 
 
 def explain(arguments: argparse.Namespace) -> int:
@@ -37,7 +37,7 @@ def explain(arguments: argparse.Namespace) -> int:
     check_outputs(folder / "explanation.json")
     [(title, model)] = load_models(arguments, ())
     preprocessing = chosen_preprocessing(model, arguments)
-    explanation = Explanation(model, [arguments.photo, *arguments.company], preprocessing)
+    explanation = Explanation(model, [arguments.photo, *arguments.batch_mates], preprocessing)
     query = explanation.descriptors[0]
     match_path, match, rivals = _match(arguments, model, query)
     other = Explanation(model, [match_path], preprocessing)
@@ -49,7 +49,7 @@ def explain(arguments: argparse.Namespace) -> int:
     content: dict[str, Any] = {
         "model": title,
         "query": str(arguments.photo),
-        "company": [str(path) for path in arguments.company],
+        "company": [str(path) for path in arguments.batch_mates],
         "match": str(match_path),
         "similarity": float(terms.sum()),
         "region_terms": dict(zip(names, map(float, terms), strict=True)),
@@ -186,13 +186,13 @@ def _experiment(lab: experiments.Lab, arguments: argparse.Namespace) -> pd.DataF
         raise UsageError(f"The experiment {name!r} is about one query: name it with --query.")
     row = query_row(lab.dataset, arguments.query)
     if name == "worst":
-        found = worst_company(lab, row, size, seed=0)
-        members = ",".join(map(str, found.company))
+        found = worst_batch(lab, row, size, seed=0)
+        members = ",".join(map(str, found.batch_mates))
         return pd.DataFrame([{"query": row, "company": members, **_numbers(found)}])
-    if arguments.company:
-        rows = [query_row(lab.dataset, one) for one in arguments.company]
-        return chosen_company(lab, row, rows)
-    draws = random_company(lab, row, size, arguments.draws, 0)
+    if arguments.batch_mates:
+        rows = [query_row(lab.dataset, one) for one in arguments.batch_mates]
+        return chosen_batch_mates(lab, row, rows)
+    draws = random_batches(lab, row, size, arguments.draws, 0)
     x, y = database_plane(lab).transform(draws.descriptors).T
     return draws.table.assign(x=x, y=y)
 

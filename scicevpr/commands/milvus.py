@@ -10,12 +10,12 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from scicevpr.cli.terminal import check_outputs, open_console, print_line, show_progress, write_json
 from scicevpr.commands.data import read_database
+from scicevpr.datasets import Dataset, bundled_city, load_descriptors
 from scicevpr.errors import UsageError
 from scicevpr.milvus import MilvusIndex
 from scicevpr.packs import open_pack
-from scicevpr.places import Dataset, bundled_city, load_descriptors
-from scicevpr.terminal import check_outputs, open_console, print_line, show_progress, write_json
 
 
 def load(arguments: argparse.Namespace) -> int:

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
+from scicevpr.cli.terminal import open_console, print_line, show_progress
 from scicevpr.config import STEM_TAP, VARIANTS, Preprocessing, Variant
-from scicevpr.describe import Grouping
+from scicevpr.datasets import Dataset
+from scicevpr.describe.describing import Grouping
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.groupings import place_groups, published_batch, published_grouping
-from scicevpr.foreign import is_foreign, load_any
+from scicevpr.external_models import is_external, load_any
 from scicevpr.models.model import VPRModel
-from scicevpr.places import Dataset
-from scicevpr.terminal import open_console, print_line, show_progress
 
 FAMILIES = ("scicevpr", "super-cricavpr", "cricavpr")
 BACKBONE = re.compile(r"(?:dinov2[_-])?(?:vit[_-]?)?([tsbl])(?:[/_-]?14)?", re.IGNORECASE)
@@ -29,18 +29,18 @@ def load_models(arguments: argparse.Namespace, default: tuple[str, ...]) -> list
     for source, variant in chosen_sources(arguments, default or ("scicevpr-t",)):
         torch.manual_seed(arguments.seed)  # only random weights feel it
         options: dict[str, Any] = {"variant": variant}
-        if is_foreign(source):
+        if is_external(source):
             options["trust"] = arguments.trust_remote_code
             if arguments.resize:  # it is measured at the size at which it is used
                 options["size"] = (arguments.resize[0], arguments.resize[-1])
         else:
             options["allow_untrained"] = arguments.allow_untrained
         with show_progress(source) as step:
-            if not is_foreign(source):
+            if not is_external(source):
                 options["progress"] = lambda done, total, step=step: step("download", done, total)
             model = load_any(source, device=arguments.device, dtype=getattr(torch, arguments.dtype), **options)
         check_architecture(arguments, model.variant)
-        plain = source.lower() in VARIANTS or is_foreign(source)
+        plain = source.lower() in VARIANTS or is_external(source)
         loaded.append((model.variant.title if plain else f"{model.variant.title} ({source})", model))
     return loaded
 
@@ -142,7 +142,7 @@ def chosen_precision(model: VPRModel, arguments: argparse.Namespace) -> str | No
     """The mode of --precision, with auto resolved and its reason told; None where the option is not given."""
     if getattr(arguments, "precision", None) != "auto":
         return getattr(arguments, "precision", None)
-    from scicevpr.speed import best_mode
+    from scicevpr.describe.automatic_precision import best_mode
 
     choice = best_mode(model)
     print_line(open_console(stderr=True), f"Note: {model.variant.title} in {choice.mode}: {choice.reason}.")
@@ -151,7 +151,7 @@ def chosen_precision(model: VPRModel, arguments: argparse.Namespace) -> str | No
 
 def dtype_words(model: VPRModel, mode: str | None) -> str:
     """How a protocol calls the precision in which a model describes, in a mode or (None) as it was loaded."""
-    from scicevpr.speed import precision_words
+    from scicevpr.describe.precision import precision_words
 
     return precision_words(mode) if mode else str(next(model.parameters()).dtype).removeprefix("torch.")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from scicevpr.cli.terminal import check_outputs, print_line, show_progress, write_json
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.prediction_files import new_run_folder, write_descriptor_files, write_prediction_files
 from scicevpr.evaluation.report import latex_table, markdown_table, write_csv
 from scicevpr.evaluation.results import Evaluation, file_title, write_predictions
-from scicevpr.terminal import check_outputs, print_line, show_progress, write_json
 
 DEFAULT_FOLDER = Path("logs")
 

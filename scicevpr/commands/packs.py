@@ -11,7 +11,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from scicevpr.bulk import LocalEngine, RayEngine, ShardedDescribing, require_ray
+from scicevpr.cli.terminal import Step, open_console, print_line, show_evaluation, show_progress
+from scicevpr.cluster import LocalEngine, RayEngine, ShardedDescribing, require_ray
 from scicevpr.commands.data import read_data, read_database, sound_photos
 from scicevpr.commands.evaluate import check_pca_options, chosen_pca
 from scicevpr.commands.models import (
@@ -23,6 +24,7 @@ from scicevpr.commands.models import (
     reading_options,
 )
 from scicevpr.commands.outputs import add_intervals, check_output_options, write_outputs
+from scicevpr.datasets import Dataset
 from scicevpr.errors import UsageError
 from scicevpr.models.model import VPRModel
 from scicevpr.packs import (
@@ -39,8 +41,6 @@ from scicevpr.packs import (
 )
 from scicevpr.packs.library import packs_folder
 from scicevpr.packs.manifest import Manifest
-from scicevpr.places import Dataset
-from scicevpr.terminal import Step, open_console, print_line, show_evaluation, show_progress
 
 MIB = 2**20
 

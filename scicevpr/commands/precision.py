@@ -9,14 +9,14 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from scicevpr.cli.terminal import check_outputs, open_console, print_line, show_progress, write_json
 from scicevpr.commands.data import read_data
 from scicevpr.commands.models import load_models
+from scicevpr.describe.automatic_precision import best_mode
+from scicevpr.describe.hardware import machine_facts
+from scicevpr.describe.precision import MODES, obstacle
+from scicevpr.describe.precision_cost import available_modes, measure_modes
 from scicevpr.errors import UsageError
-from scicevpr.speed import best_mode
-from scicevpr.speed.machine import machine_facts
-from scicevpr.speed.measure import available_modes, measure_modes
-from scicevpr.speed.precision import MODES, obstacle
-from scicevpr.terminal import check_outputs, open_console, print_line, show_progress, write_json
 
 
 def precision(arguments: argparse.Namespace) -> int:

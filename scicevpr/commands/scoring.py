@@ -9,13 +9,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from scicevpr.cli.terminal import check_outputs, open_console, print_line, show_evaluation, write_json
 from scicevpr.commands.data import read_data
 from scicevpr.commands.outputs import add_intervals, check_output_options, write_outputs
 from scicevpr.errors import UsageError
-from scicevpr.evaluation.comparison import Answers, Comparison, read_answers
+from scicevpr.evaluation.comparison import Comparison, GroundTruthOptions, read_answers
 from scicevpr.evaluation.comparison import compare as compare_answers
 from scicevpr.evaluation.stored import open_descriptors, recorded_dataset, score_stored
-from scicevpr.terminal import check_outputs, open_console, print_line, show_evaluation, write_json
 
 
 def score(arguments: argparse.Namespace) -> int:
@@ -60,7 +60,7 @@ def compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(arguments: argparse.Namespace) -> tuple[Answers, Answers]:
+def _chosen(arguments: argparse.Namespace) -> tuple[GroundTruthOptions, GroundTruthOptions]:
     """The two results meant. With two files the first of --models is looked for in the first file."""
     if len(arguments.files) > 2:
         raise UsageError(f"Two results are compared, from one or two files, not from {len(arguments.files)}.")
@@ -81,7 +81,7 @@ def _chosen(arguments: argparse.Namespace) -> tuple[Answers, Answers]:
     return a, b
 
 
-def _named(results: list[Answers], title: str) -> Answers:
+def _named(results: list[GroundTruthOptions], title: str) -> GroundTruthOptions:
     found = [result for result in results if result.title.lower() == title.lower()]
     if len(found) != 1:
         titles = ", ".join(f"{result.title!r}" for result in results)

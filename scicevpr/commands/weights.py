@@ -16,17 +16,17 @@ from rich.table import Table
 from rich.text import Text
 
 from scicevpr import hub
-from scicevpr.checksums import sha256_of
+from scicevpr.cli.terminal import open_console, print_line
 from scicevpr.config import VARIANTS
 from scicevpr.errors import UsageError, WeightsError
+from scicevpr.files.checksums import sha256_of
 from scicevpr.hub.environment import VARIABLE, assigned_weights
 from scicevpr.hub.sources import LocalFile, Source, address, entries_named, registry
 from scicevpr.hub.web import Progress as OnBytes
 from scicevpr.hub.web import in_megabytes
-from scicevpr.models.checkpoint_io import read_checkpoint, read_metadata
-from scicevpr.models.layouts import detect, unwrap
+from scicevpr.models.checkpoint import read_checkpoint, read_metadata
+from scicevpr.models.key_formats import detect, unwrap
 from scicevpr.models.weights import load_model
-from scicevpr.terminal import open_console, print_line
 
 
 def show_list(arguments: argparse.Namespace) -> int:

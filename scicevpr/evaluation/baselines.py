@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from scicevpr.config import EFFICIENTNET_LITE0, Preprocessing
+from scicevpr.describe.preprocessing import open_photo, prepare
 from scicevpr.models.efficientnet_lite import EfficientNetLite0, imagenet_weights
 from scicevpr.models.regions import region_boxes
-from scicevpr.preprocessing import open_photo, prepare
 
 HOG_SIZE = (128, 96)  # columns, rows
 CELL = 8  # pixels

@@ -13,14 +13,14 @@ from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.report import ALL
 from scicevpr.evaluation.results import UNNAMED
 from scicevpr.evaluation.uncertainty import DRAWS, LEVEL, UNITS, PairedRecall, compare_recalls
-from scicevpr.json_files import read_json
+from scicevpr.files.json_files import read_json
 
 MUST_AGREE = ("dataset", "database", "right within", "UTM rounding")
 MOST_RANKS = 100_000  # of a list of predictions
 
 
 @dataclass(frozen=True)
-class Answers:
+class GroundTruthOptions:
     """Which answers of a result are right. queries: names. hits: [Q, K] bool, K = max(ns). places: labels [Q] or None.
 
     ground_truth: hash over queries, database and positives (`Evaluation.ground_truth`); "" in files of older versions.
@@ -36,7 +36,7 @@ class Answers:
     ground_truth: str
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any], source: str = "The result") -> Answers:
+    def from_json(cls, content: Mapping[str, Any], source: str = "The result") -> GroundTruthOptions:
         """Read one entry of "results" (what `Evaluation.to_json` gives). DatasetError, naming `source`, otherwise."""
         try:
             title, predictions, overall = content["title"], content.get("predictions"), content["overall"]
@@ -101,19 +101,19 @@ class Comparison:
         return {"a": self.a, "b": self.b, "protocol": dict(self.protocol), "differing": differing, "rows": rows}
 
 
-def read_answers(path: Path | str) -> list[Answers]:
+def read_answers(path: Path | str) -> list[GroundTruthOptions]:
     """All results of a file of `scicevpr evaluate --json`. DatasetError when it is not one."""
     path = Path(path)
     content = read_json(path, DatasetError, "Give a file that `scicevpr evaluate --json FILE` wrote.")
     results = content.get("results") if isinstance(content, dict) else None
     if not isinstance(results, list):
         raise DatasetError(f'{path} is not a file of `scicevpr evaluate --json`: it holds no "results".')
-    return [Answers.from_json(result, str(path)) for result in results]
+    return [GroundTruthOptions.from_json(result, str(path)) for result in results]
 
 
 def compare(
-    a: Answers,
-    b: Answers,
+    a: GroundTruthOptions,
+    b: GroundTruthOptions,
     ns: Sequence[int] | None = None,
     *,
     by: str = "place",
@@ -157,7 +157,7 @@ def compare(
     return Comparison(a.title, b.title, rows, protocol, differing)
 
 
-def _check_same_task(a: Answers, b: Answers) -> None:
+def _check_same_task(a: GroundTruthOptions, b: GroundTruthOptions) -> None:
     remedy = "Evaluate both models on the same data set with the same rule of what is right."
     for answers in (a, b):
         if len(set(answers.queries)) < len(answers.queries):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from scicevpr.config import Variant
-from scicevpr.describe import DEFAULT_SEQUENTIAL, Grouping, default_grouping
+from scicevpr.datasets import Dataset
+from scicevpr.datasets.catalogue import BENCHMARKS
+from scicevpr.datasets.positives import separate_positions
+from scicevpr.describe.describing import DEFAULT_SEQUENTIAL, Grouping, default_grouping
 from scicevpr.errors import UsageError
-from scicevpr.places import Dataset
-from scicevpr.places.catalogue import BENCHMARKS
-from scicevpr.places.positives import separate_positions
 
 ORDERS = ("file", "shuffled", "place")
 

@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from scicevpr.config import Preprocessing
-from scicevpr.describe import Grouping, default_grouping, describe
+from scicevpr.datasets import list_photos
+from scicevpr.describe.automatic_precision import best_mode
+from scicevpr.describe.describing import Grouping, default_grouping, describe
+from scicevpr.describe.loading_ahead import DEFAULT_WORKERS
 from scicevpr.errors import IndexMismatchError, UsageError
+from scicevpr.files.descriptor_writer import MEMORY_LIMIT, scratch_folder
 from scicevpr.models.model import VPRModel
-from scicevpr.photo_batches import DEFAULT_WORKERS
-from scicevpr.places import list_photos
 from scicevpr.retrieval import PCA
 from scicevpr.retrieval.pca import MAX_PHOTOS
-from scicevpr.row_store import MEMORY_LIMIT, scratch_folder
-from scicevpr.speed import best_mode
 
 
 def pca_cache_folder() -> Path:

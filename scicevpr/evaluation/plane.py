@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scicevpr.evaluation.stability import Lab
+from scicevpr.evaluation.batch_effects import Lab
 from scicevpr.retrieval import PCA
 
 FITTED = 4096

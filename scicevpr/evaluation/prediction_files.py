@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from scicevpr.checksums import sha256_of
-from scicevpr.describe import Descriptors
+from scicevpr.datasets import Photo, parse_name
+from scicevpr.describe.describing import Descriptors
+from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import DatasetError, ImageError, UsageError
 from scicevpr.evaluation.results import Evaluation, relative_name
 from scicevpr.figures.strips import Tile, draw_strip
-from scicevpr.places import Place, parse_name
-from scicevpr.preprocessing import open_photo
+from scicevpr.files.checksums import sha256_of
 from scicevpr.retrieval import Match, Matches
 
 DESCRIPTORS_FORMAT = "scicevpr-exported-descriptors-1"
@@ -164,7 +164,7 @@ def _descriptor_record(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _part_record(file: str, part: Descriptors, places: tuple[Place, ...], root: Path) -> dict[str, Any]:
+def _part_record(file: str, part: Descriptors, places: tuple[Photo, ...], root: Path) -> dict[str, Any]:
     """Names, and for photos whose name does not say all that is known about them, the rest by row."""
     names = [relative_name(place.path, root) for place in places]
     more = {}
@@ -211,7 +211,7 @@ def _write_paths(path: Path, evaluation: Evaluation, row: int, best: list[Match]
     path.write_text(text, encoding="utf-8")
 
 
-def _strip(query: Place, best: list[Match]) -> Image.Image:
+def _strip(query: Photo, best: list[Match]) -> Image.Image:
     tiles = [Tile(_photo(query), query.name, "Query", query.condition or "")]
     for match in best:
         facts = [] if match.metres is None or match.place.mock_position else [f"{match.metres:.1f} m"]
@@ -220,7 +220,7 @@ def _strip(query: Place, best: list[Match]) -> Image.Image:
     return draw_strip(tiles)
 
 
-def _photo(place: Place) -> Image.Image | None:
+def _photo(place: Photo) -> Image.Image | None:
     try:
         return open_photo(place.path)
     except ImageError:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from scicevpr.describe.preprocessing import VIEWS
 from scicevpr.errors import UsageError
-from scicevpr.preprocessing import VIEWS
 from scicevpr.retrieval import ExactIndex, Matches
 from scicevpr.retrieval.blocks import row_blocks, shape_of
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scicevpr.datasets.tables import cell_text
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.results import Evaluation, Scores
-from scicevpr.places.tables import cell_text
 
 COLUMNS = ("model", "condition", "metric", "n", "value", "low", "high", "queries", "protocol")
 ALL = "all"

@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from scicevpr.describe import Descriptors
+from scicevpr.datasets import Dataset
+from scicevpr.datasets.photos import path_below
+from scicevpr.datasets.positives import separate_positions
+from scicevpr.describe.describing import Descriptors
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.metrics import hit_matrix
 from scicevpr.evaluation.uncertainty import (
@@ -24,9 +27,6 @@ from scicevpr.evaluation.uncertainty import (
     places_by_positives,
     score_intervals,
 )
-from scicevpr.places import Dataset
-from scicevpr.places.photos import path_below
-from scicevpr.places.positives import separate_positions
 from scicevpr.retrieval import Match, Matches, list_matches
 
 UNNAMED = "unnamed"

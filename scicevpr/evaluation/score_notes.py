@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from scicevpr.datasets import Dataset
 from scicevpr.errors import UsageError
-from scicevpr.places import Dataset
 from scicevpr.retrieval.blocks import shape_of, zero_rows
 
 

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from scicevpr.checksums import known_sha256
 from scicevpr.config import VARIANTS
+from scicevpr.datasets import Dataset, GroundTruth, Photo, load_descriptors, parse_name
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
 from scicevpr.evaluation.benchmark import DEFAULT_NS, score
 from scicevpr.evaluation.prediction_files import DESCRIPTORS_FILE, DESCRIPTORS_FORMAT
 from scicevpr.evaluation.query_methods import MAJORITY_WEIGHT, find_method
 from scicevpr.evaluation.results import Evaluation
-from scicevpr.json_files import parse_json
-from scicevpr.places import Dataset, Place, Truth, load_descriptors, parse_name
-from scicevpr.places.plain_npy import map_npy
+from scicevpr.files.checksums import known_sha256
+from scicevpr.files.json_files import parse_json
+from scicevpr.files.safe_npy import map_npy
 
 MADE_ELSEWHERE = "unknown (descriptors made elsewhere)"
 PARTS = ("database", "queries")
@@ -100,7 +100,7 @@ def recorded_dataset(database: StoredDescriptors, queries: StoredDescriptors, la
             notes=tuple(facts["notes"]),
             use_labels=labels and bool(facts["labelled"]),
             query_order=facts["query_order"],
-            truth=Truth(**truth),
+            truth=GroundTruth(**truth),
             benchmark=facts["benchmark"],
             layout=facts["layout"],
         )
@@ -213,7 +213,7 @@ def _renamed(part: str, protocol: Mapping[str, str]) -> dict[str, str]:
     return {own if key == "grouping" else key: value for key, value in protocol.items() if key != other}
 
 
-def _check_photos(stored: StoredDescriptors, places: Sequence[Place], words: str, views: int = 1) -> None:
+def _check_photos(stored: StoredDescriptors, places: Sequence[Photo], words: str, views: int = 1) -> None:
     if len(stored.values) != len(places) * views:
         each = f", {views} descriptors for each" if views > 1 else ""
         raise IndexMismatchError(
@@ -241,7 +241,7 @@ def _title(words: Mapping[str, str]) -> str | None:
     return VARIANTS[name].title if name in VARIANTS else name or None
 
 
-def _places(part: Mapping[str, Any]) -> tuple[Place, ...]:
+def _places(part: Mapping[str, Any]) -> tuple[Photo, ...]:
     places = []
     for row, name in enumerate(part["names"]):
         more = dict(part["more"].get(str(row), {}))

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from scicevpr.config import Preprocessing, Variant
-from scicevpr.describe import evaluating, require_inside, require_weights
+from scicevpr.describe.describing import evaluating, require_inside, require_weights
+from scicevpr.describe.preprocessing import open_photo, prepare
 from scicevpr.errors import UsageError
 from scicevpr.explain.backbone import attention_maps, shown_blocks
 from scicevpr.explain.catalogue import KINDS, View, views
@@ -23,7 +24,6 @@ from scicevpr.explain.pooling import pooled_map, region_pooling
 from scicevpr.explain.similarity import Correspondence, patch_correspondence
 from scicevpr.models.model import Trace, VPRModel
 from scicevpr.models.regions import region_boxes
-from scicevpr.preprocessing import open_photo, prepare
 
 
 @dataclass(frozen=True)

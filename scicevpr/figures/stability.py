@@ -78,7 +78,7 @@ def projection(
 def recall_curve(table: pd.DataFrame, title: str = "Recall@1 against the queries' batches") -> go.Figure:
     """Recall@1 (percent) over batch sizes; one line per model and order, shuffled orders with their range.
 
-    table: rows of :func:`scicevpr.evaluation.stability.query_batches`, of several models one below the other. A model
+    table: rows of :func:`scicevpr.evaluation.batch_effects.query_batches`, of several models one below the other. A model
     whose rows all agree is drawn as one line.
     """
     figure = go.Figure(layout=plain_layout(440, title=heading(title)))

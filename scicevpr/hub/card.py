@@ -86,7 +86,7 @@ def model_card(
         "## Use",
         "",
         "```python",
-        "from scicevpr.describe import describe",
+        "from scicevpr.describe.describing import describe",
         "from scicevpr.models import VPRModel",
         "",
         f'model = VPRModel.from_pretrained("{repo or "this/repository"}")',

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from scicevpr.checksums import sha256_of
 from scicevpr.errors import WeightsError
+from scicevpr.files.checksums import sha256_of
 from scicevpr.hub import repository, web
-from scicevpr.hub.sources import MODEL_FILE, HubFile, LocalFile, Place, Source, UrlFile, address, parse_source
+from scicevpr.hub.sources import MODEL_FILE, HubFile, LocalFile, Location, Source, UrlFile, address, parse_source
 from scicevpr.hub.web import NoRouteError, Progress
 
 
@@ -80,7 +80,7 @@ def recorded_sha256(path: Path) -> str | None:
     return record.read_text(encoding="utf-8").split()[0] if record.is_file() else None
 
 
-def _find(place: Place, folder: Path | None) -> Path | None:
+def _find(place: Location, folder: Path | None) -> Path | None:
     if isinstance(place, HubFile):
         return repository.find_in_cache(place, folder)
     if isinstance(place, UrlFile):
@@ -101,7 +101,7 @@ def _weights_in(path: Path) -> Path:
     return path / MODEL_FILE if (path / MODEL_FILE).is_file() else path
 
 
-def _checked(path: Path, place: Place) -> Path:
+def _checked(path: Path, place: Location) -> Path:
     if isinstance(place, HubFile):
         repository.check_content(path, place)
     elif isinstance(place, UrlFile):

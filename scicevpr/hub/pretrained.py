@@ -11,13 +11,13 @@ from typing import Any
 
 from scicevpr.config import EFFICIENTNET_LITE0, VARIANTS, Preprocessing, Variant
 from scicevpr.errors import WeightsError
+from scicevpr.files.json_files import read_json
 from scicevpr.hub.download import fetch
 from scicevpr.hub.repository import HUB, explain_push, hub_endpoint, is_ours
 from scicevpr.hub.sources import MODEL_FILE, HubFile, LocalFile, Source, parse_source
-from scicevpr.json_files import read_json
 from scicevpr.models.efficientnet_lite import licence_text
 from scicevpr.models.model import VPRModel
-from scicevpr.models.own_files import check_fingerprint, hash_tensors, save_weights
+from scicevpr.models.native_checkpoints import check_fingerprint, hash_tensors, save_weights
 from scicevpr.models.weights import load_model
 
 CONFIG_FILE = "config.json"

@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from scicevpr.checksums import sha256_of
 from scicevpr.errors import SciceVPRError, WeightsError
+from scicevpr.files.checksums import sha256_of
 from scicevpr.hub.sources import HubFile, address
 from scicevpr.hub.web import NoRouteError, Progress
 

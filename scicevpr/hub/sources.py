@@ -68,7 +68,7 @@ class UrlFile:
         return f"{PurePosixPath(base).stem}-{mark}{PurePosixPath(base).suffix}"
 
 
-Place = LocalFile | HubFile | UrlFile
+Location = LocalFile | HubFile | UrlFile
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class WeightsEntry:
     """A known source of weights. variant: the model it fills; or size: the backbone it fills (S, B, L)."""
 
     name: str
-    place: Place
+    place: Location
     what: str
     licence: str
     official: bool
@@ -102,7 +102,7 @@ class Source:
     """
 
     text: str
-    places: tuple[Place, ...]
+    places: tuple[Location, ...]
     registered: bool = False
 
 
@@ -147,7 +147,7 @@ def parse_source(source: str | Path | Source) -> Source:
     )
 
 
-def address(place: Place) -> str:
+def address(place: Location) -> str:
     """A place in words: a path, a web address, or hf:org/name@revision/file."""
     if isinstance(place, LocalFile):
         return str(place.path)

@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from scicevpr import __version__
-from scicevpr.checksums import sha256_of
 from scicevpr.errors import WeightsError
+from scicevpr.files.checksums import sha256_of
 
 Progress = Callable[[int, "int | None"], None]
 """Called with (bytes that are here, bytes in all or None)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from scicevpr.datasets import Dataset, Photo
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.milvus.agreement import measure
 from scicevpr.milvus.connection import Connection, Progress, check_name
@@ -29,13 +30,12 @@ from scicevpr.milvus.schema import (
     write_fact,
 )
 from scicevpr.milvus.searching import IDS_AT_ONCE, Finder, ranked
-from scicevpr.places import Dataset, Place
 from scicevpr.retrieval.blocks import row_blocks
-from scicevpr.retrieval.compare import check_search, empty_matches, fill
 from scicevpr.retrieval.matches import Matches
+from scicevpr.retrieval.rerank import check_search, empty_matches, fill
 
 if TYPE_CHECKING:
-    from scicevpr.describe import Descriptors
+    from scicevpr.describe.describing import Descriptors
     from scicevpr.packs import Pack
 
 QUESTIONS = 100
@@ -247,7 +247,7 @@ class MilvusIndex:
                 fill(matches, start + offset, ranked(block[offset], sorted(hit.values()), fetched, k))
         return matches
 
-    def places(self, rows: Sequence[int]) -> dict[int, Place]:
+    def places(self, rows: Sequence[int]) -> dict[int, Photo]:
         """Records of photos by row; paths are relative to the root of their data set."""
         wanted, result = sorted({int(row) for row in rows if row >= 0}), {}
         for start in range(0, len(wanted), IDS_AT_ONCE):

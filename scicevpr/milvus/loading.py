@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scicevpr.datasets import Photo
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.milvus.connection import WRITE_SECONDS, Connection, Progress
 from scicevpr.milvus.schema import FORMAT, TEXTS, entities, write_fact
-from scicevpr.places import Place
 from scicevpr.retrieval.blocks import row_blocks, value_problem
 
 if TYPE_CHECKING:
-    from scicevpr.describe import Descriptors
+    from scicevpr.describe.describing import Descriptors
 
 MESSAGE_BYTES = 32 * 2**20
 """Of a batch; servers take messages of up to 64 MiB."""
@@ -89,7 +89,7 @@ def load_rows(
     collection: str,
     facts: dict[str, Any],
     values: Any,
-    places: Sequence[Place],
+    places: Sequence[Photo],
     database: str,
     root: Path | None,
     progress: Progress | None = None,

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scicevpr.datasets import Photo
 from scicevpr.errors import UsageError
 from scicevpr.milvus.connection import WRITE_SECONDS, Connection, MilvusError
 from scicevpr.milvus.filters import quoted
-from scicevpr.places import Place
 
 FORMAT = "scicevpr-milvus-1"
 MAX_WIDTH = 32_768  # values of a vector in Milvus
@@ -140,7 +140,7 @@ def delete_fact(connection: Connection, collection: str, key: str) -> None:
     connection.ask("delete", facts_name(collection), filter=f"key == {quoted(key)}")
 
 
-def entities(places: Sequence[Place], database: str, root: Path | None, first: int) -> list[dict[str, Any]]:
+def entities(places: Sequence[Photo], database: str, root: Path | None, first: int) -> list[dict[str, Any]]:
     """Entities of places without their descriptors; first: row of the first.
 
     The key of a photo is made from its database and its name, of equal names also from how often the name came before.
@@ -167,10 +167,10 @@ def entities(places: Sequence[Place], database: str, root: Path | None, first: i
     return result
 
 
-def to_place(entity: dict[str, Any]) -> Place:
+def to_place(entity: dict[str, Any]) -> Photo:
     """The record of a photo as a collection holds it."""
     known = entity["east"] > NOWHERE
-    return Place(
+    return Photo(
         path=Path(entity["path"]),
         name=entity["name"],
         utm=(entity["east"], entity["north"]) if known else None,

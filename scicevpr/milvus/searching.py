@@ -12,8 +12,8 @@ from scicevpr.milvus.connection import Connection
 from scicevpr.milvus.filters import Near, quoted
 from scicevpr.milvus.loading import MESSAGE_BYTES
 from scicevpr.milvus.schema import INDEXES, MAX_TOP
-from scicevpr.retrieval.compare import cosines, squared_distances
 from scicevpr.retrieval.index import SPARE
+from scicevpr.retrieval.rerank import cosines, squared_distances
 
 QUERIES_AT_ONCE = 64
 IDS_AT_ONCE = 1000

@@ -64,7 +64,7 @@ class Trace:
 class VPRModel(nn.Module, PyTorchModelHubMixin):
     """A visual place recognition model: [B, 3, H, W] normalised photos -> [B, 14*C] unit descriptors.
 
-    ``weights`` is None until weights are loaded; :func:`scicevpr.describe.describe` refuses such a model unless
+    ``weights`` is None until weights are loaded; :func:`scicevpr.describe.describing.describe` refuses such a model unless
     ``allow_untrained`` is set. ``save_pretrained(folder)`` writes model.safetensors, config.json and a model card, for
     :meth:`from_pretrained` and :func:`scicevpr.models.weights.load_model`.
     """

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from scicevpr.config import VARIANTS, Variant, bundled_path, get_variant
 from scicevpr.errors import UsageError, WeightsError
-from scicevpr.models import layouts
-from scicevpr.models.checkpoint_io import read_checkpoint
+from scicevpr.models import key_formats
+from scicevpr.models.checkpoint import read_checkpoint
 from scicevpr.models.efficientnet_lite import imagenet_weights
-from scicevpr.models.key_check import KeyReport, compare, nearest_variant, shapes_of
 from scicevpr.models.model import VPRModel, build_model
-from scicevpr.models.own_files import (
+from scicevpr.models.native_checkpoints import (
     NOT_RECORDED,
     backbone_fingerprint,
     backbone_part,
@@ -31,6 +30,7 @@ from scicevpr.models.own_files import (
     with_backbone,
     with_stem,
 )
+from scicevpr.models.state_dict_check import KeyReport, compare, nearest_variant, shapes_of
 
 if TYPE_CHECKING:
     from scicevpr.hub import Source
@@ -127,13 +127,13 @@ def _fill_backbone(model: VPRModel, path: Path) -> str:
         check_fingerprint(path, metadata, backbone_fingerprint(variant.backbone), what)
     if metadata.get("backbone_file"):
         own = with_backbone(path, metadata, own, variant)
-    if layout not in layouts.BACKBONE_ONLY:
+    if layout not in key_formats.BACKBONE_ONLY:
         own = with_stem(backbone_part(own), variant.backbone)
     report = compare(shapes_of(backbone_part(model.state_dict())), shapes_of(own), grids=None)
     if report.count:
         raise _mismatch(path, what, report, layout)
     _check_values(path, own, layout)
-    _take_position_grid(model, own[layouts.POSITION])
+    _take_position_grid(model, own[key_formats.POSITION])
     model.load_state_dict(own, strict=False)
     return hash_tensors(backbone_part(model.state_dict()))
 
@@ -149,7 +149,7 @@ def fill_stem(model: VPRModel) -> VPRModel:
 
 
 def fill_model(
-    variant: Variant, state: Mapping[str, Tensor], source: str | Path, layout: str = layouts.OWN
+    variant: Variant, state: Mapping[str, Tensor], source: str | Path, layout: str = key_formats.OWN
 ) -> VPRModel:
     """Build a variant and fill it strictly from tensors under this project's names; `weights` stays None.
 
@@ -167,8 +167,8 @@ def fill_model(
             hint = f" It fits {nearest.name} {'better' if rest.count else 'exactly'}; load it with that variant."
         raise _mismatch(source, variant.name, report, layout, hint)
     _check_values(source, state, layout)
-    _take_position_grid(model, state[layouts.POSITION])
-    model.load_state_dict(dict(state), strict=layouts.MASK_TOKEN in state)
+    _take_position_grid(model, state[key_formats.POSITION])
+    model.load_state_dict(dict(state), strict=key_formats.MASK_TOKEN in state)
     return model
 
 
@@ -243,7 +243,7 @@ def _located(source: str | Path | Source, getting: _Getting) -> tuple[Path, str]
 
 def _load_file(path: Path, named: Variant | None, allow_untrained: bool) -> VPRModel:
     own, layout, metadata, facts = _read(path)
-    if metadata.get("kind") == "backbone" or layout in layouts.BACKBONE_ONLY:
+    if metadata.get("kind") == "backbone" or layout in key_formats.BACKBONE_ONLY:
         if named is None or not allow_untrained:
             raise WeightsError(
                 f"{path} holds a backbone only, without a SciceVPR or CricaVPR head, so it cannot describe places. "
@@ -273,9 +273,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str, dict[str, str], dict[str,
     """(Tensors under our names, the file's layout, metadata if it is one of ours, what else a checkpoint records.)"""
     content, metadata = read_checkpoint(path)
     metadata = own_metadata(path, metadata)
-    state, facts = layouts.unwrap(content, str(path))
-    layout = layouts.OWN if metadata else layouts.detect(state, str(path))
-    return layouts.to_own(state, layout, str(path)), layout, metadata, facts
+    state, facts = key_formats.unwrap(content, str(path))
+    layout = key_formats.OWN if metadata else key_formats.detect(state, str(path))
+    return key_formats.to_own(state, layout, str(path)), layout, metadata, facts
 
 
 def _untrained(variant: Variant, allowed: bool, note: str = "") -> VPRModel:
@@ -291,7 +291,7 @@ def _untrained(variant: Variant, allowed: bool, note: str = "") -> VPRModel:
 
 def _check_values(source: str | Path, state: Mapping[str, Tensor], layout: str) -> None:
     for name, tensor in state.items():
-        theirs = layouts.name_in(layout, name)
+        theirs = key_formats.name_in(layout, name)
         counter = name.endswith("num_batches_tracked")
         if tensor.is_meta or tensor.layout != torch.strided or not (tensor.is_floating_point() or counter):
             raise WeightsError(f"{source}: {theirs} is stored as {tensor.dtype}, {tensor.layout}, not as numbers.")
@@ -300,7 +300,7 @@ def _check_values(source: str | Path, state: Mapping[str, Tensor], layout: str) 
 
 
 def _mismatch(source: str | Path, needed_by: str, report: KeyReport, layout: str, hint: str = "") -> WeightsError:
-    differences = report.sentence(lambda name: layouts.name_in(layout, name))
+    differences = report.sentence(lambda name: key_formats.name_in(layout, name))
     return WeightsError(f"{source} does not fit {needed_by}: {differences}.{hint}")
 
 

@@ -21,13 +21,16 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from scicevpr import __version__
-from scicevpr.checksums import sha256_of
-from scicevpr.describe import Descriptors, Grouping, describe
+from scicevpr.datasets import Dataset, save_descriptors
+from scicevpr.datasets.photo_check import require_sound
+from scicevpr.describe.describing import Descriptors, Grouping, describe
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.groupings import published_grouping
+from scicevpr.files.checksums import sha256_of
+from scicevpr.files.descriptor_writer import MEMORY_LIMIT, scratch_folder
 from scicevpr.models.model import VPRModel
 from scicevpr.packs.card import write_card
-from scicevpr.packs.check import foreign_files
+from scicevpr.packs.check import external_files
 from scicevpr.packs.manifest import (
     CARD,
     FORMAT,
@@ -44,10 +47,7 @@ from scicevpr.packs.manifest import (
 from scicevpr.packs.pack import Pack, open_pack
 from scicevpr.packs.photos import write_thumbnails
 from scicevpr.packs.records import write_positives, write_records
-from scicevpr.photo_check import require_sound
-from scicevpr.places import Dataset, save_descriptors
 from scicevpr.retrieval import PCA
-from scicevpr.row_store import MEMORY_LIMIT, scratch_folder
 
 Progress = Callable[[str, int, int], None]  # (stage, done, in all)
 PACKAGES = ("torch", "numpy", "safetensors")
@@ -84,7 +84,7 @@ def describe_content(
 
     grouping, query_grouping: which photos share a batch (queries follow the database unless given; None is how the
     model was published on this benchmark). pca, full: see Content. storage, memory_limit: as in `evaluate`.
-    describe_with: `describe`, or what is called like it, such as `scicevpr.bulk.ShardedDescribing`.
+    describe_with: `describe`, or what is called like it, such as `scicevpr.cluster.ShardedDescribing`.
     options: as `describe` takes them (batch_size, preprocessing, num_workers, device, dtype). Raises the errors of
     `describe`.
     """
@@ -178,12 +178,12 @@ def _check_target(folder: Path, overwrite: bool) -> None:
     if not overwrite:
         raise UsageError(f"{folder} is a pack already. Choose another name, or ask to overwrite it (--overwrite).")
     try:
-        foreign = foreign_files(folder, read_manifest(folder))
+        external = external_files(folder, read_manifest(folder))
     except DatasetError as error:
         raise UsageError(f"{folder} is left alone, because what is the pack's in it cannot be told: {error}") from error
-    if foreign:
+    if external:
         raise UsageError(
-            f"{folder} holds {len(foreign)} file(s) that are not the pack's, such as {foreign[0]}, and overwriting "
+            f"{folder} holds {len(external)} file(s) that are not the pack's, such as {external[0]}, and overwriting "
             "would delete them. Move them elsewhere first, or choose another name."
         )
 

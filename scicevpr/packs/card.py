@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from scicevpr.datasets.catalogue import BENCHMARKS
 from scicevpr.packs.manifest import Entry, Manifest
-from scicevpr.places.catalogue import BENCHMARKS
 
 LICENCES = (
     *("apache-2.0", "mit", "cc0-1.0", "cc-by-2.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0"),

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scicevpr.checksums import sha256_of
 from scicevpr.errors import SciceVPRError
+from scicevpr.files.checksums import sha256_of
 from scicevpr.packs.hub_cache import pack_folder
 from scicevpr.packs.manifest import CARD, MANIFEST, Manifest, check_links, read_manifest
 from scicevpr.packs.pack import Pack, check_size, open_pack
@@ -40,8 +40,8 @@ def check_pack(path: Path | str, progress: Callable[[int, int], None] | None = N
             problems = _contents(open_pack(folder))
         except SciceVPRError as error:
             problems = [Problem(MANIFEST, str(error))]
-    foreign = foreign_files(folder, manifest)
-    return problems + [Problem(name, f"{folder / name} is not in the manifest. Take it out.") for name in foreign]
+    external = external_files(folder, manifest)
+    return problems + [Problem(name, f"{folder / name} is not in the manifest. Take it out.") for name in external]
 
 
 def _files(folder: Path, manifest: Manifest, progress: Callable[[int, int], None] | None) -> list[Problem]:
@@ -57,7 +57,7 @@ def _files(folder: Path, manifest: Manifest, progress: Callable[[int, int], None
     return problems
 
 
-def foreign_files(folder: Path, manifest: Manifest) -> list[str]:
+def external_files(folder: Path, manifest: Manifest) -> list[str]:
     """Files below a pack's folder that its manifest does not list, sorted."""
     found = []
     for place, _, names in os.walk(folder):

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from scicevpr.errors import DatasetError
-from scicevpr.json_files import read_json
+from scicevpr.files.json_files import read_json
 
 MANIFEST = "pack.json"
 CARD = "README.md"

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scicevpr.checksums import known_sha256
+from scicevpr.datasets import Dataset, GroundTruth, Photo, load_descriptors
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
+from scicevpr.files.checksums import known_sha256
 from scicevpr.packs.hub_cache import pack_folder
 from scicevpr.packs.manifest import (
     PARTS,
@@ -24,11 +25,10 @@ from scicevpr.packs.manifest import (
 )
 from scicevpr.packs.photos import PhotoFolder
 from scicevpr.packs.records import read_positives, read_records
-from scicevpr.places import Dataset, Place, Truth, load_descriptors
 
 if TYPE_CHECKING:
     from scicevpr.config import Preprocessing
-    from scicevpr.describe import Descriptors
+    from scicevpr.describe.describing import Descriptors
     from scicevpr.models.model import VPRModel
     from scicevpr.retrieval import PCA
 
@@ -184,7 +184,7 @@ def check_content(folder: Path, manifest: Manifest, name: str) -> None:
 def _dataset(folder: Path, manifest: Manifest, photos: Path | None) -> Dataset:
     facts, counts = manifest.dataset, manifest.counts
     notes = _words(facts, "notes")
-    tables: list[tuple[Place, ...]] = []
+    tables: list[tuple[Photo, ...]] = []
     stated = [(name, counts[part]) for part, name in zip(PARTS, (RECORDS, QUERIES), strict=True)]
     own = None if photos is None else PhotoFolder(photos, str(facts.get("split", "")))
     for name, count in stated:
@@ -224,14 +224,14 @@ def _without_photos(manifest: Manifest) -> str:
     )
 
 
-def _truth(folder: Path, manifest: Manifest) -> Truth:
+def _truth(folder: Path, manifest: Manifest) -> GroundTruth:
     facts = manifest.dataset.get("truth")
     facts = facts if isinstance(facts, dict) else {}
     try:
         radius, turn = float(facts["radius"]), facts["turn"]
         words = str(facts["words"])
         turn = None if turn is None else float(turn)
-        truth = Truth(radius=radius, turn=turn, words=words)
+        truth = GroundTruth(radius=radius, turn=turn, words=words)
     except (KeyError, TypeError, ValueError, OverflowError, UsageError) as error:
         raise DatasetError(
             f"{folder} does not say which answers are right (dataset.truth: {facts}). {AGAIN}"

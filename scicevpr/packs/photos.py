@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from scicevpr.datasets import Photo
+from scicevpr.datasets.photos import EXTENSIONS
+from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import DatasetError
-from scicevpr.places import Place
-from scicevpr.places.photos import EXTENSIONS
-from scicevpr.preprocessing import open_photo
 
 PHOTOS_A_FOLDER = 1000  # a Hub repository should not have more than 10,000 files in a folder
 QUALITY = 85
@@ -19,7 +19,7 @@ MOST_FILES = 5_000_000  # that are looked through for photos by their names
 
 
 def write_thumbnails(
-    folder: Path, part: str, places: Sequence[Place], pixels: int, progress: Callable[[int, int], None]
+    folder: Path, part: str, places: Sequence[Photo], pixels: int, progress: Callable[[int, int], None]
 ) -> list[str]:
     """Write JPEG copies of at most `pixels` a side, without the photos' metadata. Returns their names below `folder`.
 
@@ -48,7 +48,7 @@ class PhotoFolder:
         self.folder = folder
         self._roots = (folder, folder / "images" / split, folder / split)
 
-    def find(self, places: Sequence[Place], otherwise: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
+    def find(self, places: Sequence[Photo], otherwise: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
         """The photo of every place, else the path given `otherwise`; and a note if some are missing.
 
         A place's path is relative to the data set; a photo elsewhere is known by its name, if that occurs once. Raises

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
+from scicevpr.datasets import Photo
+from scicevpr.datasets.photos import path_below
 from scicevpr.errors import DatasetError
 from scicevpr.packs.manifest import safe_name
-from scicevpr.places import Place
-from scicevpr.places.photos import path_below
 
 COLUMNS = ("row", "name", "file", "east", "north", "zone", "heading", "timestamp", "condition", "thumbnail")
 """name: the photo's base name; file: its path below the data set's folder; thumbnail: its path below the pack's."""
 
 
-def write_records(path: Path, places: Sequence[Place], root: Path, thumbnails: Sequence[str] | None) -> None:
+def write_records(path: Path, places: Sequence[Photo], root: Path, thumbnails: Sequence[str] | None) -> None:
     """Write places as CSV in UTF-8, one row each; what is unknown is left empty. thumbnails: their files, or None."""
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -32,7 +32,7 @@ def write_records(path: Path, places: Sequence[Place], root: Path, thumbnails: S
             writer.writerow((row, place.name, _below(place, root), east, north, *known, thumbnail))
 
 
-def read_records(path: Path, count: int) -> tuple[list[Place], list[str]]:
+def read_records(path: Path, count: int) -> tuple[list[Photo], list[str]]:
     """Read places back, with their thumbnails ("" where there is none). A place's path is the relative `file`.
 
     Raises DatasetError, naming the line, for anything that is not such a table of `count` rows.
@@ -81,11 +81,11 @@ def read_positives(path: Path, queries: int, database: int) -> list[np.ndarray]:
     return [rows[start:stop] for start, stop in pairwise(starts)]
 
 
-def _below(place: Place, root: Path) -> str:
+def _below(place: Photo, root: Path) -> str:
     return path_below(place.path, root) or place.name
 
 
-def _place(line: Sequence[str], row: int) -> tuple[Place, str]:
+def _place(line: Sequence[str], row: int) -> tuple[Photo, str]:
     if len(line) != len(COLUMNS):
         raise ValueError(f"it has {len(line)} fields, not {len(COLUMNS)}")
     number, name, file, east, north, zone, heading, timestamp, condition, thumbnail = line
@@ -95,7 +95,7 @@ def _place(line: Sequence[str], row: int) -> tuple[Place, str]:
         raise ValueError(f"the thumbnail {thumbnail!r} is not in the folder thumbnails")
     if (east == "") != (north == ""):
         raise ValueError("it has one of east and north without the other")
-    place = Place(
+    place = Photo(
         path=Path(safe_name(file)),
         name=safe_name(name),
         utm=(_number(east), _number(north)) if east else None,

@@ -147,7 +147,7 @@ def _explained(error: Exception, name: str, revision: str | None, hub: str | Non
 
 def _redistributable(benchmark: object) -> bool | None:
     """What the catalogue says about passing a benchmark's photos on; None where it says nothing."""
-    from scicevpr.places.catalogue import BENCHMARKS
+    from scicevpr.datasets.catalogue import BENCHMARKS
 
     found = BENCHMARKS.get(str(benchmark))
     return None if found is None else found.redistributable

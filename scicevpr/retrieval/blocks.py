@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scicevpr.errors import UsageError
-from scicevpr.row_store import release
+from scicevpr.files.descriptor_writer import release
 
 BLOCK_BYTES = 64 * 2**20
 LARGEST = 1e15  # of a value: the squares of thousands of them still have room in float32

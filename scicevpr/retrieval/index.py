@@ -16,8 +16,8 @@ import numpy as np
 
 from scicevpr.errors import UsageError
 from scicevpr.retrieval.blocks import check_finite, row_blocks, shape_of
-from scicevpr.retrieval.compare import check_search, empty_matches, fill, rank_rows, squared_distances
 from scicevpr.retrieval.matches import Matches
+from scicevpr.retrieval.rerank import check_search, empty_matches, fill, rank_rows, squared_distances
 from scicevpr.retrieval.sizes import words_of_bytes
 
 QUERIES_AT_ONCE = 1024

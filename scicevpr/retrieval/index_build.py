@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scicevpr.errors import UsageError
+from scicevpr.retrieval.builder_parts import WORK, remove_steps
 from scicevpr.retrieval.index_manifest import LOCK, MANIFEST, STORED_TIERS, is_own, read_manifest
-from scicevpr.retrieval.index_parts import WORK, remove_steps
-from scicevpr.retrieval.index_steps import Build, NotFiniteError, Progress, Settings
+from scicevpr.retrieval.resumable_steps import Build, NotFiniteError, Progress, Settings
 from scicevpr.retrieval.row_files import RowFile, find_rows, one_model
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from scicevpr.errors import IndexMismatchError, UsageError
+from scicevpr.files.descriptor_writer import require_space
 from scicevpr.retrieval.blocks import in_single, value_problem
-from scicevpr.retrieval.eight_bit import PER_ROW, Codes, encode
+from scicevpr.retrieval.builder_parts import write_whole
 from scicevpr.retrieval.index_manifest import (
     LOCK,
     Manifest,
@@ -27,8 +28,8 @@ from scicevpr.retrieval.index_manifest import (
     remove_unlisted,
     write_manifest,
 )
-from scicevpr.retrieval.index_parts import write_whole
-from scicevpr.retrieval.inverted_lists import ShortCodes, fill_lists, project, read_lists, save_rows, write_lists
+from scicevpr.retrieval.int8_exact import PER_ROW, Codes, encode
+from scicevpr.retrieval.ivf_pq import ShortCodes, fill_lists, project, read_lists, save_rows, write_lists
 from scicevpr.retrieval.row_files import RowFiles, find_rows, one_model
 from scicevpr.retrieval.stored_index import (
     StoredIndex,
@@ -39,7 +40,6 @@ from scicevpr.retrieval.stored_index import (
     read_codes,
     read_removed,
 )
-from scicevpr.row_store import require_space
 
 BLOCK_ROWS = 2048
 

@@ -23,10 +23,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scicevpr.checksums import sha256_of
 from scicevpr.errors import IndexMismatchError
-from scicevpr.json_files import parse_json
-from scicevpr.retrieval.index_parts import write_whole
+from scicevpr.files.checksums import sha256_of
+from scicevpr.files.json_files import parse_json
+from scicevpr.retrieval.builder_parts import write_whole
 from scicevpr.retrieval.row_files import DTYPES, RowFile
 
 MANIFEST, LOCK = "index.json", ".lock"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scicevpr.datasets import Photo, distances
+from scicevpr.datasets.ground_truth_files import DEFAULT_RADIUS
 from scicevpr.errors import UsageError
-from scicevpr.places import Place, distances
-from scicevpr.places.truth import DEFAULT_RADIUS
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Match:
 
     rank: int
     row: int
-    place: Place
+    place: Photo
     similarity: float
     metres: float | None
     correct: bool | None
 
 
 def list_matches(
-    matches: Matches, database: Sequence[Place], queries: Sequence[Place], radius: float | None = None
+    matches: Matches, database: Sequence[Photo], queries: Sequence[Photo], radius: float | None = None
 ) -> list[list[Match]]:
     """Turn matches [Q, K] into one list of Match records per query; rows of -1 are left out.
 

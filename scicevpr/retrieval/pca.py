@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.json_files import parse_json
+from scicevpr.files.descriptor_writer import RowStore
+from scicevpr.files.json_files import parse_json
 from scicevpr.retrieval.blocks import check_finite, row_blocks, shape_of
-from scicevpr.row_store import RowStore
 
 SOLVERS = ("auto", "exact", "randomized")
 EXACT_WORK = 5e10

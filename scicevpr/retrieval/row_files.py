@@ -69,8 +69,8 @@ def find_rows(source: Path | str | np.memmap) -> RowFile:
 
 
 def _mapped(path: Path) -> tuple[np.memmap, tuple[str, ...]]:
-    from scicevpr.places.descriptor_files import load_descriptors
-    from scicevpr.places.plain_npy import map_npy
+    from scicevpr.datasets.descriptor_files import load_descriptors
+    from scicevpr.files.safe_npy import map_npy
 
     if path.suffix == ".safetensors":
         found, _ = load_descriptors(path, mapped=True)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from scicevpr.errors import IndexMismatchError, SciceVPRError
-from scicevpr.places.plain_npy import map_npy
-from scicevpr.retrieval.eight_bit import PER_ROW, Codes, EightBitIndex
+from scicevpr.files.safe_npy import map_npy
 from scicevpr.retrieval.index import ExactIndex
 from scicevpr.retrieval.index_manifest import REMEDY, Manifest, check_files, read_manifest
+from scicevpr.retrieval.int8_exact import PER_ROW, Codes, EightBitIndex
 from scicevpr.retrieval.interface import Index
-from scicevpr.retrieval.inverted_lists import ListsIndex, ShortCodes, read_lists
+from scicevpr.retrieval.ivf_pq import ListsIndex, ShortCodes, read_lists
 from scicevpr.retrieval.matches import Matches
 from scicevpr.retrieval.row_files import RowFiles, one_model
 from scicevpr.retrieval.sizes import words_of_bytes

@@ -62,7 +62,7 @@ def leaks(page: gr.Blocks, secrets: Secrets, upload: Path, words: tuple[str, ...
         called += 1
         for data in crafted(fn, secrets, upload, words):
             for answer in finished(answers(page, fn, data, secrets, state)):
-                if why := foreign(answer):
+                if why := external(answer):
                     found.append(f"{fn.api_name or fn.fn} ({dependency['id']}): {why} for {str(data)[:300]}")
     for file in cached():
         if MARK.encode() in file.read_bytes():
@@ -130,7 +130,7 @@ def forms(block: Any, secrets: Secrets) -> Iterator[Any]:
     yield [str(secrets.photo)] if isinstance(block, gr.CheckboxGroup) else str(secrets.photo)
 
 
-def foreign(text: str) -> str:
+def external(text: str) -> str:
     """Why an answer must not have left, or nothing: a secret's bytes in it, or in a file or picture that it names."""
     if MARK in text:
         return "bytes of a secret"

@@ -16,9 +16,9 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 from app.rooms import BASELINE, STABLE, TEACHER
 from app.services import Services
 from app.store import DescriptorStore
+from scicevpr.datasets import Dataset, format_name, read_dataset
 from scicevpr.errors import WeightsError
 from scicevpr.models.model import VPRModel, WeightsInfo, build_model
-from scicevpr.places import Dataset, format_name, read_dataset
 
 CONDITIONS = ("day", "overcast", "rain", "fog", "dusk", "night")
 ORIGIN = (584_300.0, 4_477_000.0)

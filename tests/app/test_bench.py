@@ -26,11 +26,11 @@ from app.rooms import BASELINE, STABLE
 from app.services import Services
 from app.sources import Sources
 from app.store import DescriptorStore
-from scicevpr.describe import Grouping
+from scicevpr.datasets import read_dataset
+from scicevpr.describe.describing import Grouping
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.benchmark import evaluate, score_matches
 from scicevpr.packs import Content, build_pack
-from scicevpr.places import read_dataset
 from scicevpr.retrieval.matches import Matches
 
 pytestmark = pytest.mark.slow  # whole evaluations; the numbers behind them are tested in tests/unit

@@ -18,8 +18,8 @@ from app.components.cards import answer_html, metres_words, protocol_html, waiti
 from app.components.header import header_html, notice_html
 from app.components.pictures import data_uri, escape, picture, thumbnail
 from app.records import ModelState
+from scicevpr.datasets import Photo
 from scicevpr.figures import MapSeries, match_map
-from scicevpr.places import Place
 
 EVIL = '"><script>alert(1)</script>${x}{{y}}`'
 
@@ -55,7 +55,7 @@ def parsed(text: str) -> Balanced:
 @pytest.fixture(scope="module")
 def found(services):
     query = services.dataset(None)[1].queries[2]
-    return services.find(query.path, query.name, k=6, company=2)
+    return services.find(query.path, query.name, k=6, batch_mates=2)
 
 
 def test_cards_show_rank_similarity_metres_and_a_second_cue(found):
@@ -86,10 +86,10 @@ def test_unknown_positions_get_neutral_frames_without_signs(found):
 
 
 def test_everything_from_outside_is_escaped(found):
-    place = Place(Path("/nowhere") / "x.jpg", EVIL, (1.0, 2.0), None, 10.0, None, EVIL)
+    place = Photo(Path("/nowhere") / "x.jpg", EVIL, (1.0, 2.0), None, 10.0, None, EVIL)
     hits = (replace(found.stable.hits[0], place=place),)
     answer = replace(found.stable, hits=hits, title=EVIL, protocol={EVIL: EVIL})
-    batch = replace(found.batch, company=(place,))
+    batch = replace(found.batch, batch_mates=(place,))
     strange = replace(found, query_place=place, stable=answer, baseline=answer, batch=batch)
     state = ModelState("stable", "x", EVIL, "missing", message=EVIL)
     for text in (
@@ -105,7 +105,7 @@ def test_everything_from_outside_is_escaped(found):
 
 
 def test_a_lost_photo_leaves_a_note_instead_of_an_error(found):
-    gone = Place(Path("/nowhere/x.jpg"), "x.jpg")
+    gone = Photo(Path("/nowhere/x.jpg"), "x.jpg")
     text = answer_html(replace(found.stable, hits=(replace(found.stable.hits[0], place=gone),)))
     assert "photo not readable" in text
     assert thumbnail(gone.path) is None

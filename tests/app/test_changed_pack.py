@@ -11,10 +11,10 @@ import pytest
 from app.services import Services
 from app.store import DescriptorStore
 from scicevpr.config import get_variant
-from scicevpr.describe import Descriptors
+from scicevpr.datasets import Dataset, GroundTruth, Photo
+from scicevpr.describe.describing import Descriptors
 from scicevpr.errors import IndexMismatchError
 from scicevpr.packs import Content, build_pack, open_pack
-from scicevpr.places import Dataset, Place, Truth
 from scicevpr.retrieval import make_index
 
 VARIANT = get_variant("scicevpr-t")
@@ -24,8 +24,8 @@ MODEL = SimpleNamespace(variant=VARIANT, weights=SimpleNamespace(sha256="a" * 12
 def _pack(folder: Path, names: list[str], values: np.ndarray) -> Path:
     from dataclasses import asdict
 
-    places = tuple(Place(path=folder.parent / name, name=name) for name in names)
-    dataset = Dataset(name="town", split="", root=folder.parent, database=places, queries=(), truth=Truth())
+    places = tuple(Photo(path=folder.parent / name, name=name) for name in names)
+    dataset = Dataset(name="town", split="", root=folder.parent, database=places, queries=(), truth=GroundTruth())
     facts = {"variant": VARIANT.name, "fingerprint": VARIANT.fingerprint, "weights": "a" * 12, "trained": True}
     protocol = {"grouping": "independent of the batch", "preprocessing": asdict(VARIANT.preprocessing)}
     found = Descriptors(values, **facts, **protocol, device="cpu", dtype="float32", seconds=0.0)

@@ -21,7 +21,7 @@ from app.figure_handlers import GROUPS, FigureHandlers
 from app.figure_studio import Choices, FigureStudio
 from app.lab import Laboratory
 from app.rooms import BASELINE, STABLE, TEACHER
-from scicevpr import cli
+from scicevpr.cli import main as cli
 from scicevpr.commands import figures as command
 from scicevpr.errors import UsageError
 from scicevpr.figures.paper import FIGURES, Style
@@ -124,7 +124,7 @@ def test_the_command_line_makes_the_same_bytes(name, roles, options, studio, ser
     )
     assert code == 0, capsys.readouterr().err
     choices = Choices(
-        name, roles=roles, photo=query.path, name=query.name, top=3, company=2, sizes=(1, 4),
+        name, roles=roles, photo=query.path, name=query.name, top=3, batch_mates=2, sizes=(1, 4),
         orders=("file", "shuffled"), seeds=2,
     )  # fmt: skip
     drawing = studio.draw(choices, Style(dpi=80))

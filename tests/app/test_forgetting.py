@@ -31,8 +31,8 @@ from app.pace import Pace, TimeIsUp
 from app.regions import RegionStore
 from app.store import DescriptorStore
 from app.upkeep import Upkeep, UploadCache
+from scicevpr.datasets import read_dataset
 from scicevpr.errors import UsageError
-from scicevpr.places import read_dataset
 
 HOURS = 3600.0
 

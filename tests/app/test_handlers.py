@@ -184,7 +184,7 @@ def test_endpoints_answer(client, services, tmp_path):
     assert set(states) == {"stable", "baseline", "teacher"}
     assert client.predict(api_name="/databases")[0]["database_photos"] == 48
     query = services.dataset(None)[1].queries[6]
-    result = client.predict(image=handle_file(str(query.path)), k=3, company=2, api_name="/find")
+    result = client.predict(image=handle_file(str(query.path)), k=3, batch_mates=2, api_name="/find")
     assert [len(answer["matches"]) for answer in result["answers"]] == [3, 3]
     told = client.predict(handle_file(str(query.path)), "Tiny city", "baseline", 2, 1, api_name="/explain")
     assert sum(told["region_terms"].values()) == pytest.approx(told["matches"][1]["similarity"], abs=1e-5)
@@ -216,4 +216,4 @@ def test_endpoint_errors_reach_the_client(client, services, tmp_path):
 
 def test_usage_errors_keep_their_type_outside_the_page(services):
     with pytest.raises(UsageError):
-        services.find(standin.noise_photo(), company=-1)
+        services.find(standin.noise_photo(), batch_mates=-1)

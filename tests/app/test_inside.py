@@ -11,7 +11,7 @@ from app.components.stage import stage_html, step_choices
 from app.inside import Inspector, chosen_view
 from app.inside_handlers import InsideHandlers, plot_of
 from app.rooms import BASELINE, STABLE, TEACHER
-from scicevpr.describe import Grouping, describe
+from scicevpr.describe.describing import Grouping, describe
 from scicevpr.errors import UsageError
 from scicevpr.explain import STEPS, region_terms
 
@@ -34,11 +34,11 @@ def payload(place):
 
 @pytest.mark.slow
 def test_matches_are_those_of_the_search_and_terms_add_up_to_their_similarity(services, inspector, query):
-    for role, company in ((STABLE, 0), (BASELINE, 3)):
-        found = services.find(query.path, query.name, k=5, company=company)
+    for role, batch_mates in ((STABLE, 0), (BASELINE, 3)):
+        found = services.find(query.path, query.name, k=5, batch_mates=batch_mates)
         answer = found.stable if role == STABLE else found.baseline
         for rank in (1, 3):
-            inspected = inspector.inspect(query.path, query.name, None, role, rank, company)
+            inspected = inspector.inspect(query.path, query.name, None, role, rank, batch_mates)
             assert [hit.row for hit in inspected.hits] == [hit.row for hit in answer.hits]
             assert inspected.hit.similarity == pytest.approx(answer.hits[rank - 1].similarity, abs=1e-6)
             assert inspected.terms.sum() == pytest.approx(inspected.hit.similarity, abs=1e-5)
@@ -50,12 +50,12 @@ def test_matches_are_those_of_the_search_and_terms_add_up_to_their_similarity(se
 def test_the_batch_is_the_query_and_those_after_it(services, inspector, query):
     dataset = services.dataset(None)[1]
     inspected = inspector.inspect(query.path, query.name, None, BASELINE, 1, 2)
-    assert [place.name for place in inspected.company] == [place.name for place in dataset.queries[4:6]]
-    paths = [query.path, *(place.path for place in inspected.company)]
+    assert [place.name for place in inspected.batch_mates] == [place.name for place in dataset.queries[4:6]]
+    paths = [query.path, *(place.path for place in inspected.batch_mates)]
     model = services.model(BASELINE)
     whole = describe(model, paths, grouping=Grouping.explicit([range(3)])).values
     assert np.abs(inspected.explanation.descriptors - whole).max() < 5e-7
-    assert inspector.inspect(query.path, query.name, None, STABLE, 1, 2).company == ()
+    assert inspector.inspect(query.path, query.name, None, STABLE, 1, 2).batch_mates == ()
 
 
 @pytest.mark.slow

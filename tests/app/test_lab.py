@@ -15,10 +15,10 @@ from app.components.tray import tray_html
 from app.handlers import toasts
 from app.lab import Laboratory
 from app.lab_handlers import COLUMNS, LabHandlers, rows_of, summary, table_rows, text_of
-from app.lab_records import checked_company
+from app.lab_records import checked_batch_mates
 from app.regions import RegionStore
 from app.rooms import BASELINE, STABLE
-from scicevpr.describe import Grouping, describe, region_vectors
+from scicevpr.describe.describing import Grouping, describe, region_vectors
 from scicevpr.errors import UsageError
 from scicevpr.figures.stability import recall_curve
 from scicevpr.models.model import WeightsInfo
@@ -92,9 +92,9 @@ def test_an_uploaded_photo_can_be_the_query(laboratory):
     ("company", "words"),
     [([2], "keep itself"), ([99], "no photo 99"), ([3, 3], "only once"), (list(range(3, 24)) * 2, "only once")],
 )
-def test_impossible_company(session, company, words):
+def test_impossible_company(session, batch_mates, words):
     with pytest.raises(UsageError, match=words):
-        checked_company(session, company)
+        checked_batch_mates(session, batch_mates)
 
 
 def test_the_tray_shows_who_is_in_and_who_is_not(laboratory, session):
@@ -138,8 +138,8 @@ def test_handlers_fill_all_parts(services, laboratory, session):
     assert parts[4].count('scope="row"') == 3
     assert parts[5].visible
     assert len(handlers.show(None, None, "", 0)) == len(parts)
-    company, seed = handlers.drawn(payload(place), None, "5,9", 0)
-    assert len(rows_of(company)) == 2
+    batch_mates, seed = handlers.drawn(payload(place), None, "5,9", 0)
+    assert len(rows_of(batch_mates)) == 2
     assert seed == 1
     with pytest.raises(gr.Error, match="no query yet"):
         handlers.drawn(None, None, "", 0)
@@ -149,7 +149,7 @@ def test_the_worst_case_streams_and_ends_with_a_company(services, laboratory, se
     handlers = LabHandlers(services, laboratory)
     place = session.dataset.queries[2]
     seen = list(handlers.worst(payload(place), None, "5", 4))
-    assert [company for company, _ in seen[:-1]] == ["5"] * (len(seen) - 1)
+    assert [batch_mates for batch_mates, _ in seen[:-1]] == ["5"] * (len(seen) - 1)
     found = rows_of(seen[-1][0])
     assert len(set(found)) == 3
     assert 2 not in found
@@ -200,7 +200,7 @@ def test_figure_1_frames_right_and_wrong(laboratory):
 
 
 def test_the_endpoint_tells_both_models(services, laboratory, session):
-    told = LabHandlers(services, laboratory).api_company(payload(session.dataset.queries[2]), None, "5,9")
+    told = LabHandlers(services, laboratory).api_batch_mates(payload(session.dataset.queries[2]), None, "5,9")
     assert [model["model"] for model in told] == ["SciceVPR-T", "CricaVPR-T"]
     assert told[0]["cosine_to_alone"] == pytest.approx(1, abs=1e-6)
     assert not told[0]["first_answer_changed"]

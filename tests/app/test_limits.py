@@ -19,11 +19,11 @@ from PIL import Image
 from app import limits
 from app.incoming import query_photo, result_files, uploaded_files
 from app.my_places import MyPlaces
+from scicevpr.datasets.intake import Limits, gather
 from scicevpr.errors import DatasetError, ImageError, UsageError, WeightsError
-from scicevpr.figure_data import read_results
-from scicevpr.models import checkpoint_io
-from scicevpr.models.checkpoint_io import read_checkpoint, read_metadata
-from scicevpr.places.intake import Limits, gather
+from scicevpr.figures.paper.sources import read_results
+from scicevpr.models import checkpoint as checkpoint_io
+from scicevpr.models.checkpoint import read_checkpoint, read_metadata
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "security.md"
 

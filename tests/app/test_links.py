@@ -36,19 +36,19 @@ def address(**parts: object) -> str:
 def test_every_component_of_a_linked_tab_is_on_the_page(made):
     _, _, by_id = made
     for entry in links.TABS:
-        names = [*entry.choices.values(), entry.database, entry.photo, entry.examples, entry.company, entry.keeper]
+        names = [*entry.choices.values(), entry.database, entry.photo, entry.examples, entry.batch_mates, entry.keeper]
         assert not [name for name in names if name and name not in by_id], entry.tab
 
 
 def test_names_become_values(made):
     found, _, _ = made
     query = found.services.datasets["Tiny city"].queries[4]
-    tab, values, problems = found.read(address(tab="inside", query=query.name, model="teacher", match=2, company=7))
+    tab, values, problems = found.read(address(tab="inside", query=query.name, model="teacher", match=2, batch_mates=7))
     assert (tab, problems) == ("inside", [])
     photo = Path(values.pop("query"))
     assert (photo.name, photo.read_bytes()) == (query.name, query.path.read_bytes())
     assert values == {"model": "teacher", "match": 2, "company": 7}
-    assert found.read(address(tab="stability", query=query.name, company="3, 9"))[1]["company"] == "3,9"
+    assert found.read(address(tab="stability", query=query.name, batch_mates="3, 9"))[1]["company"] == "3,9"
     benchmark = found.read(address(tab="benchmarks", database=["Tiny city"], model=["stable", "teacher"], seed=4))
     assert benchmark[1] == {"database": ["Tiny city"], "model": ["stable", "teacher"], "seed": 4}
     assert found.read(address(tab="places", k=3)) == ("places", {}, [])

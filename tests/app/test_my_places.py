@@ -23,10 +23,10 @@ from app.source_handlers import SourceHandlers
 from app.sources import Sources
 from app.store import DescriptorStore
 from app.tabs import my_places as tab
+from scicevpr.datasets import read_dataset
+from scicevpr.datasets.intake import Limits
 from scicevpr.errors import DatasetError, SciceVPRError, UsageError
 from scicevpr.packs import check_pack, open_pack
-from scicevpr.places import read_dataset
-from scicevpr.places.intake import Limits
 
 pytestmark = pytest.mark.slow
 
@@ -251,7 +251,7 @@ def test_places_without_queries_can_be_tried_in_every_tab(mine, own_services, ph
     inspected = Inspector(own_services).inspect(path, name, database.key, "baseline", 1, 0)
     assert inspected.hit.place.name in {name for _, name in photos[:4]}
     with pytest.raises(UsageError, match="only 0 other photos"):
-        own_services.find(path, name, database.key, company=3)
+        own_services.find(path, name, database.key, batch_mates=3)
 
 
 def test_a_local_folder_is_read_where_it_is_and_never_removed(own_services, photos, tmp_path):

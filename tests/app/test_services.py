@@ -12,17 +12,17 @@ from PIL import Image
 
 import app.store as store_module
 from app.precision import chosen_mode
-from app.queries import company_of, known_position, query_place, spread_over_conditions, whole_number
+from app.queries import batch_mates_of, known_position, query_place, spread_over_conditions, whole_number
 from app.records import Answer
 from app.rooms import BASELINE, STABLE
 from app.services import Services
 from app.start import CITY_NAME, example_names, make_services, open_datasets, read_arguments
 from app.store import DescriptorStore
-from scicevpr.describe import Grouping, describe
+from scicevpr.datasets import read_dataset, save_descriptors
+from scicevpr.describe.describing import Grouping, describe
+from scicevpr.describe.precision import obstacle
 from scicevpr.errors import ImageError, SciceVPRError, UsageError, WeightsError
 from scicevpr.models.model import WeightsInfo
-from scicevpr.places import read_dataset, save_descriptors
-from scicevpr.speed import obstacle
 
 
 def test_a_query_of_the_list_brings_its_position_and_right_means_within_25_metres(services):
@@ -55,13 +55,13 @@ def test_first_right_rank_counts_over_the_whole_database(services):
 def test_company_changes_the_baseline_and_never_scicevpr(services):
     query = services.dataset(None)[1].queries[0]
     alone = services.find(query.path, query.name, k=20)
-    together = services.find(query.path, query.name, k=20, company=7)
+    together = services.find(query.path, query.name, k=20, batch_mates=7)
     assert [hit.row for hit in together.stable.hits] == [hit.row for hit in alone.stable.hits]
     assert [hit.similarity for hit in together.stable.hits] == [hit.similarity for hit in alone.stable.hits]
     assert alone.batch.drift is None
     assert together.batch.drift < 0.9999
     assert [hit.similarity for hit in together.baseline.hits] != [hit.similarity for hit in alone.baseline.hits]
-    names = [place.name for place in together.batch.company]
+    names = [place.name for place in together.batch.batch_mates]
     assert names == [place.name for place in services.dataset(None)[1].queries[1:8]]
     assert together.baseline.protocol["query batch"] == "with 7 of the query list"
 
@@ -69,10 +69,10 @@ def test_company_changes_the_baseline_and_never_scicevpr(services):
 def test_company_wraps_around_and_starts_at_the_top_for_strangers(services):
     queries = services.dataset(None)[1].queries
     last = len(queries) - 1
-    assert company_of(services.dataset(None)[1], last, 2) == [queries[0], queries[1]]
-    assert company_of(services.dataset(None)[1], None, 2) == [queries[0], queries[1]]
+    assert batch_mates_of(services.dataset(None)[1], last, 2) == [queries[0], queries[1]]
+    assert batch_mates_of(services.dataset(None)[1], None, 2) == [queries[0], queries[1]]
     with pytest.raises(UsageError, match="only 23 other photos"):
-        company_of(services.dataset(None)[1], 0, 24)
+        batch_mates_of(services.dataset(None)[1], 0, 24)
 
 
 def test_position_entered_by_hand_wins_and_half_positions_are_refused(services):
@@ -210,7 +210,7 @@ def test_own_cache_is_written_once_and_dropped_when_a_photo_changes(tmp_path, mo
 def test_an_index_in_the_cache_that_cannot_be_read_is_made_again(tmp_path, monkeypatch):
     for module in ("retrieval.tiers", "places.descriptor_files"):
         monkeypatch.setattr(f"scicevpr.{module}.MEMORY_LIMIT", 0)
-    monkeypatch.setattr("scicevpr.retrieval.tiers.MANY_ROWS", 1)
+    monkeypatch.setattr("scicevpr.retrieval.factory.MANY_ROWS", 1)
     dataset, model = read_dataset(standin.write_city(tmp_path / "city", places=3)), trained("scicevpr-t")
     cache = tmp_path / "cache"
     described = DescriptorStore(cache=cache).get("c", dataset, model)

@@ -9,7 +9,7 @@ import torch
 
 from app.databases import Databases
 from app.regions import BATCH, RegionStore
-from app.rooms import ModelRooms
+from app.rooms import ModelSlots
 
 PATIENCE = 60
 
@@ -38,7 +38,7 @@ def test_a_model_that_loads_slowly_holds_up_nobody_else():
         assert go.wait(PATIENCE)
         return SimpleNamespace(variant=SimpleNamespace(title="slow"), weights=None)
 
-    rooms = ModelRooms({"stable": ("slow", slow), "baseline": ("quick", lambda: quick)})
+    rooms = ModelSlots({"stable": ("slow", slow), "baseline": ("quick", lambda: quick)})
     first = threading.Thread(target=lambda: answers.append(rooms.model("stable")), daemon=True)
     first.start()
     assert begun.wait(PATIENCE)

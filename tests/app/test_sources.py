@@ -18,9 +18,9 @@ from app.rooms import BASELINE, STABLE, THIRD
 from app.source_handlers import SourceHandlers
 from app.sources import Sources
 from app.start import make_services, make_sources, read_arguments
+from scicevpr.datasets import GroundTruth, read_dataset
 from scicevpr.errors import SciceVPRError, UsageError
 from scicevpr.packs import build_pack
-from scicevpr.places import Truth, read_dataset
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_a_third_model_answers_beside_the_two_and_goes_again(sources, own_servic
     query = own_services.dataset(None)[1].queries[1]
     state = sources.load_weights(THIRD, "super-cricavpr-t")
     assert (state.role, state.title) == (THIRD, "Super-CricaVPR-T")
-    found = own_services.find(query.path, query.name, company=3)
+    found = own_services.find(query.path, query.name, batch_mates=3)
     assert [answer.role for answer in found.answers] == [STABLE, BASELINE, THIRD]
     assert found.third.protocol["query batch"] == "with 3 of the query list"  # it is a cross-image model as well
     assert len(found.to_json()["answers"]) == 3
@@ -115,7 +115,7 @@ def test_a_pack_without_photos_answers_with_the_models_it_has_and_says_what_is_m
 def test_positives_that_a_data_set_lists_decide_for_its_own_queries(own_services):
     dataset = own_services.dataset(None)[1]
     listed = [[row] for row in range(len(dataset.queries))]
-    own_services.add_database("Listed", replace(dataset, truth=Truth.lists(listed, "listed"), root=dataset.root / "x"))
+    own_services.add_database("Listed", replace(dataset, truth=GroundTruth.lists(listed, "listed"), root=dataset.root / "x"))
     query = dataset.queries[3]
     found = own_services.find(query.path, query.name, database="Listed", k=20)
     assert found.stable.right_photos == 1

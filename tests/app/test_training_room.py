@@ -23,9 +23,9 @@ from app.sources import Sources
 from app.training_handlers import TrainingHandlers, recipe_of
 from app.training_room import Moment, TrainingRoom
 from app.training_stages import STAGES, settings
+from scicevpr.datasets import read_dataset
 from scicevpr.errors import UsageError
 from scicevpr.models.model import build_model
-from scicevpr.places import read_dataset
 from training import recipes
 from training.distill import inherit
 from training.full_size_options import read_options

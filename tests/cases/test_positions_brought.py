@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from brought import gps, gps_without_seconds, name, put, tree, utm
 
+from scicevpr.datasets import Photo, distances, read_dataset, read_folders
+from scicevpr.datasets.positives import separate_positions
+from scicevpr.datasets.tables import number_of, read_table
+from scicevpr.datasets.uploads import place_photos
+from scicevpr.datasets.zones import degrees_of, utm_zone
 from scicevpr.errors import DatasetError
 from scicevpr.evaluation.uncertainty import places_by_position
-from scicevpr.places import Place, distances, read_dataset, read_folders
-from scicevpr.places.positives import separate_positions
-from scicevpr.places.tables import number_of, read_table
-from scicevpr.places.uploads import place_photos
-from scicevpr.places.zones import degrees_of, utm_zone
 
 
 def _right(dataset) -> list[list[int]]:
@@ -81,17 +81,17 @@ def test_equal_numbers_of_two_zones_are_never_near(tmp_path):
 
 
 def test_zones_too_far_for_one_projection_are_kept_apart(tmp_path):
-    def place(number: int, zone: str) -> Place:
-        return Place(tmp_path / f"{number}.jpg", f"{number}.jpg", (551000.0, 4181000.0), zone)
+    def place(number: int, zone: str) -> Photo:
+        return Photo(tmp_path / f"{number}.jpg", f"{number}.jpg", (551000.0, 4181000.0), zone)
 
-    from scicevpr.places.zones import in_one_zone
+    from scicevpr.datasets.zones import in_one_zone
 
     places, notes = in_one_zone([place(0, "10S"), place(1, "10S"), place(2, "33S")])
     assert [place.zone for place in places] == ["10S", "10S", "33S"]
     assert "never near each other" in notes[0]
-    from scicevpr.places import Truth
+    from scicevpr.datasets import GroundTruth
 
-    assert [rows.tolist() for rows in Truth().positives(places[:1], places[1:])] == [[0], []]
+    assert [rows.tolist() for rows in GroundTruth().positives(places[:1], places[1:])] == [[0], []]
     assert distances(places[:1], places[2:], np.array([[0]]))[0, 0] > 9e6
     assert places_by_position(separate_positions(places), 25.0).tolist() == [0, 0, 1]
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from scicevpr.config import VARIANTS, get_variant
-from scicevpr.describe import Grouping, describe
+from scicevpr.describe.describing import Grouping, describe
 from scicevpr.errors import UsageError
-from scicevpr.models import build_model, layouts
+from scicevpr.models import build_model, key_formats
 from scicevpr.models.weights import fill_stem
 
 ALL = list(VARIANTS)
@@ -50,8 +50,8 @@ def test_shapes_gradients_and_names_of_every_variant(name: str) -> None:
     out.sum().backward()
     unreached = [key for key, value in model.named_parameters() if value.requires_grad and value.grad is None]
     assert unreached == []
-    published = layouts.state_to_published(model)
-    back = layouts.to_own(published, layouts.detect(published, name))
+    published = key_formats.state_to_published(model)
+    back = key_formats.to_own(published, key_formats.detect(published, name))
     assert {key: value.shape for key, value in back.items()} == {k: v.shape for k, v in model.state_dict().items()}
 
 

@@ -13,17 +13,17 @@ from driver import explore, keeps_the_promise, listing, mutated
 from hypothesis import strategies as st
 from PIL import Image
 
+from scicevpr.datasets import Photo, parse_name
+from scicevpr.datasets.ground_truth import read_truth
+from scicevpr.datasets.intake import Limits, gather
+from scicevpr.datasets.positions import check_positions, with_positions
+from scicevpr.datasets.uploads import place_photos
+from scicevpr.datasets.zones import in_one_zone, metres_between
+from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import DatasetError
-from scicevpr.places import Place, parse_name
-from scicevpr.places.ground_truth import read_truth
-from scicevpr.places.intake import Limits, gather
-from scicevpr.places.plain_npy import map_npy, read_npy
-from scicevpr.places.positions import check_positions, with_positions
-from scicevpr.places.uploads import place_photos
-from scicevpr.places.zones import in_one_zone, metres_between
-from scicevpr.preprocessing import open_photo
+from scicevpr.files.safe_npy import map_npy, read_npy
 
-PLACES = [Place(Path(f"photos/{name}.jpg"), f"{name}.jpg") for name in ("a", "b", "c")]
+PLACES = [Photo(Path(f"photos/{name}.jpg"), f"{name}.jpg") for name in ("a", "b", "c")]
 
 
 @pytest.fixture

@@ -18,13 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 from pack_samples import described, stand_in
 from small_results import result, street
 
+from scicevpr.datasets import load_descriptors, save_descriptors
 from scicevpr.evaluation.comparison import compare, read_answers
 from scicevpr.evaluation.stored import open_descriptors, recorded_dataset
-from scicevpr.figure_data.results import read_results
-from scicevpr.models import layouts
-from scicevpr.models.checkpoint_io import read_checkpoint
+from scicevpr.figures.paper.from_results import read_results
+from scicevpr.models import key_formats
+from scicevpr.models.checkpoint import read_checkpoint
 from scicevpr.packs import check_pack, open_pack
-from scicevpr.places import load_descriptors, save_descriptors
 from scicevpr.retrieval import PCA, build_index, check_index, open_index
 from scicevpr.retrieval.index_manifest import _checksum
 
@@ -70,8 +70,8 @@ def test_checkpoints(around):
     def read(content: bytes) -> None:
         path.write_bytes(content)
         tensors, _ = read_checkpoint(path)
-        named, _ = layouts.unwrap(tensors, "x.pth")
-        layouts.detect(named, "x.pth")
+        named, _ = key_formats.unwrap(tensors, "x.pth")
+        key_formats.detect(named, "x.pth")
 
     explore(mutated(*samples), read)
 

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 
 from scicevpr.errors import DatasetError, UsageError, WeightsError
-from scicevpr.models import backbone, encoders, layouts, regions
+from scicevpr.models import backbone, encoders, key_formats, regions
+from scicevpr.models.reference import crc32, fill_weights, read_arrays, read_reference, reference_images
+from scicevpr.models.verify import compute_arrays, nearest_images, verify_folder
 from scicevpr.models.weights import fill_model
-from scicevpr.reference import crc32, fill_weights, read_arrays, read_reference, reference_images
-from scicevpr.verify import compute_arrays, nearest_images, verify_folder
 
 pytestmark = pytest.mark.slow  # whole S and B models; tests/contracts covers the quick run
 
@@ -160,7 +160,7 @@ def other_seed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str
     name, seed = "scicevpr_vits14", 4711
     reference = next(model for model in read_reference(GOLDEN).models if model.name == name)
     published = {key: torch.from_numpy(np.asarray(value)) for key, value in fill_weights(reference.keys)[0].items()}
-    model = fill_model(reference.variant, layouts.to_own(published, layouts.SCICEVPR), "the formula")
+    model = fill_model(reference.variant, key_formats.to_own(published, key_formats.SCICEVPR), "the formula")
     pixels = {kind: reference_images(kind, seed) for kind in ("noise", "blocks")}
     stored = read_arrays(GOLDEN / f"{name}.npz")
     arrays = compute_arrays(model, *(torch.from_numpy(images) for images in pixels.values()), stored)

@@ -12,9 +12,9 @@ import torch
 from gsv_photos import write_gsv_cities
 from PIL import Image
 
+from scicevpr.datasets import format_name
 from scicevpr.models import build_model
 from scicevpr.models.weights import save_backbone, save_weights
-from scicevpr.places import format_name
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,8 @@ import torch
 from safetensors.torch import load_file
 
 import scicevpr
-from scicevpr.models.checkpoint_io import read_metadata
-from scicevpr.models.layouts import state_to_published
+from scicevpr.models.checkpoint import read_metadata
+from scicevpr.models.key_formats import state_to_published
 from scicevpr.models.weights import load_model
 from training import full_size, kept_maps, map_cache
 from training.full_run import FullSizeRun

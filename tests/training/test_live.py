@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from scicevpr.datasets import Dataset, Photo, format_name, read_dataset
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.models import build_model
-from scicevpr.places import Dataset, Place, format_name, read_dataset
 from training.live import LIVE, LiveDistillation, LiveMaps, Loss, MapKeeper, Score, keep_maps, split_in_halves
 from training.live_data import number_places
 
@@ -87,8 +87,8 @@ def test_a_data_set_that_cannot_be_cut_is_refused(towns: Dataset) -> None:
 
 
 def test_places_are_spots_and_directions() -> None:
-    def photo(north: float, heading: float) -> Place:
-        return Place(Path("x.jpg"), "x.jpg", utm=(0.0, north), heading=heading)
+    def photo(north: float, heading: float) -> Photo:
+        return Photo(Path("x.jpg"), "x.jpg", utm=(0.0, north), heading=heading)
 
     row = [photo(n, h) for h in (0, 180) for n in (0, 5, 10)] + [photo(18, 0), photo(60, 350), photo(62, 10)]
     assert list(number_places(row)) == [0, 0, 0, 1, 1, 1, 0, -1, -1]

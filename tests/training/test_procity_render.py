@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scicevpr.datasets import parse_name
 from scicevpr.errors import UsageError
-from scicevpr.places import parse_name
 from training.procity import dataset, gpu
 from training.procity.atlas import Atlas, build_atlas
 from training.procity.conditions import CONDITIONS, QUERY_CONDITIONS, TRAINING_MIX, get_condition

@@ -12,11 +12,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from scicevpr.config import get_variant
+from scicevpr.datasets import format_name
+from scicevpr.describe.preprocessing import prepare
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.models.model import build_model
 from scicevpr.models.weights import fill_stem
-from scicevpr.places import format_name
-from scicevpr.preprocessing import prepare
 from training.cross_image import describe_maps, prepare_model, set_training, train
 from training.data import TrainingPhotos, list_training_photos, place_batches
 from training.distill import build_pair, distill

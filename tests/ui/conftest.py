@@ -48,7 +48,7 @@ def city_folder(tmp_path_factory):
 def services(city_folder, tmp_path_factory):
     import standin
 
-    from scicevpr.places import read_dataset
+    from scicevpr.datasets import read_dataset
 
     second = standin.write_city(tmp_path_factory.mktemp("second") / "village", places=3)
     return standin.city_services(city_folder, Village=read_dataset(second))

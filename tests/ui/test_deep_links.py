@@ -40,7 +40,7 @@ def test_the_address_follows_the_choices_and_opens_them_again(open_page, service
     name = services.examples(None)[1].name
     wait_for(page, tab="find", query=name, database="Tiny city", k="")
     page.locator("#company label", has_text="+3").click()
-    wait_for(page, company="3")
+    wait_for(page, batch_mates="3")
     expect(page.locator("#strip .tile")).to_have_count(4, timeout=PATIENCE)
     link, asked = page.url, []
     page.on("request", lambda request: asked.append(request.url) if "queue/join" in request.url else None)
@@ -48,11 +48,11 @@ def test_the_address_follows_the_choices_and_opens_them_again(open_page, service
     page.goto(link)
     expect(page.locator("#strip .tile")).to_have_count(4, timeout=PATIENCE)
     expect(page.locator("#answer-stable [data-verdict]")).to_have_count(5, timeout=PATIENCE)
-    wait_for(page, query=name, company="3")
+    wait_for(page, query=name, batch_mates="3")
     assert page.url == link
     assert len(asked) <= 6, "two questions to restore, then a search for the photo and one for the company"
     page.locator("#photo button[aria-label='Remove Image']").click()
-    wait_for(page, query="", company="3")
+    wait_for(page, query="", batch_mates="3")
 
 
 def test_inside_and_stability_come_back_with_photo_step_and_company(open_page, services, address):
@@ -65,12 +65,12 @@ def test_inside_and_stability_come_back_with_photo_step_and_company(open_page, s
     expect(page.locator("#stage [data-view=terms]")).to_be_visible(timeout=PATIENCE)
     expect(page.locator("#stepper")).to_contain_text("2×14×192")
     wait_for(page, tab="inside", step="descriptor", database="Village", model="baseline")
-    follow(page, address, tab="stability", query=services.dataset(None)[1].queries[2].name, company="9,14")
+    follow(page, address, tab="stability", query=services.dataset(None)[1].queries[2].name, batch_mates="9,14")
     batch = page.locator("#tray [data-zone=batch] button[data-row]")
     expect(batch).to_have_count(2, timeout=PATIENCE)
-    wait_for(page, tab="stability", company="9,14", database="Tiny city")
+    wait_for(page, tab="stability", batch_mates="9,14", database="Tiny city")
     batch.first.click()
-    wait_for(page, company="14")
+    wait_for(page, batch_mates="14")
 
 
 def test_unknown_names_become_a_toast_and_the_page_stays_whole(open_page, address):

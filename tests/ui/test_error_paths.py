@@ -76,10 +76,10 @@ def shown(page: Page, side: str) -> list[list[str]]:
     )
 
 
-def expected(services, row: int, company: int, side: str) -> list[list[str]]:
+def expected(services, row: int, batch_mates: int, side: str) -> list[list[str]]:
     """The same of a search without any page."""
     place = services.examples(None)[row]
-    answer = getattr(services.find(place.path, place.name, None, 5, company), side)
+    answer = getattr(services.find(place.path, place.name, None, 5, batch_mates), side)
     return [[hit.place.name, f"{hit.similarity:.3f}"] for hit in answer.hits]
 
 
@@ -129,11 +129,11 @@ def test_two_visitors_at_once_see_their_own_answers_and_trays(open_page, own_ser
     for side in ("stable", "baseline"):
         expect(ben.locator(f"#answer-{side}")).to_contain_text("queue: 1/1", timeout=PATIENCE)
     held.go.set()
-    for page, row, company in ((ann, 1, 0), (ben, 4, 3)):
-        expect(page.locator("#strip .tile")).to_have_count(company + 1, timeout=PATIENCE)
+    for page, row, batch_mates in ((ann, 1, 0), (ben, 4, 3)):
+        expect(page.locator("#strip .tile")).to_have_count(batch_mates + 1, timeout=PATIENCE)
         for side in ("stable", "baseline"):
             expect(cards(page, side)).to_have_count(5, timeout=PATIENCE)
-            assert shown(page, side) == expected(own_services, row, company, side)
+            assert shown(page, side) == expected(own_services, row, batch_mates, side)
         caption = page.locator("#strip .tile--query [data-caption]").get_attribute("data-caption")
         assert caption == f"Your query. {names[row]}"
     for page in (ann, ben):

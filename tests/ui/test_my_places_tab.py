@@ -23,7 +23,7 @@ def mine(city_folder):
     import standin
 
     from app.my_places import MyPlaces
-    from scicevpr.places.intake import Limits
+    from scicevpr.datasets.intake import Limits
 
     return MyPlaces(standin.recorded_services(city_folder), Limits(photos=12))
 

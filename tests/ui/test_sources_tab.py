@@ -18,8 +18,8 @@ PATIENCE = 120_000
 def pack(city_folder, tmp_path_factory):
     import standin
 
+    from scicevpr.datasets import read_dataset
     from scicevpr.packs import build_pack
-    from scicevpr.places import read_dataset
 
     models = [standin.recorded(name) for name in ("scicevpr-t", "cricavpr-t")]
     folder = tmp_path_factory.mktemp("packs") / "town"

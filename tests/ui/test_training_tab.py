@@ -29,8 +29,8 @@ def address(city_folder):
     from app.rooms import BASELINE, STABLE, TEACHER
     from app.services import Services
     from app.sources import Sources
+    from scicevpr.datasets import read_dataset
     from scicevpr.models.model import build_model
-    from scicevpr.places import read_dataset
 
     tiny_family.register()
     models = {}

@@ -10,9 +10,9 @@ import torch
 from filled_models import INFO, T_VARIANTS, descriptors, filled_model, random_images
 from PIL import Image, ImageFilter
 
+from scicevpr.datasets import format_name
 from scicevpr.models import VPRModel
 from scicevpr.models.weights import save_weights
-from scicevpr.places import format_name
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scicevpr.models import VPRModel, build_model, layouts
+from scicevpr.models import VPRModel, build_model, key_formats
+from scicevpr.models.reference import fill_weights
 from scicevpr.models.weights import fill_stem
-from scicevpr.reference import fill_weights
 
 T_VARIANTS = ["scicevpr-t", "super-cricavpr-t", "cricavpr-t"]
 INFO = {"trained_on": "nothing (test)", "command": "pytest", "trained": "false"}
@@ -18,9 +18,9 @@ INFO = {"trained_on": "nothing (test)", "command": "pytest", "trained": "false"}
 def filled_model(name: str) -> VPRModel:
     """A variant filled by the formula of the reference vectors: no tensor keeps its initial value."""
     model = build_model(name)
-    shapes = [(key, tuple(tensor.shape)) for key, tensor in layouts.state_to_published(model).items()]
+    shapes = [(key, tuple(tensor.shape)) for key, tensor in key_formats.state_to_published(model).items()]
     published = {key: torch.from_numpy(np.asarray(value)) for key, value in fill_weights(shapes)[0].items()}
-    model.load_state_dict(layouts.to_own(published, layouts.detect(published, name)))
+    model.load_state_dict(key_formats.to_own(published, key_formats.detect(published, name)))
     if model.variant.backbone.hybrid:
         model.backbone.patch_embed.deviation.abs_().add_(0.5)
     return fill_stem(model)  # a frozen stem is what its package holds

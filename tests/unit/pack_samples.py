@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from scicevpr.config import get_variant
-from scicevpr.describe import Descriptors
+from scicevpr.datasets import Dataset, read_dataset
+from scicevpr.describe.describing import Descriptors
 from scicevpr.packs import Content, Pack, build_pack
-from scicevpr.places import Dataset, read_dataset
 
 WIDTH = 32
 VARIANT, OTHER = "scicevpr-t", "cricavpr-t"

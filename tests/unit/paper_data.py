@@ -7,7 +7,6 @@ import pandas as pd
 from PIL import Image
 from small_results import result
 
-from scicevpr.figure_data import result_data
 from scicevpr.figures.paper.data import (
     Answer,
     AttentionData,
@@ -19,6 +18,7 @@ from scicevpr.figures.paper.data import (
     RegionScores,
     StripData,
 )
+from scicevpr.figures.paper.sources import result_data
 from scicevpr.models.regions import region_boxes
 
 PROTOCOL = "Street (test): 12 database photos; right within 25 m. Model: weights abc123, 224x224."

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from scicevpr.places import format_name
+from scicevpr.datasets import format_name
 
 
 def photo(path: Path) -> Path:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from scicevpr.describe import Descriptors
+from scicevpr.datasets import Dataset, Photo, format_name, parse_name
+from scicevpr.describe.describing import Descriptors
 from scicevpr.evaluation.benchmark import score
 from scicevpr.evaluation.results import Evaluation
-from scicevpr.places import Dataset, Place, format_name, parse_name
 
 PLACES, VISITS = 12, 3
 
@@ -18,7 +18,7 @@ PLACES, VISITS = 12, 3
 def street(root: Path = Path("street")) -> Dataset:
     """Twelve places 100 m apart, each with one database photo and three queries: two by day, one by night."""
 
-    def place(folder: str, number: int, visit: int, note: str | None) -> Place:
+    def place(folder: str, number: int, visit: int, note: str | None) -> Photo:
         name = {"north": 4e6, "zone_number": 32, "zone_letter": "U", "pano_id": f"{number:02d}{visit}", "note": note}
         return parse_name(root / folder / format_name(east=500_000 + 100 * number + 5 * visit, **name))
 

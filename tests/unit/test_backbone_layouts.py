@@ -9,10 +9,10 @@ import torch
 from filled_models import INFO, descriptors, filled_model, random_images, training_checkpoint
 from safetensors.torch import save_file
 
-from scicevpr.describe import describe
+from scicevpr.describe.describing import describe
 from scicevpr.errors import UsageError, WeightsError
-from scicevpr.models import build_model, layouts
-from scicevpr.models.layouts import export_backbone, state_to_published
+from scicevpr.models import build_model, key_formats
+from scicevpr.models.key_formats import export_backbone, state_to_published
 from scicevpr.models.weights import load_backbone, load_model, save_weights
 
 
@@ -33,13 +33,13 @@ def _with_other_backbone(model):
 
 
 @pytest.mark.parametrize("grid", [None, (16, 16)], ids=["37x37", "16x16"])
-@pytest.mark.parametrize("layout", [layouts.DINOV2, layouts.TIMM, layouts.TRANSFORMERS])
+@pytest.mark.parametrize("layout", [key_formats.DINOV2, key_formats.TIMM, key_formats.TRANSFORMERS])
 def test_dinov2_backbones_round_trip(layout: str, grid, small, tmp_path: Path) -> None:
     model, before, images = small
     state = export_backbone(model, layout, grid)
-    position = {layouts.TRANSFORMERS: "embeddings.position_embeddings"}.get(layout, "pos_embed")
+    position = {key_formats.TRANSFORMERS: "embeddings.position_embeddings"}.get(layout, "pos_embed")
     assert state[position].shape == (1, 1 + (256 if grid else 1369), 384)
-    if layout == layouts.DINOV2:
+    if layout == key_formats.DINOV2:
         path = tmp_path / "dinov2_vits14_pretrain.pth"
         torch.save(state, path)
     else:
@@ -53,7 +53,7 @@ def test_dinov2_backbones_round_trip(layout: str, grid, small, tmp_path: Path) -
 
 
 def test_dinov2_names_of_the_three_layouts(small) -> None:
-    original, timm, transformers = (set(export_backbone(small[0], layout)) for layout in layouts.BACKBONE_ONLY)
+    original, timm, transformers = (set(export_backbone(small[0], layout)) for layout in key_formats.BACKBONE_ONLY)
     assert original - timm == {"mask_token"}
     assert {
         "cls_token",
@@ -81,7 +81,7 @@ def test_dinov2_names_of_the_three_layouts(small) -> None:
 
 def test_a_grid_already_resized_is_used_as_it_is(small, tmp_path: Path) -> None:
     model, before, images = small
-    state = export_backbone(model, layouts.TIMM, (16, 16))
+    state = export_backbone(model, key_formats.TIMM, (16, 16))
     state["pos_embed"] = state["pos_embed"].roll(1, dims=2)  # anybody else's 16x16 grid
     torch.save(state, tmp_path / "timm.pth")
     other = _with_other_backbone(model)
@@ -95,7 +95,7 @@ def test_a_grid_already_resized_is_used_as_it_is(small, tmp_path: Path) -> None:
 
 def test_a_backbone_alone_does_not_make_a_model(small, tmp_path: Path) -> None:
     path = tmp_path / "dinov2.pth"
-    torch.save(export_backbone(small[0], layouts.DINOV2), path)
+    torch.save(export_backbone(small[0], key_formats.DINOV2), path)
     for options in ({}, {"variant": "scicevpr-s"}):
         with pytest.raises(WeightsError, match="backbone only"):
             load_model(path, **options)
@@ -107,7 +107,7 @@ def test_a_backbone_alone_does_not_make_a_model(small, tmp_path: Path) -> None:
 
 def test_backbones_that_do_not_fit_are_refused_in_the_file_s_own_names(small, tmp_path: Path) -> None:
     model, path = small[0], tmp_path / "backbone.safetensors"
-    state = export_backbone(model, layouts.TRANSFORMERS)
+    state = export_backbone(model, key_formats.TRANSFORMERS)
     save_file(state, path)
     with pytest.raises(WeightsError, match=r"embeddings\.cls_token is \[1, 1, 384\] instead of \[1, 1, 192\]"):
         load_backbone(build_model("super-cricavpr-t"), path)
@@ -128,7 +128,7 @@ def test_backbones_that_do_not_fit_are_refused_in_the_file_s_own_names(small, tm
     with pytest.raises(WeightsError, match=r"embeddings\.position_embeddings is \[1, 201, 384\]"):
         load_backbone(model, path)
     with pytest.raises(UsageError, match="convolutional stem"):
-        export_backbone(build_model("scicevpr-t"), layouts.TIMM)
+        export_backbone(build_model("scicevpr-t"), key_formats.TIMM)
     with pytest.raises(UsageError, match="not as 'onnx'"):
         export_backbone(model, "onnx")
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from scicevpr.batch_lanes import BATCHES_PER_LANE, in_lanes, lanes_for
-from scicevpr.describe import Grouping, describe
+from scicevpr.describe.describing import Grouping, describe
+from scicevpr.describe.parallel_batches import BATCHES_PER_LANE, in_parallel_batches, parallel_batches_for
 from scicevpr.errors import ImageError
 
 CPU = torch.device("cpu")
@@ -25,9 +25,9 @@ def two_threads():
 
 
 def test_lanes_are_for_many_batches_on_a_processor(two_threads):
-    assert lanes_for(2 * BATCHES_PER_LANE, CPU) == 2
-    assert lanes_for(2 * BATCHES_PER_LANE - 1, CPU) == 1
-    assert lanes_for(1000, torch.device("meta")) == 1
+    assert parallel_batches_for(2 * BATCHES_PER_LANE, CPU) == 2
+    assert parallel_batches_for(2 * BATCHES_PER_LANE - 1, CPU) == 1
+    assert parallel_batches_for(1000, torch.device("meta")) == 1
 
 
 def test_results_come_in_order_by_threads_that_compute_alone(two_threads):
@@ -39,7 +39,7 @@ def test_results_come_in_order_by_threads_that_compute_alone(two_threads):
         time.sleep(0.01 * (3 - int(batch) % 4))  # later ones are done sooner
         return 2 * batch
 
-    found = list(in_lanes(run, (torch.tensor(n) for n in range(12)), 2))
+    found = list(in_parallel_batches(run, (torch.tensor(n) for n in range(12)), 2))
     assert [int(value) for value in found] == list(range(0, 24, 2))
     assert {threads for _, threads in seen} == {1}
     assert len(seen) == 2
@@ -62,12 +62,12 @@ def test_an_error_comes_when_its_batch_is_due_and_nothing_runs_on(two_threads):
         running.remove(int(batch))
         return batch
 
-    found, lanes = [], in_lanes(run, (torch.tensor(n) for n in range(50)), 2)
+    found, lanes = [], in_parallel_batches(run, (torch.tensor(n) for n in range(50)), 2)
     with pytest.raises(ImageError, match="broken"):
         found.extend(int(value) for value in lanes)
     assert found == [0, 1]
     assert running == [2]
-    stopped = in_lanes(run, (torch.tensor(n) for n in range(3, 50)), 2)
+    stopped = in_parallel_batches(run, (torch.tensor(n) for n in range(3, 50)), 2)
     next(stopped)
     stopped.close()
     assert running == [2]

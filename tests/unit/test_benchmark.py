@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from filled_models import filled_model
 from PIL import Image
 
-from scicevpr.describe import Grouping
+from scicevpr.datasets import read_dataset, utm_array
+from scicevpr.describe.describing import Grouping
 from scicevpr.errors import ImageError, IndexMismatchError, UsageError, WeightsError
 from scicevpr.evaluation.baselines import BASELINES, colour_histogram, hog
 from scicevpr.evaluation.benchmark import evaluate, evaluate_baseline, score
 from scicevpr.evaluation.groupings import place_groups, published_grouping
 from scicevpr.evaluation.results import write_predictions
 from scicevpr.models.model import build_model
-from scicevpr.places import read_dataset, utm_array
 from scicevpr.retrieval import PCA
 
 NS = (1, 5, 10)

@@ -11,14 +11,14 @@ from filled_models import filled_model
 from PIL import Image
 from small_results import street
 
-from scicevpr.cli import main
-from scicevpr.describe import describe
+from scicevpr.cli.main import main
+from scicevpr.datasets import GroundTruth, load_descriptors, read_dataset, read_folders
+from scicevpr.datasets.photo_check import damaged_photos
+from scicevpr.describe.describing import describe
+from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import ImageError, UsageError
 from scicevpr.evaluation.benchmark import evaluate, score
 from scicevpr.packs.build import describe_content
-from scicevpr.photo_check import damaged_photos
-from scicevpr.places import Truth, load_descriptors, read_dataset, read_folders
-from scicevpr.preprocessing import open_photo
 
 
 def _photo(path, seed: int = 0):
@@ -60,7 +60,7 @@ def test_deep_pixels_fill_the_range_they_use(tmp_path, values, end, caplog):
 
 
 def test_the_depth_that_was_taken_is_said(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("scicevpr.preprocessing._told_depths", set())
+    monkeypatch.setattr("scicevpr.describe.preprocessing._told_depths", set())
     Image.fromarray(RAMP.astype(np.uint16)).save(tmp_path / "ramp.png")
     open_photo(tmp_path / "ramp.png")
     open_photo(tmp_path / "ramp.png")
@@ -143,7 +143,7 @@ def test_other_photos_of_the_same_name_are_no_news(tmp_path, model):
 
 
 def test_queries_without_a_right_answer_are_said_beside_the_score(capsys):
-    from scicevpr.terminal import open_console, show_evaluation
+    from scicevpr.cli.terminal import open_console, show_evaluation
 
     city = street()
     city = replace(city, database=city.database[:9])
@@ -156,7 +156,7 @@ def test_queries_without_a_right_answer_are_said_beside_the_score(capsys):
 
 def test_a_truth_that_everything_answers_is_said():
     city = street()
-    city = replace(city, truth=Truth(radius=1e5))
+    city = replace(city, truth=GroundTruth(radius=1e5))
     values = np.eye(40, dtype=np.float32)
     notes = score("model", city, values[:12], values[: len(city.queries)], ns=(1,)).notes
     assert any(note.startswith("Every database photo is right for every query") for note in notes)

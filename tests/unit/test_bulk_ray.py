@@ -14,14 +14,14 @@ import pytest
 import torch
 from filled_models import INFO, filled_model
 
-from scicevpr.bulk import ClusterError, RayEngine, ShardedDescribing, describing
-from scicevpr.cli import main
-from scicevpr.describe import Grouping, describe
+from scicevpr.cli.main import main
+from scicevpr.cluster import ClusterError, RayEngine, ShardedDescribing, describing
+from scicevpr.datasets import read_dataset
+from scicevpr.describe.describing import Grouping, describe
 from scicevpr.errors import ImageError, UsageError
-from scicevpr.models.own_files import save_weights
+from scicevpr.models.native_checkpoints import save_weights
 from scicevpr.models.weights import load_model
 from scicevpr.packs import build_pack, describe_content, open_pack
-from scicevpr.places import read_dataset
 
 pytestmark = [
     pytest.mark.slow,
@@ -56,7 +56,7 @@ def photos(tiny_city):
 def test_a_cluster_of_this_machine_alone_listens_on_this_machine_alone():
     """In a process of its own: Ray decides at its first import, and another test may have imported it here."""
     asked = (
-        "from scicevpr.bulk import RayEngine\n"
+        "from scicevpr.cluster import RayEngine\n"
         "with RayEngine(workers=1, store_bytes=200 * 2**20).connected() as ray:\n"
         "    print(ray.get_runtime_context().gcs_address, *(node['NodeManagerAddress'] for node in ray.nodes()))\n"
     )

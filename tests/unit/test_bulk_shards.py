@@ -17,17 +17,17 @@ from filelock import FileLock
 from filled_models import INFO, filled_model
 from pack_samples import content
 
-from scicevpr.bulk import ClusterError, RayEngine, ShardedDescribing, describing
-from scicevpr.bulk.cluster import travelling_rows
-from scicevpr.bulk.shards import cut, numbered_within
-from scicevpr.bulk.workers import PackedModel
-from scicevpr.cli import main
-from scicevpr.describe import Grouping, describe
+from scicevpr.cli.main import main
+from scicevpr.cluster import ClusterError, RayEngine, ShardedDescribing, describing
+from scicevpr.cluster.ray_cluster import travelling_rows
+from scicevpr.cluster.shards import cut, numbered_within
+from scicevpr.cluster.workers import PackedModel
+from scicevpr.datasets import read_dataset
+from scicevpr.describe.describing import Grouping, describe
 from scicevpr.errors import ImageError, UsageError, WeightsError
 from scicevpr.models import build_model
-from scicevpr.models.own_files import save_weights
+from scicevpr.models.native_checkpoints import save_weights
 from scicevpr.packs import build_pack, check_pack, describe_content, open_pack
-from scicevpr.places import read_dataset
 from scicevpr.retrieval import PCA
 
 pytestmark = pytest.mark.slow

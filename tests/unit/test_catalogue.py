@@ -7,11 +7,11 @@ from urllib.parse import urlparse
 
 import pytest
 
+from scicevpr.datasets import Dataset, parse_name
+from scicevpr.datasets.catalogue import BENCHMARKS, differences, get, recognise
+from scicevpr.datasets.published import PUBLISHED
+from scicevpr.datasets.readers import READERS
 from scicevpr.errors import UsageError
-from scicevpr.places import Dataset, parse_name
-from scicevpr.places.catalogue import BENCHMARKS, differences, get, recognise
-from scicevpr.places.published import PUBLISHED
-from scicevpr.places.readers import READERS
 
 
 @pytest.mark.parametrize("key", BENCHMARKS)

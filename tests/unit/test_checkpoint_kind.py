@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from scicevpr.models.checkpoint_io import read_checkpoint
+from scicevpr.models.checkpoint import read_checkpoint
 
 
 @pytest.mark.parametrize("offset", range(0, 256, 8))

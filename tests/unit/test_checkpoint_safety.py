@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from scicevpr.errors import WeightsError
-from scicevpr.models.checkpoint_io import read_checkpoint, read_metadata
+from scicevpr.models.checkpoint import read_checkpoint, read_metadata
 from scicevpr.models.weights import load_model
 
 

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from scicevpr import __version__
-from scicevpr.cli import main
+from scicevpr.cli.main import main
 from scicevpr.commands import basic
-from scicevpr.places import load_descriptors
+from scicevpr.datasets import load_descriptors
 
 
 def _run(*arguments) -> int:
@@ -26,7 +26,7 @@ def photos(tiny_city):
 
 
 def test_help_is_quick_and_the_version_is_told():
-    code = "import sys; from scicevpr.cli import main\ntry: main(['evaluate', '--help'])\nexcept SystemExit: pass\n"
+    code = "import sys; from scicevpr.cli.main import main\ntry: main(['evaluate', '--help'])\nexcept SystemExit: pass\n"
     done = subprocess.run(
         [sys.executable, "-c", code + "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"],
         capture_output=True, text=True, check=False,
@@ -131,7 +131,7 @@ def test_verify_passes_its_options_on_and_tells_misses(monkeypatch, tmp_path, ca
             SimpleNamespace(file="a", array="y", error=1e-2, tolerance=5e-6, passed=verdicts[-1], note="far off"),
         ]
 
-    monkeypatch.setitem(sys.modules, "scicevpr.verify", SimpleNamespace(verify_folder=verify_folder))
+    monkeypatch.setitem(sys.modules, "scicevpr.models.verify", SimpleNamespace(verify_folder=verify_folder))
     for passed, code in ((True, 0), (False, 1)):
         verdicts.append(passed)
         assert _run("verify", tmp_path, "--only", "losses", "pca", "--dtype", "float64") == code

@@ -8,7 +8,7 @@ import pytest
 import torch
 from filled_models import INFO, filled_model
 
-from scicevpr.cli import build_parser, main
+from scicevpr.cli.main import build_parser, main
 from scicevpr.commands import evaluate, models
 from scicevpr.commands.models import (
     chosen_grouping,
@@ -17,11 +17,11 @@ from scicevpr.commands.models import (
     chosen_sources,
     load_models,
 )
-from scicevpr.describe import Grouping
+from scicevpr.datasets import read_dataset
+from scicevpr.describe.describing import Grouping
 from scicevpr.errors import UsageError
-from scicevpr.models import build_model, layouts
+from scicevpr.models import build_model, key_formats
 from scicevpr.models.weights import save_weights
-from scicevpr.places import read_dataset
 
 DEFAULT = ("scicevpr-t", "cricavpr-t")
 
@@ -38,7 +38,7 @@ def own_cache(monkeypatch, tmp_path):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """A SciceVPR-T checkpoint as the published code writes it."""
-    state = layouts.state_to_published(filled_model("scicevpr-t"))
+    state = key_formats.state_to_published(filled_model("scicevpr-t"))
     path = tmp_path_factory.mktemp("run") / "best_model.pth"
     torch.save({"epoch_num": 1, "model_state_dict": {f"module.{name}": value for name, value in state.items()}}, path)
     return path
@@ -113,11 +113,11 @@ def test_hub_and_foreign_sources_are_passed_on(monkeypatch):
     monkeypatch.setattr(models, "load_any", load_any)
     load_models(_parse("--weights", "org/name@main", "--model", "scicevpr-t", "--dtype", "bfloat16"), DEFAULT)
     load_models(_parse("--model", "megaloc", "--trust-remote-code"), DEFAULT)
-    (hub, hub_options), (foreign, foreign_options) = asked
-    assert (hub, foreign) == ("org/name@main", "megaloc")
+    (hub, hub_options), (external, external_options) = asked
+    assert (hub, external) == ("org/name@main", "megaloc")
     assert (hub_options["variant"], hub_options["dtype"]) == ("scicevpr-t", torch.bfloat16)
-    assert foreign_options["trust"] is True
-    assert "allow_untrained" not in foreign_options
+    assert external_options["trust"] is True
+    assert "allow_untrained" not in external_options
 
 
 def test_sizes_and_batches():

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from scicevpr.cli import main
+from scicevpr.cli.main import main
 
 pytestmark = pytest.mark.slow  # the library behind it is in test_explain.py and test_stability.py, which run quickly
 

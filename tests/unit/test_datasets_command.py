@@ -8,10 +8,10 @@ import shlex
 import pytest
 from photo_files import photo, place, stand_in
 
-from scicevpr.cli import build_parser, main
+from scicevpr.cli.main import build_parser, main
 from scicevpr.commands import data
+from scicevpr.datasets.check import check_dataset
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.places.check import check_dataset
 
 
 def _run(*arguments) -> int:

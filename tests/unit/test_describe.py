@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from scicevpr import photo_batches as photo_batches_module
 from scicevpr.config import Preprocessing
-from scicevpr.describe import Grouping, describe, encode, encode_groups, region_vectors
+from scicevpr.datasets import find_descriptors, save_descriptors
+from scicevpr.describe import loading_ahead as photo_batches_module
+from scicevpr.describe.describing import Grouping, describe, encode, encode_groups, region_vectors
+from scicevpr.describe.loading_ahead import photo_batches
 from scicevpr.errors import ImageError, UsageError, WeightsError
 from scicevpr.models import WeightsInfo, build_model
-from scicevpr.photo_batches import photo_batches
-from scicevpr.places import find_descriptors, save_descriptors
 
 
 def _model(name: str):

@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from filled_models import filled_model
 
-from scicevpr import preprocessing, sampling
 from scicevpr.config import Preprocessing
-from scicevpr.describe import Grouping, describe
+from scicevpr.describe import preprocessing, sampling
+from scicevpr.describe.describing import Grouping, describe
+from scicevpr.describe.preprocessing import prepare
+from scicevpr.describe.shared_passes import SharedPasses
+from scicevpr.models.fused_parts import FoldedStem
 from scicevpr.models.model import WeightsInfo
-from scicevpr.preprocessing import prepare
-from scicevpr.speed import SharedPasses
-from scicevpr.speed.folded_parts import FoldedStem
 
 SMALL = Preprocessing(size=(28, 42), antialias=False)
 

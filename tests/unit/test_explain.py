@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from scicevpr.config import get_variant
-from scicevpr.describe import Grouping, describe
+from scicevpr.describe.describing import Grouping, describe
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.explain import (
     KINDS,

@@ -4,11 +4,11 @@ import pytest
 import torch
 from filled_models import T_VARIANTS, descriptors, filled_model, random_images
 
-from scicevpr.describe import describe
+from scicevpr.describe.describing import describe
 from scicevpr.errors import UsageError
 from scicevpr.models import build_model
-from scicevpr.models.own_files import hash_tensors
-from scicevpr.speed.folding import folded
+from scicevpr.models.fused import folded
+from scicevpr.models.native_checkpoints import hash_tensors
 
 TOLERANCE = 5e-7
 

@@ -14,14 +14,21 @@ from tiny_hub import cut_off, load_entry, random_photos, write_hub
 from torch import nn
 
 from scicevpr.config import Preprocessing
-from scicevpr.describe import describe, region_vectors
+from scicevpr.datasets import load_descriptors, read_dataset, save_descriptors
+from scicevpr.describe.describing import describe, region_vectors
 from scicevpr.errors import IndexMismatchError, UsageError, WeightsError
 from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.explain import Explanation
-from scicevpr.foreign import BATCH_TOLERANCE, KNOWN, is_foreign, load_any, load_foreign, probe_batch_dependence
-from scicevpr.foreign.source import parse_source
+from scicevpr.external_models import (
+    BATCH_TOLERANCE,
+    KNOWN,
+    is_external,
+    load_any,
+    load_external,
+    probe_batch_dependence,
+)
+from scicevpr.external_models.source import parse_source
 from scicevpr.models import build_model
-from scicevpr.places import load_descriptors, read_dataset, save_descriptors
 from scicevpr.retrieval import PCA
 
 
@@ -66,7 +73,7 @@ def test_the_first_element_of_a_tuple_is_the_descriptor(hub) -> None:
 
 def test_arguments_in_the_name_and_in_python(hub) -> None:
     assert load_entry(hub, "plain?values=7").variant.descriptor_dim == 7
-    model = load_foreign(f"hub:{hub}:plain", {"values": 8}, trust=True, size=56)
+    model = load_external(f"hub:{hub}:plain", {"values": 8}, trust=True, size=56)
     assert model.variant.descriptor_dim == 8
     assert model.variant.fingerprint != load_entry(hub, "plain").variant.fingerprint
 
@@ -116,7 +123,7 @@ def test_it_can_be_copied_and_moved(hub, entry) -> None:
 
 
 def test_a_function_without_tensors_is_a_model() -> None:
-    model = load_foreign(lambda x: x.mean(dim=(2, 3)), name="mean colour", trained=False, trained_on="nothing")
+    model = load_external(lambda x: x.mean(dim=(2, 3)), name="mean colour", trained=False, trained_on="nothing")
     assert (model.variant.title, model.variant.name) == ("mean colour", "mean-colour")
     assert model.weights.trained is False
     assert describe(model, random_photos(2, 224)).values.shape == (2, 3)
@@ -126,7 +133,7 @@ def test_a_function_without_tensors_is_a_model() -> None:
 def test_a_function_of_a_package(tmp_path, monkeypatch) -> None:
     (tmp_path / "my_place_model.py").write_text("def build(k=2):\n    return lambda x: x.mean(dim=(2, 3)) * k\n")
     monkeypatch.syspath_prepend(tmp_path)
-    model = load_foreign("python:my_place_model:build?k=3", trust=True)
+    model = load_external("python:my_place_model:build?k=3", trust=True)
     assert model.variant.name == "my_place_model-build"
     assert model.variant.descriptor_dim == 3
 
@@ -191,20 +198,20 @@ def test_load_any_tells_them_apart(hub) -> None:
 
 
 def test_names_of_models_of_others(tmp_path, monkeypatch) -> None:
-    assert is_foreign("MegaLoc")
-    assert is_foreign("cosplace?fc_output_dim=512")
-    assert is_foreign("hub:a/b:c")
-    assert not is_foreign("scicevpr-b")
-    assert not is_foreign("dinov2-b")
+    assert is_external("MegaLoc")
+    assert is_external("cosplace?fc_output_dim=512")
+    assert is_external("hub:a/b:c")
+    assert not is_external("scicevpr-b")
+    assert not is_external("dinov2-b")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "megaloc").mkdir()
-    assert not is_foreign("megaloc")
+    assert not is_external("megaloc")
 
 
 @pytest.mark.parametrize("name", ["hub:", "hub:a/b", "hub:a b/c:d", "python:math:", "hub:a/b/c:d", "megalok"])
 def test_a_name_of_no_form_is_refused(name) -> None:
     with pytest.raises(UsageError, match=r"names no model\. Write megaloc"):
-        load_foreign(name, trust=True)
+        load_external(name, trust=True)
 
 
 def test_the_registry_is_sound() -> None:
@@ -243,14 +250,14 @@ def four_threads():
 
 
 def test_a_model_that_keeps_something_in_forward_gives_every_photo_its_own_row(four_threads):
-    model = load_foreign(Keeping(), preprocessing=Preprocessing(size=(8, 8)), trust=True)
+    model = load_external(Keeping(), preprocessing=Preprocessing(size=(8, 8)), trust=True)
     photos = torch.randn(55, 3, 8, 8)
     own = torch.nn.functional.normalize(photos.flatten(1)[:, :16], dim=1)
     np.testing.assert_allclose(describe(model, photos, batch_size=1).values, own, atol=1e-6)
 
 
 def test_two_callers_of_one_foreign_model_take_turns(four_threads):
-    model = load_foreign(Keeping(), preprocessing=Preprocessing(size=(8, 8)), trust=True)
+    model = load_external(Keeping(), preprocessing=Preprocessing(size=(8, 8)), trust=True)
     photos = torch.randn(2, 24, 1, 3, 8, 8)
     found = [[], []]
 

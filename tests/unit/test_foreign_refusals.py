@@ -8,9 +8,9 @@ import pytest
 import torch
 from tiny_hub import cut_off, load_entry, random_photos, write_hub
 
-from scicevpr.describe import describe
+from scicevpr.describe.describing import describe
 from scicevpr.errors import UsageError, WeightsError
-from scicevpr.foreign import load_any, load_foreign
+from scicevpr.external_models import load_any, load_external
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def test_code_of_others_runs_only_when_allowed(hub) -> None:
         ("python:antigravity:build", "the module antigravity holds it"),
     ):
         with pytest.raises(UsageError) as refused:
-            load_foreign(name)
+            load_external(name)
         assert words in str(refused.value)
         with pytest.raises(UsageError, match="trust=True"):
             load_any(name)
@@ -81,7 +81,7 @@ def test_another_length_than_stated(hub) -> None:
 
 
 def test_another_input_size_that_changes_the_length() -> None:
-    model = load_foreign(lambda x: x.mean(dim=(1, 2)), name="columns", size=56)
+    model = load_external(lambda x: x.mean(dim=(1, 2)), name="columns", size=56)
     assert model.variant.descriptor_dim == 56
     with pytest.raises(WeightsError, match="28 values for photos of 28x28 pixels, but 56 are expected"):
         describe(model, random_photos(1, 28))
@@ -89,14 +89,14 @@ def test_another_input_size_that_changes_the_length() -> None:
 
 def test_options_that_make_no_sense_are_refused(hub) -> None:
     with pytest.raises(UsageError, match="given as an object"):
-        load_foreign(torch.nn.Flatten(), {"values": 3})
+        load_external(torch.nn.Flatten(), {"values": 3})
     with pytest.raises(UsageError, match="not 0x4"):
-        load_foreign(f"hub:{hub}:plain", trust=True, size=(0, 4))
+        load_external(f"hub:{hub}:plain", trust=True, size=(0, 4))
 
 
 def test_an_input_size_it_cannot_take_is_told(hub) -> None:
     with pytest.raises(WeightsError, match=r"could not be run on a batch \[1, 3, 8, 8\] \(float32, cpu\)"):
-        load_foreign(f"hub:{hub}:plain", trust=True, size=8)
+        load_external(f"hub:{hub}:plain", trust=True, size=8)
 
 
 # ---- without a connection -------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def test_an_input_size_it_cannot_take_is_told(hub) -> None:
 def test_a_repository_that_is_not_here(tmp_path) -> None:
     for options, why in (({}, "there is no connection"), ({"local_files_only": True}, "downloading is switched off")):
         with pytest.raises(WeightsError) as refused:
-            load_foreign("megaloc", trust=True, **options)
+            load_external("megaloc", trust=True, **options)
         message = str(refused.value)
         assert message.startswith("MegaLoc could not be loaded: the code of gmberton/MegaLoc is not on this machine")
         assert f"({tmp_path / 'torch' / 'hub'}) and {why}" in message
@@ -124,11 +124,11 @@ def test_weights_that_its_code_would_download(hub, tmp_path) -> None:
 
 def test_a_repository_that_was_fetched_before_needs_no_connection(hub, tmp_path) -> None:
     write_hub(tmp_path / "torch" / "hub" / "some_repo_main")
-    model = load_foreign("hub:some/repo:plain", trust=True, size=56)
+    model = load_external("hub:some/repo:plain", trust=True, size=56)
     assert model.variant.code == "some/repo:plain"
     assert model.weights.sha256 == load_entry(hub, "plain").weights.sha256
     with pytest.raises(WeightsError, match="the code of some/repo:v2 is not on this machine"):
-        load_foreign("hub:some/repo@v2:plain", trust=True)
+        load_external("hub:some/repo@v2:plain", trust=True)
 
 
 def test_a_known_model_is_held_to_what_was_published(tmp_path) -> None:
@@ -136,6 +136,6 @@ def test_a_known_model_is_held_to_what_was_published(tmp_path) -> None:
     kept.mkdir(parents=True)
     (kept / "hubconf.py").write_text("def get_trained_model():\n    return lambda x: x.mean(dim=(2, 3))\n")
     with pytest.raises(WeightsError, match="MegaLoc gives descriptors of 3 values, but 8448 are expected"):
-        load_foreign("megaloc", trust=True)
-    model = load_foreign("megaloc", trust=True, descriptor_dim=3, size=(40, 60))
+        load_external("megaloc", trust=True)
+    model = load_external("megaloc", trust=True, descriptor_dim=3, size=(40, 60))
     assert model.variant.preprocessing.size == (40, 60)

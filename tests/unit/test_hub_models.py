@@ -14,7 +14,7 @@ from scicevpr.errors import WeightsError
 from scicevpr.hub import sources
 from scicevpr.hub.sources import HubFile, UrlFile, WeightsEntry
 from scicevpr.models import build_model
-from scicevpr.models.layouts import TRANSFORMERS, export_backbone, state_to_published
+from scicevpr.models.key_formats import TRANSFORMERS, export_backbone, state_to_published
 from scicevpr.models.weights import bundled_path, hash_tensors, load_backbone, load_model, save_weights
 
 

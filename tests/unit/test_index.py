@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from scicevpr.datasets import parse_name
 from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.places import parse_name
 from scicevpr.retrieval import ExactIndex, Matches, list_matches
 
 

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 
 from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.retrieval import ExactIndex, build_index, check_index, index_steps, open_index
+from scicevpr.retrieval import ExactIndex, build_index, check_index, open_index, resumable_steps
 from scicevpr.retrieval.generator import City
 
 SETTINGS = {"dimension": 24, "lists": 16, "part_rows": 128, "questions": 60}
 SCRIPT = """
 import os, signal, sys
-from scicevpr.retrieval import index_build, index_manifest, index_parts, index_steps
+from scicevpr.retrieval import builder_parts, index_build, index_manifest, resumable_steps
 out, descriptors, tier, name, moment = sys.argv[1:]
-write_whole = index_parts.write_whole
+write_whole = builder_parts.write_whole
 def killed(path, make):
     def die(when):
         if path.name == name and when == moment:
@@ -36,8 +36,8 @@ def killed(path, make):
     write_whole(path, made)
     die("after")
     return path
-index_parts.write_whole = index_manifest.write_whole = killed
-index_build.build_files(out, [descriptors], index_steps.Settings(tier, **{settings}))
+builder_parts.write_whole = index_manifest.write_whole = killed
+index_build.build_files(out, [descriptors], resumable_steps.Settings(tier, **{settings}))
 """
 
 
@@ -114,7 +114,7 @@ def test_killed_at_any_moment(tmp_path, descriptors):
 def test_what_is_there_is_not_done_again_and_what_is_damaged_is(tmp_path, descriptors, monkeypatch):
     whole = build_index(tmp_path / "whole", descriptors, "lists", **SETTINGS)
     made: list[str] = []
-    step = index_steps.Workshop.step
+    step = resumable_steps.Builder.step
 
     def watched(self, name, make, **more):
         def noted(path):
@@ -127,7 +127,7 @@ def test_what_is_there_is_not_done_again_and_what_is_damaged_is(tmp_path, descri
         return step(self, name, noted, **more)
 
     stopped: list[str] = []
-    monkeypatch.setattr(index_steps.Workshop, "step", watched)
+    monkeypatch.setattr(resumable_steps.Builder, "step", watched)
     with pytest.raises(KeyboardInterrupt):
         build_index(tmp_path / "again", descriptors, "lists", **SETTINGS)
     part = tmp_path / "again.building" / "work" / "part-00002.safetensors"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from pack_samples import described, stand_in
 
-from scicevpr.cli import main
+from scicevpr.cli.main import main
+from scicevpr.datasets import save_descriptors
 from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.places import save_descriptors
 from scicevpr.retrieval import (
     ExactIndex,
     add_records,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from scicevpr.cli import main
+from scicevpr.cli.main import main
 from scicevpr.errors import UsageError
 from scicevpr.retrieval import (
     ExactIndex,
@@ -36,14 +36,14 @@ def index(tmp_path) -> Path:
 
 def test_a_source_inside_the_index_and_foreign_files_stay(index):
     np.save(index / "mine.npy", VALUES[40:])
-    foreign = [index / name for name in ("notes.txt", "photo-1.npy", "rows.safetensors", ".hidden")]
-    for path in foreign:
+    external = [index / name for name in ("notes.txt", "photo-1.npy", "rows.safetensors", ".hidden")]
+    for path in external:
         path.write_text("mine")
     assert main(["index", "add", str(index), str(index / "mine.npy")]) == 0
     remove_records(index, [3, 4])
     compact_index(index)
     assert np.array_equal(np.load(index / "mine.npy"), VALUES[40:])
-    assert {path.read_text() for path in foreign} == {"mine"}
+    assert {path.read_text() for path in external} == {"mine"}
     assert open_index(index).search(VALUES[41:42], 1).similarities[0, 0] == pytest.approx(1)
     assert check_index(index) == []
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from scicevpr.config import assets_folder
+from scicevpr.datasets import load_descriptors
 from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.places import load_descriptors
 from scicevpr.retrieval import EightBitIndex, ExactIndex, Index, build_index, choose_tier, make_index
 from scicevpr.retrieval import agreement as agreeing
 from scicevpr.retrieval.generator import CHUNK, PHOTOS, City
@@ -163,8 +163,8 @@ def test_the_tier_follows_size_and_memory(count, memory, tier):
 def test_auto_takes_exact_for_small_data_and_never_lists_without_a_folder(monkeypatch):
     database, _ = _clusters()
     assert make_index(database).label == "exact, float32"
-    monkeypatch.setattr("scicevpr.retrieval.tiers.MEMORY_LIMIT", 1000)
-    monkeypatch.setattr("scicevpr.retrieval.tiers.MANY_ROWS", 500)
+    monkeypatch.setattr("scicevpr.retrieval.factory.MEMORY_LIMIT", 1000)
+    monkeypatch.setattr("scicevpr.retrieval.factory.MANY_ROWS", 500)
     assert make_index(database).label.startswith("exact, 8-bit")
     assert make_index(database, folder="nowhere").label.startswith("exact, 8-bit"), "an array is no file"
     assert make_index(database, memory=1000).label == "exact, float32"  # streamed, of an array in memory

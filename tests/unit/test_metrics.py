@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from scicevpr.datasets import positives
 from scicevpr.errors import UsageError
 from scicevpr.evaluation import f1_at_n, mean_reciprocal_rank, recall_at_n
-from scicevpr.places import positives
 from scicevpr.retrieval import ExactIndex
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from pack_samples import described, small_pack, stand_in
 
-from scicevpr.cli import main
+from scicevpr.cli.main import main
 from scicevpr.config import assets_folder
+from scicevpr.datasets import Dataset, Photo, bundled_city, load_descriptors, save_descriptors
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.milvus import MilvusError, MilvusIndex, Near
 from scicevpr.milvus import loading as milvus_loading
@@ -21,7 +22,6 @@ from scicevpr.milvus.connection import Connection, may_pass
 from scicevpr.milvus.filters import expression
 from scicevpr.milvus.loading import MESSAGE_BYTES, batch_rows, protocol_of
 from scicevpr.milvus.schema import MAX_TOP, NOWHERE, entities
-from scicevpr.places import Dataset, Place, bundled_city, load_descriptors, save_descriptors
 from scicevpr.retrieval import ExactIndex, Index
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ def where(tmp_path_factory) -> str:
 def photos(tmp_path) -> Dataset:
     """Records of sixty photos on a grid of 10 m, in two conditions, one of them without a position."""
     places = [
-        Place(
+        Photo(
             tmp_path / "database" / f"{row}.jpg", f"{row}.jpg", utm=(5e5 + 10 * (row % 10), 4e6 + 10 * (row // 10)),
             zone="32U" if row % 2 else "33U", condition="night" if row % 3 == 0 else 'a "wet" day',
         )
@@ -110,7 +110,7 @@ def test_photos_in_the_corners_of_the_box_do_not_hide_those_in_the_circle(where,
     descriptors = described(count, stand_in())
     query = descriptors.values[:1]
     nearest = np.argsort(((descriptors.values - query) ** 2).sum(1))
-    places = [Place(tmp_path / f"{row}", f"{row}", utm=(5e5 + 99, 4e6 - 99)) for row in range(count)]
+    places = [Photo(tmp_path / f"{row}", f"{row}", utm=(5e5 + 99, 4e6 - 99)) for row in range(count)]
     for row in nearest[-4:]:  # only the least similar ones lie in the circle
         places[row] = replace(places[row], utm=(5e5 + 1, 4e6))
     with MilvusIndex.open(where, "corners") as index:
@@ -228,7 +228,7 @@ def test_the_agreement_of_an_approximate_index_is_measured(where, photos):
 
 def test_batches_stay_below_the_message_limit(tmp_path):
     for dimension in (2, 2688, 10_752, 32_768):
-        names = [Place(tmp_path / ("p" * 200), "n" * 250, condition="c" * 500)] * batch_rows(dimension)
+        names = [Photo(tmp_path / ("p" * 200), "n" * 250, condition="c" * 500)] * batch_rows(dimension)
         sent = entities(names[:1], "d" * 500, None, 0)[0]
         scalars = sum(len(str(value)) for value in sent.values())
         assert len(names) >= 1
@@ -237,7 +237,7 @@ def test_batches_stay_below_the_message_limit(tmp_path):
     assert len(keys) == 2  # equal names in two folders are two photos
     assert entities(names[:1], "d", None, 0)[0]["east"] == NOWHERE
     with pytest.raises(UsageError, match=r"condition of .* longer than 512"):
-        entities([Place(tmp_path, "n", condition="ü" * 300)], "d", None, 0)
+        entities([Photo(tmp_path, "n", condition="ü" * 300)], "d", None, 0)
 
 
 class Failing:

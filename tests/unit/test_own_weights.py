@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from scicevpr.config import get_variant
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.models import VPRModel, build_model
-from scicevpr.models.own_files import STEM_PREFIX
+from scicevpr.models.native_checkpoints import STEM_PREFIX
 from scicevpr.models.weights import (
     bundled_weights,
     hash_tensors,

@@ -10,12 +10,12 @@ from filled_models import INFO, filled_model
 from pack_samples import OTHER, VARIANT, WIDTH, content, described, small_pack, stand_in
 from PIL import Image
 
-from scicevpr.describe import describe
+from scicevpr.datasets import GroundTruth, find_descriptors, read_dataset
+from scicevpr.describe.describing import describe
 from scicevpr.errors import DatasetError, ImageError, IndexMismatchError, UsageError
-from scicevpr.models.own_files import save_weights
+from scicevpr.models.native_checkpoints import save_weights
 from scicevpr.packs import Content, build_pack, check_pack, open_pack
 from scicevpr.packs import build as build_module
-from scicevpr.places import Truth, find_descriptors, read_dataset
 from scicevpr.retrieval import PCA
 
 
@@ -57,7 +57,7 @@ def test_records_truth_and_order_of_queries_are_kept(city, tmp_path):
         city,
         database=tuple(replace(place, heading=10.5 * row, timestamp="2024") for row, place in enumerate(city.database)),
         queries=tuple(replace(place, heading=10.5 * row, zone=None) for row, place in enumerate(city.queries)),
-        truth=Truth(radius=30.0, turn=40.0),
+        truth=GroundTruth(radius=30.0, turn=40.0),
         benchmark="msls",
         notes=("A note.",),
     ).shuffle_queries(3)
@@ -72,7 +72,7 @@ def test_records_truth_and_order_of_queries_are_kept(city, tmp_path):
 
 
 def test_listed_positives_are_kept(city, tmp_path):
-    listed = replace(city, truth=Truth.lists([[0, 3], [], [11], [1], [2], [], [5], [6]], "by hand"))
+    listed = replace(city, truth=GroundTruth.lists([[0, 3], [], [11], [1], [2], [], [5], [6]], "by hand"))
     pack = build_pack(tmp_path / "pack", listed, [content(listed)])
     assert [list(rows) for rows in pack.dataset.positives()] == [list(rows) for rows in listed.truth.listed]
     assert pack.dataset.truth.label() == "by hand"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scicevpr.datasets import Photo
 from scicevpr.errors import DatasetError
 from scicevpr.packs import photos as pack_photos
 from scicevpr.packs.photos import PhotoFolder
-from scicevpr.places import Place
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def folder(tmp_path: Path) -> Path:
     return own
 
 
-def place(name: str) -> Place:
-    return Place(Path(name), Path(name).name)
+def place(name: str) -> Photo:
+    return Photo(Path(name), Path(name).name)
 
 
 def test_the_split_of_a_pack_is_one_folder_name(folder: Path) -> None:

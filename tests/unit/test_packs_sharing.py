@@ -13,11 +13,11 @@ from pack_samples import described, small_pack
 from pack_samples import stand_in as model
 from stand_in_server import COMMIT, Served, stand_in
 
+from scicevpr.datasets import catalogue
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.packs import list_packs, open_pack, pull_pack, push_pack
 from scicevpr.packs.manifest import read_manifest
 from scicevpr.packs.sharing import check_photos_may_be_shared
-from scicevpr.places import catalogue
 
 REPO = "me/tiny-city"
 DESCRIPTORS = "descriptors/scicevpr-t.aaaaaaaaaaaa.safetensors"

@@ -10,12 +10,12 @@ import pytest
 from paper_data import DATA, PROTOCOL
 from small_results import result
 
-from scicevpr.cli import main
+from scicevpr.cli.main import main
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.report import latex_table
-from scicevpr.figure_data import read_results, result_data
 from scicevpr.figures.paper import Style, draw, parse_labels
 from scicevpr.figures.paper.data import short_name
+from scicevpr.figures.paper.sources import read_results, result_data
 
 
 @pytest.mark.parametrize("name", ["figure-1", "figure-2", "figure-4", "fusion", "attention", "strip"])

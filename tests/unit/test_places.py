@@ -7,10 +7,7 @@ import numpy as np
 import pytest
 from photo_files import photo
 
-from scicevpr.describe import Descriptors
-from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
-from scicevpr.models.model import build_model
-from scicevpr.places import (
+from scicevpr.datasets import (
     distances,
     format_name,
     list_photos,
@@ -22,6 +19,9 @@ from scicevpr.places import (
     save_descriptors,
     utm_array,
 )
+from scicevpr.describe.describing import Descriptors
+from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
+from scicevpr.models.model import build_model
 
 FULL = {
     "east": 584309.153, "north": 4477123.4, "zone_number": 17, "zone_letter": "T", "latitude": 40.4427,

@@ -7,14 +7,17 @@ import pytest
 import torch
 from filled_models import T_VARIANTS, descriptors, filled_model, random_images
 
-from scicevpr.cli import main
-from scicevpr.describe import Grouping, describe
+from scicevpr.cli.main import main
+from scicevpr.datasets import find_descriptors, read_dataset, save_descriptors
+from scicevpr.describe import precision
+from scicevpr.describe import precision_cost as measure
+from scicevpr.describe.automatic_precision import best_mode
+from scicevpr.describe.describing import Grouping, describe
+from scicevpr.describe.precision import obstacle, precision_words, runner
+from scicevpr.describe.precision_cost import relative_distance
 from scicevpr.errors import UsageError
 from scicevpr.models.model import WeightsInfo
-from scicevpr.places import find_descriptors, read_dataset, save_descriptors
-from scicevpr.speed import best_mode, measure, obstacle, precision, precision_words, runner
-from scicevpr.speed.dense import FloatDense, Int8Dense
-from scicevpr.speed.measure import relative_distance
+from scicevpr.models.quantised_linear import FloatDense, Int8Dense
 
 HERE = [mode for mode in ("bfloat16", "int8") if obstacle(mode) is None]
 needs_int8 = pytest.mark.skipif(obstacle("int8") is not None, reason="no 8-bit products here")

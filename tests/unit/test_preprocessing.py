@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from scicevpr.config import Preprocessing
+from scicevpr.describe.preprocessing import open_photo, prepare, to_display, to_tensor
 from scicevpr.errors import ImageError, UsageError
-from scicevpr.preprocessing import open_photo, prepare, to_display, to_tensor
 
 ROWS, COLUMNS = 40, 60
 

@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 from filled_models import filled_model
 
-from scicevpr.cli import main
+from scicevpr.cli.main import main
 from scicevpr.config import VARIANTS, get_variant
-from scicevpr.describe import Grouping
+from scicevpr.datasets import read_dataset, read_folders
+from scicevpr.describe.describing import Grouping
+from scicevpr.describe.precision import precision_words
 from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.evaluation.comparison import compare, read_answers
 from scicevpr.evaluation.groupings import published_batch, published_rounding
 from scicevpr.evaluation.pca_fit import fit_pca
 from scicevpr.models import WeightsInfo
 from scicevpr.models.weights import save_weights
-from scicevpr.places import read_dataset, read_folders
-from scicevpr.speed import precision_words
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ from filled_models import filled_model
 from PIL import Image
 
 from scicevpr.config import Preprocessing
-from scicevpr.describe import Grouping, describe
+from scicevpr.datasets import read_dataset
+from scicevpr.describe.describing import Grouping, describe
+from scicevpr.describe.preprocessing import to_views
 from scicevpr.errors import ImageError, UsageError
 from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.evaluation.query_methods import METHODS, find_method, search_queries, vote
-from scicevpr.places import read_dataset
-from scicevpr.preprocessing import to_views
 from scicevpr.retrieval import ExactIndex
 
 PLAIN = Preprocessing()

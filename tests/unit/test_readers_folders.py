@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from photo_files import photo, place
 
+from scicevpr.datasets import read_dataset, read_folders
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.places import read_dataset, read_folders
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from photo_files import photo
 
+from scicevpr.datasets import read_dataset
 from scicevpr.errors import DatasetError
-from scicevpr.places import read_dataset
 
 DATABASE = ["b/2.jpg", "a/1.jpg", "b/1.jpg"]  # sorted by path: rows 1, 2, 0
 QUERIES = ["q/9.jpg", "q/3.jpg"]

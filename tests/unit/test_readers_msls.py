@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from photo_files import photo
 
+from scicevpr.datasets import read_dataset
 from scicevpr.errors import DatasetError
-from scicevpr.places import read_dataset
 
 # key, easting, heading, night, panorama, in the subtask "all", in the subtask "n2d"
 DATABASE = [("d0", 0, 0, 0, 0, 1, 1), ("d1", 10, 180, 0, 0, 1, 0), ("d2", 500, 0, 0, 0, 1, 1), ("dp", 0, 0, 0, 1, 1, 1)]

@@ -7,9 +7,9 @@ import os
 import pytest
 from photo_files import photo, place, stand_in
 
+from scicevpr.datasets import list_photos, read_dataset
+from scicevpr.datasets.catalogue import get
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.places import list_photos, read_dataset
-from scicevpr.places.catalogue import get
 
 QUERIES = {"pitts30k": 2, "tokyo247": 1, "st_lucia": 3, "eynsham": 2}
 

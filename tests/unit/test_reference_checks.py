@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from filled_models import filled_model, save_checkpoint
 from PIL import Image
 
-from scicevpr.cli import main
-from scicevpr.models import layouts
+from scicevpr.cli.main import main
+from scicevpr.models import key_formats
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
@@ -45,7 +45,7 @@ def _position(path: Path) -> np.ndarray:
 @pytest.mark.parametrize("name", ["scicevpr-s", "super-cricavpr-s", "cricavpr-s"])
 def test_evaluate_gives_what_a_plain_evaluation_gives(name, tiny_city, tmp_path, capsys) -> None:
     model = filled_model(name)
-    checkpoint = save_checkpoint(tmp_path, layouts.state_to_published(model))
+    checkpoint = save_checkpoint(tmp_path, key_formats.state_to_published(model))
     folders = [tiny_city / "images/test" / folder for folder in ("database", "queries")]
     database, queries = ([*sorted(folder.glob("*.jpg"))] for folder in folders)
     chosen = ["--model", str(checkpoint), "--variant", name]

@@ -8,7 +8,7 @@ import pytest
 from scicevpr.errors import IndexMismatchError
 from scicevpr.retrieval import ExactIndex, add_records, build_index, compact_index, open_index, remove_records
 from scicevpr.retrieval.generator import City
-from scicevpr.retrieval.inverted_lists import SCANNED, STEPS, ShortCodes, default_lists
+from scicevpr.retrieval.ivf_pq import SCANNED, STEPS, ShortCodes, default_lists
 
 
 def test_a_byte_is_off_by_half_a_step_at_most():

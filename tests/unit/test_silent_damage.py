@@ -13,7 +13,9 @@ import pytest
 from pack_samples import described, stand_in
 from small_results import result, street
 
-from scicevpr.cli import main
+from scicevpr.cli.main import main
+from scicevpr.datasets import load_descriptors, save_descriptors
+from scicevpr.datasets.ground_truth import read_truth
 from scicevpr.errors import DatasetError, IndexMismatchError, SciceVPRError, UsageError, WeightsError
 from scicevpr.evaluation.benchmark import score
 from scicevpr.evaluation.comparison import read_answers
@@ -21,11 +23,9 @@ from scicevpr.evaluation.prediction_files import write_descriptor_files
 from scicevpr.evaluation.report import write_csv
 from scicevpr.evaluation.results import write_predictions
 from scicevpr.evaluation.stored import open_descriptors
-from scicevpr.figure_data.results import read_results
+from scicevpr.figures.paper.from_results import read_results
+from scicevpr.files.safe_npy import read_npy
 from scicevpr.hub.pretrained import read_pretrained
-from scicevpr.places import load_descriptors, save_descriptors
-from scicevpr.places.ground_truth import read_truth
-from scicevpr.places.plain_npy import read_npy
 from scicevpr.retrieval import PCA, build_index, make_index, open_index
 from scicevpr.retrieval.index_manifest import read_manifest
 from scicevpr.retrieval.row_files import find_rows

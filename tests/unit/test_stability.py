@@ -10,14 +10,10 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from scicevpr.describe import Grouping, describe, encode_groups
+from scicevpr.datasets import read_dataset
+from scicevpr.describe.describing import Grouping, describe, encode_groups
 from scicevpr.errors import UsageError
-from scicevpr.evaluation.company import random_company
-from scicevpr.evaluation.groupings import ordered_groups, place_groups, shuffled_groups
-from scicevpr.evaluation.metrics import recall_at_n
-from scicevpr.evaluation.paper_figures import figure_1, figure_2, pair_statistics, telling_pairs
-from scicevpr.evaluation.plane import database_plane
-from scicevpr.evaluation.stability import (
+from scicevpr.evaluation.batch_effects import (
     compare,
     database_batches,
     last_batch,
@@ -27,8 +23,12 @@ from scicevpr.evaluation.stability import (
     rank_correlations,
     summarise,
 )
-from scicevpr.evaluation.worst_case import same_answer, search_worst_company, worst_company
-from scicevpr.places import read_dataset
+from scicevpr.evaluation.batch_mates import random_batches
+from scicevpr.evaluation.groupings import ordered_groups, place_groups, shuffled_groups
+from scicevpr.evaluation.metrics import recall_at_n
+from scicevpr.evaluation.plane import database_plane
+from scicevpr.evaluation.worst_batch import same_answer, search_worst_batch, worst_batch
+from scicevpr.figures.paper.export import figure_1, figure_2, pair_statistics, telling_pairs
 from scicevpr.retrieval import ExactIndex
 
 
@@ -169,20 +169,20 @@ def test_database_batches_move_the_database_only(restless, labs) -> None:
 
 
 def test_random_company_draws_are_what_the_encoder_says(restless) -> None:
-    draws = random_company(restless, 2, size=4, draws=12, seed=3)
+    draws = random_batches(restless, 2, size=4, draws=12, seed=3)
     assert len(draws.table) == 12
-    for row, company in enumerate(draws.table["company"]):
-        assert len(set(company)) == 3
-        assert 2 not in company
-        values = encode_groups(restless.model, restless.queries, np.array([[2, *company]]))[0, 0]
+    for row, batch_mates in enumerate(draws.table["company"]):
+        assert len(set(batch_mates)) == 3
+        assert 2 not in batch_mates
+        values = encode_groups(restless.model, restless.queries, np.array([[2, *batch_mates]]))[0, 0]
         assert np.abs(values - draws.descriptors[row]).max() <= 5e-7
         assert draws.table["cosine"][row] == pytest.approx(float(values @ draws.alone), abs=1e-6)
-    again = random_company(restless, 2, size=4, draws=12, seed=3)
+    again = random_batches(restless, 2, size=4, draws=12, seed=3)
     pd.testing.assert_frame_equal(draws.table, again.table)
     with pytest.raises(UsageError, match=r"0\.\.7"):
-        random_company(restless, 8)
+        random_batches(restless, 8)
     with pytest.raises(UsageError, match="2 to 8"):
-        random_company(restless, 0, size=9)
+        random_batches(restless, 0, size=9)
 
 
 def test_the_plane_is_that_of_the_database(restless) -> None:
@@ -197,21 +197,21 @@ def test_the_plane_is_that_of_the_database(restless) -> None:
 def test_the_worst_company_is_no_better_than_trying_them_all(restless) -> None:
     """Batches of 2 of 8 queries: seven companies, so the search must find the very worst."""
     for row in (0, 3, 6):
-        found = worst_company(restless, row, size=2, seed=1, rounds=4)
+        found = worst_batch(restless, row, size=2, seed=1, rounds=4)
         same = same_answer(restless, row, found.first_alone)
         margins = {}
         for other in set(range(8)) - {row}:
             values = encode_groups(restless.model, restless.queries, np.array([[row, other]]))[0, 0]
             similarities = restless.database @ values
             margins[other] = similarities[~same].max() - similarities[same].max()
-        assert found.company == (max(margins, key=margins.get),)
+        assert found.batch_mates == (max(margins, key=margins.get),)
         assert found.margin == pytest.approx(max(margins.values()), abs=1e-6)
         assert found.flipped == (found.margin > 0)
         assert found.done
 
 
 def test_the_worst_company_of_scicevpr_changes_nothing(labs) -> None:
-    steps = list(search_worst_company(labs["scicevpr-t"], 1, size=4, seed=0, rounds=3))
+    steps = list(search_worst_batch(labs["scicevpr-t"], 1, size=4, seed=0, rounds=3))
     assert len(steps) == 4
     assert [step.done for step in steps] == [False, False, False, True]
     assert steps[-1].margin == pytest.approx(steps[-1].margin_alone, abs=1e-6)
@@ -221,7 +221,7 @@ def test_the_worst_company_of_scicevpr_changes_nothing(labs) -> None:
 
 def test_worst_company_needs_photos_to_choose_from(restless) -> None:
     with pytest.raises(UsageError, match="cannot be filled"):
-        worst_company(restless, 0, size=9)
+        worst_batch(restless, 0, size=9)
 
 
 def test_figure_1_is_two_passes_of_the_whole_model(labs, dataset) -> None:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from small_results import PLACES, result, street
 
-from scicevpr.cli import main
+from scicevpr.cli.main import main
 from scicevpr.config import VARIANTS
-from scicevpr.describe import Descriptors
+from scicevpr.datasets import GroundTruth, read_dataset, save_descriptors
+from scicevpr.describe.describing import Descriptors
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
 from scicevpr.evaluation.prediction_files import write_descriptor_files
 from scicevpr.evaluation.stored import MADE_ELSEWHERE, open_descriptors, recorded_dataset, score_stored
-from scicevpr.places import Truth, read_dataset, save_descriptors
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_an_export_scores_as_it_did_with_nothing_but_its_files(export, found):
 def test_what_names_do_not_tell_comes_back_from_the_record(tmp_path, found):
     dataset = street()
     first = replace(dataset.queries[0], condition="fog", utm=(1.0, 2.0), heading=90.0)
-    listed = Truth.lists(found.positives, "as listed")
+    listed = GroundTruth.lists(found.positives, "as listed")
     dataset = replace(
         dataset, queries=(first, *dataset.queries[1:]), truth=listed, benchmark="pitts30k", notes=("Oh.",)
     )

@@ -14,9 +14,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from scicevpr.errors import UsageError
+from scicevpr.files.descriptor_writer import RowStore, release, scratch_folder
 from scicevpr.retrieval import ExactIndex
 from scicevpr.retrieval import index as index_module
-from scicevpr.row_store import RowStore, release, scratch_folder
 
 BLOCKS = (1, 7, None)
 

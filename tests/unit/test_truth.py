@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from photo_files import place
 
+from scicevpr.datasets import GroundTruth, Photo, read_dataset
+from scicevpr.datasets.frames import frames_truth
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.places import Place, Truth, read_dataset
-from scicevpr.places.frames import frames_truth
 
 
 def _place(east, heading=None):
-    return Place(Path(f"{east}.jpg"), f"{east}.jpg", (float(east), 0.0), "32U", heading)
+    return Photo(Path(f"{east}.jpg"), f"{east}.jpg", (float(east), 0.0), "32U", heading)
 
 
 def _rows(found):
@@ -23,7 +23,7 @@ def _rows(found):
 
 def test_headings_are_compared_across_north_and_inclusively():
     database = [_place(0, 350), _place(1, 30), _place(2, 31), _place(3, 200), _place(99, 350)]
-    rule = Truth(turn=40)
+    rule = GroundTruth(turn=40)
     assert _rows(rule.positives(database, [_place(0, 350), _place(0, 160)])) == [[0, 1], [3]]
     assert _rows(rule.positives(database, [_place(0, 351)], radius=200)) == [[0, 1, 2, 4]]
     with pytest.raises(DatasetError, match=r"7\.jpg carries no heading"):
@@ -31,21 +31,21 @@ def test_headings_are_compared_across_north_and_inclusively():
 
 
 def test_frames_end_where_the_drive_ends():
-    drives = ([Place(Path(f"{frame}.jpg"), f"{frame}.jpg") for frame in range(count)] for count in (4, 6))
+    drives = ([Photo(Path(f"{frame}.jpg"), f"{frame}.jpg") for frame in range(count)] for count in (4, 6))
     rule = frames_truth(*drives, 1)
     assert _rows(rule.listed) == [[0, 1], [0, 1, 2], [1, 2, 3], [2, 3], [3], []]
     assert rule.label() == "±1 frames (numbers from the names)"
 
 
 def test_words_say_what_a_radius_stands_for_unless_it_is_replaced():
-    rule = Truth(words="±10 frames: stand-in positions")
+    rule = GroundTruth(words="±10 frames: stand-in positions")
     assert rule.label() == rule.label(25) == "25 m (±10 frames: stand-in positions)"
     assert rule.label(5) == "5 m"
-    assert Truth(turn=40).label() == "25 m and 40 degrees"
+    assert GroundTruth(turn=40).label() == "25 m and 40 degrees"
 
 
 def test_listed_rows_refuse_a_radius_and_other_photos():
-    rule = Truth.lists([[1, 0, 1]], "as listed")
+    rule = GroundTruth.lists([[1, 0, 1]], "as listed")
     assert _rows(rule.positives([_place(0), _place(1)], [_place(0)])) == [[0, 1]]
     with pytest.raises(UsageError, match="radius of 5 m has no meaning"):
         rule.positives([_place(0), _place(1)], [_place(0)], radius=5)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from small_results import PLACES, VISITS, result, street
 
-from scicevpr.cli import main
+from scicevpr.cli.main import main
+from scicevpr.cli.terminal import write_json
+from scicevpr.datasets import GroundTruth
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.evaluation.comparison import Answers, compare, read_answers
+from scicevpr.evaluation.comparison import GroundTruthOptions, compare, read_answers
 from scicevpr.evaluation.uncertainty import (
     bootstrap_limits,
     compare_recalls,
@@ -20,8 +22,6 @@ from scicevpr.evaluation.uncertainty import (
     score_intervals,
     wilson_limits,
 )
-from scicevpr.places import Truth
-from scicevpr.terminal import write_json
 
 
 def _hits(right: int, count: int, columns: int = 5) -> np.ndarray:
@@ -145,14 +145,14 @@ def test_places_and_ground_truth_do_not_depend_on_the_order_of_the_queries():
     other = replace(plain, dataset=shuffled, positives=tuple(plain.positives[row] for row in order))
     assert other.places().tolist() == plain.places()[order].tolist()
     assert other.ground_truth() == plain.ground_truth()
-    wider = result(set(), dataset=replace(dataset, truth=Truth(radius=150)))
+    wider = result(set(), dataset=replace(dataset, truth=GroundTruth(radius=150)))
     assert wider.ground_truth() != plain.ground_truth()
-    listed = result(set(), dataset=replace(dataset, truth=Truth.lists(plain.positives, "as listed")))
+    listed = result(set(), dataset=replace(dataset, truth=GroundTruth.lists(plain.positives, "as listed")))
     assert listed.places().tolist() == plain.places().tolist()
 
 
-def _answers(wrong: set[int], title: str, **options) -> Answers:
-    return Answers.from_json(json.loads(json.dumps(result(wrong, title, **options).to_json())))
+def _answers(wrong: set[int], title: str, **options) -> GroundTruthOptions:
+    return GroundTruthOptions.from_json(json.loads(json.dumps(result(wrong, title, **options).to_json())))
 
 
 def test_two_results_are_compared_per_condition():
@@ -179,7 +179,7 @@ def test_the_order_of_the_queries_does_not_matter_to_a_comparison():
 def test_what_cannot_be_paired_is_refused():
     a, dataset = _answers(set(), "A"), street()
     with pytest.raises(UsageError, match=r"right within: 25 m and 150 m"):
-        compare(a, _answers(set(), "B", dataset=replace(dataset, truth=Truth(radius=150))))
+        compare(a, _answers(set(), "B", dataset=replace(dataset, truth=GroundTruth(radius=150))))
     with pytest.raises(UsageError, match="different queries"):
         compare(a, replace(a, queries=("other", *a.queries[1:])))
     old = replace(a, ground_truth="")
@@ -188,9 +188,9 @@ def test_what_cannot_be_paired_is_refused():
     with pytest.raises(UsageError, match="by query"):
         compare(replace(a, places=None), a)
     with pytest.raises(UsageError, match="no judged predictions"):
-        Answers.from_json(result(set()).to_json(predictions=False))
+        GroundTruthOptions.from_json(result(set()).to_json(predictions=False))
     with pytest.raises(DatasetError, match=r"x\.json is not a result"):
-        Answers.from_json({"title": "x"}, "x.json")
+        GroundTruthOptions.from_json({"title": "x"}, "x.json")
 
 
 def test_files_are_compared_on_the_command_line(tmp_path, capsys):

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
+from scicevpr.datasets import format_name
+from scicevpr.datasets.intake import Limits, gather, gather_folder, in_query_folder
+from scicevpr.datasets.uploads import GPS, NAME, NOWHERE, TABLE, gps_of, place_photos, to_utm
+from scicevpr.datasets.utm import to_latitude_longitude
 from scicevpr.errors import DatasetError, SciceVPRError, UsageError
-from scicevpr.places import format_name
-from scicevpr.places.intake import Limits, gather, gather_folder, in_query_folder
-from scicevpr.places.uploads import GPS, NAME, NOWHERE, TABLE, gps_of, place_photos, to_utm
-from scicevpr.places.utm import to_latitude_longitude
 
 BERLIN, SYDNEY = (52.5163, 13.3777), (-33.8568, 151.2153)
 

@@ -13,10 +13,10 @@ from filled_models import (
     training_checkpoint,
 )
 
-from scicevpr.describe import describe
+from scicevpr.describe.describing import describe
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.models import build_model
-from scicevpr.models.layouts import detect, state_to_published, unwrap
+from scicevpr.models.key_formats import detect, state_to_published, unwrap
 from scicevpr.models.weights import hash_tensors, load_model
 
 WRAPPERS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from scicevpr.foreign import ForeignModel, load_foreign
+from scicevpr.external_models import ExternalModel, load_external
 
 HUBCONF = '''
 dependencies = ["torch"]
@@ -90,8 +90,8 @@ def write_hub(folder: Path) -> Path:
     return folder
 
 
-def load_entry(hub: Path, entry: str, **options) -> ForeignModel:
-    return load_foreign(f"hub:{hub}:{entry}", trust=True, size=56, **options)
+def load_entry(hub: Path, entry: str, **options) -> ExternalModel:
+    return load_external(f"hub:{hub}:{entry}", trust=True, size=56, **options)
 
 
 def random_photos(count: int, side: int = 56) -> torch.Tensor:

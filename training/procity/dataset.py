@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scicevpr.datasets import format_name
+from scicevpr.datasets.utm import latitude_letter, to_latitude_longitude
 from scicevpr.errors import DatasetError
-from scicevpr.places import format_name
-from scicevpr.places.utm import latitude_letter, to_latitude_longitude
 from training.procity.atlas import build_atlas
 from training.procity.conditions import get_condition
 from training.procity.plan import City, build_city

@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from scicevpr.datasets.tables import cell_text
 from scicevpr.errors import UsageError
 from scicevpr.figures.paper import attention, curves, maps, retrieval, tables
 from scicevpr.figures.paper.style import Style, settings
-from scicevpr.places.tables import cell_text
 
 FORMATS = ("pdf", "svg", "png", "csv", "tex", "txt")
 """What a drawing can be written as: txt is the caption, tex the LaTeX table."""
@@ -156,7 +156,7 @@ class Drawing:
 
 
 def draw(name: str, data: Any, style: Style | None = None) -> Drawing:
-    """A figure by name from its data (see scicevpr.figure_data), in a style.
+    """A figure by name from its data (see scicevpr.figures.paper.sources), in a style.
 
     Raises:
         UsageError: no such figure, or a panel that it does not have.

@@ -1,4 +1,4 @@
-"""What the figures for paper are made of: plain records, whose makers stand in scicevpr.figure_data."""
+"""What the figures for paper are made of: plain records, whose makers stand in scicevpr.figures.paper.sources."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from scicevpr.datasets import parse_name
 from scicevpr.models.regions import Region
-from scicevpr.places import parse_name
 
 
 @dataclass(frozen=True)
 class CurveData:
-    """Figure 2 of the paper. table: rows of :func:`scicevpr.evaluation.stability.query_batches` of several models.
+    """Figure 2 of the paper. table: rows of :func:`scicevpr.evaluation.batch_effects.query_batches` of several models.
 
     queries: how many there are. protocol (here and below): sentences for the caption.
     """
@@ -28,7 +28,7 @@ class CurveData:
 
 @dataclass(frozen=True)
 class PairData:
-    """Figure 1 of the paper. table: rows of :func:`scicevpr.evaluation.paper_figures.figure_1` of several models.
+    """Figure 1 of the paper. table: rows of :func:`scicevpr.figures.paper.export.figure_1` of several models.
 
     chosen: query rows, two a pair. queries, answers: photos by row (None: not here). names: of both, by row.
     """

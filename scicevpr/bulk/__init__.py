@@ -1,7 +1,0 @@
-"""Describe very many photos: in shards that survive an interruption, on this machine or on a Ray cluster."""
-
-from scicevpr.bulk.cluster import ClusterError, RayEngine, require_ray
-from scicevpr.bulk.describing import LocalEngine, ShardedDescribing
-from scicevpr.bulk.shards import SHARD_PHOTOS
-
-__all__ = ["SHARD_PHOTOS", "ClusterError", "LocalEngine", "RayEngine", "ShardedDescribing", "require_ray"]

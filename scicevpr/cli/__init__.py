@@ -1,0 +1,1 @@
+"""The `scicevpr` command: one file a command, its options and what it does."""

@@ -1,0 +1,210 @@
+"""Look at a data set folder and say what it is: counts, positions, ground truth, unreadable photos, published table."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scicevpr.datasets import catalogue
+from scicevpr.datasets.dataset import Dataset
+from scicevpr.datasets.layouts import read_dataset, read_folders
+from scicevpr.datasets.names import Photo
+from scicevpr.datasets.readers import gsv_cities, utm_tree
+from scicevpr.errors import DatasetError, ImageError
+
+SAMPLE = 64
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found. facts: (heading, sentence) in reading order. problems: what keeps the set from being scored.
+    command: what to run next, or None. numbers: counts for a program to read."""
+
+    path: Path
+    facts: tuple[tuple[str, str], ...]
+    problems: tuple[str, ...]
+    command: str | None
+    numbers: dict[str, Any]
+
+    @property
+    def usable(self) -> bool:
+        """True when nothing keeps the data set from being used as it was asked for."""
+        return not self.problems
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a JSON file."""
+        return {**asdict(self), "path": str(self.path), "facts": [list(fact) for fact in self.facts]}
+
+
+def check_folders(database: Path | str, queries: Path | str, *, sample: int = SAMPLE, **options: Any) -> Report:
+    """Look at any two folders as `read_folders` reads them (options are its own); see `check_dataset`."""
+    shared = {key: value for key, value in options.items() if key == "benchmark"}
+    dataset, problems = _read(partial(read_folders, database, queries), options, shared)
+    words = ["scicevpr", "evaluate", "--database", str(database), "--queries", str(queries)]
+    return _report(Path(database), dataset, problems, words, options, sample)
+
+
+def check_dataset(
+    path: Path | str, split: str = "test", *, queries: str = "queries", sample: int = SAMPLE, **options: Any
+) -> Report:
+    """Read a folder as `read_dataset` does (options are its own) and open ``sample`` of its photos, evenly spread.
+
+    Where the ground truth cannot be read, the photos are looked at without it, and the problem is in the report. Raises
+    DatasetError when there is no data set at all.
+    """
+    path = Path(path)
+    if path.is_dir() and gsv_cities.recognises(path):
+        return _check_training(path)
+    shared = {key: value for key, value in options.items() if key in ("layout", "benchmark", "images")}
+    dataset, problems = _read(partial(read_dataset, path, split, queries=queries), options, shared)
+    words = ["scicevpr", "evaluate", "--dataset", str(path)]
+    words += ["--split", split] if split != "test" else []
+    words += ["--query-folder", queries] if queries != "queries" else []
+    more = []
+    if dataset.layout == "utm-tree":
+        more.append(("other splits", ", ".join(n for n in utm_tree.splits(path) if n != dataset.split) or "none here"))
+        folders = [name for name in utm_tree.query_folders(dataset.root) if name != queries]
+        more += [("other query folders", ", ".join(folders))] if folders else []
+    return _report(path, dataset, problems, words, options, sample, more)
+
+
+def _read(read: Callable[..., Dataset], options: dict[str, Any], shared: dict[str, Any]) -> tuple[Dataset, list[str]]:
+    """The data set, and why its ground truth could not be read, if so (it is read without, then)."""
+    try:
+        return read(**options), []
+    except DatasetError as error:
+        try:
+            return read(labels=False, **shared), [str(error)]
+        except DatasetError:
+            raise error from None
+
+
+def _report(
+    path: Path,
+    dataset: Dataset,
+    problems: list[str],
+    words: list[str],
+    options: dict[str, Any],
+    sample: int,
+    more: Sequence[tuple[str, str]] = (),
+) -> Report:
+    """Everything about a data set that was read; ``words`` begin the command that evaluates it."""
+    facts, numbers = _facts(dataset)
+    photos = [place.path for place in (*dataset.database, *dataset.queries)]
+    opened, unreadable = _open_some(photos, sample)
+    numbers["photos opened"], numbers["photos unreadable"] = opened, len(unreadable)
+    facts.append(("photos", f"{opened} of {len(photos):,} opened, {len(unreadable)} unreadable"))
+    problems += unreadable[:3]
+    facts += [*_published(dataset), *more]
+    facts += [("note", note) for note in dataset.notes]
+    command = None if problems else _command(words, dataset, options)
+    return Report(path, tuple(facts), tuple(problems), command, numbers)
+
+
+def _facts(dataset: Dataset) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+    conditions = Counter(place.condition or "unnamed" for place in dataset.queries)
+    numbers: dict[str, Any] = {
+        "layout": dataset.layout,
+        "name": dataset.name,
+        "split": dataset.split,
+        "database": len(dataset.database),
+        "queries": len(dataset.queries),
+        "conditions": dict(conditions) if set(conditions) != {"unnamed"} else {},
+        "benchmark": dataset.benchmark,
+        "labelled": dataset.labelled,
+    }
+    facts = [
+        ("layout", dataset.layout),
+        ("data set", f"{dataset.name} / {dataset.split} ({dataset.root})"),
+        ("database", f"{len(dataset.database):,} photos, the first is {dataset.database[0].name}"),
+        ("queries", f"{len(dataset.queries):,} photos, {dataset.query_order}"),
+    ]
+    if numbers["conditions"]:
+        facts.append(("conditions", ", ".join(f"{name} {count:,}" for name, count in conditions.items())))
+    facts.append(("positions", _positions((*dataset.database, *dataset.queries))))
+    if not dataset.labelled:
+        facts.append(("right answers", "none are used: predictions only"))
+        return facts, numbers
+    right = [len(rows) for rows in dataset.positives()]
+    alone = [place.name for place, count in zip(dataset.queries, right, strict=True) if not count]
+    numbers["truth"] = dataset.truth.label()
+    numbers["queries without positives"] = len(alone)
+    facts.append(("right answers", f"{dataset.truth.label()}; median {np.median(right):g} per query"))
+    example = f", the first is {alone[0]}" if alone else ""
+    facts.append(("queries without positives", f"{len(alone):,}{example}"))
+    return facts, numbers
+
+
+def _positions(places: Sequence[Photo]) -> str:
+    known = np.array([place.utm for place in places if place.utm is not None]).reshape(-1, 2)
+    if not len(known):
+        return "none"
+    words = "all photos" if len(known) == len(places) else f"{len(known):,} of {len(places):,} photos"
+    if any(place.mock_position for place in places):
+        return f"{words}, stand-in coordinates (scored, not drawn on a map)"
+    zones = sorted({place.zone for place in places if place.zone})
+    east, north = np.ptp(known, axis=0) / 1000
+    return f"{words}, UTM zone {', '.join(zones) or 'not stated'}, {east:.2f} km east-west, {north:.2f} km north-south"
+
+
+def _published(dataset: Dataset) -> list[tuple[str, str]]:
+    if dataset.benchmark is None:
+        words = "none: no published data set has this folder's name and this split (--benchmark KEY names one)"
+        return [("published table", words)]
+    benchmark = catalogue.get(dataset.benchmark)
+    differing = catalogue.differences(benchmark, dataset)
+    if differing:
+        return [("published table", f"none: named like {benchmark.title}, but {'; '.join(differing)}")]
+    unknown = " (its counts are not known to us)" if benchmark.database is None and benchmark.queries is None else ""
+    facts = [("published table", f"{benchmark.title}{unknown}: scicevpr datasets info {benchmark.key}")]
+    return [*facts, ("published batch", f"{benchmark.cross_image_batch} photos (cross-image models)")]
+
+
+def _open_some(photos: Sequence[Path], sample: int) -> tuple[int, list[str]]:
+    from scicevpr.describe.preprocessing import open_photo
+
+    rows = np.unique(np.linspace(0, len(photos) - 1, min(sample, len(photos))).astype(int)) if sample else []
+    unreadable = []
+    for row in rows:
+        try:
+            open_photo(photos[row])
+        except ImageError as error:
+            unreadable.append(str(error))
+    return len(rows), unreadable
+
+
+def _command(words: list[str], dataset: Dataset, options: dict[str, Any]) -> str:
+    names = {"images": "--image-root"}
+    for name, value in options.items():
+        option = names.get(name, "--" + name.replace("_", "-"))
+        if name == "labels" or value is None or value is False:  # 0 frames are a choice
+            continue
+        words += [option] if value is True else [option, str(value)]
+    words += [] if dataset.labelled else ["--no-labels"]
+    return shlex.join(words)
+
+
+def _check_training(path: Path) -> Report:
+    cities = gsv_cities.count(path)
+    rows, photos = sum(city.rows for city in cities), sum(city.photos for city in cities)
+    places, usable = sum(city.places for city in cities), sum(city.usable for city in cities)
+    facts = [
+        ("layout", "gsv-cities (training data, no database and queries)"),
+        ("cities", f"{len(cities)}: {', '.join(city.name for city in cities)}"),
+        ("photos", f"{rows:,} in the tables, {photos:,} files"),
+        ("places", f"{places:,}, of which {usable:,} have at least 4 photos"),
+    ]
+    problems = [
+        f"{city.name}: the table lists {city.rows:,} photos, Images holds {city.photos:,}. Unpack the rest."
+        for city in cities
+        if city.photos < city.rows
+    ]
+    numbers = {"layout": "gsv-cities", "cities": len(cities), "rows": rows, "photos": photos, "places": places}
+    return Report(path, tuple(facts), tuple(problems), None, numbers)

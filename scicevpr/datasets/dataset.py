@@ -1,0 +1,98 @@
+"""A data set: database and query photos with the rule that says which answers are right."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from scicevpr.datasets.ground_truth_files import GroundTruth
+from scicevpr.datasets.names import Photo
+
+BY_PATH = "by path"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Database and query photos, each sorted by path (the order decides which photos share a batch).
+
+    notes: sentences a reader of the results should see (several zones, missing positions, stand-in coordinates).
+    use_labels: False when ground truth is to be ignored. query_order: words for the protocol, which also name a
+    selection of queries. truth: which answers are right. benchmark: key of the published benchmark that this is (see
+    `scicevpr.datasets.catalogue`), or None. layout: which of `scicevpr.datasets.readers.READERS` read it, or "".
+    """
+
+    name: str
+    split: str
+    root: Path
+    database: tuple[Photo, ...]
+    queries: tuple[Photo, ...]
+    notes: tuple[str, ...] = ()
+    use_labels: bool = True
+    query_order: str = BY_PATH
+    truth: GroundTruth = field(default_factory=GroundTruth)
+    benchmark: str | None = None
+    layout: str = ""
+
+    @property
+    def labelled(self) -> bool:
+        """True when answers can be called right or wrong: positives are listed, or every photo has a position."""
+        return self.use_labels and (self.truth.listed is not None or self.positioned)
+
+    @property
+    def positioned(self) -> bool:
+        """True when every photo has a position (perhaps a stand-in one)."""
+        return all(place.utm is not None for place in (*self.database, *self.queries))
+
+    @property
+    def has_map(self) -> bool:
+        """True when the positions are real ones that may be drawn (stand-in coordinates may not)."""
+        places = (*self.database, *self.queries)
+        return self.use_labels and self.positioned and not any(place.mock_position for place in places)
+
+    def positives(self, radius: float | None = None, rounding: str = "float64") -> list[np.ndarray]:
+        """Database rows that show the place of each query; ``radius`` (metres) replaces the data set's own.
+
+        Raises UsageError and DatasetError as `GroundTruth.positives` does.
+        """
+        return self.truth.positives(self.database, self.queries, radius, rounding)
+
+    @property
+    def conditions(self) -> list[str]:
+        """Conditions of the queries, in order of first appearance; queries without one are left out."""
+        return list(dict.fromkeys(place.condition for place in self.queries if place.condition))
+
+    def select_queries(self, rows: Sequence[int] | np.ndarray, words: str) -> Dataset:
+        """The same data set with these query rows, in this order; ``words`` become the query order of the protocol."""
+        truth = self.truth
+        if truth.listed is not None:
+            truth = replace(truth, listed=tuple(truth.listed[row] for row in rows))
+        queries = tuple(self.queries[row] for row in rows)
+        return replace(self, queries=queries, truth=truth, query_order=words)
+
+    def without_photos(self, paths: Collection[Path]) -> Dataset:
+        """The same data set without these photos, and with a note that they were left out."""
+        kept = {
+            part: [row for row, place in enumerate(getattr(self, part)) if place.path not in paths]
+            for part in ("database", "queries")
+        }
+        gone = len(self.database) + len(self.queries) - sum(map(len, kept.values()))
+        if not gone:
+            return self
+        truth = self.truth
+        if truth.listed is not None:
+            new = np.full(len(self.database), -1, np.int64)
+            new[kept["database"]] = np.arange(len(kept["database"]))
+            listed = (new[truth.listed[row]] for row in kept["queries"])
+            truth = replace(truth, listed=tuple(rows[rows >= 0] for rows in listed))
+        note = f"{gone} damaged photos were left out, so this is not the whole data set."
+        database, queries = (tuple(getattr(self, part)[row] for row in rows) for part, rows in kept.items())
+        return replace(self, database=database, queries=queries, truth=truth, notes=(*self.notes, note))
+
+    def shuffle_queries(self, seed: int) -> Dataset:
+        """The same data set with its queries in a random order: others share a batch, which cross-image models feel."""
+        order = np.random.default_rng(seed).permutation(len(self.queries))
+        words = f"shuffled with seed {seed}"
+        return self.select_queries(order, words if self.query_order == BY_PATH else f"{self.query_order}, {words}")

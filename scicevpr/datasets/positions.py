@@ -1,0 +1,188 @@
+"""Positions of photos: from a table instead of the file names, and whether they can be true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from scicevpr.datasets.ground_truth_files import DEFAULT_RADIUS
+from scicevpr.datasets.name_index import NameIndex
+from scicevpr.datasets.names import Photo, position_problem
+from scicevpr.datasets.tables import number_of, read_table
+from scicevpr.datasets.utm import latitude_letter
+from scicevpr.datasets.zones import project, utm_zone
+from scicevpr.errors import DatasetError
+
+UTM_LIMITS = (1_000_000.0, 10_000_000.0)  # metres east and north that UTM coordinates cannot exceed
+LARGEST = 40_075_017.0  # metres, the Earth's equator: no local coordinates are larger
+POSITION_COLUMNS = "name and either east,north (metres) or latitude,longitude (degrees)"
+UTM_EAST = (100_000.0, 900_000.0)  # metres: a zone and what is read beyond its borders
+
+
+def with_positions(path: Path | str, database: Sequence[Photo], queries: Sequence[Photo]) -> tuple[list[Photo], str]:
+    """The photos (database, then queries) with positions from a CSV file, and a note on how they were read.
+
+    Columns: ``name`` and either ``east,north`` (metres) or ``latitude,longitude`` (degrees); ``heading`` (degrees) and
+    ``condition`` where there are such columns. A name may carry folders where base names repeat. Degrees are projected
+    into the one UTM zone of the middle photo, so that distances hold across zone borders too.
+
+    Raises DatasetError for a missing column, a value that is no number, an unknown name or a photo without a row.
+    """
+    path, places = Path(path), [*database, *queries]
+    table, columns = read_positions(path)
+    degrees = columns[0] == "latitude"
+    index = NameIndex(places, "photos")
+    values: dict[int, tuple[float, float]] = {}
+    lines: dict[int, tuple[int, dict[str, str]]] = {}
+    for number, line in enumerate(table, 2):
+        if line["name"] not in index:
+            continue  # a table of a whole collection may name more photos than these
+        row = index.row(line["name"], path)
+        if row in values:
+            raise DatasetError(f"Row {number} of {path} names {line['name']!r} again. Leave one row per photo.")
+        values[row] = (_number(path, number, line, columns[0]), _number(path, number, line, columns[1]))
+        lines[row] = (number, line)
+    if len(values) < len(places):
+        missing = next(place for row, place in enumerate(places) if row not in values)
+        raise DatasetError(
+            f"{path} has no position of {len(places) - len(values)} of {len(places)} photos, the first is "
+            f"{missing.path}. Add a row with its name (the base name is enough where it occurs once)."
+        )
+    ordered = np.array([values[row] for row in range(len(places))])
+    zone, note = None, f"Positions were read from {path.name}."
+    if degrees:
+        ordered, zone = _project(path, ordered)
+        note += f" Latitudes and longitudes were projected into UTM zone {zone}."
+    placed = []
+    for row, place in enumerate(places):
+        number, line = lines[row]
+        heading = _number(path, number, line, "heading") if line.get("heading") else place.heading
+        condition = line.get("condition") or place.condition
+        utm = (float(ordered[row, 0]), float(ordered[row, 1]))
+        placed.append(replace(place, utm=utm, zone=zone, heading=heading, condition=condition))
+    return placed, note
+
+
+def read_positions(path: Path) -> tuple[list[dict[str, str]], tuple[str, str]]:
+    """The rows of a table of positions, and which two columns hold them. DatasetError when it has neither pair."""
+    table = read_table(path, ("name",), POSITION_COLUMNS)
+    columns = table[0] if table else {}
+    for pair in (("east", "north"), ("latitude", "longitude")):
+        if all(column in columns for column in pair):
+            return table, pair
+    if not table:
+        raise DatasetError(f"{path} has a header and no rows. Write one row per photo.")
+    raise DatasetError(
+        f"{path} holds no positions: its columns are {', '.join(filter(None, columns))}. Needed are {POSITION_COLUMNS}."
+    )
+
+
+def check_positions(places: Sequence[Photo]) -> None:
+    """Raise DatasetError for positions that cannot be UTM metres: too large, too small for a zone, or degrees."""
+    for place in places:
+        if place.utm is None or place.mock_position:
+            continue
+        limits = UTM_LIMITS if place.zone else (LARGEST, LARGEST)
+        for name, value, limit in zip(("east", "north"), place.utm, limits, strict=True):
+            if abs(value) > limit:
+                raise DatasetError(
+                    f"{place.path} says {name} {value:.2f} m, more than {'a UTM' if place.zone else 'any'} coordinate "
+                    f"can be ({limit:.0f} m). Expected @east@north@zone@letter@... in metres: are digits doubled or "
+                    "pieces of the name out of place?"
+                )
+        if place.zone and not UTM_EAST[0] <= place.utm[0] <= UTM_EAST[1]:
+            raise DatasetError(
+                f"{place.path} says east {place.utm[0]:g} m in UTM zone {place.zone}, but east lies between "
+                f"{UTM_EAST[0]:,.0f} and {UTM_EAST[1]:,.0f} m in every zone. Are these degrees (give a table with "
+                "latitude,longitude: --positions), or metres of your own (leave the zone out)?"
+            )
+    _check_degrees(places)
+
+
+def _check_degrees(places: Sequence[Photo]) -> None:
+    """Raise DatasetError for photos whose east and north look like degrees: 25 metres would be half a continent."""
+    located = [place for place in places if place.utm is not None and not place.mock_position and not place.zone]
+    if not located:
+        return
+    values = np.array([place.utm for place in located])
+    largest, extent = np.abs(values).max(axis=0), np.ptp(values, axis=0)
+    fits = largest.max() <= 180 and largest.min() <= 90
+    fine = np.abs(values * 100 - np.round(values * 100)).max() > 1e-6  # metres are written to the centimetre
+    if fits and fine and extent.max() < DEFAULT_RADIUS:
+        east, north = located[0].utm
+        raise DatasetError(
+            f"The positions look like degrees, not metres: {located[0].path} says east {east:g}, north {north:g}, and "
+            f"all {len(located)} lie within {extent.max():.2g} of each other, so nearly all would count as the same "
+            "place. Give latitude and longitude in a table (--positions CSV with the columns "
+            "name,latitude,longitude). If they are metres of a place that small, add 1,000 to every east."
+        )
+
+
+def missing_positions(places: Sequence[Photo]) -> str:
+    """What an error says about photos without position, with the first example; empty when there are none."""
+    missing = [place for place in places if place.utm is None]
+    if not missing:
+        return ""
+    return (
+        f"{len(missing)} of {len(places)} photos carry no position in their name, the first is {missing[0].path} "
+        f"({position_problem(missing[0].name)}; expected @utm_east@utm_north@...@.jpg)."
+    )
+
+
+def position_notes(places: Sequence[Photo]) -> list[str]:
+    """Sentences about stand-in coordinates, and zones that some photos state and others do not."""
+    notes, located = [], [place for place in places if place.utm is not None]
+    without = [place for place in located if not place.zone and not place.mock_position]
+    if without and any(place.zone for place in located):
+        notes.append(
+            f"{len(without)} of {len(located)} positions state no UTM zone, such as {without[0].name}: they are taken "
+            "to lie in the zone of the others."
+        )
+    if any(place.mock_position for place in places):
+        notes.append("The names carry stand-in coordinates (east 0, no zone): good for scoring, not for a map.")
+    return notes
+
+
+def stand_in_words(places: Sequence[Photo], radius: float = DEFAULT_RADIUS) -> str:
+    """What a radius means where all positions are stand-ins: frames of a drive, or pairs; else empty.
+
+    The published sets write frame i as north 25 / 10.5 * i (Nordland: 25 m are 10 frames) or photo i as north 1000 * i
+    (AmsterTime, SPED: 25 m are the photo of the same number).
+    """
+    if not places or not all(place.mock_position for place in places):
+        return ""
+    norths = np.unique([place.utm[1] for place in places])
+    spacing = float(np.median(np.diff(norths))) if len(norths) > 1 else 0.0
+    if spacing <= 0:
+        return "stand-in positions"
+    frames = int(radius // spacing)
+    meaning = f"±{frames} frames" if frames else "pairs of the same number"
+    return f"{meaning}: stand-in positions every {spacing:g} m"
+
+
+def _project(path: Path, degrees: np.ndarray) -> tuple[np.ndarray, str]:
+    if np.abs(degrees[:, 0]).max() > 84 or np.abs(degrees[:, 1]).max() > 180:
+        row = int(np.argmax((np.abs(degrees[:, 0]) > 84) | (np.abs(degrees[:, 1]) > 180)))
+        raise DatasetError(
+            f"{path} holds latitude {degrees[row, 0]:g}, longitude {degrees[row, 1]:g}; UTM reaches from -84 to 84 and "
+            "-180 to 180 degrees. Are the columns exchanged?"
+        )
+    latitude, longitude = np.median(degrees, axis=0)
+    zone = utm_zone(latitude, longitude)
+    if np.abs(degrees[:, 1] - longitude).max() > 20:
+        raise DatasetError(
+            f"The photos of {path} lie up to {np.abs(degrees[:, 1] - longitude).max():.0f} degrees of longitude apart, "
+            "too far for one projection. Split the data set, or give east and north."
+        )
+    metres = np.array([project(*point, zone, latitude < 0) for point in degrees.tolist()])
+    return metres, f"{zone}{latitude_letter(latitude)}"
+
+
+def _number(path: Path, row: int, line: dict[str, str], column: str) -> float:
+    value = number_of(line[column])
+    if not np.isfinite(value):
+        raise DatasetError(f"Row {row} of {path} has {line[column]!r} in the column {column!r}; a number is needed.")
+    return value

@@ -1,0 +1,146 @@
+"""UTM zones: which one a point lies in, and photos of several zones put into one, so that metres between them hold.
+
+East and north count anew in every zone, and north in each half of the Earth; equal numbers of different zones are
+hundreds of kilometres apart, and photos on both sides of a border have different numbers a few metres from each other.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from scicevpr.datasets.names import Photo, degrees_in_name
+from scicevpr.datasets.utm import (
+    central_meridian,
+    from_latitude_longitude,
+    latitude_letter,
+    to_latitude_longitude,
+)
+
+SOUTHERN_NORTH = 10_000_000.0  # metres, added to the north of the southern half, so that it is positive
+SOUTHERN_LETTERS = "CDEFGHJKLM"
+WIDEST = 12.0  # degrees of longitude from a zone's middle to which its projection is carried on: two zones further
+AT_EQUATOR = 1.0  # degrees of latitude within which photos of both halves may share one zone
+EARTH_RADIUS = 6_371_009.0  # metres, mean
+ZONE = re.compile(r"0*([1-9]|[1-5]\d|60)([C-HJ-NP-X]?)", re.IGNORECASE)
+
+Frame = tuple[int, bool] | None
+"""A zone's number and whether north counts from 10,000 km at the equator; None for a position without a zone."""
+
+
+def utm_zone(latitude: float, longitude: float) -> int:
+    """The UTM zone of a point in degrees, with the exceptions for south-west Norway (32V) and Svalbard (31X to 37X)."""
+    zone = min(60, int((longitude + 180) // 6) + 1)
+    if 56 <= latitude < 64 and 3 <= longitude < 12:
+        return 32
+    if 72 <= latitude <= 84 and 0 <= longitude < 42:
+        return 31 if longitude < 9 else 33 if longitude < 21 else 35 if longitude < 33 else 37
+    return zone
+
+
+def project(latitude: float, longitude: float, zone: int, south: bool) -> tuple[float, float]:
+    """UTM metres (east, north) of a point in degrees in a zone, which need not be the one that it lies in.
+
+    south: north counts from 10,000 km at the equator.
+    """
+    east, north = from_latitude_longitude(latitude, longitude, zone)
+    return east, north + (SOUTHERN_NORTH if south else 0.0)
+
+
+def frame_of(place: Photo) -> Frame:
+    """In which numbers a place's position is given. Half of the Earth: by the latitude in the name, else the letter."""
+    found = ZONE.fullmatch(place.zone or "")
+    if found is None or place.utm is None:
+        return None
+    stated = degrees_in_name(place.name)
+    if found[2]:
+        south = found[2].upper() in SOUTHERN_LETTERS
+        if stated is not None and (stated[0] < 0) != south and abs(stated[0]) > AT_EQUATOR:
+            south = stated[0] < 0  # "34S" may be a band of the north or say "south"
+        return int(found[1]), south
+    return int(found[1]), stated[0] < 0 if stated is not None else place.utm[1] < 0
+
+
+def degrees_of(place: Photo) -> tuple[float, float] | None:
+    """Latitude and longitude of a position with a zone, None without one."""
+    frame = frame_of(place)
+    if frame is None:
+        return None
+    (zone, south), (east, north) = frame, place.utm
+    return to_latitude_longitude(east, north - (SOUTHERN_NORTH if south and north >= 0 else 0.0), zone)
+
+
+def in_one_zone(places: Sequence[Photo]) -> tuple[list[Photo], list[str]]:
+    """The photos with their positions in one zone where they lie near enough to each other, and notes about it.
+
+    Positions of other zones are projected into the zone that most photos have; so are southern norths that count from
+    0 at the equator among others that count from 10,000 km. Photos too far away keep their zone: see `frame_of`.
+    """
+    frames = [frame_of(place) for place in places]
+    known = Counter(frame for frame in frames if frame is not None)
+    mixed = any(
+        frame is not None and frame[1] and place.utm[1] < 0 for place, frame in zip(places, frames, strict=True)
+    ) and any(frame is not None and place.utm[1] >= 0 for place, frame in zip(places, frames, strict=True))
+    if len(known) < 2 and not mixed:
+        return list(places), []
+    target = min(known, key=lambda frame: (-known[frame], frame))
+    moved, far, signs, result = Counter(), Counter(), 0, []
+    for place, frame in zip(places, frames, strict=True):
+        if frame is None or (frame == target and not (frame[1] and place.utm[1] < 0)):
+            result.append(place)
+            continue
+        if frame == target:
+            signs += 1
+            result.append(replace(place, utm=(place.utm[0], place.utm[1] + SOUTHERN_NORTH)))
+            continue
+        latitude, longitude = degrees_of(place)
+        off = abs((longitude - central_meridian(target[0]) + 180) % 360 - 180)
+        if off > WIDEST or (frame[1] != target[1] and abs(latitude) > AT_EQUATOR):
+            far[place.zone] += 1
+            result.append(place)
+            continue
+        moved[place.zone] += 1
+        result.append(replace(place, utm=project(latitude, longitude, *target), zone=_named(target)))
+    notes = []
+    if moved:
+        notes.append(
+            f"Positions of other UTM zones ({_counted(moved)}) were projected into zone {_named(target)}, so that "
+            "metres "
+            "hold across the border."
+        )
+    if signs:
+        notes.append(
+            f"{signs} southern positions counted north from 0 at the equator, the others from 10,000 km; the former "
+            "had 10,000 km added."
+        )
+    if far:
+        notes.append(
+            f"Positions lie in UTM zones far away from zone {_named(target)} ({_counted(far)}): photos of zones far "
+            "apart "
+            "are never near each other."
+        )
+    return result, notes
+
+
+def metres_between(a: Photo, b: Photo) -> float:
+    """Metres between two positions; on the sphere where they lie in different zones, NaN where one is unknown."""
+    if a.utm is None or b.utm is None:
+        return math.nan
+    frames = frame_of(a), frame_of(b)
+    if frames[0] == frames[1] or None in frames:
+        return math.hypot(a.utm[0] - b.utm[0], a.utm[1] - b.utm[1])
+    (lat1, lon1), (lat2, lon2) = (map(math.radians, degrees_of(place)) for place in (a, b))
+    half = math.sin((lat2 - lat1) / 2) ** 2 + math.cos(lat1) * math.cos(lat2) * math.sin((lon2 - lon1) / 2) ** 2
+    return 2 * EARTH_RADIUS * math.asin(math.sqrt(min(1.0, half)))
+
+
+def _counted(zones: Counter) -> str:
+    return ", ".join(f"{count} in {zone}" for zone, count in sorted(zones.items()))
+
+
+def _named(frame: tuple[int, bool]) -> str:
+    """A zone's name with the letter of the band at its side of the equator: all bands of a half share their metres."""
+    return f"{frame[0]}{latitude_letter(-1.0 if frame[1] else 1.0)}"

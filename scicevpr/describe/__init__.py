@@ -1,0 +1,1 @@
+"""From photos to descriptors: preparing, batches, precision, and the loop over them."""

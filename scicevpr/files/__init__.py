@@ -1,0 +1,1 @@
+"""Files: JSON with limits, checksums, safe .npy, descriptors written row by row."""
