@@ -119,7 +119,7 @@ class TrainingHandlers(PageHandlers):
         """Put the student into Find's third column; says what it can be asked."""
         state = self.room.try_student(str(key or ""))
         halves = self.room.halves()
-        words = EAST_ONLY.format(halves.words[0], self.services.dataset(None)[0], halves.words[1])
+        words = EAST_ONLY.format(halves.sides[0], self.services.dataset(None)[0], halves.sides[1])
         return f"{state.title} stands in Find's third column, until another model is put there. {words}"
 
     # ---- endpoint -----------------------------------------------------------------------------------------------

@@ -16,17 +16,8 @@ from app.services import Services
 from app.sources import Sources
 from scicevpr.errors import SciceVPRError, UsageError
 from scicevpr.models.model import VPRModel
-from training.live import (
-    LiveDistillation,
-    LiveMaps,
-    Loss,
-    MapKeeper,
-    Score,
-    head_of,
-    measure,
-    split_in_halves,
-)
-from training.live_data import Halves
+from training.live import LiveDistillation, Loss, Score, measure
+from training.live_data import Halves, LiveMaps, MapKeeper, head_of, split_in_halves
 from training.recipes import DistillRecipe
 
 KEPT = 8

@@ -1,7 +1,8 @@
-"""Which photos make up which batch at full size: a pure function of (seed, epoch, step), and so are all random numbers.
+"""Which photos make up which batch: of the drawn cities (size T), and of GSV-Cities (full size).
 
-Nothing here is drawn from a running generator. So a run goes on at any step after an interruption, and neither the
-number of processes nor that of loader workers moves a batch, an augmentation or a dropout mask.
+At full size a batch and all its random numbers are a function of seed, epoch and step: nothing is drawn from a running
+generator. So a run goes on at any step after an interruption, and neither the number of processes nor that of loader
+workers moves a batch, an augmentation or a dropout mask. At size T batches come from one running generator.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 
 import numpy as np
 
+from scicevpr.datasets import parse_name
 from scicevpr.errors import DatasetError, UsageError
 from training.gsv_cities import GsvCities
 
@@ -42,11 +45,78 @@ def _sequence(seed: int, draw: Draw, keys: tuple[int, ...]) -> np.random.SeedSeq
 
 @dataclass(frozen=True)
 class Batch:
-    """P places x K photos, place by place: photo numbers, place labels and augmentation seeds, each [P*K] int64."""
+    """P places x K photos, place by place, each [P*K]: photo numbers, place labels and, at full size, the seeds of the
+    augmentations (int64)."""
 
     rows: np.ndarray
     labels: np.ndarray
-    seeds: np.ndarray
+    seeds: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class TrainingPhotos:
+    """Which photos show which place: ``places`` [N] place numbers, ``cities`` [N] city numbers, ``paths`` if known."""
+
+    places: np.ndarray
+    cities: np.ndarray
+    paths: tuple[Path, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+def list_training_photos(folder: str | Path, limit_cities: int | None = None) -> TrainingPhotos:
+    """The photos of ``<folder>/images/train/database``, sorted by path; of the first ``limit_cities`` cities only.
+
+    A photo's place is its pano id (``c<city>p<place>``, as the procedural city writes it).
+
+    Raises DatasetError: there are none; a file name carries no such id.
+    """
+    root = Path(folder) / "images" / "train" / "database"
+    paths = sorted(root.rglob("*.jpg"))
+    if not paths:
+        raise DatasetError(
+            f"No training photos under {root}. Render them: python -m training.procity --out {folder} --preset train"
+        )
+    ids = []
+    for path in paths:
+        parse_name(path)
+        city, _, place = path.name.split("@")[7].lstrip("c").partition("p")
+        if not (city.isdigit() and place.isdigit()):
+            raise DatasetError(f"{path.name}: the pano field should read c<city>p<place>, e.g. c3p0017.")
+        ids.append((int(city), int(place)))
+    table = np.array(ids)
+    if limit_cities is not None:
+        kept = np.isin(table[:, 0], np.unique(table[:, 0])[:limit_cities])
+        table, paths = table[kept], [path for path, keep in zip(paths, kept, strict=True) if keep]
+    _, places = np.unique(table, axis=0, return_inverse=True)
+    return TrainingPhotos(places.reshape(-1), table[:, 0], tuple(paths))
+
+
+def place_batches(
+    photos: TrainingPhotos, places: int, each: int, *, cities: int | None, generator: np.random.Generator
+) -> Iterator[Batch]:
+    """Yield one epoch of batches of ``places`` x ``each``; every place with enough photos appears at most once.
+
+    ``cities`` bounds how many cities a batch draws from (None: any), so that a model cannot tell places apart by the
+    look of their city alone. How many batches there are may depend on which cities come together.
+    """
+    by_place: dict[int, np.ndarray] = {p: np.flatnonzero(photos.places == p) for p in np.unique(photos.places)}
+    city_of = {p: int(photos.cities[rows[0]]) for p, rows in by_place.items()}
+    usable = [p for p, rows in by_place.items() if len(rows) >= each]
+    groups: list[list[int]] = []
+    if cities is None:
+        groups = [list(generator.permutation(usable))]
+    else:
+        order = generator.permutation(sorted(set(city_of.values())))
+        for start in range(0, len(order), cities):
+            chosen = set(order[start : start + cities].tolist())
+            groups.append(list(generator.permutation([p for p in usable if city_of[p] in chosen])))
+    batches = [g[i : i + places] for g in groups for i in range(0, len(g) - places + 1, places)]
+    for index in generator.permutation(len(batches)):
+        chosen_places = batches[index]
+        rows = np.concatenate([generator.choice(by_place[p], each, replace=False) for p in chosen_places])
+        yield Batch(rows, np.repeat(np.array(chosen_places), each))
 
 
 @dataclass(frozen=True)
@@ -73,18 +143,12 @@ class BatchPlan:
                 f"A batch needs at least 2 places with 2 photos each, not {self.places} x {self.photos}: the loss "
                 "compares photos of a place with those of others."
             )
-        counts = np.diff(self.data.first)
-        smallest = int(counts.min())
-        if int(counts.max()) < self.photos:
-            raise UsageError(
-                f"{self.photos} photos a place were asked for, but no place has more than {counts.max()}. "
-                "Lower --photos."
-            )
-        if smallest < self.photos:
-            raise UsageError(
-                f"{self.photos} photos a place were asked for, but some places have {smallest} only. "
-                f"Set --min_photos {self.photos}."
-            )
+        fewest, most = np.diff(self.data.first).min(), np.diff(self.data.first).max()
+        if fewest < self.photos:
+            wrong = f"{self.photos} photos a place were asked for, but "
+            if most < self.photos:
+                raise UsageError(f"{wrong}no place has more than {most}. Lower --photos.")
+            raise UsageError(f"{wrong}some places have {fewest} only. Set --min_photos {self.photos}.")
         if self.steps == 0:
             largest = int(np.bincount(self.data.place_cities).max())
             raise DatasetError(

@@ -10,7 +10,13 @@ frozen, so all that is trained reads its kept maps (:mod:`training.stem_maps`).
 
 from __future__ import annotations
 
+import argparse
+import random
+import sys
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,32 +24,21 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from scicevpr.config import get_variant
 from scicevpr.datasets import read_dataset
+from scicevpr.describe.describing import evaluating
 from scicevpr.errors import UsageError, WeightsError
-from scicevpr.losses import mine_pairs, multi_similarity_loss
-from scicevpr.models.adapters import MultiScaleAdapter
+from scicevpr.evaluation.benchmark import score
 from scicevpr.models.backbone import HybridEmbed
 from scicevpr.models.efficientnet_lite import CHANNELS
 from scicevpr.models.fusion import LayerFusion
 from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.regions import region_boxes
 from scicevpr.models.weights import fill_stem
-from training.data import TrainingPhotos, list_training_photos, place_batches
-from training.features import encode_regions, head_descriptors
-from training.recipes import CrossImageRecipe, override
-from training.stem_maps import add_view_options, draw_maps, keep_set, keep_views, views_recipe
-from training.trainer import (
-    BestModel,
-    Resumable,
-    RunLog,
-    freeze,
-    halving,
-    kept_recall,
-    seed_everything,
-    stage_parser,
-    trainable,
-)
+from training.batches import place_batches
+from training.recipes import CrossImageRecipe, DistillRecipe, override
+from training.stem_maps import KeptSet, StemMaps, keep_set, maps_of, stage_parser
+from training.steps import batch_losses, encode_regions, freeze_published, head_descriptors
+from training.trainer import EXIT_STOPPED, Trainer
 
 SAMPLE = 40  # every so many photos' maps set where the projection starts
 
@@ -69,14 +64,6 @@ def stem_descriptors(model: VPRModel, maps: Tensor) -> Tensor:
     boxes = region_boxes(tuple(values.shape[-2:]))
     means = [values[..., box.top : box.bottom, box.left : box.right].mean((-2, -1)) for box in boxes]
     return F.normalize(F.normalize(torch.stack(means, dim=1), dim=-1).flatten(1), dim=-1)
-
-
-def similarity_loss(descriptors: Tensor, others: Tensor) -> Tensor:
-    """Mean squared difference of all similarities within a batch: of [B, D] and [B, E], both of unit length.
-
-    After relational knowledge distillation (Park et al., CVPR 2019).
-    """
-    return (descriptors @ descriptors.T - others @ others.T).square().mean()
 
 
 def start_projection(embed: HybridEmbed, maps: Tensor) -> None:
@@ -130,81 +117,95 @@ def prepare_model(recipe: CrossImageRecipe, maps: Tensor | None, backbone: Path 
     return model
 
 
-def freeze_published(model: VPRModel) -> None:
-    """Freeze the backbone but for CricaVPR's adapters, which start as published."""
-    freeze(model.backbone)
-    for module in model.backbone.modules():
-        if isinstance(module, MultiScaleAdapter):
-            module.reset_for_training()
-            for parameter in module.parameters():
-                parameter.requires_grad_(True)
+class StemMapTrainer(Trainer):
+    """A stage of size T: it learns from kept stem maps and is measured on those of the validation cities.
 
-
-def set_training(model: VPRModel) -> None:
-    """Training mode for what is trained; frozen normalisation layers keep their statistics."""
-    model.train()
-    model.backbone.eval()
-    for module in model.backbone.modules():
-        if isinstance(module, MultiScaleAdapter):
-            module.train()
-
-
-def train(
-    data: Path,
-    maps: np.ndarray,
-    photos: TrainingPhotos,
-    out: Path,
-    recipe: CrossImageRecipe,
-    backbone: Path | None = None,
-) -> None:
-    """Train on kept maps [views, N, 427, rows, columns] and write the best model by validation Recall@1 to
-    ``out/best.safetensors``. An interrupted run goes on after its last whole epoch.
+    ``build``: what gives the model, called once all random numbers follow the recipe's seed.
     """
-    generator = seed_everything(recipe.seed)
-    model = prepare_model(recipe, draw_maps(maps, np.arange(0, len(photos), SAMPLE)), backbone)
-    log = RunLog(out, recipe)
-    validation = keep_set(model, read_dataset(data, "val"))
-    best = BestModel(lambda model: kept_recall(model, validation, describe_maps), log, recipe)
-    optimiser = torch.optim.Adam(trainable(model), lr=recipe.lr)
-    epoch_of = {"places": recipe.places, "each": recipe.photos, "cities": recipe.cities}
-    steps = sum(1 for _ in place_batches(photos, **epoch_of, generator=np.random.default_rng(0)))
-    schedule = halving(optimiser, steps, recipe.decay_epochs, recipe.decay, recipe.warmup)
-    keeper = Resumable(out, generator, model=model, optimiser=optimiser, schedule=schedule, best=best)
-    step, first_epoch = keeper.restore(log)
-    for epoch in range(first_epoch, recipe.epochs):
-        set_training(model)
-        for batch in place_batches(photos, **epoch_of, generator=generator):
-            stem, labels = draw_maps(maps, batch.rows, generator), torch.from_numpy(batch.labels)
-            with torch.autocast("cpu", dtype=torch.bfloat16):  # the networks only: the losses need float32
-                descriptors = describe_maps(model, stem, recipe.chunk)
-            pairs = mine_pairs(descriptors, labels, recipe.miner_epsilon)
-            similarity = multi_similarity_loss(descriptors, labels, pairs)
-            kept = similarity_loss(descriptors, stem_descriptors(model, stem)) if recipe.keep else torch.zeros(())
-            loss = similarity + recipe.keep * kept
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            step += 1
-            mined = pairs[1].sum().item() / len(labels)
-            log.write(step, loss=loss.item(), l_ms=similarity.item(), l_keep=kept.item(), mined_negatives=mined)
-        if (epoch + 1) % recipe.validate_every == 0 or epoch + 1 == recipe.epochs:
-            best.validate(model, step, epoch)
-        keeper.save(step, epoch + 1)
-    log.close()
+
+    def __init__(
+        self, maps: StemMaps, out: Path, recipe: CrossImageRecipe | DistillRecipe, build: Callable[[], VPRModel],
+        warmup: int = 0,
+    ) -> None:  # fmt: skip
+        random.seed(recipe.seed)
+        torch.manual_seed(recipe.seed)
+        generator, any_order = np.random.default_rng(recipe.seed), np.random.default_rng(0)
+        model = build()
+        epoch = place_batches(maps.photos, recipe.places, recipe.photos, cities=recipe.cities, generator=any_order)
+        super().__init__(
+            model, recipe, out, steps=sum(1 for _ in epoch), warmup=warmup, generator=generator,
+            validate_every=recipe.validate_every,
+        )  # fmt: skip
+        self.maps, self._draws = maps, generator
+
+    def batches(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Stem maps and place labels."""
+        return self.maps.batches(self.recipe, self._draws, first)
+
+    @cached_property
+    def _validation(self) -> KeptSet:
+        return keep_set(self.model, read_dataset(self.maps.data, "val"))
+
+    @torch.no_grad()
+    def measure(self) -> dict[int, float]:
+        """Recall@N of the photos of the validation cities, in file order, 16 a batch."""
+        kept = self._validation
+        with evaluating(self.model):
+            values = [
+                torch.cat([describe_maps(self.model, some) for some in maps.split(16)]).numpy()
+                for maps in (kept.database, kept.queries)
+            ]
+        return score(self.model.variant.title, kept.dataset, *values, ns=(1, 5, 10), protocol={}).overall.recalls
+
+
+class CrossImageTrainer(StemMapTrainer):
+    """Multi-similarity loss on mined pairs, and the loss that keeps the stem's similarities."""
+
+    def gradients(self, batch: Any) -> dict[str, float]:
+        """Of one batch of stem maps and labels."""
+        maps, labels = batch
+        with torch.autocast("cpu", dtype=torch.bfloat16):  # the networks only: the losses need float32
+            descriptors = describe_maps(self.model, maps, self.recipe.chunk)
+        stem = stem_descriptors(self.model, maps) if self.recipe.keep else None
+        loss, parts = batch_losses(descriptors, labels, self.recipe, stem=stem)
+        loss.backward()
+        return parts
+
+
+def train(maps: StemMaps, out: Path, recipe: CrossImageRecipe, backbone: Path | None = None) -> bool:
+    """Train on kept maps and write the best model by validation Recall@1 to ``out/best.safetensors``.
+
+    An interrupted run goes on. False: a signal stopped it.
+    """
+
+    def build() -> VPRModel:
+        return prepare_model(recipe, maps.draw(np.arange(0, len(maps.photos), SAMPLE)), backbone)
+
+    return CrossImageTrainer(maps, out, recipe, build, recipe.warmup).train()
+
+
+def run_stage(
+    parser: argparse.ArgumentParser,
+    recipe: CrossImageRecipe | DistillRecipe,
+    stage: Callable[[StemMaps, Any, Any], bool],
+) -> None:
+    """Run a stage as its command line says: ``stage(maps, options, recipe)``. Ends the program."""
+    parser.add_argument("--out", type=Path, required=True, help="run folder")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="override numbers of the recipe")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    recipe = override(recipe, options.set)
+    sys.exit(0 if stage(maps_of(options, recipe.variant, options.threads), options, recipe) else EXIT_STOPPED)
 
 
 def main() -> None:
     """Command line of the stage."""
     parser = stage_parser("training.cross_image", __doc__)
-    add_view_options(parser)
     parser.add_argument("--backbone", type=Path, help="for CricaVPR: best.safetensors of a Super-CricaVPR")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    recipe = override(CrossImageRecipe(), options.set)
-    photos = list_training_photos(options.data, options.limit_cities)
-    maps = keep_views(photos.paths, options.maps, views_recipe(options), get_variant(recipe.variant), options.threads)
-    train(options.data, maps, photos, options.out, recipe, options.backbone)
+    run_stage(
+        parser, CrossImageRecipe(), lambda maps, options, recipe: train(maps, options.out, recipe, options.backbone)
+    )
 
 
 if __name__ == "__main__":

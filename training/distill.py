@@ -11,32 +11,17 @@ descriptors carry what the images of the batch tell each other.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from scicevpr.config import get_variant
-from scicevpr.datasets import read_dataset
-from scicevpr.losses import distillation_loss, mine_pairs, multi_similarity_loss
 from scicevpr.models.model import VPRModel, build_model
-from training.cross_image import describe_maps, similarity_loss, stem_descriptors
-from training.data import TrainingPhotos, list_training_photos, place_batches
-from training.features import head_descriptors
-from training.recipes import DistillRecipe, override
-from training.stem_maps import add_view_options, draw_maps, keep_set, keep_views, views_recipe
-from training.trainer import (
-    BestModel,
-    Resumable,
-    RunLog,
-    freeze,
-    halving,
-    kept_recall,
-    seed_everything,
-    stage_parser,
-    trainable,
-)
+from training.cross_image import StemMapTrainer, run_stage, stem_descriptors
+from training.recipes import DistillRecipe
+from training.stem_maps import StemMaps, stage_parser
+from training.steps import batch_losses, freeze, head_descriptors
 
 
 def build_pair(recipe: DistillRecipe, teacher_path: Path) -> tuple[VPRModel, VPRModel]:
@@ -71,8 +56,8 @@ def distillation_step(
     labels: Tensor,
     recipe: DistillRecipe,
     stem: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One batch of tapped maps [B, M*C, rows, columns] -> (L_T, L_MS, L_D).
+) -> tuple[Tensor, dict[str, float]]:  # fmt: skip
+    """One batch of tapped maps [B, M*C, rows, columns] -> L_T and its parts by name.
 
     ``stem``: what the stem alone says of the photos; their similarities are then kept too, with the recipe's weight.
     """
@@ -80,12 +65,7 @@ def distillation_step(
         with torch.no_grad():
             target = head_descriptors(teacher, maps, recipe.chunk)
         descriptors = head_descriptors(student, maps)
-    similarity = multi_similarity_loss(descriptors, labels, mine_pairs(descriptors, labels, recipe.miner_epsilon))
-    distance = distillation_loss(descriptors, target)
-    total = recipe.gamma * similarity + recipe.eta * distance
-    if stem is not None:
-        total = total + recipe.keep * similarity_loss(descriptors, stem)
-    return total, similarity, distance
+    return batch_losses(descriptors, labels, recipe, target, stem)
 
 
 @torch.no_grad()
@@ -97,55 +77,41 @@ def tapped_maps(model: VPRModel, maps: Tensor) -> Tensor:
         return torch.cat(model.layer_maps(features), dim=1)
 
 
-def distill(
-    data: Path, maps: np.ndarray, photos: TrainingPhotos, teacher_path: Path, out: Path, recipe: DistillRecipe
-) -> None:
-    """Train on kept stem maps and write the best student by validation Recall@1 to ``out/best.safetensors``.
+class DistillTrainer(StemMapTrainer):
+    """The student in training, beside its teacher."""
 
-    An interrupted run goes on after its last whole epoch.
+    def __init__(self, maps: StemMaps, out: Path, recipe: DistillRecipe, teacher_path: Path) -> None:
+        def build() -> VPRModel:
+            student, self.teacher = build_pair(recipe, teacher_path)
+            return student
+
+        super().__init__(maps, out, recipe, build)
+
+    def gradients(self, batch: Any) -> dict[str, float]:
+        """Of one batch of stem maps and labels."""
+        maps, labels = batch
+        stem = stem_descriptors(self.teacher, maps) if self.recipe.keep else None
+        tapped = tapped_maps(self.teacher, maps)
+        total, parts = distillation_step(self.model, self.teacher, tapped, labels, self.recipe, stem)
+        total.backward()
+        return parts
+
+
+def distill(maps: StemMaps, out: Path, recipe: DistillRecipe, teacher: Path) -> bool:
+    """Train on kept maps and write the best student by validation Recall@1 to ``out/best.safetensors``.
+
+    An interrupted run goes on. False: a signal stopped it.
     """
-    generator = seed_everything(recipe.seed)
-    student, teacher = build_pair(recipe, teacher_path)
-    log = RunLog(out, recipe)
-    validation = keep_set(student, read_dataset(data, "val"))
-    best = BestModel(lambda model: kept_recall(model, validation, describe_maps), log, recipe)
-    optimiser = torch.optim.Adam(trainable(student), lr=recipe.lr)
-    epoch_of = {"places": recipe.places, "each": recipe.photos, "cities": recipe.cities}
-    steps = sum(1 for _ in place_batches(photos, **epoch_of, generator=np.random.default_rng(0)))
-    schedule = halving(optimiser, steps, recipe.decay_epochs, recipe.decay)
-    keeper = Resumable(out, generator, student=student, optimiser=optimiser, schedule=schedule, best=best)
-    step, first_epoch = keeper.restore(log)
-    for epoch in range(first_epoch, recipe.epochs):
-        student.train()
-        student.backbone.eval()
-        for batch in place_batches(photos, **epoch_of, generator=generator):
-            drawn, labels = draw_maps(maps, batch.rows, generator), torch.from_numpy(batch.labels)
-            stem = stem_descriptors(teacher, drawn) if recipe.keep else None
-            tapped = tapped_maps(teacher, drawn)
-            total, similarity, distance = distillation_step(student, teacher, tapped, labels, recipe, stem)
-            optimiser.zero_grad(set_to_none=True)
-            total.backward()
-            optimiser.step()
-            schedule.step()
-            step += 1
-            log.write(step, loss=total.item(), l_ms=similarity.item(), l_d=distance.item())
-        if (epoch + 1) % recipe.validate_every == 0 or epoch + 1 == recipe.epochs:
-            best.validate(student, step, epoch)
-        keeper.save(step, epoch + 1)
-    log.close()
+    return DistillTrainer(maps, out, recipe, teacher).train()
 
 
 def main() -> None:
     """Command line of the stage."""
     parser = stage_parser("training.distill", __doc__)
-    add_view_options(parser)
     parser.add_argument("--teacher", type=Path, required=True, help="best.safetensors of training.cross_image")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    recipe = override(DistillRecipe(), options.set)
-    photos = list_training_photos(options.data, options.limit_cities)
-    maps = keep_views(photos.paths, options.maps, views_recipe(options), get_variant(recipe.variant), options.threads)
-    distill(options.data, maps, photos, options.teacher, options.out, recipe)
+    run_stage(
+        parser, DistillRecipe(), lambda maps, options, recipe: distill(maps, options.out, recipe, options.teacher)
+    )
 
 
 if __name__ == "__main__":

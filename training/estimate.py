@@ -1,36 +1,188 @@
-"""What a full-size run will take: memory, time, validation; measured here on a few photos or steps and extrapolated."""
+"""Before a long run: is everything there, and what will it take? (``python -m training.full_size --check``)
+
+Every number is either counted (places, parameters, bytes on disk) or measured here on a few photos or steps and
+extrapolated; the text says which.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from scicevpr.datasets import Dataset
 from scicevpr.describe.describing import describe
-from training.chunked_step import Networks
-from training.cross_image import set_training
+from scicevpr.errors import DatasetError, SciceVPRError, UsageError
 from training.distributed import Processes
-from training.full_parts import Parts
-from training.full_run import FullSizeRun
-from training.full_size_options import RunOptions
-from training.photo_loader import PhotoReader
-from training.trainer import trainable
+from training.full_run import (
+    FullSizeRun,
+    Parts,
+    RunOptions,
+    build_networks,
+    check_folder,
+    read_photos,
+    read_validation,
+)
+from training.gsv_cities import GsvCities
+from training.kept_maps import cache_bytes, check_space
+from training.photo_loader import PhotoReader, decode_photo
+from training.recipes import FullSizeRecipe
+from training.steps import Networks, chunks_in, set_training, trainable
 
+SAMPLE = 32  # photos that are decoded to see whether they can be
 PROBE = 4  # photos with which a slow device is measured
 STEPS = 3  # steps measured where they are fast enough, after one that is not counted
 VALIDATION_SAMPLE = 16
 ADAM_COPIES = 2
 
-Line = tuple[str, bool, str]
-"""A line of a report: what it is about, whether it is right, words."""
+
+@dataclass
+class Report:
+    """What a check found, line by line: a name, whether it is right, and words."""
+
+    lines: list[tuple[str, bool, str]] = field(default_factory=list)
+
+    @property
+    def right(self) -> bool:
+        """True when nothing is wrong."""
+        return all(right for _, right, _ in self.lines)
+
+    def say(self, name: str, text: str, right: bool = True) -> None:
+        """Add a line."""
+        self.lines.append((name, right, text))
+
+    @contextmanager
+    def item(self, name: str, processes: Processes) -> Iterator[None]:
+        """Check one thing: an error of any process becomes a line, and the check goes on."""
+        try:
+            with processes.together():
+                yield
+        except (SciceVPRError, OSError) as error:
+            self.say(name, str(error), right=False)
+
+    def text(self) -> str:
+        """The report as it is printed, with the verdict in its last line."""
+        width = max(len(name) for name, _, _ in self.lines)
+        lines = [f"{'ok   ' if right else 'WRONG'} {name:<{width}}  {text}" for name, right, text in self.lines]
+        wrong = sum(not right for _, right, _ in self.lines)
+        verdict = f"Wrong: {wrong} of {len(lines)}." if wrong else "OK: the run can start."
+        return "\n".join([*lines, verdict])
 
 
-def estimate(parts: Parts, options: RunOptions, processes: Processes) -> list[Line]:
+def sample_rows(data: GsvCities) -> np.ndarray:
+    """The numbers of a few photos spread evenly over the data."""
+    return np.unique(np.linspace(0, len(data) - 1, min(SAMPLE, len(data))).astype(int))
+
+
+def check_samples(data: GsvCities, size: tuple[int, int]) -> int:
+    """Decode a few photos spread evenly over the data; returns how many. DatasetError names the first bad one."""
+    rows, bad = sample_rows(data), []
+    for row in rows.tolist():
+        try:
+            decode_photo(data.path(row), size)
+        except DatasetError as error:
+            bad.append(str(error))
+    if bad:
+        raise DatasetError(f"{len(bad)} of {len(rows)} photos tried cannot be read. {bad[0]}")
+    return len(rows)
+
+
+def check_disk(networks: Networks, out: Path) -> str:
+    """Words on the disk that state and weights take. UsageError when there is too little."""
+    model = networks.model
+    state = size_of(trainable(model)) * (1 + ADAM_COPIES)
+    weights = size_of(model.state_dict().values())
+    needed = 2 * (state + weights)  # while a file is replaced, there are two
+    existing = next(place for place in (out, *out.absolute().parents) if place.exists())
+    free = shutil.disk_usage(existing).free
+    text = (
+        f"state {size_words(state)}, weights {size_words(weights)}, both twice while replaced; {size_words(free)} free"
+    )
+    if needed > free:
+        raise UsageError(f"Too little disk at {out}: {text}. Give another --out.")
+    return text
+
+
+def check(recipe: FullSizeRecipe, options: RunOptions, processes: Processes) -> Report:
+    """Look at everything a run needs, and measure what it will take; nothing is written."""
+    report, data, plan, networks, validation = Report(), None, None, None, None
+    with report.item("folder", processes):
+        check_folder(options)
+    with report.item("data", processes):
+        data, plan = read_photos(recipe, options)
+        note = f", {data.missing} missing and left out" if data.missing else ", none missing"
+        report.say(
+            "data",
+            f"{len(data.cities)} cities, {data.places} places, {len(data)} photos{note}; {data.too_few} places have "
+            f"fewer than {recipe.min_photos} photos and are left out",
+        )
+    if data is not None:
+        with report.item("photos", processes):
+            report.say("photos", f"{check_samples(data, recipe.pixels)} tried, all decode")
+    with report.item("batches", processes):
+        chunks = chunks_in(recipe)
+        own = len(processes.share(chunks))
+        words = f"{recipe.places} places x {recipe.photos} photos in {chunks} cross-image chunks of {recipe.chunk}, "
+        words += f"{own} for each of {processes.count} processes" if processes.count > 1 else "one process"
+        report.say("batches", words + (f"; {plan.steps} steps an epoch, {recipe.epochs} epochs" if plan else ""))
+    with report.item("model", processes):
+        networks, recipe = build_networks(recipe, options, processes.device)
+        report.say("model", _model_words(networks, recipe))
+    with report.item("validation", processes):
+        validation = read_validation(options)
+        report.say("validation", _validation_words(validation))
+    if options.feature_cache is not None and data is not None:
+        with report.item("cache", processes):
+            needed = cache_bytes(recipe, len(data))
+            check_space(options.feature_cache, needed)
+            report.say("cache", f"{size_words(needed)} in {options.feature_cache}")
+    if networks is not None:
+        with report.item("disk", processes):
+            report.say("disk", check_disk(networks, options.out))
+    if report.right:
+        parts = Parts(replace(recipe, data=data.digest), data, plan, networks, validation)
+        try:
+            _estimate(report, parts, options, processes)
+        except SciceVPRError as error:
+            report.say("steps", str(error), right=False)
+    return report
+
+
+def cheap_check(parts: Parts, options: RunOptions, processes: Processes) -> None:
+    """What a run looks at before it starts: a sample of photos and the disk. DatasetError, UsageError."""
+    with processes.together():
+        if processes.first:
+            check_samples(parts.data, parts.recipe.pixels)
+            check_disk(parts.networks, options.out)
+
+
+def _model_words(networks: Networks, recipe: FullSizeRecipe) -> str:
+    model = networks.model
+    learned = sum(p.numel() for p in trainable(model))
+    whole = sum(p.numel() for p in model.parameters())
+    teacher = f", teacher {recipe.teacher}" if networks.teacher is not None else ""
+    return (
+        f"{model.variant.name} on {networks.device}, {whole / 1e6:.2f} M parameters, {learned / 1e6:.2f} M of them "
+        f"trained; backbone {recipe.backbone}{teacher}"
+    )
+
+
+def _validation_words(validation: Dataset | None) -> str:
+    if validation is None:
+        return "none: the last epoch's weights are kept. Name a set with --val to keep the best Recall@5"
+    photos = f"{len(validation.database)} database photos, {len(validation.queries)} queries"
+    return f"{validation.name} / {validation.split}: {photos}"
+
+
+def _estimate(report: Report, parts: Parts, options: RunOptions, processes: Processes) -> None:
     """Measure a few passes, and steps where they are fast enough; lines on memory, time and validation.
 
     Raises:
@@ -39,16 +191,15 @@ def estimate(parts: Parts, options: RunOptions, processes: Processes) -> list[Li
     recipe, networks = parts.recipe, parts.networks
     run = FullSizeRun(parts, options, processes, PhotoReader(parts.data, recipe.pixels, recipe.operations), networks)
     set_training(networks.model)
-    batches = run.load(0, 0)
+    batches = run.batches(0)
     chunks, labels = next(batches)
     probe = chunks[0][:PROBE]
     with processes.together():
         _pass_through(networks, probe)  # the first pass is slower
         started = time.perf_counter()
         _pass_through(networks, probe)
-        per_photo = (time.perf_counter() - started) / len(probe)
+        a_step = (time.perf_counter() - started) / len(probe) * sum(map(len, chunks))
         memory = _memory(parts, options, held_bytes(networks, probe, recipe.chunk), len(chunks))
-    a_step = per_photo * sum(len(chunk) for chunk in chunks)
     room = _device_memory(networks.device)
     slow = processes.any(memory.total > room or a_step * (STEPS + 2) > options.check_seconds)
     how = f"measured here on {len(probe)} photos, extrapolated"
@@ -60,31 +211,25 @@ def estimate(parts: Parts, options: RunOptions, processes: Processes) -> list[Li
             started = time.perf_counter()
             if number:
                 chunks, labels = next(batches, (chunks, labels))
-            run.take_step(chunks, labels)
+            run.take_step((chunks, labels))
             seconds.append(time.perf_counter() - started)
         a_step = float(np.median(seconds[1:]))
-    steps = parts.plan.steps * recipe.epochs
-    text = (
-        f"{a_step:.2f} s a step ({how if slow else f'median of {STEPS} measured here, extrapolated'}): {steps} steps "
+    report.say(
+        "memory",
+        memory.words(room, networks.device, how if slow else "one chunk measured here"),
+        right=memory.total <= room,
     )
-    text += f"take {_duration(a_step * steps)}"
-    if options.feature_cache is not None:
-        text += ", without the gain of the feature cache"
-    lines = [
-        (
-            "memory",
-            memory.total <= room,
-            memory.words(room, networks.device, how if slow else "one chunk measured here"),
-        ),
-        ("loader", True, f"{options.workers} workers hold up to {size_words(_loader_bytes(parts, options))} of photos"),
-        ("time", True, text),
-    ]
+    held = 2 * max(1, options.workers) * recipe.chunk * 3 * recipe.pixels[0] * recipe.pixels[1] * 4  # loaded ahead
+    report.say("loader", f"{options.workers} workers hold up to {size_words(held)} of photos")
+    steps = parts.plan.steps * recipe.epochs
+    measured = how if slow else f"median of {STEPS} measured here, extrapolated"
+    without = "" if options.feature_cache is None else ", without the gain of the feature cache"
+    report.say("time", f"{a_step:.2f} s a step ({measured}): {steps} steps take {_duration(a_step * steps)}{without}")
     if not slow and networks.device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(networks.device)
-        lines.append(("peak", True, f"{size_words(peak)} of GPU memory in the steps measured here"))
+        report.say("peak", f"{size_words(peak)} of GPU memory in the steps measured here")
     if parts.validation is not None and processes.first:
-        lines.append(("validation time", True, _validation_time(parts)))
-    return lines
+        report.say("validation time", _validation_time(networks, parts.validation))
 
 
 @dataclass(frozen=True)
@@ -136,12 +281,6 @@ def _memory(parts: Parts, options: RunOptions, held: int, own: int) -> Memory:
     )
 
 
-def _loader_bytes(parts: Parts, options: RunOptions) -> int:
-    rows, columns = parts.recipe.pixels
-    prefetched = 2 * max(1, options.workers)
-    return prefetched * parts.recipe.chunk * 3 * rows * columns * 4
-
-
 def _pass_through(networks: Networks, loaded: Tensor) -> None:
     """One forward and backward pass, with the teacher if there is one."""
     start = networks.begin(loaded)
@@ -184,9 +323,9 @@ def _held_by(networks: Networks, loaded: Tensor) -> int:
     return sum(held.values())
 
 
-def _validation_time(parts: Parts) -> str:
-    model, validation = parts.networks.model, parts.validation
-    photos = [place.path for place in validation.database[:VALIDATION_SAMPLE]]
+def _validation_time(networks: Networks, validation: Dataset) -> str:
+    model = networks.model
+    photos = [photo.path for photo in validation.database[:VALIDATION_SAMPLE]]
     allowed, model.allow_untrained = model.allow_untrained, True
     started = time.perf_counter()
     describe(model, photos)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from pathlib import Path
 
 import torch
@@ -17,47 +18,40 @@ import torch
 from scicevpr.config import assets_folder, get_variant
 from training import recipes
 from training.cross_image import train
-from training.data import list_training_photos
 from training.distill import distill
 from training.procity.dataset import render_dataset
 from training.procity.presets import get_preset
 from training.publish import publish
-from training.stem_maps import keep_views
-from training.trainer import FINISHED
+from training.stem_maps import open_maps
+from training.trainer import BEST, EXIT_STOPPED, FINISHED
 
 log = logging.getLogger("training.family")
 
 
-def render(data: Path, workers: int) -> None:
-    """Photograph the train, val and test cities; photos that are there stay."""
-    for name in ("train", "val", "test"):
-        render_dataset(data, get_preset(name), workers=workers)
-
-
-def run_family(data: Path, runs: Path, limit_cities: int | None = None, workers: int = 2) -> None:
-    """Keep the stem's maps and run every stage that has no result yet.
+def run_family(data: Path, runs: Path, limit_cities: int | None = None, workers: int = 2) -> bool:
+    """Keep the stem's maps and run every stage that has no result yet; False when a signal stopped one.
 
     The teacher's blocks are the backbone of all three. What a stage needs is there: results of the one before it, or
     the kept maps, which an interrupted run goes on to make.
     """
     teacher, student, baseline = (
-        runs / recipe.variant / "best.safetensors"
-        for recipe in (recipes.SHIPPED_SUPER, recipes.SHIPPED_DISTILL, recipes.SHIPPED_CRICA)
+        runs / recipe.variant for recipe in (recipes.SHIPPED_SUPER, recipes.SHIPPED_DISTILL, recipes.SHIPPED_CRICA)
     )
-    photos = list_training_photos(data, limit_cities)
     variant = get_variant(recipes.SHIPPED_SUPER.variant)
-    maps = keep_views(photos.paths, runs / "maps", recipes.SHIPPED_VIEWS, variant, workers)
+    maps = open_maps(data, runs / "maps", recipes.SHIPPED_VIEWS, variant, workers, limit_cities)
     stages = (
-        (teacher, lambda: train(data, maps, photos, teacher.parent, recipes.SHIPPED_SUPER)),
-        (student, lambda: distill(data, maps, photos, teacher, student.parent, recipes.SHIPPED_DISTILL)),
-        (baseline, lambda: train(data, maps, photos, baseline.parent, recipes.SHIPPED_CRICA, teacher)),
+        (teacher, lambda: train(maps, teacher, recipes.SHIPPED_SUPER)),
+        (student, lambda: distill(maps, student, recipes.SHIPPED_DISTILL, teacher / BEST)),
+        (baseline, lambda: train(maps, baseline, recipes.SHIPPED_CRICA, teacher / BEST)),
     )
-    for result, stage in stages:
-        if (result.parent / FINISHED).exists():
-            log.info("%s is finished already", result.parent)
+    for folder, stage in stages:
+        if (folder / FINISHED).exists():
+            log.info("%s is finished already", folder)
             continue
-        log.info("making %s", result)
-        stage()
+        log.info("making %s", folder)
+        if not stage():
+            return False
+    return True
 
 
 def main() -> None:
@@ -73,9 +67,10 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
-    if options.render:
-        render(options.data, options.threads)
-    run_family(options.data, options.runs, options.limit_cities, options.threads)
+    for name in ("train", "val", "test") if options.render else ():
+        render_dataset(options.data, get_preset(name), workers=options.threads)  # photos that are there stay
+    if not run_family(options.data, options.runs, options.limit_cities, options.threads):
+        sys.exit(EXIT_STOPPED)
     if options.publish:
         publish(options.runs, options.assets, options.data)
 

@@ -1,32 +1,256 @@
 """CricaVPR, Super-CricaVPR and SciceVPR at sizes S, B and L on GSV-Cities, by the published recipe.
 
-    python -m training.full_size --model super-cricavpr-b --data gsv-cities --foundation_model_path dinov2-b \\
+    python -m training.full_size --model super-cricavpr-b --data gsv-cities --foundation_model_path dinov2-b \
         --val pitts30k --out runs/super-cricavpr-b --check
     torchrun --nproc_per_node 2 -m training.full_size ... the same without --check ...
 
-With ``--check`` nothing is trained: data, model and validation set are verified, memory and time estimated.
+With ``--check`` nothing is trained: data, model and validation set are verified, memory and time estimated. Options
+bear our names and those that people already type for the published codes.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import os
+import shlex
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
-from scicevpr.errors import SciceVPRError
-from training.full_size_options import COMMAND, RunOptions, read_options
-from training.recipes import FullSizeRecipe
+import torch
 
-if TYPE_CHECKING:
-    from training.distributed import Processes
+from scicevpr.config import Variant, get_variant
+from scicevpr.errors import SciceVPRError, UsageError
+from training.distributed import Processes, start_processes
+from training.estimate import cheap_check, check
+from training.full_run import FullSizeRun, RunOptions, make_ready, open_reader
+from training.recipes import FullSizeRecipe, override
+from training.steps import PRECISIONS
+from training.trainer import EXIT_STOPPED
+
+BACKBONE_SIZES = {"dinov2_vits14": "s", "dinov2_vitb14": "b", "dinov2_vitl14": "l"}
+COMMAND = "command.json"
+"""Name of the file in a run folder that keeps the command line."""
+CHUNKS = {"scicevpr": 72}
+"""The cross-image chunk that the published runs of a family saw; 144 for the others."""
+EPOCHS = {"scicevpr": 1}
+
 
 EXIT_WRONG = 2
-EXIT_STOPPED = 130
 
 log = logging.getLogger("training.full_size")
+
+
+def recorded_arguments(argv: Sequence[str]) -> list[str]:
+    """The command line of the run that ``--resume_run DIR`` goes on with, so that DIR alone is enough."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--resume_run", "--resume-run", type=Path)
+    folder = parser.parse_known_args(list(argv))[0].resume_run
+    if folder is None or not (folder / COMMAND).is_file():
+        return []
+    return [text for text in json.loads((folder / COMMAND).read_text(encoding="utf-8")) if text != "--check"]
+
+
+def read_options(argv: Sequence[str]) -> tuple[FullSizeRecipe, RunOptions]:
+    """Parse a command line. Wrong syntax ends the program as argparse does; UsageError: values that contradict."""
+    argv = [*recorded_arguments(argv), *argv]
+    given = build_parser().parse_args(argv)
+    variant = _variant(given)
+    _check_architecture(variant, given)
+    recipe = FullSizeRecipe(variant=variant.name, chunk=CHUNKS.get(variant.family, 144))
+    recipe = override(recipe, [f"epochs={EPOCHS.get(variant.family, recipe.epochs)}", *given.set])
+    start = ("backbone", "teacher", "data")  # paths here, hashes in the recipe
+    names = {f.name for f in fields(FullSizeRecipe)}.difference(start)
+    changes = {name: value for name, value in vars(given).items() if name in names and value is not None}
+    if given.feature_cache is not None:
+        changes.setdefault("views", max(1, recipe.views))
+    recipe = FullSizeRecipe(**{**vars(recipe), **changes, "pixels": tuple(given.pixels or recipe.pixels)})
+    _check_recipe(variant, recipe, given)
+    names = {f.name for f in fields(RunOptions)}
+    values: dict[str, Any] = {name: value for name, value in vars(given).items() if name in names and value is not None}
+    values["out"] = given.resume_run or given.out
+    values["resume_only"] = given.resume_run is not None
+    values["cities"] = None if given.cities is None else tuple(given.cities)
+    values["validation"] = _validation_folder(given)
+    values["arguments"] = tuple(argv)
+    values["command"] = shlex.join(["python", "-m", "training.full_size", *argv])
+    if values["out"] is None:
+        raise UsageError("Say where the run is to be kept: --out DIR (or --save_dir DIR).")
+    return recipe, RunOptions(**values)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.full_size",
+        description="Train CricaVPR, Super-CricaVPR or SciceVPR on GSV-Cities by the published recipe.",
+        allow_abbrev=False,
+    )
+    _model_arguments(parser.add_argument_group("model"))
+    _data_arguments(parser.add_argument_group("data"))
+    _recipe_arguments(parser.add_argument_group("recipe (defaults are the published values)"))
+    _run_arguments(parser.add_argument_group("run"))
+    return parser
+
+
+def _model_arguments(group: Any) -> None:
+    group.add_argument("--model", required=True, metavar="NAME", help="e.g. super-cricavpr-b, scicevpr-l, cricavpr-b")
+    group.add_argument("--backbone_arch", choices=BACKBONE_SIZES, help="the size, where --model names the family only")
+    group.add_argument(
+        "--backbone", "--foundation_model_path", metavar="FILE_OR_NAME",
+        help="DINOv2 weights for CricaVPR and Super-CricaVPR: a file, or a registry name such as dinov2-b",
+    )  # fmt: skip
+    group.add_argument(
+        "--teacher", "--crica_path", "--resume", metavar="FILE",
+        help="trained Super-CricaVPR of the same size (ours or a published .pth), for SciceVPR",
+    )  # fmt: skip
+    described = "accepted from the released commands; checked against the model"
+    for name in ("layer1", "backbone_out_dim", "mix_in_dim", "token_num", "token_ratio"):
+        group.add_argument(f"--{name}", type=int, help=described)
+    group.add_argument("--out_indices", type=int, nargs="+", help=described)
+
+
+def _data_arguments(group: Any) -> None:
+    group.add_argument("--data", type=Path, required=True, help="GSV-Cities folder with Dataframes and Images")
+    group.add_argument("--cities", nargs="+", metavar="CITY", help="these only (default: all)")
+    group.add_argument(
+        "--skip_missing_photos", dest="skip_missing", action="store_true", default=None,
+        help="leave photos out whose file is missing, instead of refusing",
+    )  # fmt: skip
+    group.add_argument("--val", type=Path, metavar="DIR", help="UTM tree with images/val, e.g. pitts30k")
+    group.add_argument(
+        "--eval_datasets_folder", type=Path, metavar="DIR", help="with --eval_dataset_name: another --val"
+    )
+    group.add_argument("--eval_dataset_name", metavar="NAME")
+
+
+def _recipe_arguments(group: Any) -> None:
+    group.add_argument("--places", "--train_batch_size", type=_from(1), metavar="P", help="places a batch: 72")
+    group.add_argument("--photos", type=_from(1), metavar="K", help="photos a place: 4")
+    group.add_argument("--min_photos", type=_from(1), help="places with fewer photos are left out: 4")
+    group.add_argument("--epochs", "--epochs_num", type=_from(1), help="10; SciceVPR 1")
+    group.add_argument("--lr", type=float, help="1e-4, halved every 3 epochs")
+    group.add_argument("--optim", choices=("adam",), help="the published optimiser")
+    group.add_argument("--patience", type=_from(1), help="epochs without a better Recall@5 before stopping: 10")
+    group.add_argument("--seed", type=_from(0), help="0")
+    group.add_argument("--resize", dest="pixels", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="224 224")
+    group.add_argument(
+        "--cross_image_chunk", dest="chunk", type=_from(1), metavar="N",
+        help="photos that attend to each other: 144; SciceVPR, for its teacher: 72",
+    )  # fmt: skip
+    group.add_argument(
+        "--gather_negatives", action=argparse.BooleanOptionalAction,
+        help="the loss compares the whole batch (default), or each process's own photos",
+    )  # fmt: skip
+    group.add_argument("--repeat_batches", action="store_true", default=None, help="every epoch has the same batches")
+    group.add_argument("--precision", choices=PRECISIONS, help="mixed precision of the networks: none")
+    group.add_argument("--views", type=_from(1), metavar="V", help="augmented views a photo in --feature_cache: 1")
+    group.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other numbers of the recipe")
+
+
+def _run_arguments(group: Any) -> None:
+    group.add_argument(
+        "--out", "--save_dir", type=Path, metavar="DIR", help="run folder; an unfinished run there goes on"
+    )
+    group.add_argument("--resume_run", type=Path, metavar="DIR", help="go on with the run in DIR, and only that")
+    group.add_argument(
+        "--check", action="store_true", help="verify everything and estimate memory, time and disk; no run"
+    )
+    group.add_argument("--check_seconds", type=float, help="how long --check may measure steps: 60")
+    group.add_argument(
+        "--accumulate", type=_from(1), metavar="N",
+        help="hold the graphs of N chunks at once (default: all); changes memory, not the result",
+    )  # fmt: skip
+    group.add_argument("--feature_cache", type=Path, metavar="DIR", help="keep the frozen backbone's maps there")
+    group.add_argument("--save_every", type=_from(1), metavar="STEPS", help="save the state every so many steps: 200")
+    group.add_argument(
+        "--num_workers", "--workers", dest="workers", type=_from(0), metavar="N",
+        help="loader processes for each process (default: 4, or the number of cores)",
+    )  # fmt: skip
+    group.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
+    group.add_argument("--threads", type=_from(1), help="CPU threads a process")
+
+
+def _from(least: int) -> Callable[[str], int]:
+    def whole(text: str) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text} is no whole number from {least} on")
+        return int(text)
+
+    return whole
+
+
+def _variant(given: argparse.Namespace) -> Variant:
+    name = given.model.lower()
+    size = BACKBONE_SIZES.get(given.backbone_arch)
+    if size is None:
+        return get_variant(name)
+    if name in ("cricavpr", "super-cricavpr", "scicevpr"):
+        return get_variant(f"{name}-{size}")
+    variant = get_variant(name)
+    if variant.size.lower() != size:
+        raise UsageError(f"--model {name} and --backbone_arch {given.backbone_arch} contradict each other.")
+    return variant
+
+
+def _check_architecture(variant: Variant, given: argparse.Namespace) -> None:
+    """The released commands spell out what a variant fixes here: refuse what would be another architecture."""
+    channels = variant.channels
+    fixed = {
+        "layer1": variant.backbone.depth - 1,
+        "out_indices": sorted(variant.taps),
+        "backbone_out_dim": len(variant.taps) * channels,
+        "mix_in_dim": channels,
+        "token_num": variant.mixers,
+        "token_ratio": 1,
+    }
+    for name, value in fixed.items():
+        asked = getattr(given, name)
+        asked = sorted(asked) if isinstance(asked, list) else asked
+        if asked is not None and asked != value:
+            raise UsageError(f"--{name} {asked}: {variant.name} has {value}. Leave the option out.")
+
+
+def _check_recipe(variant: Variant, recipe: FullSizeRecipe, given: argparse.Namespace) -> None:
+    taught = variant.family == "scicevpr"
+    if taught and given.teacher is None:
+        raise UsageError(f"{variant.name} learns from a trained Super-CricaVPR: give it with --teacher (--crica_path).")
+    if not taught and given.teacher is not None:
+        raise UsageError(
+            f"{variant.name} has no teacher, so --teacher (--crica_path, --resume) means nothing. To go on with an "
+            "interrupted run, give the same --out again, or --resume_run."
+        )
+    if not taught and given.backbone is None:
+        raise UsageError(
+            f"{variant.name} starts from a trained backbone: give --foundation_model_path, "
+            + ("a file." if variant.size == "T" else f"a file or a name such as dinov2-{variant.size.lower()}.")
+        )
+    pixels, patch = recipe.pixels, variant.backbone.patch
+    if variant.mixers and pixels != variant.preprocessing.size:
+        rows, columns = variant.preprocessing.size
+        raise UsageError(f"--resize {pixels[0]} {pixels[1]}: the token mixers of {variant.name} need {rows} {columns}.")
+    if any(side < patch or side % patch for side in pixels):
+        raise UsageError(f"--resize {pixels[0]} {pixels[1]}: both must be multiples of {patch}.")
+    if given.feature_cache is not None and variant.class_token:
+        raise UsageError(f"--feature_cache keeps a frozen backbone's maps; {variant.name} trains adapters inside it.")
+    if given.views is not None and given.feature_cache is None:
+        raise UsageError(
+            "--views counts the views kept in --feature_cache DIR; without it every photo is drawn afresh."
+        )
+
+
+def _validation_folder(given: argparse.Namespace) -> Path | None:
+    if given.val is not None:
+        return given.val
+    if given.eval_dataset_name is None:
+        return None
+    if given.eval_datasets_folder is None:
+        raise UsageError("--eval_dataset_name needs --eval_datasets_folder, the folder in which the data set lies.")
+    return given.eval_datasets_folder / given.eval_dataset_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,10 +270,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _start(recipe: FullSizeRecipe, options: RunOptions) -> int:
-    import torch
-
-    from training.distributed import start_processes
-
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -57,26 +277,15 @@ def _start(recipe: FullSizeRecipe, options: RunOptions) -> int:
         if processes.device.type == "cuda":  # a resumed run shall go on exactly
             torch.use_deterministic_algorithms(True, warn_only=True)
             torch.backends.cudnn.benchmark = False
-        if options.check:
-            return _check(recipe, options, processes)
-        return _train(recipe, options, processes)
-
-
-def _check(recipe: FullSizeRecipe, options: RunOptions, processes: Processes) -> int:
-    from scicevpr.cli.terminal import open_console, print_line
-    from training.plan import check
-
-    report = check(recipe, options, processes)
-    if processes.first:
-        print_line(open_console(), report.text())
-    return 0 if report.right else EXIT_WRONG
+        if not options.check:
+            return _train(recipe, options, processes)
+        report = check(recipe, options, processes)
+        if processes.first:
+            sys.stdout.write(report.text() + "\n")
+        return 0 if report.right else EXIT_WRONG
 
 
 def _train(recipe: FullSizeRecipe, options: RunOptions, processes: Processes) -> int:
-    from training.full_parts import make_ready, open_reader
-    from training.full_run import FullSizeRun
-    from training.plan import cheap_check
-
     parts = make_ready(recipe, options, processes)
     cheap_check(parts, options, processes)
     reader, networks = open_reader(parts, options, processes)
@@ -88,11 +297,7 @@ def _train(recipe: FullSizeRecipe, options: RunOptions, processes: Processes) ->
     if processes.first and not command.exists():
         command.parent.mkdir(parents=True, exist_ok=True)
         command.write_text(json.dumps(options.arguments), encoding="utf-8")  # for --resume_run
-    if run.train():
-        log.info("finished: %s", options.out / "best.safetensors")
-        return 0
-    log.info("stopped after step %d; the state is saved. The same command goes on from there.", run.step)
-    return EXIT_STOPPED
+    return 0 if run.train() else EXIT_STOPPED
 
 
 if __name__ == "__main__":

@@ -1,4 +1,9 @@
-"""Maps that a frozen network gave, kept in a folder: 16-bit values, and which blocks of photos are done."""
+"""Maps that a frozen network gave, kept in a folder: 16-bit values, and which blocks of photos are done.
+
+At size T these are the stem's (:mod:`training.stem_maps`). At full size they are the frozen backbone's, for
+Super-CricaVPR and SciceVPR: 1.6 MB a photo and view at size B, so a folder that would not fit is refused before
+anything is written. Teacher and student may share a folder: they have the same backbone and photos.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +14,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
+from scicevpr.config import get_variant
 from scicevpr.errors import DatasetError, UsageError
+from training.batches import Draw, keyed_seed
+from training.distributed import Processes
+from training.gsv_cities import GsvCities
+from training.photo_loader import PhotoKey, PhotoReader, load_in_order
+from training.recipes import FullSizeRecipe
+from training.steps import Networks
 
 BLOCK = 64  # photos of which it is noted together that they are done
 VALUE_BYTES = 2  # bfloat16 or float16
@@ -39,6 +52,10 @@ class KeptMaps:
         self.folder, self.shape = folder, shape
         self.blocks = (shape[0], -(-shape[1] // BLOCK))
         self._open(json.loads(json.dumps({**stamp, "shape": list(shape)})))
+
+    def rows(self, block: int) -> range:
+        """The photos of a block."""
+        return range(block * BLOCK, min((block + 1) * BLOCK, self.shape[1]))
 
     def left(self) -> list[tuple[int, int]]:
         """(view, block) of what is not done."""
@@ -91,3 +108,61 @@ class KeptMaps:
 def _short(value: object) -> str:
     text = str(value)
     return text if len(text) < 60 else f"{text[:40]}…"
+
+
+class MapReader(Dataset):
+    """Photo number and seed -> kept maps of one of its views, chosen by the seed: [M*C, rows, columns] bfloat16."""
+
+    def __init__(self, maps: np.memmap) -> None:
+        self._maps = maps
+
+    def __getitem__(self, key: PhotoKey) -> Tensor:
+        row, seed = key
+        return torch.from_numpy(np.array(self._maps[seed % len(self._maps), row])).view(torch.bfloat16)
+
+
+def map_shape(recipe: FullSizeRecipe, photos: int) -> tuple[int, ...]:
+    """Shape of the kept maps: [views, N, M*C, rows, columns]."""
+    variant = get_variant(recipe.variant)
+    return (recipe.views, photos, len(variant.taps) * variant.channels, *variant.grid)
+
+
+def cache_bytes(recipe: FullSizeRecipe, photos: int) -> int:
+    """Size of the kept maps of so many photos."""
+    return int(np.prod(map_shape(recipe, photos), dtype=np.int64)) * VALUE_BYTES
+
+
+def fill_cache(
+    folder: Path, networks: Networks, data: GsvCities, recipe: FullSizeRecipe, processes: Processes, workers: int
+) -> MapReader:
+    """Pass every view of every photo through the backbone, unless ``folder`` holds them, and return their reader.
+
+    Every process takes its part. An interrupted filling goes on where it was.
+
+    Raises:
+        UsageError: the folder holds maps of something else. DatasetError: too little disk; a photo cannot be read.
+    """
+    shape = map_shape(recipe, len(data))
+    names = ("backbone", "data", "seed", "operations", "precision", "pixels")
+    stamp = {name: getattr(recipe, name) for name in names}
+    with processes.together():
+        if processes.first:
+            KeptMaps(folder, stamp, shape)
+    with processes.together():
+        kept = KeptMaps(folder, stamp, shape)
+        left = [pair for pair in kept.left() if pair[1] % processes.count == processes.number]
+        keys = [key for view, block in left for key in _keys(recipe, view, block, len(data))]
+        photos = PhotoReader(data, recipe.pixels, recipe.operations)
+        loaded = load_in_order(photos, keys, BLOCK, workers)
+        for view, block in left:
+            rows = kept.rows(block)
+            x = next(loaded)[: len(rows)]
+            kept.write(view, slice(rows.start, rows.stop), networks.begin(x).to(torch.bfloat16).cpu())
+            kept.mark(view, block)
+    return MapReader(kept.read())
+
+
+def _keys(recipe: FullSizeRecipe, view: int, block: int, photos: int) -> list[PhotoKey]:
+    """Photo numbers and seeds of a block; the last one is filled up, so that all are loaded in equal parts."""
+    rows = [min(row, photos - 1) for row in range(block * BLOCK, (block + 1) * BLOCK)]
+    return [(row, keyed_seed(recipe.seed, Draw.KEPT_VIEW, view, row)) for row in rows]

@@ -2,12 +2,13 @@
 
 One half of the bundled city is learnt from, the other half is measured on (see :mod:`training.live_data`). Losses,
 step, schedule and frozen parts are those of :mod:`training.distill`; only data and number of steps are smaller, and
-nothing is augmented. So the numbers show how distillation works; they are not
-comparable with those of the shipped weights.
+nothing is augmented. So the numbers show how distillation works; they are not comparable with those of the shipped
+weights.
 
     from scicevpr.models import load_model
     from scicevpr.datasets import bundled_city
-    from training.live import LIVE, LiveDistillation, keep_maps, split_in_halves
+    from training.live import LIVE, LiveDistillation
+    from training.live_data import keep_maps, split_in_halves
 
     maps = keep_maps(load_model("super-cricavpr-t"), split_in_halves(bundled_city()))
     run = LiveDistillation(maps, LIVE)
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -32,37 +34,19 @@ from scicevpr.evaluation.metrics import recall_at_n
 from scicevpr.models.model import VPRModel, WeightsInfo, build_model
 from scicevpr.models.weights import hash_tensors
 from scicevpr.retrieval import ExactIndex
-from training.batches import Draw, keyed_seed
-from training.data import place_batches
+from training.batches import Draw, keyed_seed, place_batches
 from training.distill import distillation_step, inherit
 from training.live_data import (
-    COMPANY,
+    BATCHES_OF_16,
     PHOTOS,
-    Halves,
     LiveMaps,
-    MapKeeper,
     descriptors_of,
     head_of,
-    keep_maps,
-    split_in_halves,
     with_frozen_part,
 )
 from training.recipes import DistillRecipe
-from training.trainer import halving, trainable
-
-__all__ = [
-    "LIVE",
-    "Halves",
-    "LiveDistillation",
-    "LiveMaps",
-    "Loss",
-    "MapKeeper",
-    "Score",
-    "head_of",
-    "keep_maps",
-    "measure",
-    "split_in_halves",
-]
+from training.steps import trainable
+from training.trainer import halving
 
 NS = (1, 5, 10)
 MOVED_PHOTOS = 32
@@ -87,7 +71,7 @@ class Score:
     """A model on the held-out half.
 
     who: "teacher", "student" or a name given to :func:`measure`. epoch: epochs of training, None where it is not being
-    trained; 0 is the untrained student. recalls: Recall@1, 5, 10 in percent. movement: the largest change of any value
+    trained; 0 is the untrained student. recalls: Recall@1, 5, 10 in percent. descriptor_change: the largest change of any value
     of a query's descriptor between being described alone and in file order with 15 others (32 queries are tried).
     distance: mean L_D to the teacher's descriptors.
     """
@@ -95,7 +79,7 @@ class Score:
     who: str
     epoch: int | None
     recalls: dict[int, float]
-    movement: float
+    descriptor_change: float
     distance: float
 
 
@@ -152,12 +136,12 @@ class LiveDistillation:
                 rate = optimiser.param_groups[0]["lr"]
                 student.train()
                 with _seeded(keyed_seed(recipe.seed, Draw.DROPOUT, step)):
-                    parts = distillation_step(student, self.maps.teacher, self.maps.maps[rows], labels, recipe)
+                    total, parts = distillation_step(student, self.maps.teacher, self.maps.maps[rows], labels, recipe)
                     optimiser.zero_grad(set_to_none=True)
-                    parts[0].backward()
+                    total.backward()
                 optimiser.step()
                 schedule.step()
-                self.losses.append(Loss(step, epoch, *(part.item() for part in parts), lr=rate))
+                self.losses.append(Loss(step, epoch, parts["loss"], parts["l_ms"], parts["l_d"], lr=rate))
                 yield self.losses[-1]
             yield self._score("student", student, epoch)
 
@@ -180,17 +164,17 @@ def measure(
     Database and queries are described in file order, 16 a batch, as in the published evaluation.
     """
     held_out = maps.halves.held_out
-    grouping = published_grouping(model.variant, held_out) or COMPANY
+    grouping = published_grouping(model.variant, held_out) or BATCHES_OF_16
     database, queries = (descriptors_of(model, part, grouping) for part in (maps.database, maps.queries))
     some = np.arange(0, len(queries), -(-len(queries) // MOVED_PHOTOS))
     alone = descriptors_of(model, maps.queries[some], Grouping.alone())
-    together = queries if grouping == COMPANY else descriptors_of(model, maps.queries, COMPANY)
+    together = queries if grouping == BATCHES_OF_16 else descriptors_of(model, maps.queries, BATCHES_OF_16)
     found = ExactIndex(database).search(queries, max(NS)).indices
     return Score(
         who=who,
         epoch=epoch,
         recalls=recall_at_n(found, held_out.positives() if right is None else right, NS),
-        movement=float(np.abs(together[some] - alone).max()),
+        descriptor_change=float(np.abs(together[some] - alone).max()),
         distance=float(np.square(queries - maps.target).sum(axis=1).mean()),
     )
 
@@ -206,16 +190,9 @@ def _check(recipe: DistillRecipe) -> None:
         raise UsageError("At least one epoch, and two places seen several times, are needed.")
 
 
-class _seeded:
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
     """Random numbers of a seed inside, and outside as if nothing had been drawn."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-
-    def __enter__(self) -> None:
-        self._fork = torch.random.fork_rng(devices=[])
-        self._fork.__enter__()
-        torch.manual_seed(self._seed)
-
-    def __exit__(self, *error: object) -> None:
-        self._fork.__exit__(*error)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

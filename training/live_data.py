@@ -20,13 +20,13 @@ from scicevpr.describe.describing import Grouping, evaluating
 from scicevpr.describe.loading_ahead import photo_batches
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.models.model import VPRModel
-from training.data import TrainingPhotos
-from training.features import frozen_maps, head_descriptors
+from training.batches import TrainingPhotos
+from training.steps import frozen_maps, head_descriptors
 
 REACH_M, TURN_DEG, APART_M = 15.0, 40.0, 25.0
 PHOTOS = 3
 AT_ONCE = 8
-COMPANY = Grouping.sequential(16)
+BATCHES_OF_16 = Grouping.sequential(16)
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Halves:
 
     learn: photos to learn from, database and queries alike; places: [len(learn)] their place numbers. held_out: the
     database and queries of the other half, nothing of which is learnt from. name: of the whole data set. gap_m: metres
-    between the nearest photos of the two halves; words: where each half lies.
+    between the nearest photos of the two halves; sides: where each half lies.
     """
 
     learn: tuple[Photo, ...]
@@ -43,7 +43,7 @@ class Halves:
     held_out: Dataset
     name: str
     gap_m: float
-    words: tuple[str, str]
+    sides: tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class LiveMaps:
 def split_in_halves(dataset: Dataset) -> Halves:
     """Cut a data set at the widest gap between positions, east to west or north to south.
 
-    Photos to learn from that lie within the data set's radius of a held-out photo are left out, so no right answer of
-    a held-out query is ever learnt from. The western (southern) half is learnt from.
+    Photos to learn from that lie within the data set's radius of a held-out photo are left out, so no positive of a
+    held-out query is ever learnt from. The western (southern) half is learnt from.
 
     Raises DatasetError: no real positions, or a half without queries, database photos or places seen several times.
     """
@@ -79,11 +79,11 @@ def split_in_halves(dataset: Dataset) -> Halves:
     positions = utm_array(everything)
     axis, border = _widest_gap(positions)
     sides = [tuple(p for p in part if p.utm[axis] > border) for part in (dataset.database, dataset.queries)]
-    rest = [place for place in everything if place.utm[axis] <= border]
+    rest = [photo for photo in everything if photo.utm[axis] <= border]
     if not all(sides) or not rest:
         raise DatasetError(f"{dataset.name} is too small to be cut into a half to learn from and one to measure on.")
     nearest = _distances(utm_array(rest), utm_array([*sides[0], *sides[1]])).min(axis=1)
-    learn = [place for place, metres in zip(rest, nearest, strict=True) if metres > dataset.truth.radius]
+    learn = [photo for photo, metres in zip(rest, nearest, strict=True) if metres > dataset.truth.radius]
     numbers = number_places(learn)
     kept = numbers >= 0
     if len(np.unique(numbers[kept])) < 2:
@@ -92,12 +92,12 @@ def split_in_halves(dataset: Dataset) -> Halves:
         )
     held_out = replace(dataset, database=sides[0], queries=sides[1], name=f"{dataset.name}, held-out half")
     return Halves(
-        learn=tuple(place for place, keep in zip(learn, kept, strict=True) if keep),
+        learn=tuple(photo for photo, keep in zip(learn, kept, strict=True) if keep),
         places=numbers[kept],
         held_out=held_out,
         name=dataset.name,
         gap_m=float(nearest[nearest > dataset.truth.radius].min()),
-        words=(("west", "east"), ("south", "north"))[axis],
+        sides=(("west", "east"), ("south", "north"))[axis],
     )
 
 
@@ -139,7 +139,7 @@ class MapKeeper:
             )
         self.teacher, self.halves = teacher, halves
         held_out = halves.held_out
-        self._paths = [place.path for place in (*halves.learn, *held_out.database, *held_out.queries)]
+        self._paths = [photo.path for photo in (*halves.learn, *held_out.database, *held_out.queries)]
         self._learn: list[Tensor] = []
         self._measured: list[Tensor] = []
 
@@ -173,7 +173,7 @@ class MapKeeper:
             queries=measured[first:],
             teacher=teacher,
             whole=self.teacher,
-            target=descriptors_of(teacher, measured[first:], COMPANY),
+            target=descriptors_of(teacher, measured[first:], BATCHES_OF_16),
         )
 
 

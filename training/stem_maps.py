@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -28,12 +28,13 @@ from scicevpr.models.backbone import HYBRID_CHANNELS, HybridEmbed
 from scicevpr.models.efficientnet_lite import imagenet_weights
 from scicevpr.models.model import VPRModel
 from training.augment import CameraAugmentation, RandAugment
-from training.batches import Draw, keyed_seed
-from training.data import list_training_photos
-from training.kept_maps import BLOCK, KeptMaps
-from training.recipes import ViewsRecipe
+from training.batches import Draw, TrainingPhotos, keyed_seed, list_training_photos, place_batches
+from training.kept_maps import KeptMaps
+from training.recipes import CrossImageRecipe, DistillRecipe, ViewsRecipe
 
 log = logging.getLogger("training.stem_maps")
+
+AT_ONCE = 8  # photos that pass through the stem together
 
 AUGMENTATIONS = {"camera": CameraAugmentation(), "published": RandAugment()}
 """By name: ours of light, camera and viewpoint, and the published RandAugment."""
@@ -76,11 +77,11 @@ def _start(variant: Variant) -> None:
 
 
 def _keep_block(kept: KeptMaps, photos: Sequence[Path], recipe: ViewsRecipe, view: int, block: int) -> None:
-    rows = range(block * BLOCK, min((block + 1) * BLOCK, len(photos)))
+    rows = kept.rows(block)
     views = [_view(photos[row], recipe, view, row) for row in rows]
-    for start in range(0, len(rows), 8):
-        part = slice(rows[start], rows[start] + len(views[start : start + 8]))
-        kept.write(view, part, stem_maps(_embed, views[start : start + 8], _variant))
+    for start in range(0, len(rows), AT_ONCE):
+        some = views[start : start + AT_ONCE]
+        kept.write(view, slice(rows[start], rows[start] + len(some)), stem_maps(_embed, some, _variant))
     kept.mark(view, block)
 
 
@@ -96,6 +97,42 @@ def _view(path: Path, recipe: ViewsRecipe, view: int, row: int) -> Image.Image:
 
 
 @dataclass(frozen=True)
+class StemMaps:
+    """The training photos of a data set folder and their kept maps [views, N, 427, rows, columns], as int16."""
+
+    data: Path
+    photos: TrainingPhotos
+    maps: np.memmap
+
+    def draw(self, rows: np.ndarray, views: np.ndarray | None = None) -> Tensor:
+        """Maps of some photos, [len(rows), 427, rows, columns] float16: of the views given, or of view 0."""
+        views = np.zeros(len(rows), int) if views is None else views
+        kept = np.stack([self.maps[view, row] for view, row in zip(views, rows, strict=True)])
+        return torch.from_numpy(kept).view(torch.float16)
+
+    def batches(
+        self, recipe: CrossImageRecipe | DistillRecipe, generator: np.random.Generator, first: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Maps [P*K, ...] of a view drawn for each photo, and place labels [P*K], of an epoch's batches from the
+        ``first`` on. Those before it are drawn too, so that the generator ends up where it would have."""
+        drawn = place_batches(
+            self.photos, recipe.places, recipe.photos, cities=recipe.cities, generator=generator
+        )  # fmt: skip
+        for number, batch in enumerate(drawn):
+            views = generator.integers(len(self.maps), size=len(batch.rows))
+            if number >= first:
+                yield self.draw(batch.rows, views), torch.from_numpy(batch.labels)
+
+
+def open_maps(
+    data: Path, folder: Path, recipe: ViewsRecipe, variant: Variant, workers: int, limit_cities: int | None = None
+) -> StemMaps:
+    """The training photos of ``data`` and their maps in ``folder``, made where they are missing."""
+    photos = list_training_photos(data, limit_cities)
+    return StemMaps(data, photos, keep_views(photos.paths, folder, recipe, variant, workers))
+
+
+@dataclass(frozen=True)
 class KeptSet:
     """A labelled data set with its stem maps, database and queries [N, 427, rows, columns] float16."""
 
@@ -107,47 +144,40 @@ class KeptSet:
 def keep_set(model: VPRModel, dataset: Dataset) -> KeptSet:
     """Pass a data set's photos through a model's stem once."""
     parts = []
-    for places in (dataset.database, dataset.queries):
-        paths = [place.path for place in places]
+    for photos in (dataset.database, dataset.queries):
+        paths = [photo.path for photo in photos]
+        starts = range(0, len(paths), AT_ONCE)
         with evaluating(model):
-            maps = [
-                stem_maps(model.backbone.patch_embed, paths[start : start + 8], model.variant)
-                for start in range(0, len(paths), 8)
-            ]
+            maps = [stem_maps(model.backbone.patch_embed, paths[i : i + AT_ONCE], model.variant) for i in starts]
         parts.append(torch.cat(maps))
     return KeptSet(dataset, *parts)
 
 
-def draw_maps(maps: np.ndarray, rows: np.ndarray, generator: np.random.Generator | None = None) -> Tensor:
-    """Maps of some photos, [len(rows), 427, rows, columns] float16: of a view drawn for each, or of view 0."""
-    views = np.zeros(len(rows), int) if generator is None else generator.integers(len(maps), size=len(rows))
-    kept = np.stack([maps[view, row] for view, row in zip(views, rows, strict=True)])
-    return torch.from_numpy(kept).view(torch.float16)
-
-
-def add_view_options(parser: argparse.ArgumentParser) -> None:
-    """--maps, --views and --augmentation."""
+def stage_parser(module: str, description: str) -> argparse.ArgumentParser:
+    """The options that every stage of size T has."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with images/train and images/val")
+    parser.add_argument("--limit-cities", type=int, help="use the first N cities only")
     default = ViewsRecipe()
     parser.add_argument("--maps", type=Path, required=True, help="folder of the kept stem maps, made where missing")
     parser.add_argument("--views", type=int, default=default.views, help="kept views a photo")
     parser.add_argument("--augmentation", choices=tuple(AUGMENTATIONS), default=default.augmentation)
+    return parser
 
 
-def views_recipe(options: argparse.Namespace) -> ViewsRecipe:
-    """What those options say."""
-    return ViewsRecipe(options.views, options.augmentation)
+def maps_of(options: argparse.Namespace, variant: str, workers: int) -> StemMaps:
+    """The maps that those options ask for."""
+    recipe = ViewsRecipe(options.views, options.augmentation)
+    return open_maps(options.data, options.maps, recipe, get_variant(variant), workers, options.limit_cities)
 
 
 def main() -> None:
     """Command line: make the maps; the stages also do, where they are missing."""
-    parser = argparse.ArgumentParser(prog="python -m training.stem_maps", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with images/train")
+    parser = stage_parser("training.stem_maps", __doc__)
     parser.add_argument("--workers", type=int, default=2, help="processes")
-    add_view_options(parser)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    photos = list_training_photos(options.data)
-    keep_views(photos.paths, options.maps, views_recipe(options), get_variant("super-cricavpr-t"), options.workers)
+    maps_of(options, "super-cricavpr-t", options.workers)
 
 
 if __name__ == "__main__":

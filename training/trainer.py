@@ -1,13 +1,17 @@
-"""What the stages share: seeding, run folders, CSV and TensorBoard logs, validation, options."""
+"""The one training loop, for size T and for full size: epochs of steps, validation, saved states, the best weights.
+
+A stage is a :class:`Trainer` that says what its batches are, how a batch gives gradients and how the model is measured.
+"""
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
-import random
+import logging
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,49 +22,256 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scicevpr.datasets import Dataset
-from scicevpr.describe.describing import evaluating
 from scicevpr.errors import UsageError
-from scicevpr.evaluation.benchmark import evaluate, score
+from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.models.model import VPRModel
-from training.stem_maps import KeptSet
+from training.distributed import Processes
+from training.steps import set_training, trainable
 
+BEST = "best.safetensors"
 FINISHED = "finished"
 """Name of the empty file that marks a run that went to its end."""
-
-
-def seed_everything(seed: int) -> np.random.Generator:
-    """Seed Python, NumPy and torch; return the generator from which batches are drawn."""
-    random.seed(seed)
-    torch.manual_seed(seed)
-    return np.random.default_rng(seed)
-
-
 STATE = "state.pt"
 """Name of the file from which an interrupted run goes on; removed when the run is finished."""
+EXIT_STOPPED = 130
+SECONDS_BETWEEN_LINES = 10.0
+
+log = logging.getLogger("training.trainer")
+
+
+class Trainer:
+    """A run from its saved state, if there is one, to its end or to a signal.
+
+    Args:
+        model: in training; what is frozen in it stays as it is.
+        recipe: the run's frozen dataclass, with ``lr``, ``epochs``, ``decay`` and ``decay_epochs``.
+        out: the run folder.
+        steps: in an epoch, for the schedule.
+        warmup: steps of a growing rate at the start.
+        generator: the one from which batches are drawn; None where they do not come from a running generator.
+        processes: default: this one alone.
+        loss_scaling: for float16.
+        validate_every, patience, save_every: in epochs, in validations without a better one, and in steps.
+        by: the values of N whose Recall@N decides what is best, the first one first.
+    """
+
+    def __init__(
+        self, model: VPRModel, recipe: Any, out: Path, steps: int, *, warmup: int = 0,
+        generator: np.random.Generator | None = None, processes: Processes | None = None, loss_scaling: bool = False,
+        validate_every: int = 1, patience: int | None = None, save_every: int | None = None,
+        by: tuple[int, ...] = (1, 5),
+    ) -> None:  # fmt: skip
+        self.model, self.recipe, self.out, self.steps = model, recipe, Path(out), steps
+        self.processes = processes or Processes(torch.device("cpu"))
+        self.optimiser = torch.optim.Adam(trainable(model), lr=recipe.lr)
+        self.schedule = halving(self.optimiser, steps, recipe.decay_epochs, recipe.decay, warmup)
+        self.scaler = torch.amp.GradScaler(self.processes.device.type, enabled=loss_scaling)
+        self.step = self.epoch = 0
+        self._trained = TrainedPart(model)
+        self._generator = generator
+        self._validate_every, self._patience, self._save_every, self._by = validate_every, patience, save_every, by
+        self._best, self._waited = [-1.0] * len(by), 0
+        self._log: RunLog | None = None  # in the first process
+        self._stop = False
+        self._begin_epoch()
+
+    def batches(self, first: int) -> Iterator[Any]:
+        """The batches of this epoch from the ``first`` on."""
+        raise NotImplementedError
+
+    def gradients(self, batch: Any) -> dict[str, float]:
+        """Leave the gradients of a batch in the model's parameters; returns the loss and its parts by name."""
+        raise NotImplementedError
+
+    def measure(self) -> dict[int, float] | None:
+        """Recall@N in percent on the validation set; None: there is none, and the last weights are the best."""
+        raise NotImplementedError
+
+    def write(self, file: Path, recalls: dict[int, float]) -> None:
+        """Write the model: its tensors, and as metadata variant, fingerprint, recipe, step and validation Recall."""
+        state = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
+        facts = {
+            "variant": self.model.variant.name,
+            "fingerprint": self.model.variant.fingerprint,
+            "recipe": json.dumps(asdict(self.recipe)),
+            "step": str(self.step),
+            "validation_recall": recall_text(recalls),
+        }
+        save_file(state, file, facts)
+
+    def train(self) -> bool:
+        """Train to the end: True; or to SIGTERM or Ctrl-C, after which the state is saved: False.
+
+        Raises UsageError: the folder holds an unfinished run of another recipe.
+        """
+        with self.processes.together():
+            self._open()
+        new, going_on = self.processes.any(self.step == 0), self.processes.any(self.step > 0)
+        if new and going_on:
+            raise UsageError(f"Some processes see no state in {self.out}. Put --out where all machines see it.")
+        self.processes.take_from_first(self._trained.tensors.values())
+        with self._listen_to_signals():
+            while self.epoch < self.recipe.epochs and not self.processes.any(self._enough()):
+                whole = self._train_epoch()
+                self.processes.take_from_first(self._trained.statistics.values())
+                self._save()  # also before validation, which is long: a run that is stopped in it goes on with it
+                if not whole:
+                    log.info("stopped after step %d; the state is saved. The same command goes on.", self.step)
+                    return False
+                with self.processes.together():
+                    self._validate()
+                self.epoch += 1
+                self._begin_epoch()
+                self._save()
+        if self._log is not None:
+            self._log.close()
+        log.info("finished: %s", self.out / BEST)
+        return True
+
+    def take_step(self, batch: Any) -> dict[str, float]:
+        """One step on a batch; returns the loss and its parts."""
+        self.optimiser.zero_grad(set_to_none=True)
+        parts = self.gradients(batch)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.schedule.step()
+        self.step += 1
+        return parts
+
+    def _train_epoch(self) -> bool:
+        """The steps of this epoch that are left; False when a signal asks to stop."""
+        set_training(self.model)
+        started, before, said = time.perf_counter(), self.step, 0.0
+        for batch in self.batches(self.step - self._begun):
+            parts = self.take_step(batch)
+            now = time.perf_counter() - started
+            if self._log is not None:
+                self._log.write(self.step, **parts, lr=self.optimiser.param_groups[0]["lr"])
+                if now - said > SECONDS_BETWEEN_LINES:
+                    said, at, rate = now, self.step - self._begun, now / (self.step - before)
+                    words = "epoch %d, step %d of %d: loss %.4f, %.2f s a step"
+                    log.info(words, self.epoch + 1, at, self.steps, parts["loss"], rate)
+            if self.processes.any(self._stop):
+                return False
+            if self._save_every and self.step % self._save_every == 0:
+                self._save()
+        return True
+
+    def _validate(self) -> None:
+        """Measure, log, and keep the weights if none were better so far: in the first process."""
+        last = self.epoch + 1 == self.recipe.epochs
+        if self._log is None or not (last or (self.epoch + 1) % self._validate_every == 0):
+            return
+        recalls = self.measure()
+        if recalls is None:
+            self.write(self.out / BEST, {})
+            return
+        self._log.write(self.step, epoch=self.epoch, **{f"val_recall_{n}": value for n, value in recalls.items()})
+        log.info("epoch %d: %s", self.epoch + 1, ", ".join(f"Recall@{n} {value:.2f}" for n, value in recalls.items()))
+        found = [recalls[n] for n in self._by]
+        self._waited += 1
+        if found > self._best:
+            self._best, self._waited = found, 0
+            self.write(self.out / BEST, recalls)
+
+    def _enough(self) -> bool:
+        return self._patience is not None and self._waited >= self._patience
+
+    def _begin_epoch(self) -> None:
+        self._begun = self.step
+        self._drawn = None if self._generator is None else self._generator.bit_generator.state
+
+    def _open(self) -> None:
+        """The log in the first process, and the saved state in all, if there is one."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        if self.processes.first:
+            self._log = RunLog(self.out, self.recipe)
+        if not (self.out / STATE).exists():
+            return
+        saved = torch.load(self.out / STATE, map_location="cpu", weights_only=True)
+        for name, part in self._parts().items():
+            part.load_state_dict(saved["parts"][name])
+        torch.set_rng_state(saved["torch"])
+        self.step, self.epoch, self._begun = saved["step"], saved["epoch"], saved["begun"]
+        self._best, self._waited = saved["best"], saved["waited"]
+        if self._generator is not None:  # as it was at the start of the epoch, whose batches it then draws once more
+            self._drawn = self._generator.bit_generator.state = json.loads(saved["drawn"])
+        if self._log is not None:
+            self._log.go_on(self.step)
+        log.info("going on after step %d", self.step)
+
+    def _save(self) -> None:
+        """Write the state in the first process: a whole file or none."""
+        if self._log is None:
+            return
+        state = {
+            "step": self.step, "epoch": self.epoch, "begun": self._begun, "best": self._best, "waited": self._waited,
+            "parts": {name: part.state_dict() for name, part in self._parts().items()},
+            "torch": torch.get_rng_state(), "drawn": json.dumps(self._drawn),
+        }  # fmt: skip
+        part_file = (self.out / STATE).with_suffix(".part")
+        torch.save(state, part_file)
+        part_file.replace(self.out / STATE)
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "model": self._trained, "optimiser": self.optimiser, "schedule": self.schedule, "scaler": self.scaler
+        }  # fmt: skip
+
+    @contextmanager
+    def _listen_to_signals(self) -> Iterator[None]:
+        """SIGTERM and Ctrl-C ask the run to stop after the step under way; a second Ctrl-C ends it at once."""
+
+        def stop(number: int, _: Any) -> None:
+            if self._stop and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self._stop = True
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class TrainedPart:
+    """The tensors of a model that training moves: parameters that are not frozen, and the adapters' statistics."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.statistics = {name: buffer for name, buffer in model.named_buffers() if ".adapter." in name}
+        self.tensors = {name: p for name, p in model.named_parameters() if p.requires_grad} | self.statistics
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Name -> tensor."""
+        return {name: tensor.detach() for name, tensor in self.tensors.items()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take the values over."""
+        for name, tensor in self.tensors.items():
+            tensor.copy_(state[name])
 
 
 class RunLog:
     """A run folder: ``recipe.json``, ``log.csv`` (one row a step or validation) and TensorBoard events if installed.
 
-    Args:
-        folder: made if need be.
-        recipe: the run's frozen dataclass. A folder with an unfinished run of another recipe is refused (UsageError).
+    A folder with an unfinished run of another recipe is refused (UsageError).
     """
 
-    def __init__(self, folder: str | Path, recipe: Any) -> None:
-        self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        text, file = json.dumps(asdict(recipe), indent=2) + "\n", self.folder / "recipe.json"
-        if (self.folder / STATE).exists() and file.exists() and file.read_text() != text:
+    def __init__(self, folder: Path, recipe: Any) -> None:
+        self.folder = folder
+        text, file = json.dumps(asdict(recipe), indent=2) + "\n", folder / "recipe.json"
+        unfinished = (folder / STATE).exists()
+        if unfinished and file.exists() and file.read_text() != text:
             raise UsageError(
-                f"{self.folder} holds an unfinished run of another recipe ({_differences(file.read_text(), text)}). "
+                f"{folder} holds an unfinished run of another recipe ({_differences(file.read_text(), text)}). "
                 "Give another --out or delete it."
             )
         file.write_text(text)
         self._started = time.perf_counter()
-        log = self.folder / "log.csv"
-        unfinished = (self.folder / STATE).exists() and log.exists()
-        self._earlier = list(csv.reader(log.open(newline=""))) if unfinished else []
+        there = folder / "log.csv"
+        self._earlier = list(csv.reader(there.open(newline=""))) if unfinished and there.exists() else []
         self._open(self._earlier)
 
     def _open(self, kept: list[list[str]]) -> None:
@@ -71,28 +282,21 @@ class RunLog:
         try:
             from torch.utils.tensorboard import SummaryWriter
 
-            purge = int(kept[-1][1]) + 1 if kept else None
-            self._board = SummaryWriter(str(self.folder), purge_step=purge)
+            self._board = SummaryWriter(str(self.folder), purge_step=int(kept[-1][1]) + 1 if kept else None)
         except ImportError:
             self._board = None
 
     def go_on(self, step: int) -> None:
         """Take up the log of an interrupted run: keep its rows up to a step, and its clock."""
         kept = [row for row in self._earlier if int(row[1]) <= step]
-        self._csv.close()
-        if self._board is not None:
-            self._board.close()
+        self._close_files()
         self._started -= float(kept[-1][0]) if kept else 0.0
         self._open(kept)
-
-    def seconds(self) -> float:
-        """Seconds since the run began."""
-        return time.perf_counter() - self._started
 
     def write(self, step: int, **values: float) -> None:
         """Log named numbers at a step."""
         for name, value in values.items():
-            self._rows.writerow([f"{self.seconds():.1f}", step, name, f"{value:.6g}"])
+            self._rows.writerow([f"{time.perf_counter() - self._started:.1f}", step, name, f"{value:.6g}"])
             if self._board is not None:
                 self._board.add_scalar(name, value, step)
         self._csv.flush()
@@ -101,6 +305,9 @@ class RunLog:
         """Close the files and mark the run as finished."""
         (self.folder / FINISHED).touch()
         (self.folder / STATE).unlink(missing_ok=True)
+        self._close_files()
+
+    def _close_files(self) -> None:
         self._csv.close()
         if self._board is not None:
             self._board.close()
@@ -113,46 +320,9 @@ def _differences(there: str, here: str) -> str:
     return "; ".join(f"{name} {old.get(name)} there, {new.get(name)} here" for name in names) or "written differently"
 
 
-class Resumable:
-    """Saves and restores all that a run needs to go on exactly where it was: parts, random numbers, step, log.
-
-    Args:
-        folder: the run folder.
-        generator: the one from which batches are drawn; None where they do not come from a running generator.
-        parts: whatever has ``state_dict`` and ``load_state_dict``: model, optimiser, schedule, averages.
-    """
-
-    def __init__(self, folder: str | Path, generator: np.random.Generator | None, **parts: Any) -> None:
-        self._file = Path(folder) / STATE
-        self._generator = generator
-        self._parts = parts
-
-    def save(self, step: int, epoch: int = 0) -> None:
-        """Write the state after ``step`` steps and ``epoch`` whole epochs: a whole file or none."""
-        state = {name: part.state_dict() for name, part in self._parts.items()}
-        numbers: dict[str, Any] = {"torch": torch.get_rng_state()}
-        if self._generator is not None:
-            numbers["numpy"] = json.dumps(self._generator.bit_generator.state)
-        part_file = self._file.with_suffix(".part")
-        torch.save({"step": step, "epoch": epoch, "parts": state, "random": numbers}, part_file)
-        part_file.replace(self._file)
-
-    def restore(self, log: RunLog | None) -> tuple[int, int]:
-        """Load the saved state, if there is one, and take up the log; returns steps and epochs done (0, 0 if new).
-
-        ``log`` is None in processes that keep none.
-        """
-        if not self._file.exists():
-            return 0, 0
-        saved = torch.load(self._file, map_location="cpu", weights_only=True)
-        for name, part in self._parts.items():
-            part.load_state_dict(saved["parts"][name])
-        torch.set_rng_state(saved["random"]["torch"])
-        if self._generator is not None:
-            self._generator.bit_generator.state = json.loads(saved["random"]["numpy"])
-        if log is not None:
-            log.go_on(saved["step"])
-        return int(saved["step"]), int(saved["epoch"])
+def recall_text(recalls: dict[int, float]) -> str:
+    """Recall@N as JSON, for the metadata of weights."""
+    return json.dumps({str(n): round(value, 3) for n, value in recalls.items()})
 
 
 def validation_recall(model: VPRModel, dataset: Dataset, ns: tuple[int, ...] = (1, 5, 10)) -> dict[int, float]:
@@ -164,94 +334,6 @@ def validation_recall(model: VPRModel, dataset: Dataset, ns: tuple[int, ...] = (
         model.allow_untrained = allowed
 
 
-@torch.no_grad()
-def kept_recall(
-    model: VPRModel, kept: KeptSet, describe: Callable[[VPRModel, Tensor], Tensor], ns: tuple[int, ...] = (1, 5, 10)
-) -> dict[int, float]:
-    """Recall@N in percent on a data set whose stem maps are kept; in file order, 16 photos a batch."""
-    with evaluating(model):
-        values = [
-            torch.cat([describe(model, maps[start : start + 16]) for start in range(0, len(maps), 16)]).numpy()
-            for maps in (kept.database, kept.queries)
-        ]
-    return score(model.variant.title, kept.dataset, *values, ns=ns, protocol={}).overall.recalls
-
-
-class BestModel:
-    """Validates a model and keeps the best as ``best.safetensors`` in its run folder.
-
-    Args:
-        measure: what gives the Recall@N of a model, or the data set to measure it on.
-        by: the values of N whose Recall@N decides, the first one first.
-        write: called with (model, file, step, recalls) to write the best; default: the tensors, and as metadata
-            variant, architecture fingerprint, recipe, step and the Recall that made it the best.
-    """
-
-    def __init__(
-        self,
-        measure: Dataset | Callable[[VPRModel], dict[int, float]],
-        log: RunLog,
-        recipe: Any,
-        *,
-        by: tuple[int, ...] = (1, 5),
-        write: Callable[[VPRModel, Path, int, dict[int, float]], None] | None = None,
-    ) -> None:
-        self._measure = measure
-        self._log = log
-        self._recipe = recipe
-        self._by = by
-        self._write = write or self._write_tensors
-        self._best = [-1.0] * len(by)
-        self.waited = 0
-        """How many validations in a row were no better than the best."""
-
-    def validate(self, model: VPRModel, step: int, epoch: int) -> dict[int, float]:
-        """Measure, log, and save the model if none was better so far; returns its Recall@N."""
-        measure = self._measure
-        recalls = measure(model) if callable(measure) else validation_recall(model, measure)
-        self._log.write(step, epoch=epoch, **{f"val_recall_{n}": value for n, value in recalls.items()})
-        found = [recalls[n] for n in self._by]
-        self.waited += 1
-        if found > self._best:
-            self._best, self.waited = found, 0
-            self._write(model, self._log.folder / "best.safetensors", step, recalls)
-        return recalls
-
-    def _write_tensors(self, model: VPRModel, file: Path, step: int, recalls: dict[int, float]) -> None:
-        state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-        save_file(state, file, run_facts(model.variant, self._recipe, step, recalls))
-
-    def state_dict(self) -> dict[str, Any]:
-        """What an interrupted run needs to know."""
-        return {"best": self._best, "waited": self.waited}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take it up again."""
-        self._best, self.waited = list(state["best"]), state["waited"]
-
-
-def run_facts(variant: Any, recipe: Any, step: int, recalls: dict[int, float]) -> dict[str, str]:
-    """Metadata of a run's weights: variant, fingerprint, recipe, step, validation Recall."""
-    return {
-        "variant": variant.name,
-        "fingerprint": variant.fingerprint,
-        "recipe": json.dumps(asdict(recipe)),
-        "step": str(step),
-        "validation_recall": json.dumps({str(n): round(value, 3) for n, value in recalls.items()}),
-    }
-
-
-def stage_parser(module: str, description: str) -> argparse.ArgumentParser:
-    """The options that every stage has: --data, --out, --limit-cities, --threads, --set."""
-    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description.split("\n")[0])
-    parser.add_argument("--data", type=Path, help="folder with images/train and images/val")
-    parser.add_argument("--out", type=Path, required=True, help="run folder")
-    parser.add_argument("--limit-cities", type=int, help="use the first N cities only")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="override numbers of the recipe")
-    return parser
-
-
 def halving(
     optimiser: torch.optim.Optimizer, steps_per_epoch: int, epochs: int, factor: float, warmup: int = 0
 ) -> torch.optim.lr_scheduler.LambdaLR:
@@ -261,15 +343,3 @@ def halving(
     return torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: factor ** (step // every) * min(1.0, (step + 1) / (warmup + 1))
     )
-
-
-def trainable(module: nn.Module) -> list[nn.Parameter]:
-    """Parameters that are not frozen."""
-    return [p for p in module.parameters() if p.requires_grad]
-
-
-def freeze(module: nn.Module) -> None:
-    """Stop gradients into a module and keep it in evaluation mode."""
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
-    module.eval()

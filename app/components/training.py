@@ -50,7 +50,7 @@ def stage_html(stage: Stage) -> str:
 
 def honesty_html(name: str, halves: Halves) -> str:
     """What the demonstration's numbers are worth. name: of the data set on the page."""
-    west, east = halves.words
+    west, east = halves.sides
     held_out = halves.held_out
     words = (
         f"It learns from {len(halves.learn)} photos of {len(set(halves.places.tolist()))} places in the {west} of "
@@ -97,7 +97,7 @@ def _table(heads: Sequence[tuple[str, str]], rows: Sequence[tuple[str, str, Scor
     )
     body = ""
     for name, learnt, score in rows:
-        cells = [learnt, *(f"{value:.1f}" for value in score.recalls.values()), movement_words(score.movement)]
+        cells = [learnt, *(f"{value:.1f}" for value in score.recalls.values()), movement_words(score.descriptor_change)]
         cells.append(f"{score.distance:.3f}")
         body += f'<tr data-model="{escape(name)}"><th scope="row">{escape(name)}</th>'
         body += "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"

@@ -28,7 +28,7 @@ from scicevpr.errors import UsageError
 from scicevpr.models.model import build_model
 from training import recipes
 from training.distill import inherit
-from training.full_size_options import read_options
+from training.full_size import read_options
 from training.live import LIVE, Loss, Score
 from training.recipes import override
 

@@ -23,11 +23,10 @@ import scicevpr
 from scicevpr.models.checkpoint import read_metadata
 from scicevpr.models.key_formats import state_to_published
 from scicevpr.models.weights import load_model
-from training import full_size, kept_maps, map_cache
+from training import full_size, kept_maps
+from training.estimate import sample_rows
 from training.full_run import FullSizeRun
 from training.gsv_cities import read_gsv_cities
-from training.plan import sample_rows
-from training.trainer import BestModel
 
 ROOT = Path(scicevpr.__file__).parents[1]
 STEPS = 3  # an epoch: two batches of four places in Aville, one in Btown
@@ -90,7 +89,7 @@ def test_it_stops_early_when_validation_gets_no_better(
 ) -> None:
     recalls = iter([(20.0, 60.0), (30.0, 60.0), (90.0, 50.0), (0.0, 60.0), (100.0, 100.0)])
     monkeypatch.setattr(
-        "training.trainer.validation_recall", lambda *_: dict(zip((1, 5, 10), (*next(recalls), 100.0), strict=True))
+        "training.full_run.validation_recall", lambda *_: dict(zip((1, 5, 10), (*next(recalls), 100.0), strict=True))
     )
     arguments = _arguments(gsv_cities, tmp_path, tiny_backbone)
     assert full_size.main([*arguments, "--val", str(validation_tree), "--patience", "2"]) == 0
@@ -136,7 +135,7 @@ def test_a_run_stopped_in_its_validation_goes_on_with_it(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(BestModel, "validate", stopped)
+        patch.setattr(FullSizeRun, "measure", stopped)
         assert full_size.main(arguments) == full_size.EXIT_STOPPED
     assert full_size.main(arguments) == 0
     assert [step for step, name, _ in _log(tmp_path) if name == "val_recall_1"] == [STEPS]
@@ -232,16 +231,16 @@ def test_kept_features_are_made_once_and_belong_to_their_run(
     class Stop(Exception):
         pass
 
-    begin, passed = map_cache.Networks.begin, []
+    begin, passed = kept_maps.Networks.begin, []
 
-    def counting(self: map_cache.Networks, loaded: torch.Tensor) -> torch.Tensor:
+    def counting(self: kept_maps.Networks, loaded: torch.Tensor) -> torch.Tensor:
         passed.append(len(loaded))
         if len(passed) == 2:
             raise Stop
         return begin(self, loaded)
 
     with monkeypatch.context() as patch:
-        patch.setattr(map_cache.Networks, "begin", counting)
+        patch.setattr(kept_maps.Networks, "begin", counting)
         with pytest.raises(Stop):
             run("first")
         assert run("first") == 0

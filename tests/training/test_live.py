@@ -14,8 +14,8 @@ from scicevpr.datasets import Dataset, Photo, format_name, read_dataset
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.models import build_model
-from training.live import LIVE, LiveDistillation, LiveMaps, Loss, MapKeeper, Score, keep_maps, split_in_halves
-from training.live_data import number_places
+from training.live import LIVE, LiveDistillation, Loss, Score
+from training.live_data import LiveMaps, MapKeeper, keep_maps, number_places, split_in_halves
 
 PLACES = 5
 QUICK = replace(LIVE, places=4, epochs=2, lr=2e-3)
@@ -61,7 +61,7 @@ def finished(maps: LiveMaps, **changes: float) -> LiveDistillation:
 def test_nothing_of_the_measured_half_is_learnt(towns: Dataset) -> None:
     halves = split_in_halves(towns)
     measured = {*halves.held_out.database, *halves.held_out.queries}
-    assert halves.words == ("west", "east")
+    assert halves.sides == ("west", "east")
     assert halves.gap_m == pytest.approx(300, abs=1)
     assert len(halves.learn) == 3 * PLACES
     assert len(measured) == 3 * PLACES
@@ -74,7 +74,7 @@ def test_nothing_of_the_measured_half_is_learnt(towns: Dataset) -> None:
 
 def test_photos_near_the_border_are_left_out(tmp_path: Path) -> None:
     halves = split_in_halves(read_dataset(write_towns(tmp_path / "close", gap=20.0)))
-    assert halves.words == ("south", "north")  # 20 m apart from west to east, 40 m from place to place
+    assert halves.sides == ("south", "north")  # 20 m apart from west to east, 40 m from place to place
     north = np.array([place.utm[1] for place in halves.held_out.database]).min()
     assert all(place.utm[1] < north - 25 for place in halves.learn)
 
@@ -131,7 +131,7 @@ def test_scores_are_those_of_an_ordinary_evaluation(maps: LiveMaps) -> None:
     maps.whole.allow_untrained = True
     assert evaluate(maps.whole, held_out, ns=(1, 5, 10)).overall.recalls == teacher.recalls
     assert teacher.distance == 0
-    assert last.movement < 1e-6 < teacher.movement
+    assert last.descriptor_change < 1e-6 < teacher.descriptor_change
 
 
 def test_the_student_comes_nearer_to_the_teacher(maps: LiveMaps) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +20,12 @@ from scicevpr.describe.preprocessing import prepare
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.models.model import build_model
 from scicevpr.models.weights import fill_stem
-from training.cross_image import describe_maps, prepare_model, set_training, train
-from training.data import TrainingPhotos, list_training_photos, place_batches
+from training.batches import TrainingPhotos, list_training_photos, place_batches
+from training.cross_image import CrossImageTrainer, describe_maps, prepare_model, train
 from training.distill import build_pair, distill
 from training.recipes import CrossImageRecipe, DistillRecipe, ViewsRecipe, override
-from training.stem_maps import draw_maps, keep_views, stem_maps
-from training.trainer import BestModel
+from training.stem_maps import StemMaps, keep_views, open_maps, stem_maps
+from training.steps import set_training
 
 PLACES, PHOTOS = 4, 4
 VIEWS = ViewsRecipe(views=2)
@@ -63,20 +66,20 @@ def toy_city(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def photos(toy_city: Path) -> TrainingPhotos:
-    return list_training_photos(toy_city)
-
-
-@pytest.fixture(scope="module")
-def maps(photos: TrainingPhotos, tmp_path_factory: pytest.TempPathFactory) -> np.memmap:
+def maps(toy_city: Path, tmp_path_factory: pytest.TempPathFactory) -> StemMaps:
     folder = tmp_path_factory.mktemp("kept") / "maps"
-    return keep_views(photos.paths, folder, VIEWS, get_variant("scicevpr-t"), workers=1)
+    return open_maps(toy_city, folder, VIEWS, get_variant("scicevpr-t"), workers=1)
 
 
 @pytest.fixture(scope="module")
-def teacher(toy_city: Path, maps: np.memmap, photos: TrainingPhotos, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photos(maps: StemMaps) -> TrainingPhotos:
+    return maps.photos
+
+
+@pytest.fixture(scope="module")
+def teacher(maps: StemMaps, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("teacher")
-    train(toy_city, maps, photos, out, TEACHER)
+    assert train(maps, out, TEACHER)
     return out / "best.safetensors"
 
 
@@ -95,33 +98,32 @@ def test_no_photos_is_a_clear_error(tmp_path: Path) -> None:
         list_training_photos(tmp_path)
 
 
-def test_kept_maps_are_those_of_the_model_and_go_on_where_they_stopped(
-    photos: TrainingPhotos, maps: np.memmap, tmp_path: Path
-) -> None:
+def test_kept_maps_are_those_of_the_model_and_go_on_where_they_stopped(maps: StemMaps, tmp_path: Path) -> None:
+    photos = maps.photos
     variant = get_variant("scicevpr-t")
     model = fill_stem(build_model(variant))
-    kept = draw_maps(maps, np.arange(3))
+    kept = maps.draw(np.arange(3))
     assert torch.equal(kept, stem_maps(model.backbone.patch_embed, photos.paths[:3], variant))
     direct = model(prepare(photos.paths[:3], variant.preprocessing))
     torch.testing.assert_close(describe_maps(model, kept), direct, atol=2e-3, rtol=0)  # float16 kept
-    assert (maps[0] != maps[1]).any(axis=(1, 2, 3)).all()  # every view is another one
+    assert (maps.maps[0] != maps.maps[1]).any(axis=(1, 2, 3)).all()  # every view is another one
 
     folder = tmp_path / "maps"
     whole = np.array(keep_views(photos.paths, folder, VIEWS, variant, workers=2))
-    np.testing.assert_array_equal(whole, maps)
+    np.testing.assert_array_equal(whole, maps.maps)
     done = np.fromfile(folder / "done.bool", dtype=bool)
     done[1] = False
     done.tofile(folder / "done.bool")
     (folder / "maps.f16").write_bytes(whole.tobytes()[: whole.nbytes // 2] + bytes(whole.nbytes // 2))
-    np.testing.assert_array_equal(keep_views(photos.paths, folder, VIEWS, variant, workers=1), maps)
+    np.testing.assert_array_equal(keep_views(photos.paths, folder, VIEWS, variant, workers=1), maps.maps)
     with pytest.raises(UsageError, match="views 2 there, 3 here"):
         keep_views(photos.paths, folder, ViewsRecipe(views=3), variant, workers=1)
 
 
-def test_the_teacher_starts_with_the_stem_passing_through(maps: np.memmap) -> None:
-    model = prepare_model(TEACHER, draw_maps(maps, np.arange(16)), None)
+def test_the_teacher_starts_with_the_stem_passing_through(maps: StemMaps) -> None:
+    model = prepare_model(TEACHER, maps.draw(np.arange(16)), None)
     embed, width = model.backbone.patch_embed, model.variant.channels
-    values = embed.project(draw_maps(maps, np.arange(16)).float()).permute(0, 2, 3, 1).reshape(-1, width).double()
+    values = embed.project(maps.draw(np.arange(16)).float()).permute(0, 2, 3, 1).reshape(-1, width).double()
     covariance = values.T @ values / len(values)
     assert (covariance - torch.diag(covariance.diagonal())).abs().max() < 1e-2 * covariance.diagonal().max()
     weight = model.fusion.conv.weight[:, :, 0, 0]
@@ -129,36 +131,42 @@ def test_the_teacher_starts_with_the_stem_passing_through(maps: np.memmap) -> No
     assert 0 < weight[:, width:].abs().max() < 0.3 / (5 * width) ** 0.5 * 1.01
 
 
-@pytest.mark.parametrize("stop_after", [1, 2])
+@pytest.mark.parametrize("stopped_in", ["measure", "take_step"])
 def test_an_interrupted_teacher_goes_on_exactly(
-    toy_city: Path, maps: np.memmap, photos: TrainingPhotos, teacher: Path, tmp_path: Path, stop_after: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    validate, calls = BestModel.validate, []
+    maps: StemMaps, tmp_path: Path, stopped_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in the validation of its second epoch, or asked to stop in the middle of it."""
+    do, calls = getattr(CrossImageTrainer, stopped_in), []
 
     class Stop(Exception):
         pass
 
-    def stopping(self: BestModel, *arguments: object) -> None:
+    def stopping(self: CrossImageTrainer, *arguments: object) -> object:
         calls.append(1)
-        if len(calls) == stop_after + 1:
-            raise Stop
-        validate(self, *arguments)
+        if len(calls) == 2:
+            if stopped_in == "measure":
+                raise Stop
+            os.kill(os.getpid(), signal.SIGTERM)
+        return do(self, *arguments)
 
-    monkeypatch.setattr(BestModel, "validate", stopping)
-    with pytest.raises(Stop):
-        train(toy_city, maps, photos, tmp_path, TEACHER)
+    recipe = replace(TEACHER, places=2, cities=1)
+    assert train(maps, tmp_path / "whole", recipe)
+    with monkeypatch.context() as patch:
+        patch.setattr(CrossImageTrainer, stopped_in, stopping)
+        with pytest.raises(Stop) if stopped_in == "measure" else nullcontext():
+            assert not train(maps, tmp_path / "cut", recipe)
     with pytest.raises(UsageError, match="another recipe"):
-        train(toy_city, maps, photos, tmp_path, replace(TEACHER, lr=2e-3))
-    train(toy_city, maps, photos, tmp_path, TEACHER)
-    whole, cut = load_file(teacher), load_file(tmp_path / "best.safetensors")
+        train(maps, tmp_path / "cut", replace(recipe, lr=2e-3))
+    assert train(maps, tmp_path / "cut", recipe)
+    folders = tmp_path / "whole", tmp_path / "cut"
+    whole, cut = (load_file(folder / "best.safetensors") for folder in folders)
     assert all(torch.equal(whole[k], cut[k]) for k in whole)
-    logs = [(folder / "log.csv").read_text().splitlines() for folder in (teacher.parent, tmp_path)]
+    logs = [(folder / "log.csv").read_text().splitlines() for folder in folders]
     assert [line.split(",")[1:] for line in logs[0]] == [line.split(",")[1:] for line in logs[1]]
 
 
-def test_the_teacher_trains_blocks_and_heads_but_not_the_stem(maps: np.memmap, teacher: Path) -> None:
-    start, end = prepare_model(TEACHER, draw_maps(maps, np.arange(16)), None).state_dict(), load_file(teacher)
+def test_the_teacher_trains_blocks_and_heads_but_not_the_stem(maps: StemMaps, teacher: Path) -> None:
+    start, end = prepare_model(TEACHER, maps.draw(np.arange(16)), None).state_dict(), load_file(teacher)
     moved = {k for k in end if not torch.equal(start[k], end[k])}
     assert not [k for k in moved if k.startswith("backbone.patch_embed.features.")]
     for part in ("backbone.blocks.0.", "backbone.patch_embed.proj", "fusion.conv", "encoder."):
@@ -166,12 +174,12 @@ def test_the_teacher_trains_blocks_and_heads_but_not_the_stem(maps: np.memmap, t
 
 
 def test_the_baseline_trains_adapters_and_encoder_on_the_teachers_blocks(
-    toy_city: Path, maps: np.memmap, photos: TrainingPhotos, teacher: Path, tmp_path: Path
+    maps: StemMaps, teacher: Path, tmp_path: Path
 ) -> None:
     recipe = replace(TEACHER, variant="cricavpr-t", epochs=1)
     with pytest.raises(UsageError, match="--backbone"):
-        train(toy_city, maps, photos, tmp_path, recipe)
-    train(toy_city, maps, photos, tmp_path, recipe, teacher)
+        train(maps, tmp_path, recipe)
+    train(maps, tmp_path, recipe, teacher)
     start, end = load_file(teacher), load_file(tmp_path / "best.safetensors")
     kept = [k for k in end if k.startswith("backbone.") and ".adapter." not in k]
     assert all(torch.equal(start[k], end[k]) for k in kept)
@@ -185,14 +193,12 @@ def test_frozen_normalisation_keeps_its_statistics(teacher: Path) -> None:
     assert model.backbone.blocks[0].adapter.branch1.bn.training
 
 
-def test_distillation_freezes_backbone_and_convolution(
-    toy_city: Path, maps: np.memmap, photos: TrainingPhotos, teacher: Path, tmp_path: Path
-) -> None:
+def test_distillation_freezes_backbone_and_convolution(maps: StemMaps, teacher: Path, tmp_path: Path) -> None:
     recipe = DistillRecipe(places=4, cities=None, epochs=2, lr=1e-3)
     student, frozen = build_pair(recipe, teacher)
     assert not frozen.training
     assert not any(p.requires_grad for p in student.fusion.conv.parameters())
-    distill(toy_city, maps, photos, teacher, tmp_path / "student", recipe)
+    assert distill(maps, tmp_path / "student", recipe, teacher)
     end, given = load_file(tmp_path / "student" / "best.safetensors"), load_file(teacher)
     for name in end:
         if name.startswith(("backbone.", "fusion.conv.")):

@@ -117,7 +117,7 @@ def test_domain_shift_shows_that_snow_closes_the_gap(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_batch_dependence_shows_who_depends_on_the_company() -> None:
+def test_batch_dependence_shows_who_depends_on_the_batch() -> None:
     notebook = RUNNER.execute("batch_dependence")
     assert _quiet(notebook)
     assert len(RUNNER.pictures(notebook)) == 5

@@ -1,10 +1,10 @@
-"""One full-size training step: cross-image chunks through the networks, one loss over the gathered batch, gradients.
+"""One training step: the networks on a batch, the loss of every stage, and at full size its gradient chunk by chunk.
 
-A batch is cut into chunks, and the cross-image encoder attends within a chunk only. Chunks are dealt to processes, and
-a process may hold the graphs of a few of its chunks at a time. Then it goes through them twice: once without graphs for
-the descriptors, whose gradients the loss gives, and once more with graphs and the same random numbers, to pass those
-gradients back (gradient caching, Gao et al., 2021). The result is the gradient of the whole batch, whatever the number
-of processes and of chunks held at once.
+At full size a batch is cut into chunks, and the cross-image encoder attends within a chunk only. Chunks are dealt to
+processes, and a process may hold the graphs of a few of its chunks at a time. Then it goes through them twice: once
+without graphs for the descriptors, whose gradients the loss gives, and once more with graphs and the same random
+numbers, to pass those gradients back (gradient caching, Gao et al., 2021). The result is the gradient of the whole
+batch, whatever the number of processes and of chunks held at once.
 
 CricaVPR's adapters normalise every chunk by its own statistics. The published runs (DataParallel) kept the running
 statistics of their first replica only; likewise only chunk 0 of a batch updates them here, so they do not depend on the
@@ -19,17 +19,101 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scicevpr.errors import UsageError
 from scicevpr.losses import distillation_loss, mine_pairs, multi_similarity_loss
+from scicevpr.models.adapters import MultiScaleAdapter
 from scicevpr.models.model import VPRModel
+from scicevpr.models.regions import pool_fused_map
 from training.distributed import Processes
-from training.features import frozen_maps, head_descriptors
-from training.recipes import FullSizeRecipe
-from training.trainer import trainable
+from training.recipes import CrossImageRecipe, DistillRecipe, FullSizeRecipe
 
 PRECISIONS = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def trainable(module: nn.Module) -> list[nn.Parameter]:
+    """Parameters that are not frozen."""
+    return [p for p in module.parameters() if p.requires_grad]
+
+
+def freeze(module: nn.Module) -> None:
+    """Stop gradients into a module and keep it in evaluation mode."""
+    module.requires_grad_(False).eval()
+
+
+def freeze_published(model: VPRModel) -> None:
+    """Freeze the backbone but for CricaVPR's adapters, which start as published."""
+    freeze(model.backbone)
+    for adapter in _adapters(model):
+        adapter.reset_for_training()
+        adapter.requires_grad_(True)
+
+
+def set_training(model: VPRModel) -> None:
+    """Training mode for what is trained; frozen normalisation layers keep their statistics."""
+    model.train()
+    model.backbone.eval()
+    for adapter in _adapters(model):
+        adapter.train()
+
+
+def _adapters(model: VPRModel) -> list[MultiScaleAdapter]:
+    return [module for module in model.backbone.modules() if isinstance(module, MultiScaleAdapter)]
+
+
+@torch.no_grad()
+def frozen_maps(model: VPRModel, x: Tensor) -> Tensor:
+    """Tapped maps as they enter the 1x1 convolution, final norm applied: [B, 3, H, W] -> [B, M*C, rows, columns]."""
+    return torch.cat(model.layer_maps(model.backbone(x, model.variant.taps)), dim=1)
+
+
+def head_descriptors(model: VPRModel, maps: Tensor, chunk: int | None = None) -> Tensor:
+    """Fusion, pooling and encoder on tapped maps [B, M*C, rows, columns] -> unit descriptors [B, 14*C] float32.
+
+    ``chunk``: how many photos attend to each other in a cross-image encoder (None: all).
+    """
+    return encode_regions(model, pool_fused_map(model.fusion(maps).float(), model.gem), chunk)
+
+
+def encode_regions(model: VPRModel, regions: Tensor, chunk: int | None = None) -> Tensor:
+    """Region vectors [B, 14, C] -> unit descriptors [B, 14*C] float32; ``chunk`` as in :func:`head_descriptors`."""
+    if chunk is None or len(regions) % chunk:
+        encoded = model.encoder(regions)
+    else:
+        encoded = model.encoder.encode_groups(regions.unflatten(0, (-1, chunk))).flatten(0, 1)
+    return F.normalize(encoded.flatten(1).float(), dim=-1)
+
+
+def similarity_loss(descriptors: Tensor, others: Tensor) -> Tensor:
+    """Mean squared difference of all similarities within a batch: of [B, D] and [B, E], both of unit length.
+
+    After relational knowledge distillation (Park et al., CVPR 2019).
+    """
+    return (descriptors @ descriptors.T - others @ others.T).square().mean()
+
+
+def batch_losses(
+    descriptors: Tensor,
+    labels: Tensor,
+    recipe: CrossImageRecipe | DistillRecipe | FullSizeRecipe,
+    target: Tensor | None = None,
+    stem: Tensor | None = None,
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss of a batch [B, D], and its parts by name: L_MS; with the teacher's descriptors ``target`` gamma * L_MS +
+    eta * L_D; and with what the stem alone says (``stem``) keep * the loss that keeps those similarities."""
+    pairs = mine_pairs(descriptors, labels, recipe.miner_epsilon)
+    total = similarity = multi_similarity_loss(descriptors, labels, pairs)
+    parts = {"l_ms": similarity}
+    if target is not None:
+        parts["l_d"] = distillation_loss(descriptors, target)
+        total = recipe.gamma * similarity + recipe.eta * parts["l_d"]
+    if stem is not None:
+        parts["l_keep"] = similarity_loss(descriptors, stem)
+        total = total + recipe.keep * parts["l_keep"]
+    numbers = {name: part.item() for name, part in {"loss": total, **parts}.items()}
+    return total, {**numbers, "mined_negatives": pairs[1].sum().item() / len(labels)}
 
 
 @dataclass(frozen=True)
@@ -98,20 +182,6 @@ def _running_statistics(model: nn.Module, keep: bool) -> Iterator[None]:
             layer.track_running_stats = True
 
 
-def batch_losses(
-    descriptors: Tensor, labels: Tensor, targets: Tensor | None, recipe: FullSizeRecipe
-) -> tuple[Tensor, dict[str, float]]:
-    """The loss of a batch and its parts by name: L_MS, and with a teacher gamma * L_MS + eta * L_D."""
-    pairs = mine_pairs(descriptors, labels, recipe.miner_epsilon)
-    similarity = multi_similarity_loss(descriptors, labels, pairs)
-    parts = {"mined_negatives": pairs[1].sum().item() / len(labels)}
-    if targets is None:
-        return similarity, {"loss": similarity.item(), **parts}
-    distance = distillation_loss(descriptors, targets)
-    total = recipe.gamma * similarity + recipe.eta * distance
-    return total, {"loss": total.item(), "l_ms": similarity.item(), "l_d": distance.item(), **parts}
-
-
 def accumulate_gradients(
     networks: Networks,
     chunks: Sequence[Tensor],
@@ -152,7 +222,7 @@ def accumulate_gradients(
     else:
         labels = processes.own_rows(labels)
     leaf = mine.requires_grad_()
-    loss, parts = batch_losses(leaf, labels.to(leaf.device), targets, recipe)
+    loss, parts = batch_losses(leaf, labels.to(leaf.device), recipe, targets)
     (gradient,) = torch.autograd.grad(loss, leaf)
     gradient = processes.own_rows(gradient) if recipe.gather_negatives else gradient / processes.count
     size = recipe.chunk
@@ -173,13 +243,11 @@ def chunks_in(recipe: FullSizeRecipe) -> int:
     """
     size = recipe.places * recipe.photos
     if recipe.chunk < 1 or size % recipe.chunk:
+        divisors = (d for d in range(1, size + 1) if size % d == 0)
+        divisor = min(divisors, key=lambda d: (abs(d - recipe.chunk), -d))
         raise UsageError(
             f"A batch of {recipe.places} places x {recipe.photos} photos = {size} photos cannot be cut into "
             f"cross-image chunks of {recipe.chunk}. Give a --cross_image_chunk that divides {size}, e.g. "
-            f"{_divisor_near(size, recipe.chunk)}."
+            f"{divisor}."
         )
     return size // recipe.chunk
-
-
-def _divisor_near(size: int, wanted: int) -> int:
-    return min((d for d in range(1, size + 1) if size % d == 0), key=lambda d: (abs(d - wanted), -d))

@@ -9,7 +9,7 @@ import pytest
 
 from scicevpr.errors import UsageError
 from training import full_size
-from training.full_size_options import read_options
+from training.full_size import read_options
 
 NEEDED = ["--data", "gsv", "--out", "run"]
 

@@ -12,11 +12,10 @@ from torch import Tensor
 from scicevpr.errors import UsageError
 from scicevpr.losses import distillation_loss, mine_pairs, multi_similarity_loss
 from scicevpr.models import build_model
-from training.chunked_step import Networks, accumulate_gradients, chunks_in
-from training.cross_image import freeze_published, set_training
 from training.distill import inherit
 from training.distributed import Processes
 from training.recipes import FullSizeRecipe
+from training.steps import Networks, accumulate_gradients, chunks_in, freeze_published, set_training
 
 CPU = torch.device("cpu")
 ALONE = Processes(CPU)
