@@ -77,15 +77,15 @@ class Report:
         return "\n".join([*lines, verdict])
 
 
-def sample_rows(data: GsvCities) -> np.ndarray:
+def sample_rows(data: GsvCities) -> list[int]:
     """The numbers of a few photos spread evenly over the data."""
-    return np.unique(np.linspace(0, len(data) - 1, min(SAMPLE, len(data))).astype(int))
+    return np.unique(np.linspace(0, len(data) - 1, min(SAMPLE, len(data))).astype(int)).tolist()
 
 
 def check_samples(data: GsvCities, size: tuple[int, int]) -> int:
     """Decode a few photos spread evenly over the data; returns how many. DatasetError names the first bad one."""
     rows, bad = sample_rows(data), []
-    for row in rows.tolist():
+    for row in rows:
         try:
             decode_photo(data.path(row), size)
         except DatasetError as error:
@@ -199,13 +199,16 @@ def _estimate(report: Report, parts: Parts, options: RunOptions, processes: Proc
         started = time.perf_counter()
         _pass_through(networks, probe)
         a_step = (time.perf_counter() - started) / len(probe) * sum(map(len, chunks))
-        memory = _memory(parts, options, held_bytes(networks, probe, recipe.chunk), len(chunks))
+        memory = _memory(parts, options, len(chunks))
+        held = held_bytes(networks, probe, recipe.chunk)
+    at_once = min(options.accumulate or len(chunks), len(chunks))
     room = _device_memory(networks.device)
-    slow = processes.any(memory.total > room or a_step * (STEPS + 2) > options.check_seconds)
+    too_much = sum(memory.values()) + at_once * held > room
+    slow = processes.any(too_much or a_step * (STEPS + 2) > options.check_seconds)
     how = f"measured here on {len(probe)} photos, extrapolated"
     if not slow:
         with processes.together():
-            memory = replace(memory, held=held_bytes(networks, chunks[0], recipe.chunk))
+            held = held_bytes(networks, chunks[0], recipe.chunk)
         seconds = []
         for number in range(STEPS + 1):
             started = time.perf_counter()
@@ -214,13 +217,17 @@ def _estimate(report: Report, parts: Parts, options: RunOptions, processes: Proc
             run.take_step((chunks, labels))
             seconds.append(time.perf_counter() - started)
         a_step = float(np.median(seconds[1:]))
+    total = sum(memory.values()) + at_once * held
+    parts_of_it = ", ".join(f"{name} {size_words(count)}" for name, count in memory.items())
     report.say(
         "memory",
-        memory.words(room, networks.device, how if slow else "one chunk measured here"),
-        right=memory.total <= room,
+        f"about {size_words(total)} of {size_words(room)} on {networks.device}: graphs {at_once} x {size_words(held)} "
+        f"({how if slow else 'one chunk measured here'}), {parts_of_it}; passing buffers not counted"
+        + (". Hold fewer chunks at once (--accumulate 1), or use --precision bf16" if total > room else ""),
+        right=total <= room,
     )
-    held = 2 * max(1, options.workers) * recipe.chunk * 3 * recipe.pixels[0] * recipe.pixels[1] * 4  # loaded ahead
-    report.say("loader", f"{options.workers} workers hold up to {size_words(held)} of photos")
+    loaded = 2 * max(1, options.workers) * recipe.chunk * 3 * recipe.pixels[0] * recipe.pixels[1] * 4  # ahead
+    report.say("loader", f"{options.workers} workers hold up to {size_words(loaded)} of photos")
     steps = parts.plan.steps * recipe.epochs
     measured = how if slow else f"median of {STEPS} measured here, extrapolated"
     without = "" if options.feature_cache is None else ", without the gain of the feature cache"
@@ -232,53 +239,23 @@ def _estimate(report: Report, parts: Parts, options: RunOptions, processes: Proc
         report.say("validation time", _validation_time(networks, parts.validation))
 
 
-@dataclass(frozen=True)
-class Memory:
-    """What a process holds, in bytes: see :meth:`words`. ``held``: the graph of one chunk."""
-
-    weights: int
-    learned: int
-    held: int
-    at_once: int
-    kept: int
-    descriptors: int
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.weights + self.learned + self.held * self.at_once + self.kept + self.descriptors
-
-    def words(self, room: int, device: torch.device, how: str) -> str:
-        """A sentence, with what to do where it is more than ``room``."""
-        text = (
-            f"about {size_words(self.total)} of {size_words(room)} on {device}: weights {size_words(self.weights)}, "
-            f"gradients and optimiser {size_words(self.learned)}, graphs {self.at_once} x {size_words(self.held)} "
-            f"({how}), maps of other chunks {size_words(self.kept)}, descriptors {size_words(self.descriptors)}; "
-            "passing buffers not counted"
-        )
-        if self.total > room:
-            text += ". Hold fewer chunks at once (--accumulate 1), or use --precision bf16"
-        return text
-
-
-def _memory(parts: Parts, options: RunOptions, held: int, own: int) -> Memory:
+def _memory(parts: Parts, options: RunOptions, own: int) -> dict[str, int]:
+    """What a process with ``own`` chunks holds, in bytes, but for the graphs of its chunks."""
     networks, recipe = parts.networks, parts.recipe
     model = networks.model
     weights = {id(p): p for module in (model, networks.teacher) if module is not None for p in module.parameters()}
-    at_once = min(options.accumulate or own, own)
-    kept = 0
+    maps = 0
     if networks.frozen_backbone:
         width = len(model.variant.taps) * model.variant.channels * int(np.prod(model.variant.grid))
-        kept = (own - at_once) * recipe.chunk * width * (4 if recipe.precision == "none" else 2)
+        waiting = own - min(options.accumulate or own, own)
+        maps = waiting * recipe.chunk * width * (4 if recipe.precision == "none" else 2)
     copies = 4 if networks.teacher is None else 5  # own, gathered, their gradient, normalised; the teacher's
-    return Memory(
-        weights=size_of(weights.values()),
-        learned=size_of(trainable(model)) * (1 + ADAM_COPIES),
-        held=held,
-        at_once=at_once,
-        kept=kept,
-        descriptors=4 * recipe.places * recipe.photos * model.variant.descriptor_dim * copies,
-    )
+    return {
+        "weights": size_of(weights.values()),
+        "gradients and optimiser": size_of(trainable(model)) * (1 + ADAM_COPIES),
+        "maps of other chunks": maps,
+        "descriptors": 4 * recipe.places * recipe.photos * model.variant.descriptor_dim * copies,
+    }
 
 
 def _pass_through(networks: Networks, loaded: Tensor) -> None:
@@ -312,24 +289,20 @@ def _held_by(networks: Networks, loaded: Tensor) -> int:
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            held[storage.data_ptr()] = storage.nbytes()
+        held[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     start = networks.begin(loaded)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        descriptors = networks.describe(start, 0, keep_statistics=False)
-    del descriptors
-    return sum(held.values())
+        networks.describe(start, 0, keep_statistics=False)
+    return sum(count for place, count in held.items() if place not in known)
 
 
 def _validation_time(networks: Networks, validation: Dataset) -> str:
     model = networks.model
     photos = [photo.path for photo in validation.database[:VALIDATION_SAMPLE]]
-    allowed, model.allow_untrained = model.allow_untrained, True
     started = time.perf_counter()
     describe(model, photos)
-    model.allow_untrained = allowed
     each = (time.perf_counter() - started) / len(photos)
     count = len(validation.database) + len(validation.queries)
     return f"{_duration(each * count)} an epoch for {count} photos ({len(photos)} measured here, extrapolated)"

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from scicevpr.datasets import Dataset, read_dataset
 from scicevpr.errors import UsageError
+from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.models.model import build_model
 from scicevpr.models.native_checkpoints import backbone_part
 from scicevpr.models.weights import hash_tensors, load_backbone, load_model, save_weights
@@ -27,7 +28,7 @@ from training.kept_maps import fill_cache
 from training.photo_loader import PhotoReader, load_chunks
 from training.recipes import FullSizeRecipe
 from training.steps import Networks, accumulate_gradients, chunks_in, freeze_published
-from training.trainer import FINISHED, STATE, Trainer, recall_text, validation_recall
+from training.trainer import FINISHED, STATE, Trainer
 
 log = logging.getLogger("training.full_size")
 
@@ -159,6 +160,7 @@ class FullSizeRun(Trainer):
             loss_scaling=recipe.precision == "fp16", patience=recipe.patience, save_every=options.save_every, by=(5, 1),
         )  # fmt: skip
         self.parts, self.options, self.networks, self._reader = parts, options, networks, reader
+        self.model.allow_untrained = True  # its validation is no claim about a trained model
         self._chunks = chunks_in(recipe)
         self._own = processes.share(self._chunks)
 
@@ -182,8 +184,10 @@ class FullSizeRun(Trainer):
         )  # fmt: skip
 
     def measure(self) -> dict[int, float] | None:
-        """Recall@N on the validation set, if there is one."""
-        return None if self.parts.validation is None else validation_recall(self.model, self.parts.validation)
+        """Recall@N on the validation set, if there is one; cross-image models in file order, as published."""
+        if self.parts.validation is None:
+            return None
+        return evaluate(self.model, self.parts.validation, ns=(1, 5, 10)).overall.recalls
 
     def write(self, file: Path, recalls: dict[int, float]) -> None:
         """The weights with all the facts, whole or not at all."""
@@ -198,7 +202,7 @@ class FullSizeRun(Trainer):
             "epoch": self.epoch + 1,
             "processes": self.processes.count,
             "validation": self.recipe.validation,
-            "validation_recall": recall_text(recalls),
+            "validation_recall": json.dumps(recalls),
             "date": datetime.now(UTC).date().isoformat(),
             "torch": torch.__version__,
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,10 +84,9 @@ def read_gsv_cities(
     first, place_cities, absent = [0], [], []
     too_few = 0
     for number, table in enumerate(tables):
-        wanted, places = _read_table(table)
-        found, gone = _find_photos(root, wanted, places)
+        places, gone = _read_places(root, table)
         absent += gone
-        for photos in found:
+        for photos in places:
             if len(photos) < min_photos:
                 too_few += 1
                 continue
@@ -141,8 +140,9 @@ def _tables(root: Path, cities: Sequence[str] | None) -> list[Path]:
     return [known[city] for city in sorted(set(cities))]
 
 
-def _read_table(table: Path) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """(City folder, photo name without extension) of every row, and the place of every row [rows]."""
+def _read_places(root: Path, table: Path) -> tuple[list[list[bytes]], list[str]]:
+    """Paths below the root of the photos of every place of a city, in ascending order, and those of photos that are
+    not there."""
     import pandas as pd
 
     try:
@@ -155,40 +155,25 @@ def _read_table(table: Path) -> tuple[list[tuple[str, str]], np.ndarray]:
             f"{table} has no column {', '.join(lacking)}; it has {', '.join(map(str, rows.columns))}. "
             f"GSV-Cities tables have {', '.join(COLUMNS)}."
         )
-    wrong = ~rows["place_id"].str.fullmatch(r"\d+")
-    if wrong.any():
-        line = int(np.flatnonzero(wrong)[0])
-        raise DatasetError(
-            f"{table}, line {line + 2}: place_id {rows['place_id'][line]!r} is no whole number. Copy the table again."
-        )
-    places = rows["place_id"].astype(np.int64).to_numpy()
-    columns = (rows[name] for name in COLUMNS[1:])
-    wanted = [
-        (
-            city,
-            f"{city}_{place % PLACE_NUMBERS:07d}_{year.zfill(4)}_{month.zfill(2)}_{north.zfill(3)}_{lat}_{lon}_{pano}",
-        )
-        for place, year, month, north, city, lat, lon, pano in zip(places.tolist(), *columns, strict=True)
-    ]
-    return wanted, places
-
-
-def _find_photos(
-    root: Path, wanted: Iterable[tuple[str, str]], places: np.ndarray
-) -> tuple[list[list[bytes]], list[str]]:
-    """Paths below the root of the photos of every place, in ascending order, and the names of those not there."""
-    folders: dict[str, dict[str, str]] = {}
-    by_place: dict[int, list[bytes]] = {int(place): [] for place in np.unique(places)}
+    by_place: dict[int, list[bytes]] = {}
+    listings: dict[str, dict[str, str]] = {}
     absent = []
-    for (city, stem), place in zip(wanted, places.tolist(), strict=True):
-        if city not in folders:
-            folders[city] = _listing(root / "Images" / city)
-        name = folders[city].get(stem)
+    for line, row in enumerate(rows[list(COLUMNS)].itertuples(index=False, name=None), start=2):
+        place, year, month, north, city, lat, lon, pano = row
+        if not (place.isascii() and place.isdigit()):
+            raise DatasetError(f"{table}, line {line}: place_id {place!r} is no whole number. Copy the table again.")
+        if city not in listings:
+            listings[city] = _listing(root / "Images" / city)
+        number = int(place)
+        stem = (
+            f"{city}_{number % PLACE_NUMBERS:07d}_{year.zfill(4)}_{month.zfill(2)}_{north.zfill(3)}_{lat}_{lon}_{pano}"
+        )
+        name, photos = listings[city].get(stem), by_place.setdefault(number, [])
         if name is None:
             absent.append(f"Images/{city}/{stem}.jpg")
         else:
-            by_place[place].append(os.fsencode(f"Images/{city}/{name}"))
-    return [sorted(photos) for photos in by_place.values()], absent
+            photos.append(os.fsencode(f"Images/{city}/{name}"))
+    return [sorted(by_place[place]) for place in sorted(by_place)], absent
 
 
 def _listing(folder: Path) -> dict[str, str]:

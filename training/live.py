@@ -71,9 +71,9 @@ class Score:
     """A model on the held-out half.
 
     who: "teacher", "student" or a name given to :func:`measure`. epoch: epochs of training, None where it is not being
-    trained; 0 is the untrained student. recalls: Recall@1, 5, 10 in percent. descriptor_change: the largest change of any value
-    of a query's descriptor between being described alone and in file order with 15 others (32 queries are tried).
-    distance: mean L_D to the teacher's descriptors.
+    trained; 0 is the untrained student. recalls: Recall@1, 5, 10 in percent. descriptor_change: the largest change of
+    any value of a query's descriptor between being described alone and in file order with 15 others (32 queries are
+    tried). distance: mean L_D to the teacher's descriptors.
     """
 
     who: str

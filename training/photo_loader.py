@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -78,10 +77,15 @@ def load_chunks(
     Raises:
         DatasetError: a photo cannot be read.
     """
-    loader = _loader(reader, _ChunkKeys(plan, epoch, first_step, chunk, own), workers, pin)
+
+    def keys() -> Iterator[list[PhotoKey]]:  # one chunk after the other
+        for batch in plan.batches(epoch, first_step):
+            photos = list(zip(batch.rows.tolist(), batch.seeds.tolist(), strict=True))
+            yield from (photos[number * chunk : (number + 1) * chunk] for number in own)
+
     chunks: list[Tensor] = []
-    for loaded in loader:
-        chunks.append(_checked(loaded))
+    for loaded in _load(reader, keys(), workers, pin):
+        chunks.append(loaded)
         if len(chunks) == len(own):
             yield chunks
             chunks = []
@@ -89,25 +93,11 @@ def load_chunks(
 
 def load_in_order(reader: Dataset, keys: Sequence[PhotoKey], size: int, workers: int) -> Iterator[Tensor]:
     """What a reader gives for a list of keys, ``size`` at a time. DatasetError when a photo cannot be read."""
-    for loaded in _loader(reader, [keys[i : i + size] for i in range(0, len(keys), size)], workers, pin=False):
-        yield _checked(loaded)
+    return _load(reader, (keys[i : i + size] for i in range(0, len(keys), size)), workers)
 
 
-class _ChunkKeys:
-    """What the loader asks the reader for: the keys of one chunk after the other."""
-
-    def __init__(self, plan: BatchPlan, epoch: int, first_step: int, chunk: int, own: range) -> None:
-        self._plan, self._epoch, self._first_step, self._chunk, self._own = plan, epoch, first_step, chunk, own
-
-    def __iter__(self) -> Iterator[list[PhotoKey]]:
-        for batch in self._plan.batches(self._epoch, self._first_step):
-            for number in self._own:
-                part = slice(number * self._chunk, (number + 1) * self._chunk)
-                yield list(zip(batch.rows[part].tolist(), batch.seeds[part].tolist(), strict=True))
-
-
-def _loader(reader: Dataset, keys: Any, workers: int, pin: bool) -> DataLoader:
-    return DataLoader(
+def _load(reader: Dataset, keys: Iterable[list[PhotoKey]], workers: int, pin: bool = False) -> Iterator[Tensor]:
+    loader = DataLoader(
         reader,
         batch_sampler=keys,
         num_workers=workers,
@@ -115,17 +105,14 @@ def _loader(reader: Dataset, keys: Any, workers: int, pin: bool) -> DataLoader:
         worker_init_fn=_leave_signals_to_the_parent,
         pin_memory=pin,
     )
+    for loaded in loader:
+        if isinstance(loaded, str):
+            raise DatasetError(loaded)
+        yield loaded
 
 
 def _collate(photos: list[Tensor | str]) -> Tensor | str:
-    errors = [photo for photo in photos if isinstance(photo, str)]
-    return errors[0] if errors else torch.stack(photos)
-
-
-def _checked(loaded: Tensor | str) -> Tensor:
-    if isinstance(loaded, str):
-        raise DatasetError(loaded)
-    return loaded
+    return next((photo for photo in photos if isinstance(photo, str)), None) or torch.stack(photos)
 
 
 def _leave_signals_to_the_parent(_: int) -> None:

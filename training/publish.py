@@ -24,16 +24,17 @@ from scicevpr.retrieval import ExactIndex
 from training.procity.dataset import read_csv, write_csv
 from training.procity.querysets import benchmark_sets
 from training.results import MODELS, fill_tables, write_results
+from training.trainer import BEST
 
 TRAINED_ON = "ImageNet features (EfficientNet-Lite0, frozen) and drawn cities (ProCity), by this project; not official"
 BUNDLED_QUERIES = 18  # of each query set
-COMPANY = 15  # photos beside an example that show whether the baseline's answer moves
+BATCH = Grouping.sequential(16)  # shows whether the baseline's answer to an example depends on other photos
 SHOWN_FIRST = ("years", "dusk", "night", "snow", "rain", "day", "combined", "autumn")  # fill the gallery
 
 
 def _load_run(name: str, runs: Path) -> VPRModel:
     model = build_model(name)
-    model.load_state_dict(load_file(runs / name / "best.safetensors"))
+    model.load_state_dict(load_file(runs / name / BEST))
     return model
 
 
@@ -74,34 +75,32 @@ def publish_descriptors(assets: Path) -> None:
     city = bundled_city()
     for name in MODELS:
         model = load_model(name)
-        descriptors = describe(model, [place.path for place in city.database])
-        save_descriptors(
-            assets / "descriptors" / f"procity-test.{name}.safetensors", descriptors, [p.name for p in city.database]
-        )
+        descriptors = describe(model, [photo.path for photo in city.database])
+        file = assets / "descriptors" / f"procity-test.{name}.safetensors"
+        save_descriptors(file, descriptors, [photo.name for photo in city.database])
 
 
 def publish_examples(assets: Path) -> None:
     """Choose one query of each set for the app's gallery: where possible one that SciceVPR-T answers and whose
-    CricaVPR-T answer changes with company; and one that both miss, so that visitors see that too."""
+    CricaVPR-T answer changes in a batch; and one that both miss, so that visitors see that too."""
     city = bundled_city()
     right = [set(rows.tolist()) for rows in positives(utm_array(city.database), utm_array(city.queries))]
     stable = _first_answers(load_model("scicevpr-t"), city, Grouping.alone())
     baseline = load_model("cricavpr-t")
-    alone = _first_answers(baseline, city, Grouping.alone())
-    batch_mates = _first_answers(baseline, city, Grouping.sequential(COMPANY + 1))
+    alone, in_batch = (_first_answers(baseline, city, grouping) for grouping in (Grouping.alone(), BATCH))
     examples, missed = [], None
     first = {name: number for number, name in enumerate(SHOWN_FIRST)}
     for query_set in sorted(city.conditions, key=lambda name: first.get(name, len(first))):
-        rows = [row for row, place in enumerate(city.queries) if place.condition == query_set]
-        ranked = sorted(
+        rows = [row for row, photo in enumerate(city.queries) if photo.condition == query_set]
+        best = min(
             rows,
             key=lambda row: (
                 stable[row] not in right[row],
-                (alone[row] in right[row]) == (batch_mates[row] in right[row]),
-                alone[row] == batch_mates[row],
+                (alone[row] in right[row]) == (in_batch[row] in right[row]),
+                alone[row] == in_batch[row],
             ),
         )
-        examples.append({"name": city.queries[ranked[0]].name, "condition": query_set})
+        examples.append({"name": city.queries[best].name, "condition": query_set})
         both = [row for row in rows if stable[row] not in right[row] and alone[row] not in right[row]]
         missed = both[0] if both and missed is None and query_set == "fog" else missed
     if missed is not None:
@@ -111,8 +110,8 @@ def publish_examples(assets: Path) -> None:
 
 def _first_answers(model: VPRModel, city: Dataset, grouping: Grouping) -> np.ndarray:
     """Database row of every query's best match, [Q]."""
-    database, queries = (region_vectors(model, [p.path for p in places]) for places in (city.database, city.queries))
-    index = ExactIndex(encode(model, database, Grouping.sequential(COMPANY + 1)))
+    database, queries = (region_vectors(model, [p.path for p in photos]) for photos in (city.database, city.queries))
+    index = ExactIndex(encode(model, database, BATCH))
     return index.search(encode(model, queries, grouping), 1).indices[:, 0]
 
 
@@ -126,7 +125,7 @@ def publish(runs: Path, assets: Path, data: Path | None) -> None:
     write_results(assets / "weights" / "results.json")
     if data is not None:
         write_results(assets / "weights" / "results-full.json", data)
-    for page in (assets / "weights" / "README.md", assets.parent / "README.md"):
+    for page in (assets / "weights" / "README.md", assets.parent / "docs" / "models.md"):
         if page.exists():
             fill_tables(page, assets / "weights")
 

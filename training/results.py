@@ -11,7 +11,7 @@ import argparse
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,33 +44,26 @@ SHORT_ROWS = (
 MOVED_PHOTOS = 96  # queries whose descriptors are compared between batch compositions
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: the queries' grouping in words, and the score."""
-
-    title: str
-    result: Evaluation
-
-
-def measure_model(model: VPRModel, dataset: Dataset) -> Iterator[Row]:
-    """Rows of one model. Region vectors are computed once; the groupings differ in what the encoder sees together."""
+def measure_model(model: VPRModel, dataset: Dataset) -> Iterator[tuple[str, Evaluation]]:
+    """Title and score of a model under every grouping. Region vectors are computed once; the groupings differ in what
+    the encoder sees together."""
     title = model.variant.title
     database, queries = (
-        region_vectors(model, [place.path for place in places]) for places in (dataset.database, dataset.queries)
+        region_vectors(model, [photo.path for photo in photos]) for photos in (dataset.database, dataset.queries)
     )
     stored = encode(model, database, DATABASE_GROUPING)
 
-    def row(words: str, grouping: Grouping, values: np.ndarray = stored) -> Row:
-        database_words = "alone" if values is not stored else DATABASE_GROUPING.label
+    def row(label: str, grouping: Grouping, values: np.ndarray = stored) -> tuple[str, Evaluation]:
+        database_label = "alone" if values is not stored else DATABASE_GROUPING.label
         protocol = {
             "variant": model.variant.name,
             "weights": model.weights.sha256 if model.weights else "random",
             "resize": model.variant.preprocessing.label(),
-            "database grouping": database_words if model.variant.cross_image else "independent of the batch",
-            "query grouping": words if model.variant.cross_image else "independent of the batch",
+            "database grouping": database_label if model.variant.cross_image else "independent of the batch",
+            "query grouping": label if model.variant.cross_image else "independent of the batch",
         }
-        name = f"{title}, {words}" if model.variant.cross_image else f"{title}, single image"
-        return Row(name, score(title, dataset, values, encode(model, queries, grouping), ns=NS, protocol=protocol))
+        described = encode(model, queries, grouping)
+        return f"{title}, {label}", score(title, dataset, values, described, ns=NS, protocol=protocol)
 
     if not model.variant.cross_image:
         yield row("single image", Grouping.alone())
@@ -84,9 +77,9 @@ def measure_model(model: VPRModel, dataset: Dataset) -> Iterator[Row]:
     yield row("queries grouped by place, 16 a batch", place_groups(dataset))
 
 
-def movement(model: VPRModel, dataset: Dataset) -> float:
+def descriptor_change(model: VPRModel, dataset: Dataset) -> float:
     """Largest change of any element of a descriptor between batch compositions, through the whole model."""
-    paths = [place.path for place in dataset.queries[:: max(1, len(dataset.queries) // MOVED_PHOTOS)]]
+    paths = [photo.path for photo in dataset.queries[:: max(1, len(dataset.queries) // MOVED_PHOTOS)]]
     alone = describe(model, paths, grouping=Grouping.alone()).values
     others = (Grouping.sequential(16), Grouping.sequential(5), shuffled_groups(len(paths), 32, 3))
     return float(max(np.abs(describe(model, paths, grouping=g).values - alone).max() for g in others))
@@ -94,19 +87,24 @@ def movement(model: VPRModel, dataset: Dataset) -> float:
 
 def measure(dataset: Dataset) -> dict[str, Any]:
     """Everything that the cards print: {"rows": {title: score and protocol}, "movement": {model: largest change}}."""
-    rows: dict[str, Any] = {}
+    rows: dict[str, Evaluation] = {}
     moved: dict[str, float] = {}
     for name in MODELS:
         model = load_model(name)
-        for row in measure_model(model, dataset):
-            rows[row.title] = row.result.to_json(predictions=False)
-        moved[model.variant.title] = movement(model, dataset)
-    for name in BASELINES:
-        result = evaluate_baseline(name, dataset, ns=NS)
-        rows[result.title] = result.to_json(predictions=False)
-    for content in rows.values():
-        content.pop("seconds", None)  # a timing; those belong into benchmarks/
-    return {"rows": rows, "movement": moved}
+        rows |= measure_model(model, dataset)
+        moved[model.variant.title] = descriptor_change(model, dataset)
+    return {"rows": _as_json(rows | _baselines(dataset)), "movement": moved}
+
+
+def _baselines(dataset: Dataset) -> dict[str, Evaluation]:
+    results = (evaluate_baseline(name, dataset, ns=NS) for name in BASELINES)
+    return {result.title: result for result in results}
+
+
+def _as_json(results: dict[str, Evaluation]) -> dict[str, Any]:
+    """Scores and protocols without single predictions, nor seconds: timings belong into benchmarks/."""
+    contents = {title: result.to_json(predictions=False) for title, result in results.items()}
+    return {title: {k: v for k, v in content.items() if k != "seconds"} for title, content in contents.items()}
 
 
 def measure_real(folders: dict[str, Path]) -> dict[str, Any]:
@@ -117,18 +115,13 @@ def measure_real(folders: dict[str, Path]) -> dict[str, Any]:
     sets: dict[str, Any] = {}
     for name, folder in folders.items():
         dataset = replace(read_dataset(folder, "test"), name=name)
-        found = {}
+        found: dict[str, Evaluation] = {}
         for model in map(load_model, MODELS):
             found[model.variant.title] = evaluate(model, dataset, ns=NS)
             if model.variant.class_token:
                 title = f"{model.variant.title}, queries alone"
                 found[title] = evaluate(model, dataset, ns=NS, query_grouping=Grouping.alone())
-        for baseline in BASELINES:
-            result = evaluate_baseline(baseline, dataset, ns=NS)
-            found[result.title] = result
-        sets[name] = {title: result.to_json(predictions=False) for title, result in found.items()}
-        for content in sets[name].values():
-            content.pop("seconds", None)
+        sets[name] = _as_json(found | _baselines(dataset))
     return {"sets": sets}
 
 
@@ -141,18 +134,14 @@ def real_table(sets: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def recalls(content: dict[str, Any], n: int = 1) -> list[float]:
-    """Recall@N in percent: the mean over the eight weathers, hours and seasons, then each query set by name."""
-    sets = {name: scores["recall_percent"][str(n)] for name, scores in content["conditions"].items()}
-    mean = float(np.mean([sets[name] for name in QUERY_CONDITIONS]))
-    return [mean, *(sets[name] for name in sorted(sets))]
-
-
 def summary_rows(rows: dict[str, Any]) -> dict[str, list[float]]:
-    """All queries @1 @5 @10, mean over conditions @1, each set @1; shuffled seeds as mean, lowest and highest."""
+    """All queries @1 @5 @10, mean over the eight weathers, hours and seasons @1, each query set by name @1; shuffled
+    seeds as mean, lowest and highest."""
 
     def line(content: dict[str, Any]) -> list[float]:
-        return [content["overall"]["recall_percent"][str(n)] for n in NS] + recalls(content)
+        sets = {name: scores["recall_percent"]["1"] for name, scores in sorted(content["conditions"].items())}
+        mean = float(np.mean([sets[name] for name in QUERY_CONDITIONS]))
+        return [*(content["overall"]["recall_percent"][str(n)] for n in NS), mean, *sets.values()]
 
     table: dict[str, list[float]] = {}
     shuffled: dict[str, list[list[float]]] = {}

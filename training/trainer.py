@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -21,9 +22,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from scicevpr.datasets import Dataset
 from scicevpr.errors import UsageError
-from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.models.model import VPRModel
 from training.distributed import Processes
 from training.steps import set_training, trainable
@@ -58,7 +57,7 @@ class Trainer:
     def __init__(
         self, model: VPRModel, recipe: Any, out: Path, steps: int, *, warmup: int = 0,
         generator: np.random.Generator | None = None, processes: Processes | None = None, loss_scaling: bool = False,
-        validate_every: int = 1, patience: int | None = None, save_every: int | None = None,
+        validate_every: int = 1, patience: float = math.inf, save_every: int | None = None,
         by: tuple[int, ...] = (1, 5),
     ) -> None:  # fmt: skip
         self.model, self.recipe, self.out, self.steps = model, recipe, Path(out), steps
@@ -88,14 +87,14 @@ class Trainer:
         raise NotImplementedError
 
     def write(self, file: Path, recalls: dict[int, float]) -> None:
-        """Write the model: its tensors, and as metadata variant, fingerprint, recipe, step and validation Recall."""
+        """Write the model: its tensors, and as metadata variant, fingerprint, recipe, step and validation Recall@N."""
         state = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
         facts = {
             "variant": self.model.variant.name,
             "fingerprint": self.model.variant.fingerprint,
             "recipe": json.dumps(asdict(self.recipe)),
             "step": str(self.step),
-            "validation_recall": recall_text(recalls),
+            "validation_recall": json.dumps(recalls),
         }
         save_file(state, file, facts)
 
@@ -111,7 +110,7 @@ class Trainer:
             raise UsageError(f"Some processes see no state in {self.out}. Put --out where all machines see it.")
         self.processes.take_from_first(self._trained.tensors.values())
         with self._listen_to_signals():
-            while self.epoch < self.recipe.epochs and not self.processes.any(self._enough()):
+            while self.epoch < self.recipe.epochs and not self.processes.any(self._waited >= self._patience):
                 whole = self._train_epoch()
                 self.processes.take_from_first(self._trained.statistics.values())
                 self._save()  # also before validation, which is long: a run that is stopped in it goes on with it
@@ -172,10 +171,7 @@ class Trainer:
         self._waited += 1
         if found > self._best:
             self._best, self._waited = found, 0
-            self.write(self.out / BEST, recalls)
-
-    def _enough(self) -> bool:
-        return self._patience is not None and self._waited >= self._patience
+            self.write(self.out / BEST, {n: round(value, 3) for n, value in recalls.items()})
 
     def _begin_epoch(self) -> None:
         self._begun = self.step
@@ -184,11 +180,12 @@ class Trainer:
     def _open(self) -> None:
         """The log in the first process, and the saved state in all, if there is one."""
         self.out.mkdir(parents=True, exist_ok=True)
+        there = (self.out / STATE).exists()
+        saved = torch.load(self.out / STATE, map_location="cpu", weights_only=True) if there else None
         if self.processes.first:
-            self._log = RunLog(self.out, self.recipe)
-        if not (self.out / STATE).exists():
+            self._log = RunLog(self.out, self.recipe, None if saved is None else saved["step"])
+        if saved is None:
             return
-        saved = torch.load(self.out / STATE, map_location="cpu", weights_only=True)
         for name, part in self._parts().items():
             part.load_state_dict(saved["parts"][name])
         torch.set_rng_state(saved["torch"])
@@ -196,8 +193,6 @@ class Trainer:
         self._best, self._waited = saved["best"], saved["waited"]
         if self._generator is not None:  # as it was at the start of the epoch, whose batches it then draws once more
             self._drawn = self._generator.bit_generator.state = json.loads(saved["drawn"])
-        if self._log is not None:
-            self._log.go_on(self.step)
         log.info("going on after step %d", self.step)
 
     def _save(self) -> None:
@@ -256,26 +251,24 @@ class TrainedPart:
 class RunLog:
     """A run folder: ``recipe.json``, ``log.csv`` (one row a step or validation) and TensorBoard events if installed.
 
-    A folder with an unfinished run of another recipe is refused (UsageError).
+    ``step``: of a run that goes on; its rows up to there are kept, and its clock. UsageError: that run has another
+    recipe.
     """
 
-    def __init__(self, folder: Path, recipe: Any) -> None:
+    def __init__(self, folder: Path, recipe: Any, step: int | None = None) -> None:
         self.folder = folder
         text, file = json.dumps(asdict(recipe), indent=2) + "\n", folder / "recipe.json"
-        unfinished = (folder / STATE).exists()
-        if unfinished and file.exists() and file.read_text() != text:
+        if step is not None and file.exists() and file.read_text() != text:
             raise UsageError(
                 f"{folder} holds an unfinished run of another recipe ({_differences(file.read_text(), text)}). "
                 "Give another --out or delete it."
             )
         file.write_text(text)
-        self._started = time.perf_counter()
         there = folder / "log.csv"
-        self._earlier = list(csv.reader(there.open(newline=""))) if unfinished and there.exists() else []
-        self._open(self._earlier)
-
-    def _open(self, kept: list[list[str]]) -> None:
-        self._csv = (self.folder / "log.csv").open("w", newline="")
+        rows = csv.reader(there.open(newline="")) if step is not None and there.exists() else ()
+        kept = [row for row in rows if int(row[1]) <= step]
+        self._started = time.perf_counter() - (float(kept[-1][0]) if kept else 0.0)
+        self._csv = there.open("w", newline="")
         self._rows = csv.writer(self._csv)
         self._rows.writerows(kept)
         self._csv.flush()
@@ -285,13 +278,6 @@ class RunLog:
             self._board = SummaryWriter(str(self.folder), purge_step=int(kept[-1][1]) + 1 if kept else None)
         except ImportError:
             self._board = None
-
-    def go_on(self, step: int) -> None:
-        """Take up the log of an interrupted run: keep its rows up to a step, and its clock."""
-        kept = [row for row in self._earlier if int(row[1]) <= step]
-        self._close_files()
-        self._started -= float(kept[-1][0]) if kept else 0.0
-        self._open(kept)
 
     def write(self, step: int, **values: float) -> None:
         """Log named numbers at a step."""
@@ -305,9 +291,6 @@ class RunLog:
         """Close the files and mark the run as finished."""
         (self.folder / FINISHED).touch()
         (self.folder / STATE).unlink(missing_ok=True)
-        self._close_files()
-
-    def _close_files(self) -> None:
         self._csv.close()
         if self._board is not None:
             self._board.close()
@@ -318,20 +301,6 @@ def _differences(there: str, here: str) -> str:
     old, new = json.loads(there), json.loads(here)
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     return "; ".join(f"{name} {old.get(name)} there, {new.get(name)} here" for name in names) or "written differently"
-
-
-def recall_text(recalls: dict[int, float]) -> str:
-    """Recall@N as JSON, for the metadata of weights."""
-    return json.dumps({str(n): round(value, 3) for n, value in recalls.items()})
-
-
-def validation_recall(model: VPRModel, dataset: Dataset, ns: tuple[int, ...] = (1, 5, 10)) -> dict[int, float]:
-    """Recall@N in percent on a labelled dataset; cross-image models in file order, 16 photos a batch."""
-    allowed, model.allow_untrained = model.allow_untrained, True
-    try:
-        return evaluate(model, dataset, ns=ns).overall.recalls
-    finally:
-        model.allow_untrained = allowed
 
 
 def halving(

@@ -88,9 +88,7 @@ def test_it_stops_early_when_validation_gets_no_better(
     gsv_cities: Path, validation_tree: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recalls = iter([(20.0, 60.0), (30.0, 60.0), (90.0, 50.0), (0.0, 60.0), (100.0, 100.0)])
-    monkeypatch.setattr(
-        "training.full_run.validation_recall", lambda *_: dict(zip((1, 5, 10), (*next(recalls), 100.0), strict=True))
-    )
+    monkeypatch.setattr(FullSizeRun, "measure", lambda _: dict(zip((1, 5, 10), (*next(recalls), 100.0), strict=True)))
     arguments = _arguments(gsv_cities, tmp_path, tiny_backbone)
     assert full_size.main([*arguments, "--val", str(validation_tree), "--patience", "2"]) == 0
     assert max(step for step, _, _ in _log(tmp_path)) == 4 * STEPS
@@ -191,7 +189,7 @@ def test_an_error_in_one_process_ends_all_with_its_message(
 ) -> None:
     folder = shutil.copytree(gsv_cities, tmp_path / "gsv")
     data = read_gsv_cities(folder)
-    for row in set(range(len(data))) - set(sample_rows(data).tolist()):  # those that are not looked at before the run
+    for row in set(range(len(data))) - set(sample_rows(data)):  # those that are not looked at before the run
         data.path(row).write_bytes(b"broken")
     run = _subprocess(_arguments(folder, tmp_path / "run", tiny_backbone), processes=2)
     said = run.communicate(timeout=120)[1]

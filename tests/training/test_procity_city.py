@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scicevpr.errors import UsageError
 from training.procity.atlas import Atlas, build_atlas, layer_painters
 from training.procity.blocks import TREE_SHAPES
 from training.procity.cars import CAR_SHAPES
-from training.procity.character import BLOCK_KINDS, CHARACTERS, city_characters, get_character
+from training.procity.character import BLOCK_KINDS, CHARACTERS, city_characters
 from training.procity.facades import STYLES
 from training.procity.land import FORMS, Land, draw_land
 from training.procity.mesh import VERTEX_FLOATS, MeshBuilder, Surface
@@ -127,8 +126,6 @@ def test_characters_are_complete_and_their_cities_differ(atlas: Atlas) -> None:
     names = [city_characters(seed)[0].name for seed in range(8)]
     assert sorted(names) == sorted(CHARACTERS)
     assert city_characters(3)[0] != city_characters(11)[0]  # one character, other colours
-    with pytest.raises(UsageError, match="no character called 'desert'"):
-        get_character("desert")
 
 
 def test_cities_have_their_landmarks_canal_and_roofed_street(atlas: Atlas) -> None:

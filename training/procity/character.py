@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from scicevpr.errors import UsageError
 from training.procity.lots import LIGHT_PLASTER, Look, Tint
 
 Style = tuple[str, str]
@@ -299,13 +298,6 @@ _CHARACTERS = (
     ),
 )
 CHARACTERS: dict[str, Character] = {character.name: character for character in _CHARACTERS}
-
-
-def get_character(name: str) -> Character:
-    """The character of that name; UsageError lists the names."""
-    if name not in CHARACTERS:
-        raise UsageError(f"no character called {name!r}; choose one of: {', '.join(CHARACTERS)}")
-    return CHARACTERS[name]
 
 
 def city_characters(seed: int) -> tuple[Character, Character]:
