@@ -1,4 +1,4 @@
-"""Tables of docs/scaling.md (what a million photos cost, and what more of them would), docs/milvus.md, and the README.
+"""Tables of docs/scaling.md (what a million photos cost, and what more of them would), docs/speed.md and docs/milvus.md.
 
     python benchmarks/scaling.py              print them
     python benchmarks/scaling.py --write      write them into the pages; after any other benchmark was run again
@@ -25,7 +25,7 @@ from scicevpr.config import get_variant
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "scaling.md"
-README = HERE.parent / "README.md"
+SPEED = HERE.parent / "docs" / "speed.md"
 BATCHES = (1, 16)
 SIZES = {"1 M": 10**6, "100 M": 10**8, "10 G": 10**10}
 MODELS = ("scicevpr-t", "scicevpr-s", "scicevpr-b", "scicevpr-l")
@@ -238,10 +238,10 @@ def milvus(folder: Path = HERE) -> str:
 
 
 TABLES = {"costs": costs, "plan": plan, "searching": searching}
-README_TABLES = {"targets": lambda folder=HERE: _table(("aim", "measured", "met"), targets(folder)),
+SPEED_TABLES = {"targets": lambda folder=HERE: _table(("aim", "measured", "met"), targets(folder)),
                  "modes": modes, "tiers": tiers}  # fmt: skip
 MILVUS_TABLES = {"milvus": milvus}
-PAGES = {PAGE: TABLES, README: README_TABLES, HERE.parent / "docs" / "milvus.md": MILVUS_TABLES}
+PAGES = {PAGE: TABLES, SPEED: SPEED_TABLES, HERE.parent / "docs" / "milvus.md": MILVUS_TABLES}
 
 
 def written(page: str, folder: Path = HERE, tables: Mapping[str, Callable[[Path], str]] = TABLES) -> str:
@@ -308,7 +308,7 @@ def main() -> None:
         for page, tables in PAGES.items():
             page.write_text(written(page.read_text(encoding="utf-8"), tables=tables), encoding="utf-8")
         return
-    for name, table in (TABLES | README_TABLES | MILVUS_TABLES).items():
+    for name, table in (TABLES | SPEED_TABLES | MILVUS_TABLES).items():
         print(f"{name}\n\n{table()}\n")
 
 

@@ -1,4 +1,4 @@
-"""What was aimed at in speed and memory, and what was measured: the README's table of targets.
+"""What was aimed at in speed and memory, and what was measured: the table of targets in docs/speed.md.
 
 Printed and written by benchmarks/scaling.py; every number is read from describing.json and search.json beside it.
 """

@@ -118,10 +118,10 @@ def sources(page: Any, wish: Wish) -> None:
 
 
 TABS = (
-    TabShot("find", "Find", "A query in the company of seven others, and where both models place it.", find,
+    TabShot("find", "Find", "A query in a batch with seven others, and where both models place it.", find,
             "screenshot.png"),
     TabShot("inside", "Inside", "The similarity to a match as a sum over 14 regions.", inside, "inside.png"),
-    TabShot("stability", "Stability", "The company that changes CricaVPR's answer most; Recall@1 against batch size.",
+    TabShot("stability", "Stability", "The batch that changes CricaVPR's answer most; Recall@1 against batch size.",
             stability, "stability.png"),
     TabShot("benchmarks", "Benchmarks", "Two models on the bundled city, and every query behind the numbers.",
             pressed("#bench-run", "#bench-words", "Done", "#bench-cases .case")),

@@ -135,7 +135,7 @@ def test_the_printed_tables_are_the_measured_ones(results, full_results) -> None
     card = (assets_folder() / "weights" / "README.md").read_text()
     assert markdown_table(full_results["rows"]) in card
     assert markdown_table(results["rows"], short=True) in card
-    assert markdown_table(full_results["rows"], short=True) in (ROOT / "README.md").read_text()
+    assert markdown_table(full_results["rows"], short=True) in (ROOT / "docs" / "models.md").read_text()
 
 
 def test_summary_takes_means_over_shuffled_orders(full_results) -> None:
