@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from scicevpr.datasets import read_dataset
+from scicevpr.datasets import Dataset, read_dataset
 from scicevpr.describe.describing import evaluating
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.evaluation.benchmark import score
@@ -36,7 +36,7 @@ from scicevpr.models.regions import region_boxes
 from scicevpr.models.weights import fill_stem
 from training.batches import place_batches
 from training.recipes import CrossImageRecipe, DistillRecipe, override
-from training.stem_maps import KeptSet, StemMaps, keep_set, maps_of, stage_parser
+from training.stem_maps import StemMaps, maps_of, stage_parser, stem_maps
 from training.steps import batch_losses, encode_regions, freeze_published, head_descriptors
 from training.trainer import EXIT_STOPPED, Trainer
 
@@ -143,19 +143,19 @@ class StemMapTrainer(Trainer):
         return self.maps.batches(self.recipe, self._draws, first)
 
     @cached_property
-    def _validation(self) -> KeptSet:
-        return keep_set(self.model, read_dataset(self.maps.data, "val"))
+    def _validation(self) -> tuple[Dataset, Tensor, Tensor]:
+        """The validation cities, and the stem's maps of their database and queries."""
+        dataset, embed = read_dataset(self.maps.data, "val"), self.model.backbone.patch_embed
+        paths = ([photo.path for photo in photos] for photos in (dataset.database, dataset.queries))
+        return dataset, *(stem_maps(embed, some, self.model.variant) for some in paths)
 
     @torch.no_grad()
     def measure(self) -> dict[int, float]:
         """Recall@N of the photos of the validation cities, in file order, 16 a batch."""
-        kept = self._validation
         with evaluating(self.model):
-            values = [
-                torch.cat([describe_maps(self.model, some) for some in maps.split(16)]).numpy()
-                for maps in (kept.database, kept.queries)
-            ]
-        return score(self.model.variant.title, kept.dataset, *values, ns=(1, 5, 10), protocol={}).overall.recalls
+            dataset, *kept = self._validation
+            values = [torch.cat([describe_maps(self.model, some) for some in maps.split(16)]).numpy() for maps in kept]
+        return score(self.model.variant.title, dataset, *values, ns=(1, 5, 10), protocol={}).overall.recalls
 
 
 class CrossImageTrainer(StemMapTrainer):

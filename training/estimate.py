@@ -135,10 +135,16 @@ def check(recipe: FullSizeRecipe, options: RunOptions, processes: Processes) -> 
         report.say("batches", words + (f"; {plan.steps} steps an epoch, {recipe.epochs} epochs" if plan else ""))
     with report.item("model", processes):
         networks, recipe = build_networks(recipe, options, processes.device)
-        report.say("model", _model_words(networks, recipe))
+        report.say("model", _model_line(networks, recipe))
     with report.item("validation", processes):
         validation = read_validation(options)
-        report.say("validation", _validation_words(validation))
+        report.say(
+            "validation",
+            "none: the last epoch's weights are kept. Name a set with --val to keep the best Recall@5"
+            if validation is None
+            else f"{validation.name} / {validation.split}: {len(validation.database)} database photos, "
+            f"{len(validation.queries)} queries",
+        )
     if options.feature_cache is not None and data is not None:
         with report.item("cache", processes):
             needed = cache_bytes(recipe, len(data))
@@ -164,7 +170,7 @@ def cheap_check(parts: Parts, options: RunOptions, processes: Processes) -> None
             check_disk(parts.networks, options.out)
 
 
-def _model_words(networks: Networks, recipe: FullSizeRecipe) -> str:
+def _model_line(networks: Networks, recipe: FullSizeRecipe) -> str:
     model = networks.model
     learned = sum(p.numel() for p in trainable(model))
     whole = sum(p.numel() for p in model.parameters())
@@ -173,13 +179,6 @@ def _model_words(networks: Networks, recipe: FullSizeRecipe) -> str:
         f"{model.variant.name} on {networks.device}, {whole / 1e6:.2f} M parameters, {learned / 1e6:.2f} M of them "
         f"trained; backbone {recipe.backbone}{teacher}"
     )
-
-
-def _validation_words(validation: Dataset | None) -> str:
-    if validation is None:
-        return "none: the last epoch's weights are kept. Name a set with --val to keep the best Recall@5"
-    photos = f"{len(validation.database)} database photos, {len(validation.queries)} queries"
-    return f"{validation.name} / {validation.split}: {photos}"
 
 
 def _estimate(report: Report, parts: Parts, options: RunOptions, processes: Processes) -> None:

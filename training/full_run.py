@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -41,7 +42,7 @@ class RunOptions:
     """What a run reads, where it writes, and what does not change its result.
 
     ``accumulate``: of how many chunks a process holds the graphs at once (0: all). ``resume_only``: refuse to start
-    anew. ``command``: to be recorded.
+    anew. ``arguments``: the command line, to be recorded.
     """
 
     data: Path
@@ -60,7 +61,6 @@ class RunOptions:
     resume_only: bool = False
     check: bool = False
     check_seconds: float = 60.0
-    command: str = ""
     arguments: tuple[str, ...] = ()
 
 
@@ -196,7 +196,7 @@ class FullSizeRun(Trainer):
             "trained_on": f"GSV-Cities: {len(data.cities)} cities, {data.places} places, {len(data)} photos",
             "cities": " ".join(data.cities),
             "recipe": json.dumps(vars(self.recipe)),
-            "command": self.options.command,
+            "command": shlex.join(["python", "-m", "training.full_size", *self.options.arguments]),
             "seed": self.recipe.seed,
             "step": self.step,
             "epoch": self.epoch + 1,

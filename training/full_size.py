@@ -14,7 +14,6 @@ import argparse
 import json
 import logging
 import os
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -25,7 +24,7 @@ import torch
 
 from scicevpr.config import Variant, get_variant
 from scicevpr.errors import SciceVPRError, UsageError
-from training.distributed import Processes, start_processes
+from training.distributed import start_processes
 from training.estimate import cheap_check, check
 from training.full_run import FullSizeRun, RunOptions, make_ready, open_reader
 from training.recipes import FullSizeRecipe, override
@@ -77,7 +76,6 @@ def read_options(argv: Sequence[str]) -> tuple[FullSizeRecipe, RunOptions]:
     values["cities"] = None if given.cities is None else tuple(given.cities)
     values["validation"] = _validation_folder(given)
     values["arguments"] = tuple(argv)
-    values["command"] = shlex.join(["python", "-m", "training.full_size", *argv])
     if values["out"] is None:
         raise UsageError("Say where the run is to be kept: --out DIR (or --save_dir DIR).")
     return recipe, RunOptions(**values)
@@ -90,89 +88,59 @@ def build_parser() -> argparse.ArgumentParser:
         description="Train CricaVPR, Super-CricaVPR or SciceVPR on GSV-Cities by the published recipe.",
         allow_abbrev=False,
     )
-    _model_arguments(parser.add_argument_group("model"))
-    _data_arguments(parser.add_argument_group("data"))
-    _recipe_arguments(parser.add_argument_group("recipe (defaults are the published values)"))
-    _run_arguments(parser.add_argument_group("run"))
-    return parser
-
-
-def _model_arguments(group: Any) -> None:
-    group.add_argument("--model", required=True, metavar="NAME", help="e.g. super-cricavpr-b, scicevpr-l, cricavpr-b")
-    group.add_argument("--backbone_arch", choices=BACKBONE_SIZES, help="the size, where --model names the family only")
-    group.add_argument(
-        "--backbone", "--foundation_model_path", metavar="FILE_OR_NAME",
-        help="DINOv2 weights for CricaVPR and Super-CricaVPR: a file, or a registry name such as dinov2-b",
-    )  # fmt: skip
-    group.add_argument(
-        "--teacher", "--crica_path", "--resume", metavar="FILE",
-        help="trained Super-CricaVPR of the same size (ours or a published .pth), for SciceVPR",
-    )  # fmt: skip
-    described = "accepted from the released commands; checked against the model"
+    # fmt: off
+    add = parser.add_argument_group("model").add_argument
+    add("--model", required=True, metavar="NAME", help="e.g. super-cricavpr-b, scicevpr-l, cricavpr-b")
+    add("--backbone_arch", choices=BACKBONE_SIZES, help="the size, where --model names the family only")
+    add("--backbone", "--foundation_model_path", metavar="FILE_OR_NAME",
+        help="DINOv2 weights for CricaVPR and Super-CricaVPR: a file, or a registry name such as dinov2-b")
+    add("--teacher", "--crica_path", "--resume", metavar="FILE",
+        help="trained Super-CricaVPR of the same size (ours or a published .pth), for SciceVPR")
+    accepted = "accepted from the released commands; checked against the model"
     for name in ("layer1", "backbone_out_dim", "mix_in_dim", "token_num", "token_ratio"):
-        group.add_argument(f"--{name}", type=int, help=described)
-    group.add_argument("--out_indices", type=int, nargs="+", help=described)
-
-
-def _data_arguments(group: Any) -> None:
-    group.add_argument("--data", type=Path, required=True, help="GSV-Cities folder with Dataframes and Images")
-    group.add_argument("--cities", nargs="+", metavar="CITY", help="these only (default: all)")
-    group.add_argument(
-        "--skip_missing_photos", dest="skip_missing", action="store_true", default=None,
-        help="leave photos out whose file is missing, instead of refusing",
-    )  # fmt: skip
-    group.add_argument("--val", type=Path, metavar="DIR", help="UTM tree with images/val, e.g. pitts30k")
-    group.add_argument(
-        "--eval_datasets_folder", type=Path, metavar="DIR", help="with --eval_dataset_name: another --val"
-    )
-    group.add_argument("--eval_dataset_name", metavar="NAME")
-
-
-def _recipe_arguments(group: Any) -> None:
-    group.add_argument("--places", "--train_batch_size", type=_from(1), metavar="P", help="places a batch: 72")
-    group.add_argument("--photos", type=_from(1), metavar="K", help="photos a place: 4")
-    group.add_argument("--min_photos", type=_from(1), help="places with fewer photos are left out: 4")
-    group.add_argument("--epochs", "--epochs_num", type=_from(1), help="10; SciceVPR 1")
-    group.add_argument("--lr", type=float, help="1e-4, halved every 3 epochs")
-    group.add_argument("--optim", choices=("adam",), help="the published optimiser")
-    group.add_argument("--patience", type=_from(1), help="epochs without a better Recall@5 before stopping: 10")
-    group.add_argument("--seed", type=_from(0), help="0")
-    group.add_argument("--resize", dest="pixels", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="224 224")
-    group.add_argument(
-        "--cross_image_chunk", dest="chunk", type=_from(1), metavar="N",
-        help="photos that attend to each other: 144; SciceVPR, for its teacher: 72",
-    )  # fmt: skip
-    group.add_argument(
-        "--gather_negatives", action=argparse.BooleanOptionalAction,
-        help="the loss compares the whole batch (default), or each process's own photos",
-    )  # fmt: skip
-    group.add_argument("--repeat_batches", action="store_true", default=None, help="every epoch has the same batches")
-    group.add_argument("--precision", choices=PRECISIONS, help="mixed precision of the networks: none")
-    group.add_argument("--views", type=_from(1), metavar="V", help="augmented views a photo in --feature_cache: 1")
-    group.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other numbers of the recipe")
-
-
-def _run_arguments(group: Any) -> None:
-    group.add_argument(
-        "--out", "--save_dir", type=Path, metavar="DIR", help="run folder; an unfinished run there goes on"
-    )
-    group.add_argument("--resume_run", type=Path, metavar="DIR", help="go on with the run in DIR, and only that")
-    group.add_argument(
-        "--check", action="store_true", help="verify everything and estimate memory, time and disk; no run"
-    )
-    group.add_argument("--check_seconds", type=float, help="how long --check may measure steps: 60")
-    group.add_argument(
-        "--accumulate", type=_from(1), metavar="N",
-        help="hold the graphs of N chunks at once (default: all); changes memory, not the result",
-    )  # fmt: skip
-    group.add_argument("--feature_cache", type=Path, metavar="DIR", help="keep the frozen backbone's maps there")
-    group.add_argument("--save_every", type=_from(1), metavar="STEPS", help="save the state every so many steps: 200")
-    group.add_argument(
-        "--num_workers", "--workers", dest="workers", type=_from(0), metavar="N",
-        help="loader processes for each process (default: 4, or the number of cores)",
-    )  # fmt: skip
-    group.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
-    group.add_argument("--threads", type=_from(1), help="CPU threads a process")
+        add(f"--{name}", type=int, help=accepted)
+    add("--out_indices", type=int, nargs="+", help=accepted)
+    add = parser.add_argument_group("data").add_argument
+    add("--data", type=Path, required=True, help="GSV-Cities folder with Dataframes and Images")
+    add("--cities", nargs="+", metavar="CITY", help="these only (default: all)")
+    add("--skip_missing_photos", dest="skip_missing", action="store_true", default=None,
+        help="leave photos out whose file is missing, instead of refusing")
+    add("--val", type=Path, metavar="DIR", help="UTM tree with images/val, e.g. pitts30k")
+    add("--eval_datasets_folder", type=Path, metavar="DIR", help="with --eval_dataset_name: another --val")
+    add("--eval_dataset_name", metavar="NAME")
+    add = parser.add_argument_group("recipe (defaults are the published values)").add_argument
+    add("--places", "--train_batch_size", type=_from(1), metavar="P", help="places a batch: 72")
+    add("--photos", type=_from(1), metavar="K", help="photos a place: 4")
+    add("--min_photos", type=_from(1), help="places with fewer photos are left out: 4")
+    add("--epochs", "--epochs_num", type=_from(1), help="10; SciceVPR 1")
+    add("--lr", type=float, help="1e-4, halved every 3 epochs")
+    add("--optim", choices=("adam",), help="the published optimiser")
+    add("--patience", type=_from(1), help="epochs without a better Recall@5 before stopping: 10")
+    add("--seed", type=_from(0), help="0")
+    add("--resize", dest="pixels", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="224 224")
+    add("--cross_image_chunk", dest="chunk", type=_from(1), metavar="N",
+        help="photos that attend to each other: 144; SciceVPR, for its teacher: 72")
+    add("--gather_negatives", action=argparse.BooleanOptionalAction,
+        help="the loss compares the whole batch (default), or each process's own photos")
+    add("--repeat_batches", action="store_true", default=None, help="every epoch has the same batches")
+    add("--precision", choices=tuple(PRECISIONS), help="mixed precision of the networks: none")
+    add("--views", type=_from(1), metavar="V", help="augmented views a photo in --feature_cache: 1")
+    add("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other numbers of the recipe")
+    add = parser.add_argument_group("run").add_argument
+    add("--out", "--save_dir", type=Path, metavar="DIR", help="run folder; an unfinished run there goes on")
+    add("--resume_run", type=Path, metavar="DIR", help="go on with the run in DIR, and only that")
+    add("--check", action="store_true", help="verify everything and estimate memory, time and disk; no run")
+    add("--check_seconds", type=float, help="how long --check may measure steps: 60")
+    add("--accumulate", type=_from(1), metavar="N",
+        help="hold the graphs of N chunks at once (default: all); changes memory, not the result")
+    add("--feature_cache", type=Path, metavar="DIR", help="keep the frozen backbone's maps there")
+    add("--save_every", type=_from(1), metavar="STEPS", help="save the state every so many steps: 200")
+    add("--num_workers", "--workers", dest="workers", type=_from(0), metavar="N",
+        help="loader processes for each process (default: 4, or the number of cores)")
+    add("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
+    add("--threads", type=_from(1), help="CPU threads a process")
+    # fmt: on
+    return parser
 
 
 def _from(least: int) -> Callable[[str], int]:
@@ -277,27 +245,21 @@ def _start(recipe: FullSizeRecipe, options: RunOptions) -> int:
         if processes.device.type == "cuda":  # a resumed run shall go on exactly
             torch.use_deterministic_algorithms(True, warn_only=True)
             torch.backends.cudnn.benchmark = False
-        if not options.check:
-            return _train(recipe, options, processes)
-        report = check(recipe, options, processes)
-        if processes.first:
-            sys.stdout.write(report.text() + "\n")
-        return 0 if report.right else EXIT_WRONG
-
-
-def _train(recipe: FullSizeRecipe, options: RunOptions, processes: Processes) -> int:
-    parts = make_ready(recipe, options, processes)
-    cheap_check(parts, options, processes)
-    reader, networks = open_reader(parts, options, processes)
-    log.info(
-        "%d steps an epoch, %d epochs; state and weights in %s", parts.plan.steps, parts.recipe.epochs, options.out
-    )
-    run = FullSizeRun(parts, options, processes, reader, networks)
-    command = options.out / COMMAND
-    if processes.first and not command.exists():
-        command.parent.mkdir(parents=True, exist_ok=True)
-        command.write_text(json.dumps(options.arguments), encoding="utf-8")  # for --resume_run
-    return 0 if run.train() else EXIT_STOPPED
+        if options.check:
+            report = check(recipe, options, processes)
+            if processes.first:
+                sys.stdout.write(report.text() + "\n")
+            return 0 if report.right else EXIT_WRONG
+        parts = make_ready(recipe, options, processes)
+        cheap_check(parts, options, processes)
+        reader, networks = open_reader(parts, options, processes)
+        log.info("%d steps an epoch, %d epochs, in %s", parts.plan.steps, parts.recipe.epochs, options.out)
+        run = FullSizeRun(parts, options, processes, reader, networks)
+        command = options.out / COMMAND
+        if processes.first and not command.exists():
+            command.parent.mkdir(parents=True, exist_ok=True)
+            command.write_text(json.dumps(options.arguments), encoding="utf-8")  # for --resume_run
+        return 0 if run.train() else EXIT_STOPPED
 
 
 if __name__ == "__main__":

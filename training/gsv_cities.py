@@ -155,13 +155,15 @@ def _read_places(root: Path, table: Path) -> tuple[list[list[bytes]], list[str]]
             f"{table} has no column {', '.join(lacking)}; it has {', '.join(map(str, rows.columns))}. "
             f"GSV-Cities tables have {', '.join(COLUMNS)}."
         )
+    wrong = np.flatnonzero(~rows["place_id"].str.fullmatch(r"\d+"))
+    if len(wrong):
+        said = f"line {wrong[0] + 2}: place_id {rows['place_id'][wrong[0]]!r} is no whole number"
+        raise DatasetError(f"{table}, {said}. Copy the table again.")
     by_place: dict[int, list[bytes]] = {}
     listings: dict[str, dict[str, str]] = {}
     absent = []
-    for line, row in enumerate(rows[list(COLUMNS)].itertuples(index=False, name=None), start=2):
+    for row in rows[list(COLUMNS)].itertuples(index=False, name=None):
         place, year, month, north, city, lat, lon, pano = row
-        if not (place.isascii() and place.isdigit()):
-            raise DatasetError(f"{table}, line {line}: place_id {place!r} is no whole number. Copy the table again.")
         if city not in listings:
             listings[city] = _listing(root / "Images" / city)
         number = int(place)

@@ -21,8 +21,8 @@ from scicevpr.errors import DatasetError, UsageError
 from training.batches import Draw, keyed_seed
 from training.distributed import Processes
 from training.gsv_cities import GsvCities
-from training.photo_loader import PhotoKey, PhotoReader, load_in_order
-from training.recipes import FullSizeRecipe
+from training.photo_loader import PhotoKey, PhotoReader, load_groups
+from training.recipes import FullSizeRecipe, differences
 from training.steps import Networks
 
 BLOCK = 64  # photos of which it is noted together that they are done
@@ -84,16 +84,10 @@ class KeptMaps:
         check_space(self.folder, needed)
         file = self.folder / "made_from.json"
         if file.exists():
-            there = json.loads(file.read_text())
-            differs = [
-                f"{name} {_short(there.get(name))} there, {_short(value)} here"
-                for name, value in stamp.items()
-                if there.get(name) != value
-            ]
-            if differs:
+            differing = differences(json.loads(file.read_text()), stamp)
+            if differing:
                 raise UsageError(
-                    f"{self.folder} holds features of something else ({'; '.join(differs)}). Give another folder, or "
-                    "delete it."
+                    f"{self.folder} holds features of something else ({differing}). Give another folder, or delete it."
                 )
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -103,11 +97,6 @@ class KeptMaps:
         part = file.with_suffix(".part")
         part.write_text(json.dumps(stamp, indent=1) + "\n")
         part.replace(file)
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) < 60 else f"{text[:40]}…"
 
 
 class MapReader(Dataset):
@@ -151,18 +140,13 @@ def fill_cache(
     with processes.together():
         kept = KeptMaps(folder, stamp, shape)
         left = [pair for pair in kept.left() if pair[1] % processes.count == processes.number]
-        keys = [key for view, block in left for key in _keys(recipe, view, block, len(data))]
-        photos = PhotoReader(data, recipe.pixels, recipe.operations)
-        loaded = load_in_order(photos, keys, BLOCK, workers)
-        for view, block in left:
+        keys = (
+            [(row, keyed_seed(recipe.seed, Draw.KEPT_VIEW, view, row)) for row in kept.rows(block)]
+            for view, block in left
+        )
+        loaded = load_groups(PhotoReader(data, recipe.pixels, recipe.operations), keys, workers)
+        for (view, block), x in zip(left, loaded, strict=True):
             rows = kept.rows(block)
-            x = next(loaded)[: len(rows)]
             kept.write(view, slice(rows.start, rows.stop), networks.begin(x).to(torch.bfloat16).cpu())
             kept.mark(view, block)
     return MapReader(kept.read())
-
-
-def _keys(recipe: FullSizeRecipe, view: int, block: int, photos: int) -> list[PhotoKey]:
-    """Photo numbers and seeds of a block; the last one is filled up, so that all are loaded in equal parts."""
-    rows = [min(row, photos - 1) for row in range(block * BLOCK, (block + 1) * BLOCK)]
-    return [(row, keyed_seed(recipe.seed, Draw.KEPT_VIEW, view, row)) for row in rows]

@@ -7,7 +7,7 @@ out is kept, so that training and measuring need the small rest alone.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -177,12 +177,11 @@ class MapKeeper:
         )
 
 
-def keep_maps(teacher: VPRModel, halves: Halves, progress: Callable[[int, int], None] | None = None) -> LiveMaps:
-    """All of :class:`MapKeeper` in one call. progress: called with (photos done, photos in all)."""
+def keep_maps(teacher: VPRModel, halves: Halves) -> LiveMaps:
+    """All of :class:`MapKeeper` in one call."""
     keeper = MapKeeper(teacher, halves)
-    for done, total in keeper.steps():
-        if progress is not None:
-            progress(done, total)
+    for _ in keeper.steps():
+        pass
     return keeper.maps
 
 

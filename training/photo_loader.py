@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -84,19 +84,15 @@ def load_chunks(
             yield from (photos[number * chunk : (number + 1) * chunk] for number in own)
 
     chunks: list[Tensor] = []
-    for loaded in _load(reader, keys(), workers, pin):
+    for loaded in load_groups(reader, keys(), workers, pin):
         chunks.append(loaded)
         if len(chunks) == len(own):
             yield chunks
             chunks = []
 
 
-def load_in_order(reader: Dataset, keys: Sequence[PhotoKey], size: int, workers: int) -> Iterator[Tensor]:
-    """What a reader gives for a list of keys, ``size`` at a time. DatasetError when a photo cannot be read."""
-    return _load(reader, (keys[i : i + size] for i in range(0, len(keys), size)), workers)
-
-
-def _load(reader: Dataset, keys: Iterable[list[PhotoKey]], workers: int, pin: bool = False) -> Iterator[Tensor]:
+def load_groups(reader: Dataset, keys: Iterable[list[PhotoKey]], workers: int, pin: bool = False) -> Iterator[Tensor]:
+    """What a reader gives for groups of keys, a tensor a group. DatasetError when a photo cannot be read."""
     loader = DataLoader(
         reader,
         batch_sampler=keys,

@@ -142,6 +142,12 @@ def override(recipe: R, assignments: list[str]) -> R:
     return replace(recipe, **changes)
 
 
+def differences(there: dict[str, Any], here: dict[str, Any]) -> str:
+    """What two records differ in: ``lr 0.0001 there, 0.0002 here``; empty where nothing does."""
+    names = [name for name in there | here if there.get(name) != here.get(name)]
+    return "; ".join(f"{name} {there.get(name)!s:.60} there, {here.get(name)!s:.60} here" for name in names)
+
+
 SHIPPED_VIEWS = ViewsRecipe()
 SHIPPED_SUPER = CrossImageRecipe()
 SHIPPED_DISTILL = DistillRecipe(

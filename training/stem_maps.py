@@ -21,12 +21,9 @@ from PIL import Image
 from torch import Tensor
 
 from scicevpr.config import EFFICIENTNET_LITE0, Variant, get_variant
-from scicevpr.datasets import Dataset
-from scicevpr.describe.describing import evaluating
 from scicevpr.describe.preprocessing import open_photo, prepare
 from scicevpr.models.backbone import HYBRID_CHANNELS, HybridEmbed
 from scicevpr.models.efficientnet_lite import imagenet_weights
-from scicevpr.models.model import VPRModel
 from training.augment import CameraAugmentation, RandAugment
 from training.batches import Draw, TrainingPhotos, keyed_seed, list_training_photos, place_batches
 from training.kept_maps import KeptMaps
@@ -42,27 +39,9 @@ AUGMENTATIONS = {"camera": CameraAugmentation(), "published": RandAugment()}
 
 @torch.inference_mode()
 def stem_maps(embed: HybridEmbed, photos: Sequence[Image.Image | Path], variant: Variant) -> Tensor:
-    """Photos -> [N, 427, rows, columns] float16."""
-    return embed.maps(prepare(photos, variant.preprocessing)).to(torch.float16)
-
-
-def keep_views(photos: Sequence[Path], folder: Path, recipe: ViewsRecipe, variant: Variant, workers: int) -> np.memmap:
-    """The maps of every view of every photo, [views, N, 427, rows, columns] float16, made where they are missing.
-
-    Raises UsageError: the folder holds maps of something else. DatasetError: too little disk.
-    """
-    shape = (recipe.views, len(photos), HYBRID_CHANNELS, *variant.grid)
-    stamp = {**asdict(recipe), "stem": EFFICIENTNET_LITE0.sha256, "names": [path.name for path in photos]}
-    kept = KeptMaps(folder, stamp, shape)
-    left = kept.left()
-    log.info("%d of %d blocks of stem maps to make", len(left), np.prod(kept.blocks))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start, initargs=(variant,)) as pool:
-        work = [pool.submit(_keep_block, kept, photos, recipe, view, block) for view, block in left]
-        for number, done in enumerate(as_completed(work), start=1):
-            done.result()
-            if number % 32 == 0:
-                log.info("%d of %d blocks", number, len(left))
-    return kept.read()
+    """Photos -> [N, 427, rows, columns] float16; they pass through the stem a few at a time."""
+    parts = (photos[i : i + AT_ONCE] for i in range(0, len(photos), AT_ONCE))
+    return torch.cat([embed.maps(prepare(part, variant.preprocessing)).to(torch.float16) for part in parts])
 
 
 _embed: HybridEmbed
@@ -79,9 +58,7 @@ def _start(variant: Variant) -> None:
 def _keep_block(kept: KeptMaps, photos: Sequence[Path], recipe: ViewsRecipe, view: int, block: int) -> None:
     rows = kept.rows(block)
     views = [_view(photos[row], recipe, view, row) for row in rows]
-    for start in range(0, len(rows), AT_ONCE):
-        some = views[start : start + AT_ONCE]
-        kept.write(view, slice(rows[start], rows[start] + len(some)), stem_maps(_embed, some, _variant))
+    kept.write(view, slice(rows.start, rows.stop), stem_maps(_embed, views, _variant))
     kept.mark(view, block)
 
 
@@ -115,10 +92,8 @@ class StemMaps:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Maps [P*K, ...] of a view drawn for each photo, and place labels [P*K], of an epoch's batches from the
         ``first`` on. Those before it are drawn too, so that the generator ends up where it would have."""
-        drawn = place_batches(
-            self.photos, recipe.places, recipe.photos, cities=recipe.cities, generator=generator
-        )  # fmt: skip
-        for number, batch in enumerate(drawn):
+        size = {"places": recipe.places, "each": recipe.photos, "cities": recipe.cities}
+        for number, batch in enumerate(place_batches(self.photos, **size, generator=generator)):
             views = generator.integers(len(self.maps), size=len(batch.rows))
             if number >= first:
                 yield self.draw(batch.rows, views), torch.from_numpy(batch.labels)
@@ -127,30 +102,23 @@ class StemMaps:
 def open_maps(
     data: Path, folder: Path, recipe: ViewsRecipe, variant: Variant, workers: int, limit_cities: int | None = None
 ) -> StemMaps:
-    """The training photos of ``data`` and their maps in ``folder``, made where they are missing."""
+    """The training photos of ``data`` and the maps of every view of them in ``folder``, made where they are missing.
+
+    Raises UsageError: the folder holds maps of something else. DatasetError: no photos; too little disk.
+    """
     photos = list_training_photos(data, limit_cities)
-    return StemMaps(data, photos, keep_views(photos.paths, folder, recipe, variant, workers))
-
-
-@dataclass(frozen=True)
-class KeptSet:
-    """A labelled data set with its stem maps, database and queries [N, 427, rows, columns] float16."""
-
-    dataset: Dataset
-    database: Tensor
-    queries: Tensor
-
-
-def keep_set(model: VPRModel, dataset: Dataset) -> KeptSet:
-    """Pass a data set's photos through a model's stem once."""
-    parts = []
-    for photos in (dataset.database, dataset.queries):
-        paths = [photo.path for photo in photos]
-        starts = range(0, len(paths), AT_ONCE)
-        with evaluating(model):
-            maps = [stem_maps(model.backbone.patch_embed, paths[i : i + AT_ONCE], model.variant) for i in starts]
-        parts.append(torch.cat(maps))
-    return KeptSet(dataset, *parts)
+    shape = (recipe.views, len(photos), HYBRID_CHANNELS, *variant.grid)
+    stamp = {**asdict(recipe), "stem": EFFICIENTNET_LITE0.sha256, "names": [path.name for path in photos.paths]}
+    kept = KeptMaps(folder, stamp, shape)
+    left = kept.left()
+    log.info("%d of %d blocks of stem maps to make", len(left), np.prod(kept.blocks))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start, initargs=(variant,)) as pool:
+        work = [pool.submit(_keep_block, kept, photos.paths, recipe, view, block) for view, block in left]
+        for number, done in enumerate(as_completed(work), start=1):
+            done.result()
+            if number % 32 == 0:
+                log.info("%d of %d blocks", number, len(left))
+    return StemMaps(data, photos, kept.read())
 
 
 def stage_parser(module: str, description: str) -> argparse.ArgumentParser:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from scicevpr.errors import UsageError
 from scicevpr.models.model import VPRModel
 from training.distributed import Processes
+from training.recipes import differences
 from training.steps import set_training, trainable
 
 BEST = "best.safetensors"
@@ -258,11 +259,12 @@ class RunLog:
     def __init__(self, folder: Path, recipe: Any, step: int | None = None) -> None:
         self.folder = folder
         text, file = json.dumps(asdict(recipe), indent=2) + "\n", folder / "recipe.json"
-        if step is not None and file.exists() and file.read_text() != text:
-            raise UsageError(
-                f"{folder} holds an unfinished run of another recipe ({_differences(file.read_text(), text)}). "
-                "Give another --out or delete it."
-            )
+        if step is not None and file.exists():
+            other = differences(json.loads(file.read_text()), json.loads(text))
+            if other:
+                raise UsageError(
+                    f"{folder} holds an unfinished run of another recipe ({other}). Give another --out or delete it."
+                )
         file.write_text(text)
         there = folder / "log.csv"
         rows = csv.reader(there.open(newline="")) if step is not None and there.exists() else ()
@@ -294,13 +296,6 @@ class RunLog:
         self._csv.close()
         if self._board is not None:
             self._board.close()
-
-
-def _differences(there: str, here: str) -> str:
-    """What two recipes differ in: ``lr 0.0001 there, 0.0002 here``."""
-    old, new = json.loads(there), json.loads(here)
-    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    return "; ".join(f"{name} {old.get(name)} there, {new.get(name)} here" for name in names) or "written differently"
 
 
 def halving(

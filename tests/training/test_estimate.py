@@ -42,7 +42,7 @@ def test_names_that_people_type_are_understood() -> None:
     assert options.validation == Path("sets/pitts30k")
     assert (options.workers, options.device, options.teacher) == (8, "cuda", "crica.pth")
     assert options.cities == ("London", "OSL")
-    assert options.command.startswith("python -m training.full_size --data gsv")
+    assert options.arguments[:2] == ("--data", "gsv")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from training.batches import TrainingPhotos, list_training_photos, place_batches
 from training.cross_image import CrossImageTrainer, describe_maps, prepare_model, train
 from training.distill import build_pair, distill
 from training.recipes import CrossImageRecipe, DistillRecipe, ViewsRecipe, override
-from training.stem_maps import StemMaps, keep_views, open_maps, stem_maps
+from training.stem_maps import StemMaps, open_maps, stem_maps
 from training.steps import set_training
 
 PLACES, PHOTOS = 4, 4
@@ -109,15 +109,15 @@ def test_kept_maps_are_those_of_the_model_and_go_on_where_they_stopped(maps: Ste
     assert (maps.maps[0] != maps.maps[1]).any(axis=(1, 2, 3)).all()  # every view is another one
 
     folder = tmp_path / "maps"
-    whole = np.array(keep_views(photos.paths, folder, VIEWS, variant, workers=2))
+    whole = np.array(open_maps(maps.data, folder, VIEWS, variant, workers=2).maps)
     np.testing.assert_array_equal(whole, maps.maps)
     done = np.fromfile(folder / "done.bool", dtype=bool)
     done[1] = False
     done.tofile(folder / "done.bool")
     (folder / "maps.f16").write_bytes(whole.tobytes()[: whole.nbytes // 2] + bytes(whole.nbytes // 2))
-    np.testing.assert_array_equal(keep_views(photos.paths, folder, VIEWS, variant, workers=1), maps.maps)
+    np.testing.assert_array_equal(open_maps(maps.data, folder, VIEWS, variant, workers=1).maps, maps.maps)
     with pytest.raises(UsageError, match="views 2 there, 3 here"):
-        keep_views(photos.paths, folder, ViewsRecipe(views=3), variant, workers=1)
+        open_maps(maps.data, folder, ViewsRecipe(views=3), variant, workers=1)
 
 
 def test_the_teacher_starts_with_the_stem_passing_through(maps: StemMaps) -> None:
