@@ -21,19 +21,18 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from scicevpr.datasets import Dataset, read_dataset
+from scicevpr.datasets import read_dataset
 from scicevpr.describe.describing import evaluating
-from scicevpr.errors import UsageError, WeightsError
+from scicevpr.errors import UsageError
 from scicevpr.evaluation.benchmark import score
 from scicevpr.models.backbone import HybridEmbed
 from scicevpr.models.efficientnet_lite import CHANNELS
 from scicevpr.models.fusion import LayerFusion
 from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.regions import region_boxes
-from scicevpr.models.weights import fill_stem
+from scicevpr.models.weights import fill_stem, load_backbone
 from training.batches import place_batches
 from training.recipes import CrossImageRecipe, DistillRecipe, override
 from training.stem_maps import StemMaps, maps_of, stage_parser, stem_maps
@@ -108,11 +107,7 @@ def prepare_model(recipe: CrossImageRecipe, maps: Tensor | None, backbone: Path 
         return model
     if backbone is None:
         raise UsageError("CricaVPR trains on the backbone of a Super-CricaVPR. Give its weights with --backbone.")
-    state = {name: tensor for name, tensor in load_file(backbone).items() if name.startswith("backbone.")}
-    missing = [k for k in model.load_state_dict(state, strict=False).missing_keys if k.startswith("backbone.")]
-    absent = [name for name in missing if ".adapter." not in name]
-    if absent:
-        raise WeightsError(f"{backbone} lacks {len(absent)} backbone tensors, e.g. {absent[:3]}.")
+    load_backbone(model, backbone)
     freeze_published(model)
     return model
 
@@ -130,6 +125,7 @@ class StemMapTrainer(Trainer):
         random.seed(recipe.seed)
         torch.manual_seed(recipe.seed)
         generator, any_order = np.random.default_rng(recipe.seed), np.random.default_rng(0)
+        self._held_out = read_dataset(maps.data, "val")
         model = build()
         epoch = place_batches(maps.photos, recipe.places, recipe.photos, cities=recipe.cities, generator=any_order)
         super().__init__(
@@ -143,19 +139,20 @@ class StemMapTrainer(Trainer):
         return self.maps.batches(self.recipe, self._draws, first)
 
     @cached_property
-    def _validation(self) -> tuple[Dataset, Tensor, Tensor]:
-        """The validation cities, and the stem's maps of their database and queries."""
-        dataset, embed = read_dataset(self.maps.data, "val"), self.model.backbone.patch_embed
-        paths = ([photo.path for photo in photos] for photos in (dataset.database, dataset.queries))
-        return dataset, *(stem_maps(embed, some, self.model.variant) for some in paths)
+    def _held_out_maps(self) -> list[Tensor]:
+        """The stem's maps of the validation cities' database and queries."""
+        photos, variant = (self._held_out.database, self._held_out.queries), self.model.variant
+        return [stem_maps(self.model.backbone.patch_embed, [p.path for p in some], variant) for some in photos]
 
     @torch.no_grad()
     def measure(self) -> dict[int, float]:
         """Recall@N of the photos of the validation cities, in file order, 16 a batch."""
         with evaluating(self.model):
-            dataset, *kept = self._validation
-            values = [torch.cat([describe_maps(self.model, some) for some in maps.split(16)]).numpy() for maps in kept]
-        return score(self.model.variant.title, dataset, *values, ns=(1, 5, 10), protocol={}).overall.recalls
+            described = [
+                torch.cat([describe_maps(self.model, some) for some in maps.split(16)]).numpy()
+                for maps in self._held_out_maps
+            ]
+        return score(self.model.variant.title, self._held_out, *described, ns=(1, 5, 10), protocol={}).overall.recalls
 
 
 class CrossImageTrainer(StemMapTrainer):

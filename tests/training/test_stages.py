@@ -29,7 +29,7 @@ from training.steps import set_training
 
 PLACES, PHOTOS = 4, 4
 VIEWS = ViewsRecipe(views=2)
-TEACHER = CrossImageRecipe(places=4, cities=None, epochs=3, lr=1e-3, warmup=0, validate_every=1)
+TEACHER = CrossImageRecipe(places=2, cities=1, epochs=3, lr=1e-3, warmup=0, validate_every=1)
 
 
 def _write(folder: Path, place: int, photo: int, generator: np.random.Generator, picture: np.ndarray) -> None:
@@ -133,7 +133,7 @@ def test_the_teacher_starts_with_the_stem_passing_through(maps: StemMaps) -> Non
 
 @pytest.mark.parametrize("stopped_in", ["measure", "take_step"])
 def test_an_interrupted_teacher_goes_on_exactly(
-    maps: StemMaps, tmp_path: Path, stopped_in: str, monkeypatch: pytest.MonkeyPatch
+    maps: StemMaps, teacher: Path, tmp_path: Path, stopped_in: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed in the validation of its second epoch, or asked to stop in the middle of it."""
     do, calls = getattr(CrossImageTrainer, stopped_in), []
@@ -149,16 +149,14 @@ def test_an_interrupted_teacher_goes_on_exactly(
             os.kill(os.getpid(), signal.SIGTERM)
         return do(self, *arguments)
 
-    recipe = replace(TEACHER, places=2, cities=1)
-    assert train(maps, tmp_path / "whole", recipe)
     with monkeypatch.context() as patch:
         patch.setattr(CrossImageTrainer, stopped_in, stopping)
         with pytest.raises(Stop) if stopped_in == "measure" else nullcontext():
-            assert not train(maps, tmp_path / "cut", recipe)
+            assert not train(maps, tmp_path, TEACHER)
     with pytest.raises(UsageError, match="another recipe"):
-        train(maps, tmp_path / "cut", replace(recipe, lr=2e-3))
-    assert train(maps, tmp_path / "cut", recipe)
-    folders = tmp_path / "whole", tmp_path / "cut"
+        train(maps, tmp_path, replace(TEACHER, lr=2e-3))
+    assert train(maps, tmp_path, TEACHER)
+    folders = teacher.parent, tmp_path
     whole, cut = (load_file(folder / "best.safetensors") for folder in folders)
     assert all(torch.equal(whole[k], cut[k]) for k in whole)
     logs = [(folder / "log.csv").read_text().splitlines() for folder in folders]
