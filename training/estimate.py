@@ -46,7 +46,7 @@ ADAM_COPIES = 2
 
 @dataclass
 class Report:
-    """What a check found, line by line: a name, whether it is right, and words."""
+    """What a check found, line by line: a name, whether it is right, and a sentence."""
 
     lines: list[tuple[str, bool, str]] = field(default_factory=list)
 
@@ -96,7 +96,7 @@ def check_samples(data: GsvCities, size: tuple[int, int]) -> int:
 
 
 def check_disk(networks: Networks, out: Path) -> str:
-    """Words on the disk that state and weights take. UsageError when there is too little."""
+    """What state and weights take on the disk, as a sentence. UsageError when there is too little."""
     model = networks.model
     state = size_of(trainable(model)) * (1 + ADAM_COPIES)
     weights = size_of(model.state_dict().values())
@@ -130,9 +130,9 @@ def check(recipe: FullSizeRecipe, options: RunOptions, processes: Processes) -> 
     with report.item("batches", processes):
         chunks = chunks_in(recipe)
         own = len(processes.share(chunks))
-        words = f"{recipe.places} places x {recipe.photos} photos in {chunks} cross-image chunks of {recipe.chunk}, "
-        words += f"{own} for each of {processes.count} processes" if processes.count > 1 else "one process"
-        report.say("batches", words + (f"; {plan.steps} steps an epoch, {recipe.epochs} epochs" if plan else ""))
+        text = f"{recipe.places} places x {recipe.photos} photos in {chunks} cross-image chunks of {recipe.chunk}, "
+        text += f"{own} for each of {processes.count} processes" if processes.count > 1 else "one process"
+        report.say("batches", text + (f"; {plan.steps} steps an epoch, {recipe.epochs} epochs" if plan else ""))
     with report.item("model", processes):
         networks, recipe = build_networks(recipe, options, processes.device)
         report.say("model", _model_line(networks, recipe))

@@ -190,9 +190,9 @@ class FullSizeRun(Trainer):
         return evaluate(self.model, self.parts.validation, ns=(1, 5, 10)).overall.recalls
 
     def write(self, file: Path, recalls: dict[int, float]) -> None:
-        """The weights with all the facts, whole or not at all."""
+        """The weights with all their metadata, whole or not at all."""
         data = self.parts.data
-        facts = {
+        metadata = {
             "trained_on": f"GSV-Cities: {len(data.cities)} cities, {data.places} places, {len(data)} photos",
             "cities": " ".join(data.cities),
             "recipe": json.dumps(vars(self.recipe)),
@@ -207,6 +207,6 @@ class FullSizeRun(Trainer):
             "torch": torch.__version__,
         }
         part = file.with_suffix(".part")
-        save_weights(self.model, part, info=facts)
+        save_weights(self.model, part, info=metadata)
         part.replace(file)
         self.model.weights = None  # it goes on changing

@@ -39,7 +39,7 @@ def decode_photo(path: Path, size: tuple[int, int]) -> Image.Image:
 
 
 class PhotoReader(Dataset):
-    """Photo number and seed -> augmented, normalised photo [3, rows, columns], or the words of what went wrong."""
+    """Photo number and seed -> augmented, normalised photo [3, rows, columns], or a sentence on what went wrong."""
 
     def __init__(self, data: GsvCities, size: tuple[int, int], operations: int) -> None:
         self._data = data

@@ -90,14 +90,14 @@ class Trainer:
     def write(self, file: Path, recalls: dict[int, float]) -> None:
         """Write the model: its tensors, and as metadata variant, fingerprint, recipe, step and validation Recall@N."""
         state = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
-        facts = {
+        metadata = {
             "variant": self.model.variant.name,
             "fingerprint": self.model.variant.fingerprint,
             "recipe": json.dumps(asdict(self.recipe)),
             "step": str(self.step),
             "validation_recall": json.dumps(recalls),
         }
-        save_file(state, file, facts)
+        save_file(state, file, metadata)
 
     def train(self) -> bool:
         """Train to the end: True; or to SIGTERM or Ctrl-C, after which the state is saved: False.
@@ -149,8 +149,8 @@ class Trainer:
                 self._log.write(self.step, **parts, lr=self.optimiser.param_groups[0]["lr"])
                 if now - said > SECONDS_BETWEEN_LINES:
                     said, at, rate = now, self.step - self._begun, now / (self.step - before)
-                    words = "epoch %d, step %d of %d: loss %.4f, %.2f s a step"
-                    log.info(words, self.epoch + 1, at, self.steps, parts["loss"], rate)
+                    line = "epoch %d, step %d of %d: loss %.4f, %.2f s a step"
+                    log.info(line, self.epoch + 1, at, self.steps, parts["loss"], rate)
             if self.processes.any(self._stop):
                 return False
             if self._save_every and self.step % self._save_every == 0:
