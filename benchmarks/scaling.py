@@ -1,4 +1,4 @@
-"""Tables of docs/scaling.md (what a million photos cost, and what more of them would), docs/speed.md and docs/milvus.md.
+"""Tables of docs/scaling.md (what a million photos cost, and what more would), docs/speed.md and docs/milvus.md.
 
     python benchmarks/scaling.py              print them
     python benchmarks/scaling.py --write      write them into the pages; after any other benchmark was run again

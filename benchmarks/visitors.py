@@ -50,8 +50,8 @@ class Asked:
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who asks. photos: two queries of the bundled city that nobody else has in this round; batch_mates: rows of its query
-    list that are neither of them."""
+    """Who asks. photos: two queries of the bundled city that nobody else has in this round; batch_mates: rows of its
+    query list that are neither of them."""
 
     number: int
     round: int
