@@ -189,7 +189,9 @@ def run_stage(
     """Run a stage as its command line says: ``stage(maps, options, recipe)``. Ends the program."""
     parser.add_argument("--out", type=Path, required=True, help="run folder")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="override numbers of the recipe")
+    parser.add_argument(
+        "--set", action="extend", nargs="*", default=[], metavar="NAME=VALUE", help="override numbers of the recipe"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     recipe = override(recipe, options.set)

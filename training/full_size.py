@@ -125,7 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--repeat_batches", action="store_true", default=None, help="every epoch has the same batches")
     add("--precision", choices=tuple(PRECISIONS), help="mixed precision of the networks: none")
     add("--views", type=_from(1), metavar="V", help="augmented views a photo in --feature_cache: 1")
-    add("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other numbers of the recipe")
+    add("--set", action="extend", nargs="*", default=[], metavar="NAME=VALUE", help="other numbers of the recipe")
     add = parser.add_argument_group("run").add_argument
     add("--out", "--save_dir", type=Path, metavar="DIR", help="run folder; an unfinished run there goes on")
     add("--resume_run", type=Path, metavar="DIR", help="go on with the run in DIR, and only that")

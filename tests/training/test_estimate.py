@@ -34,7 +34,7 @@ def test_names_that_people_type_are_understood() -> None:
         "--mix_in_dim 768 --token_num 2 --token_ratio 1 --crica_path crica.pth --train_batch_size 36 --epochs_num 3 "
         "--lr 2e-4 --optim adam --patience 5 --seed 7 --save_dir elsewhere --num_workers 8 --device cuda "
         "--resize 224 224 --eval_datasets_folder sets --eval_dataset_name pitts30k --cities London OSL "
-        "--no-gather_negatives --set gamma=0.5 miner_epsilon=0.2"
+        "--no-gather_negatives --set gamma=0.5 --set miner_epsilon=0.2"
     )
     assert (recipe.variant, recipe.places, recipe.epochs, recipe.lr, recipe.seed) == ("scicevpr-b", 36, 3, 2e-4, 7)
     assert (recipe.patience, recipe.gather_negatives, recipe.gamma, recipe.miner_epsilon) == (5, False, 0.5, 0.2)
