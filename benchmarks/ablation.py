@@ -43,7 +43,7 @@ def train(options: argparse.Namespace, changes: tuple[str, ...], seed: int, fold
     recipe = [f"epochs={EPOCHS}", f"validate_every={EPOCHS}", f"seed={seed}", *(c for c in changes if c not in views)]
     if not (folder / "finished").exists():
         run = ["training.cross_image", "--data", options.data, "--maps", options.runs.parent / maps, "--out", folder]
-        _run([*run, "--threads", options.threads, *views, *(part for field in recipe for part in ("--set", field))])
+        _run([*run, "--threads", options.threads, *views, "--set", *recipe])
 
 
 def recalls(options: argparse.Namespace, folder: Path) -> dict[str, float]:
