@@ -8,6 +8,7 @@ import io
 import os
 import threading
 import time
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +21,6 @@ from PIL import Image
 
 from app.bench import Bench
 from app.build import build_app
-from app.components import pictures
 from app.components.pictures import thumbnail
 from app.handlers import FindHandlers, toasts
 from app.inside import Inspector
@@ -45,16 +45,19 @@ class Clock:
 
 
 @pytest.fixture
-def visit(city_folder, tmp_path, monkeypatch):
+def visit(city_folder, tmp_path):
     """A visitor with four places, whose page has looked at them from every side."""
-    monkeypatch.setattr(pictures, "_thumbnails", type(pictures._thumbnails)())  # other tests showed the same photos
     services = standin.recorded_services(city_folder)
     services._store = DescriptorStore(cache=tmp_path / "cache")
     clock = Clock()
     mine = MyPlaces(services, clock=clock)
     page = build_app(services, mine=mine)
     laboratory, inspector = Laboratory(services, RegionStore(tmp_path / "cache")), Inspector(services)
-    uploads = [(standin.upload(place.path, place.name), place.name) for place in read_dataset(city_folder).database[:6]]
+    seed = zlib.crc32(str(tmp_path).encode())  # photos that no other test has ever shown
+    uploads = [
+        (standin.upload(standin.noise_photo(seed + number), place.name), place.name)
+        for number, place in enumerate(read_dataset(city_folder).database[:6])
+    ]
     token = mine.welcome(session="ann")
     mine.remember(token, [path for path, _ in uploads])
     database = mine.build(token, mine.read(token, uploads), hold_back=3)
