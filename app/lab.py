@@ -30,11 +30,16 @@ from scicevpr.evaluation.batch_effects import (
     rank_correlations,
     ranks_of,
 )
-from scicevpr.evaluation.batch_mates import random_batches
-from scicevpr.evaluation.plane import database_plane
-from scicevpr.evaluation.worst_batch import WorstCase, search_worst_batch
-from scicevpr.explain import rewriting
-from scicevpr.figures.paper.export import figure_1, pair_statistics, telling_pairs
+from scicevpr.evaluation.batch_mates import (
+    WorstCase,
+    database_plane,
+    pair_statistics,
+    paired_queries,
+    random_batches,
+    search_worst_batch,
+    telling_pairs,
+)
+from scicevpr.explain.attention import rewriting
 from scicevpr.retrieval import PCA
 
 SHOWN = 3
@@ -255,5 +260,5 @@ class Laboratory:
         chosen = telling_pairs(baseline, count)
         if not chosen:
             raise UsageError(f"No pair of queries was found that changes an answer of {baseline.title}.")
-        table = pd.concat([figure_1(baseline, chosen), figure_1(stable, chosen)], ignore_index=True)
+        table = pd.concat([paired_queries(baseline, chosen), paired_queries(stable, chosen)], ignore_index=True)
         return PairFigure(key, dataset, chosen, table, pair_statistics(baseline))

@@ -227,5 +227,5 @@ def _query_folder(dataset: Dataset) -> str | None:
     """The folder below the data set's root that all queries come from; None where that says nothing."""
     if dataset.layout != "utm-tree":
         return None
-    folders = {place.path.relative_to(dataset.root).parts[0] for place in dataset.queries}
+    folders = {photo.path.relative_to(dataset.root).parts[0] for photo in dataset.queries}
     return next(iter(folders)) if len(folders) == 1 else ("several" if folders else None)

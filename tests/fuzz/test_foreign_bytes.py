@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from scicevpr.datasets import Photo, parse_name
-from scicevpr.datasets.ground_truth import read_truth
+from scicevpr.datasets.ground_truth_files import read_truth
 from scicevpr.datasets.intake import Limits, gather
 from scicevpr.datasets.positions import check_positions, with_positions
 from scicevpr.datasets.uploads import place_photos

@@ -18,10 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 from pack_samples import described, stand_in
 from small_results import result, street
 
-from scicevpr.datasets import load_descriptors, save_descriptors
-from scicevpr.evaluation.comparison import compare, read_answers
+from scicevpr.describe.descriptor_files import load_descriptors, save_descriptors
+from scicevpr.evaluation.comparison import compare, read_relevance
+from scicevpr.evaluation.results import read_results
 from scicevpr.evaluation.stored import open_descriptors, recorded_dataset
-from scicevpr.figures.paper.from_results import read_results
 from scicevpr.models import key_formats
 from scicevpr.models.checkpoint import read_checkpoint
 from scicevpr.packs import check_pack, open_pack
@@ -86,7 +86,7 @@ def test_results(around):
             content if isinstance(content, bytes) else json.dumps(content).encode("utf-8", "surrogatepass")
         )
         answers: list = []
-        _each(lambda: read_results(path), lambda: answers.extend(read_answers(path)))
+        _each(lambda: read_results(path), lambda: answers.extend(read_relevance(path)))
         if len(answers) > 1:
             _each(lambda: compare(answers[0], answers[1], draws=5))
 
@@ -94,7 +94,7 @@ def test_results(around):
 
 
 def test_records_of_exported_descriptors(around):
-    from scicevpr.evaluation.prediction_files import write_descriptor_files
+    from scicevpr.evaluation.exports import write_descriptor_files
 
     paths = write_descriptor_files(result({0}), around)
     sound = json.loads(paths[2].read_text())

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from scicevpr import __version__
+from scicevpr.cli import installation
 from scicevpr.cli.main import main
-from scicevpr.commands import basic
-from scicevpr.datasets import load_descriptors
+from scicevpr.describe.descriptor_files import load_descriptors
 
 
 def _run(*arguments) -> int:
@@ -105,7 +105,7 @@ def test_describe_writes_both_kinds(tiny_city, photos, tmp_path, capsys):
     folder = tiny_city / "images/test/queries"
     for output in ("d.npy", "d.safetensors"):
         assert _run("describe", folder, "--output", tmp_path / output, "--allow-untrained") == 0
-    assert "8 descriptors of 2688 values" in capsys.readouterr().out
+    assert "8 descriptors of 2688 dimensions" in capsys.readouterr().out
     values = np.load(tmp_path / "d.npy")
     packed, names = load_descriptors(tmp_path / "d.safetensors")
     np.testing.assert_allclose(packed.values, values, atol=1e-3)
@@ -185,7 +185,7 @@ def test_ctrl_c_is_quiet(monkeypatch, capsys):
     def stop(arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(basic, "models", stop)
+    monkeypatch.setattr(installation, "models", stop)
     assert _run("models") == 130
     assert capsys.readouterr().err == "scicevpr: stopped.\n"
 

@@ -28,7 +28,7 @@ def queries(tiny_city):
 def test_explain_writes_maps_pictures_and_numbers(tiny_city, queries, tmp_path, capsys):
     code = _run(
         "explain", queries[0], "--dataset", tiny_city, "--output", tmp_path / "out", "--model", "super-cricavpr-t",
-        "--allow-untrained", "--company", queries[1], queries[2], "--cell", 3, 5,
+        "--allow-untrained", "--batch-mates", queries[1], queries[2], "--cell", 3, 5,
         "--maps", "energy:fused", "influence", "pooling:4",
     )  # fmt: skip
     shown = capsys.readouterr()
@@ -73,8 +73,8 @@ def test_explain_refuses_what_is_not_there(tiny_city, queries, tmp_path, capsys)
         ("photos", ("--size", 3, "--seeds", 2), 8),
         ("database", ("--sizes", 1, 4, "--seeds", 1), 3),
         ("last", ("--size", 3), 2),
-        ("company", ("--query", 1, "--size", 3, "--draws", 4), 4),
-        ("company", ("--query", 1, "--company", 2, 3), 1),
+        ("batch-mates", ("--query", 1, "--size", 3, "--draws", 4), 4),
+        ("batch-mates", ("--query", 1, "--batch-mates", 2, 3), 1),
         ("worst", ("--query", 1, "--size", 3), 1),
     ],
 )
@@ -87,14 +87,14 @@ def test_every_experiment_gives_its_table(experiment, options, rows, tiny_city, 
     assert len(table) == rows
     assert set(table["model"]) == {"CricaVPR-T"}
     assert "8 queries" in shown.out
-    assert {"x", "y"} <= set(table.columns) or experiment != "company" or "--company" in options
+    assert {"x", "y"} <= set(table.columns) or experiment != "batch-mates" or "--batch-mates" in options
 
 
 def test_stability_compares_models_and_knows_queries_by_name(tiny_city, queries, tmp_path, capsys):
     file = tmp_path / "table.csv"
     code = _run(
-        "stability", "company", "--dataset", tiny_city, "--model", "scicevpr-t", *MODEL, "--query", queries[3].name,
-        "--company", queries[0].name, 5, "--csv", file,
+        "stability", "batch-mates", "--dataset", tiny_city, "--model", "scicevpr-t", *MODEL, "--query", queries[3].name,
+        "--batch-mates", queries[0].name, 5, "--csv", file,
     )  # fmt: skip
     assert code == 0, capsys.readouterr().err
     table = pd.read_csv(file)
@@ -108,9 +108,9 @@ def test_stability_compares_models_and_knows_queries_by_name(tiny_city, queries,
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("company",), "name it with --query"),
+        (("batch-mates",), "name it with --query"),
         (("worst", "--query", "nobody.jpg"), "no query 'nobody.jpg'"),
-        (("company", "--query", 1, "--company", 1), "different rows"),
+        (("batch-mates", "--query", 1, "--batch-mates", 1), "different rows"),
         (("worst", "--query", 1, "--size", 40), "cannot be filled"),
     ],
 )

@@ -8,8 +8,8 @@ import shlex
 import pytest
 from photo_files import photo, place, stand_in
 
+from scicevpr.cli import chosen_data
 from scicevpr.cli.main import build_parser, main
-from scicevpr.commands import data
 from scicevpr.datasets.check import check_dataset
 from scicevpr.errors import DatasetError, UsageError
 
@@ -19,7 +19,7 @@ def _run(*arguments) -> int:
 
 
 def _read(*arguments):
-    return data.read_data(build_parser().parse_args(["evaluate", *map(str, arguments)]))
+    return chosen_data.read_data(build_parser().parse_args(["evaluate", *map(str, arguments)]))
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_every_option_reaches_the_reader(svox, tmp_path):
 
 def test_a_search_needs_no_queries(svox):
     arguments = build_parser().parse_args(["search", "photo.jpg", "--dataset", str(svox)])
-    assert len(data.read_database(arguments)) == 3
+    assert len(chosen_data.read_database(arguments)) == 3
 
 
 def test_two_folders_are_checked_as_they_are_evaluated(tiny_city, tmp_path, capsys):

@@ -5,22 +5,20 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 from stand_in_server import StandIn, stand_in
 
+from scicevpr.cli import weights
 from scicevpr.errors import UsageError, WeightsError
-from scicevpr.parsers import weights as parser_of_weights
 
 
 def _run(*arguments: object) -> int:
     parser = argparse.ArgumentParser(prog="scicevpr")
-    parser_of_weights.add(parser.add_subparsers(dest="command", required=True))
+    weights.add_parser(parser.add_subparsers(dest="command", required=True))
     chosen = parser.parse_args(["weights", *map(str, arguments)])
-    module, _, function = chosen.handler.partition(".")
-    return getattr(import_module(f"scicevpr.commands.{module}"), function)(chosen)
+    return chosen.run(chosen)
 
 
 @pytest.fixture

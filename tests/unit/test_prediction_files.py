@@ -13,13 +13,13 @@ from PIL import Image
 from rich.console import Console
 from small_results import PLACES, result, street
 
-from scicevpr.commands.outputs import add_intervals, check_output_options, write_outputs
+from scicevpr.cli import options
+from scicevpr.cli.outputs import add_intervals, check_output_options, output_options, write_outputs
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.evaluation import prediction_files
-from scicevpr.evaluation.prediction_files import new_run_folder, write_descriptor_files, write_prediction_files
-from scicevpr.figures.strips import GAP, LINE, RIGHT, TILE, WRONG, Tile, draw_strip
-from scicevpr.parsers import options
-from scicevpr.parsers.outputs import output_options
+from scicevpr.evaluation import exports
+from scicevpr.evaluation.exports import new_run_folder, write_descriptor_files
+from scicevpr.figures import strips
+from scicevpr.figures.strips import GAP, LINE, RIGHT, TILE, WRONG, Tile, draw_strip, write_prediction_files
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_paths_are_written_as_other_tools_read_them(city, tmp_path):
 
 
 def test_more_than_a_thousand_queries_get_more_digits(city, tmp_path, monkeypatch):
-    monkeypatch.setattr(prediction_files, "draw_strip", lambda tiles: Image.new("RGB", (1, 1)))
+    monkeypatch.setattr(strips, "draw_strip", lambda tiles: Image.new("RGB", (1, 1)))
     many = replace(city, queries=city.queries[:1] * 1001)
     plain = result(set(), dataset=city)
     matches = replace(
@@ -111,7 +111,7 @@ def test_a_run_never_writes_into_another(tmp_path):
 
 
 def test_descriptors_are_written_in_blocks_with_what_they_are(city, tmp_path, monkeypatch):
-    monkeypatch.setattr(prediction_files, "BYTES_AT_ONCE", 4 * PLACES * 5)  # five rows a block
+    monkeypatch.setattr(exports, "BYTES_AT_ONCE", 4 * PLACES * 5)  # five rows a block
     found = result({0}, "Model", dataset=city)
     found = replace(found, protocol={**found.protocol, "PCA": "12 to 4"})
     half = replace(found.database, values=found.database.values.astype(np.float16))
@@ -133,7 +133,7 @@ def test_descriptors_that_are_not_there_or_do_not_fit_are_refused(city, tmp_path
     found = result(set(), dataset=city)
     with pytest.raises(UsageError, match="queries descriptors of Model cannot be saved"):
         write_descriptor_files(replace(found, queries=None), tmp_path)
-    monkeypatch.setattr(prediction_files.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    monkeypatch.setattr(exports.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
     with pytest.raises(DatasetError, match="MiB left"):
         write_descriptor_files(found, tmp_path)
     assert list(tmp_path.iterdir()) == []

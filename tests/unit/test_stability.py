@@ -23,12 +23,18 @@ from scicevpr.evaluation.batch_effects import (
     rank_correlations,
     summarise,
 )
-from scicevpr.evaluation.batch_mates import random_batches
+from scicevpr.evaluation.batch_mates import (
+    database_plane,
+    pair_statistics,
+    paired_queries,
+    random_batches,
+    same_answer,
+    search_worst_batch,
+    telling_pairs,
+    worst_batch,
+)
 from scicevpr.evaluation.groupings import ordered_groups, place_groups, shuffled_groups
 from scicevpr.evaluation.metrics import recall_at_n
-from scicevpr.evaluation.plane import database_plane
-from scicevpr.evaluation.worst_batch import same_answer, search_worst_batch, worst_batch
-from scicevpr.figures.paper.export import figure_1, figure_2, pair_statistics, telling_pairs
 from scicevpr.retrieval import ExactIndex
 
 
@@ -94,13 +100,13 @@ def test_compare_row_by_row(restless, dataset) -> None:
         assert table["flip"][row] == (old[0] != new[0])
         ranks = [int(np.flatnonzero(new == item)[0]) for item in old[:5]]
         assert table["rank_correlation"][row] == pytest.approx(spearmanr(range(5), ranks).statistic)
-        assert table["right"][row] == (new[0] in restless.right[row])
+        assert table["right"][row] == (new[0] in restless.positives[row])
     assert table["flip"].any()
     numbers = summarise(table)
     assert numbers["flips"] == table["flip"].sum()
     assert numbers["min_cosine"] == table["cosine"].min()
     answers = ExactIndex(restless.database).search(after, 1).indices
-    assert numbers["recall_1"] == pytest.approx(recall_at_n(answers, restless.right, (1,))[1])
+    assert numbers["recall_1"] == pytest.approx(recall_at_n(answers, restless.positives, (1,))[1])
 
 
 def test_photo_stability_sums_up_the_orders(restless) -> None:
@@ -171,7 +177,7 @@ def test_database_batches_move_the_database_only(restless, labs) -> None:
 def test_random_company_draws_are_what_the_encoder_says(restless) -> None:
     draws = random_batches(restless, 2, size=4, draws=12, seed=3)
     assert len(draws.table) == 12
-    for row, batch_mates in enumerate(draws.table["company"]):
+    for row, batch_mates in enumerate(draws.table["batch_mates"]):
         assert len(set(batch_mates)) == 3
         assert 2 not in batch_mates
         values = encode_groups(restless.model, restless.queries, np.array([[2, *batch_mates]]))[0, 0]
@@ -226,7 +232,7 @@ def test_worst_company_needs_photos_to_choose_from(restless) -> None:
 
 def test_figure_1_is_two_passes_of_the_whole_model(labs, dataset) -> None:
     lab = labs["cricavpr-t"]
-    table = figure_1(lab, [4, 1])
+    table = paired_queries(lab, [4, 1])
     assert list(table["batch"]) == ["alone", "alone", "pair", "pair"]
     database = describe(lab.model, [p.path for p in dataset.database], grouping=Grouping.sequential(2)).values
     queries = [dataset.queries[row].path for row in (4, 1)]
@@ -243,7 +249,7 @@ def test_figure_1_is_two_passes_of_the_whole_model(labs, dataset) -> None:
 def test_telling_pairs_change_an_answer(restless) -> None:
     chosen = telling_pairs(restless, count=2)
     assert len(chosen) in (2, 4)
-    table = figure_1(restless, chosen).set_index(["batch", "query"])["first"]
+    table = paired_queries(restless, chosen).set_index(["batch", "query"])["first"]
     for start in range(0, len(chosen), 2):
         assert any(table["alone", row] != table["pair", row] for row in chosen[start : start + 2])
     numbers = pair_statistics(restless)
@@ -253,7 +259,7 @@ def test_telling_pairs_change_an_answer(restless) -> None:
 
 
 def test_figure_2_starts_with_every_query_alone(restless) -> None:
-    table = figure_2(restless, sizes=(1, 2), seeds=(0,))
+    table = query_batches(restless, sizes=(1, 2), seeds=(0,))
     assert list(table["size"]) == [1, 2, 2, 2]
 
 

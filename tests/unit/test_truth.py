@@ -9,7 +9,7 @@ import pytest
 from photo_files import place
 
 from scicevpr.datasets import GroundTruth, Photo, read_dataset
-from scicevpr.datasets.frames import frames_truth
+from scicevpr.datasets.ground_truth import frames_truth
 from scicevpr.errors import DatasetError, UsageError
 
 
@@ -23,7 +23,7 @@ def _rows(found):
 
 def test_headings_are_compared_across_north_and_inclusively():
     database = [_place(0, 350), _place(1, 30), _place(2, 31), _place(3, 200), _place(99, 350)]
-    rule = GroundTruth(turn=40)
+    rule = GroundTruth(max_heading_difference=40)
     assert _rows(rule.positives(database, [_place(0, 350), _place(0, 160)])) == [[0, 1], [3]]
     assert _rows(rule.positives(database, [_place(0, 351)], radius=200)) == [[0, 1, 2, 4]]
     with pytest.raises(DatasetError, match=r"7\.jpg carries no heading"):
@@ -38,10 +38,10 @@ def test_frames_end_where_the_drive_ends():
 
 
 def test_words_say_what_a_radius_stands_for_unless_it_is_replaced():
-    rule = GroundTruth(words="±10 frames: stand-in positions")
+    rule = GroundTruth(name="±10 frames: stand-in positions")
     assert rule.label() == rule.label(25) == "25 m (±10 frames: stand-in positions)"
     assert rule.label(5) == "5 m"
-    assert GroundTruth(turn=40).label() == "25 m and 40 degrees"
+    assert GroundTruth(max_heading_difference=40).label() == "25 m and 40 degrees"
 
 
 def test_listed_rows_refuse_a_radius_and_other_photos():

@@ -2,15 +2,69 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from PIL import Image
 
-from scicevpr.figures.paper.data import AttentionData, short_name
+from scicevpr.config import Preprocessing
+from scicevpr.datasets import Dataset
+from scicevpr.errors import UsageError
+from scicevpr.explain import Explanation
 from scicevpr.figures.paper.sheet import INK, MARGIN, SOFT, Sheet, toned_colours
 from scicevpr.figures.paper.style import Style
+from scicevpr.figures.paper.subjects import Subject, model_sentences, short_name
+from scicevpr.models.model import VPRModel
 
 ATTENTION_PANELS = (("attention", "who reads whom"), ("rewriting", "who rewrote which region"))
+MOST_BATCH_MATES = 15
+
+
+@dataclass(frozen=True)
+class AttentionData:
+    """A batch in a cross-image model. attention [B, B]: row reads column. rewriting [B, 14]: of the first photo."""
+
+    title: str
+    photos: tuple[Image.Image, ...]
+    names: tuple[str, ...]
+    regions: tuple[str, ...]
+    attention: np.ndarray
+    rewriting: np.ndarray
+    protocol: str
+
+
+def attention_data(
+    subject: Subject, dataset: Dataset, title: str, model: VPRModel, batch_mates: int = 7,
+    preprocessing: Preprocessing | None = None,
+) -> AttentionData:
+    """Attention in a batch of a photo and the queries after it in the list, as many as ``batch_mates`` says (after a
+    photo of one's own: the first ones).
+
+    Raises UsageError for a model without attention between photos, or more batch mates than there are.
+    """
+    if not model.variant.cross_image:
+        raise UsageError(
+            f"{model.variant.title} looks at one photo at a time: there is no attention between photos. Choose "
+            "CricaVPR or Super-CricaVPR."
+        )
+    most = min(MOST_BATCH_MATES, len(dataset.queries) - (subject.row is not None))
+    if not 1 <= batch_mates <= most:
+        raise UsageError(f"The other photos in the batch must be 1 to {most}, not {batch_mates}.")
+    start = 0 if subject.row is None else subject.row + 1
+    others = [dataset.queries[(start + step) % len(dataset.queries)] for step in range(batch_mates)]
+    explanation = Explanation(model, [subject.image, *(photo.path for photo in others)], preprocessing)
+    sentence = model_sentences([(title, model, "the query with the queries after it in the list")], preprocessing)
+    return AttentionData(
+        title=title,
+        photos=explanation.photos,
+        names=(subject.name, *(photo.name for photo in others)),
+        regions=explanation.region_names,
+        attention=explanation.attention(),
+        rewriting=explanation.rewriting(),
+        protocol=f"{dataset.name} ({dataset.split}). {sentence}",
+    )
 
 
 def paint_attention(figure: Figure, data: AttentionData, style: Style, vector: bool) -> None:
@@ -57,7 +111,7 @@ def _bar(sheet: Sheet, x: float, y: float, room: float, words: str) -> None:
 
 def _rewriting(sheet: Sheet, data: AttentionData, letter: str, x: float, y: float, room: float) -> float:
     style, (count, regions) = sheet.style, data.rewriting.shape
-    y = sheet.heading(x, y, room, "How far each companion moves each region of the query's description", letter)
+    y = sheet.heading(x, y, room, "How far each other photo moves each region of the query's description", letter)
     head = 0.2 + min(0.5, room / 8)
     cell = (room - head) / regions
     high = max(cell, min(1.3 * cell, 0.3))
@@ -77,7 +131,7 @@ def _rewriting(sheet: Sheet, data: AttentionData, letter: str, x: float, y: floa
     end = top + count * high + apart + 0.08
     for words, values in (("all", data.rewriting[0]), ("1–" + str(count - 1), data.rewriting[1:])):
         sheet.text(x + head - 0.05, end + 0.035, f"row {words}: 0" if words == "all" else f"{words}: 0", style.tiny,
-                   ha="right", va="center", fit=head)  # fmt: skip
+                   ha="right", va="center", fit=head)
         _bar(sheet, x + head, end, room - head, f"{values.max():.3f}")
         end += 0.14
     sheet.text(
@@ -88,7 +142,7 @@ def _rewriting(sheet: Sheet, data: AttentionData, letter: str, x: float, y: floa
 
 def _grid(
     sheet: Sheet, values: np.ndarray, x: float, y: float, width: float, height: float, percent: bool
-) -> None:  # fmt: skip
+) -> None:
     """A matrix of coloured cells; numbers in them where they can be read."""
     high = max(float(values.max()), 1e-12)
     pixels = toned_colours(values, 0, high, sheet.style)
@@ -106,50 +160,41 @@ def _grid(
             sheet.text(
                 x + (column + 0.5) * width, y + (row + 0.5) * height, f"{100 * values[row, column]:.1f}",
                 sheet.style.tiny, ha="center", va="center", colour=INK if bright else "white", fit=width * 0.85,
-            )  # fmt: skip
+            )
 
 
 def attention_table(data: AttentionData) -> pd.DataFrame:
     """The plotted numbers of both panels."""
-    names = data.names
+    names, columns = data.names, ["panel", "photo", "other", "region", "value"]
     read = [
-        {"panel": "attention", "photo": names[i], "other": names[j], "value": float(data.attention[i, j])}
+        ("attention", names[i], names[j], None, float(data.attention[i, j]))
         for i in range(len(names))
         for j in range(len(names))
     ]
     moved = [
-        {
-            "panel": "rewriting",
-            "photo": names[0],
-            "other": "the whole company" if j == 0 else names[j],
-            "region": region,
-            "value": float(data.rewriting[j, r]),
-        }
+        ("rewriting", names[0], names[j] if j else "all other photos", region, float(data.rewriting[j, r]))
         for j in range(len(names))
         for r, region in enumerate(data.regions)
     ]
-    return pd.DataFrame([*read, *moved], columns=["panel", "photo", "other", "region", "value"])
+    return pd.DataFrame([*read, *moved], columns=columns)
 
 
 def attention_caption(data: AttentionData, style: Style) -> str:
     """What both panels measure, with the protocol."""
-    letters = {panel: style.letter(n) for n, panel in enumerate(style.chosen([k for k, _ in ATTENTION_PANELS]))}
+    panels = enumerate(style.chosen([key for key, _ in ATTENTION_PANELS]))
+    letters = {panel: f"({style.letter(n)}) " if style.letters else "" for n, panel in panels}
     parts = [
         f"A batch of {len(data.photos)} photos in {style.name(data.title)}; the query is {short_name(data.names[0])}."
     ]
     if "attention" in letters:
         parts.append(
-            f"{_panel(letters['attention'])}Attention with which each photo (row) reads each photo (column) when its "
+            f"{letters['attention']}Attention with which each photo (row) reads each photo (column) when its "
             "region vectors are rewritten, mean over layers, regions and heads; rows sum to 1."
         )
     if "rewriting" in letters:
         parts.append(
-            f"{_panel(letters['rewriting'])}How far each companion moves each of the 14 parts of the query's "
-            "descriptor, measured by leaving it out; first row, on a scale of its own: the whole company "
+            f"{letters['rewriting']}How far each other photo moves each of the 14 parts of the query's "
+            "descriptor, measured by leaving it out; first row, on a scale of its own: all other photos "
             "against the query alone."
         )
     return " ".join([*parts, data.protocol])
-
-
-def _panel(letter: str) -> str:
-    return f"({letter}) " if letter else ""
