@@ -143,25 +143,25 @@ def _experiment(arguments: argparse.Namespace, dataset: Dataset, models: list[tu
     import pandas as pd
 
     from scicevpr.cli.chosen_data import stored_descriptors
-    from scicevpr.evaluation.batch_effects import ORDERS, SIZES, prepare_lab, query_batches
+    from scicevpr.evaluation.batch_effects import ORDERS, SIZES, prepare_stability, query_batches
     from scicevpr.figures.paper.curves import curve_data
     from scicevpr.figures.paper.retrieval import pair_data
 
-    labs, pairs = [], arguments.name == "figure-1"
+    setups, pairs = [], arguments.name == "figure-1"
     for title, model in models:
         stored = stored_descriptors(model, dataset.database, arguments)
         regions = pairs and model.variant.cross_image
         with show_progress(title) as step:
-            lab = prepare_lab(model, dataset, database=stored, database_regions=regions, progress=step)
-        labs.append((title, lab))
+            setup = prepare_stability(model, dataset, database=stored, database_regions=regions, progress=step)
+        setups.append((title, setup))
     if pairs:
-        return pair_data(labs, arguments.pairs)
+        return pair_data(setups, arguments.pairs)
     sizes = tuple(sorted(set(arguments.sizes or SIZES)))
     orders = [order for order in ORDERS if order in (arguments.orders or ORDERS)]
     if not dataset.labelled:
         raise UsageError("Recall needs ground truth: this data set has photos without a position in their names.")
-    tables = [query_batches(lab, sizes, orders, range(arguments.seeds)).assign(model=title) for title, lab in labs]
-    return curve_data(labs, pd.concat(tables, ignore_index=True))
+    tables = [query_batches(setup, sizes, orders, range(arguments.seeds)).assign(model=title) for title, setup in setups]
+    return curve_data(setups, pd.concat(tables, ignore_index=True))
 
 
 def _subject(arguments: argparse.Namespace, dataset: Dataset) -> Subject:

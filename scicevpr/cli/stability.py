@@ -13,7 +13,7 @@ from scicevpr.errors import UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from scicevpr.evaluation.batch_effects import Lab
+    from scicevpr.evaluation.batch_effects import StabilitySetup
 
 EXPERIMENTS = ("batches", "photos", "database", "last", "batch-mates", "worst", "pairs")
 
@@ -50,14 +50,14 @@ def stability(arguments: argparse.Namespace) -> int:
 
     from scicevpr.cli.chosen_data import read_data, stored_descriptors
     from scicevpr.cli.chosen_models import load_models
-    from scicevpr.evaluation.batch_effects import prepare_lab
+    from scicevpr.evaluation.batch_effects import prepare_stability
 
     check_outputs(arguments.csv)
     dataset = read_data(arguments)
     console, tables = open_console(), []
     for title, model in load_models(arguments, ("scicevpr-t", "cricavpr-t")):
         with show_progress(title) as step:
-            lab = prepare_lab(
+            setup = prepare_stability(
                 model,
                 dataset,
                 radius=arguments.radius,
@@ -65,9 +65,9 @@ def stability(arguments: argparse.Namespace) -> int:
                 database_regions=arguments.experiment in ("database", "pairs"),
                 progress=step,
             )
-        table = _experiment(lab, arguments).assign(model=title)
+        table = _experiment(setup, arguments).assign(model=title)
         tables.append(table)
-        print_line(console, f"{title}: database {lab.database_grouping}, {len(dataset.queries)} queries")
+        print_line(console, f"{title}: database {setup.database_grouping}, {len(dataset.queries)} queries")
         shown = table.drop(columns="model")
         drawn = make_table(*map(str, shown.columns))
         for values in shown.itertuples(index=False):
@@ -79,7 +79,7 @@ def stability(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _experiment(lab: Lab, arguments: argparse.Namespace) -> pd.DataFrame:
+def _experiment(setup: StabilitySetup, arguments: argparse.Namespace) -> pd.DataFrame:
     import pandas as pd
 
     from scicevpr.cli.chosen_data import query_row
@@ -88,33 +88,33 @@ def _experiment(lab: Lab, arguments: argparse.Namespace) -> pd.DataFrame:
     name, size, seeds = arguments.experiment, arguments.size, range(arguments.seeds)
     sizes = tuple(arguments.sizes or batch_effects.SIZES)
     if name == "batches":
-        return batch_effects.query_batches(lab, sizes, arguments.orders or batch_effects.ORDERS, seeds)
+        return batch_effects.query_batches(setup, sizes, arguments.orders or batch_effects.ORDERS, seeds)
     if name == "photos":
-        return batch_effects.photo_stability(lab, size, seeds)
+        return batch_effects.photo_stability(setup, size, seeds)
     if name == "database":
-        return batch_effects.database_batches(lab, sizes, seeds)
+        return batch_effects.database_batches(setup, sizes, seeds)
     if name == "last":
-        return batch_effects.last_batch(lab, size)
+        return batch_effects.last_batch(setup, size)
     if name == "pairs":
-        chosen = batch_mates.telling_pairs(lab)
+        chosen = batch_mates.telling_pairs(setup)
         if not chosen:
-            return pd.DataFrame([{"model": lab.title, "note": "no pair of queries changes an answer"}])
-        return batch_mates.paired_queries(lab, chosen)
+            return pd.DataFrame([{"model": setup.title, "note": "no pair of queries changes an answer"}])
+        return batch_mates.paired_queries(setup, chosen)
     if arguments.query is None:
         raise UsageError(f"The experiment {name!r} is about one query: name it with --query.")
-    row = query_row(lab.dataset, arguments.query)
+    row = query_row(setup.dataset, arguments.query)
     if name == "worst":
-        found = batch_mates.worst_batch(lab, row, size, seed=0)
+        found = batch_mates.worst_batch(setup, row, size, seed=0)
         numbers = ("margin_alone", "margin", "flipped", "first_alone", "first", "tried")
         mates = ",".join(map(str, found.batch_mates))
         return pd.DataFrame(
             [{"query": row, "batch_mates": mates, **{number: getattr(found, number) for number in numbers}}]
         )
     if arguments.batch_mates:
-        rows = [query_row(lab.dataset, one) for one in arguments.batch_mates]
-        return batch_mates.chosen_batch_mates(lab, row, rows)
-    draws = batch_mates.random_batches(lab, row, size, arguments.draws, 0)
-    x, y = batch_mates.database_plane(lab).transform(draws.descriptors).T
+        rows = [query_row(setup.dataset, one) for one in arguments.batch_mates]
+        return batch_mates.chosen_batch_mates(setup, row, rows)
+    draws = batch_mates.random_batches(setup, row, size, arguments.draws, 0)
+    x, y = batch_mates.database_plane(setup).transform(draws.descriptors).T
     return draws.table.assign(x=x, y=y)
 
 

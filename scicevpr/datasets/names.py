@@ -48,7 +48,7 @@ class Photo:
 
 
 def parse_name(path: Path | str) -> Photo:
-    """Read a photo's file name into a Place. Never fails: what is missing or unreadable becomes None."""
+    """Read a photo's file name into a Photo. Never fails: what is missing or unreadable becomes None."""
     path = Path(path)
     pieces = path.name.split("@")
     if len(pieces) < 4:  # the shortest form is "@east@north@.jpg"
@@ -91,19 +91,10 @@ def position_problem(name: str) -> str:
 
 def format_name(
     *,
-    east: float,
-    north: float,
-    zone_number: int | str | None = None,
-    zone_letter: str | None = None,
-    latitude: float | None = None,
-    longitude: float | None = None,
-    pano_id: str | int | None = None,
-    tile: int | None = None,
-    heading: float | None = None,
-    pitch: float | None = None,
-    timestamp: str | None = None,
-    note: str | None = None,
-    extension: str = ".jpg",
+    east: float, north: float, zone_number: int | str | None = None, zone_letter: str | None = None,
+    latitude: float | None = None, longitude: float | None = None, pano_id: str | int | None = None,
+    tile: int | None = None, heading: float | None = None, pitch: float | None = None,
+    timestamp: str | None = None, note: str | None = None, extension: str = ".jpg",
 ) -> str:
     """Write the file name of a photo: the opposite of parse_name.
 
@@ -116,22 +107,12 @@ def format_name(
     if timestamp and not TIMESTAMP.fullmatch(str(timestamp)):
         raise UsageError(f"The timestamp {timestamp!r} does not have the form YYYYMMDD_hhmmss.")
     pieces = [
-        "",
-        _digits(east, "east", "010.2f"),
-        _digits(north, "north", "010.2f"),
-        "" if zone_number in (None, "") else f"{int(zone_number):02d}",
-        zone_letter or "",
-        _digits(latitude, "latitude", "09.5f"),
-        _digits(longitude, "longitude", "010.5f"),
-        "" if pano_id is None else str(pano_id),
-        "" if tile is None else f"{int(tile):02d}",
-        _degrees(heading, "heading", wrap=True),
-        _degrees(pitch, "pitch", wrap=False),
-        "",
-        "",
-        str(timestamp or ""),
-        note or "",
-        extension,
+        "", _digits(east, "east", "010.2f"), _digits(north, "north", "010.2f"),
+        "" if zone_number in (None, "") else f"{int(zone_number):02d}", zone_letter or "",
+        _digits(latitude, "latitude", "09.5f"), _digits(longitude, "longitude", "010.5f"),
+        "" if pano_id is None else str(pano_id), "" if tile is None else f"{int(tile):02d}",
+        _degrees(heading, "heading", wrap=True), _degrees(pitch, "pitch", wrap=False), "", "",
+        str(timestamp or ""), note or "", extension,
     ]
     for name, piece in zip(PIECES, pieces, strict=True):
         if re.search(r"[@/\\\r\n\0]", piece):

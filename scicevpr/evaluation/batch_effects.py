@@ -29,7 +29,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Lab:
+class StabilitySetup:
     """A model and a data set with everything that does not depend on batches computed once.
 
     queries [Q, 14, C] and database_regions [D, 14, C] (None until a database grouping is tried) are what enters the
@@ -60,15 +60,15 @@ class Lab:
         """Whether database rows show the place of query ``row``; None without labels."""
         return None if self.positives is None else np.isin(answers, self.positives[row])
 
-    def with_database(self, grouping: Grouping) -> Lab:
-        """The same lab with the database described under another grouping (see `prepare_lab`)."""
+    def with_database(self, grouping: Grouping) -> StabilitySetup:
+        """The same with the database described under another grouping (see `prepare_stability`)."""
         if self.database_regions is None:
-            raise UsageError("This lab holds no region vectors of the database: prepare it with database_regions=True.")
+            raise UsageError("The region vectors of the database are not here: prepare_stability(database_regions=True) keeps them.")
         values = encode(self.model, self.database_regions, grouping)
         return replace(self, database=values, database_grouping=grouping.label, index=ExactIndex(values))
 
 
-def prepare_lab(
+def prepare_stability(
     model: VPRModel,
     dataset: Dataset,
     *,
@@ -77,7 +77,7 @@ def prepare_lab(
     database_regions: bool = False,
     query_regions: Tensor | None = None,
     progress: Progress | None = None,
-) -> Lab:
+) -> StabilitySetup:
     """Describe a data set for experiments.
 
     Args:
@@ -103,7 +103,7 @@ def prepare_lab(
     label = grouping.label if database is None else database.grouping
     positives = tuple(dataset.positives(radius)) if dataset.labelled else None
     reach = dataset.truth.radius if radius is None else radius
-    return Lab(model, dataset, query_regions, values, label, ExactIndex(values), positives, reach, regions)
+    return StabilitySetup(model, dataset, query_regions, values, label, ExactIndex(values), positives, reach, regions)
 
 
 def rank_correlations(reference: np.ndarray, answers: np.ndarray) -> np.ndarray:
@@ -127,18 +127,18 @@ def ranks_of(database: np.ndarray, values: np.ndarray, rows: np.ndarray) -> np.n
     return (similarities[:, None, :] > chosen[:, :, None]).sum(axis=2)
 
 
-def compare(lab: Lab, grouping: Grouping, reference: Grouping | None = None, top: int = TOP) -> pd.DataFrame:
+def compare(setup: StabilitySetup, grouping: Grouping, reference: Grouping | None = None, top: int = TOP) -> pd.DataFrame:
     """One row per query: how its descriptor and its answer change from one grouping to another.
 
     Columns: model, query, condition, batch (photos in its batch), cosine (to the reference descriptor),
     rank_correlation (of the reference's top K), first_reference and first (database rows at rank 1), flip (they
     differ), right_reference and right (None without labels). reference: default: every photo alone. top: K.
     """
-    before, after = lab.describe(reference or Grouping.alone()), lab.describe(grouping)  # (Q, D)
-    old = lab.index.search(before, min(top, len(lab.index))).indices  # (Q, K)
-    first = lab.index.search(after, 1).indices[:, 0]
+    before, after = setup.describe(reference or Grouping.alone()), setup.describe(grouping)  # (Q, D)
+    old = setup.index.search(before, min(top, len(setup.index))).indices  # (Q, K)
+    first = setup.index.search(after, 1).indices[:, 0]
     correlations = [
-        rank_correlations(old[i : i + 64], ranks_of(lab.database, after[i : i + 64], old[i : i + 64]))
+        rank_correlations(old[i : i + 64], ranks_of(setup.database, after[i : i + 64], old[i : i + 64]))
         for i in range(0, len(old), 64)
     ]
     sizes = np.empty(len(after), dtype=int)
@@ -146,9 +146,9 @@ def compare(lab: Lab, grouping: Grouping, reference: Grouping | None = None, top
         sizes[list(group)] = len(group)
     table = pd.DataFrame(
         {
-            "model": lab.title,
-            "query": [photo.name for photo in lab.dataset.queries],
-            "condition": [photo.condition for photo in lab.dataset.queries],
+            "model": setup.title,
+            "query": [photo.name for photo in setup.dataset.queries],
+            "condition": [photo.condition for photo in setup.dataset.queries],
             "batch": sizes,
             "cosine": (before.astype(np.float64) * after).sum(axis=1),
             "rank_correlation": np.concatenate(correlations),
@@ -158,30 +158,30 @@ def compare(lab: Lab, grouping: Grouping, reference: Grouping | None = None, top
         }
     )
     for column, answers in (("right_reference", old[:, 0]), ("right", first)):
-        known = [lab.is_right(row, answers[row : row + 1]) for row in range(len(answers))]
+        known = [setup.is_right(row, answers[row : row + 1]) for row in range(len(answers))]
         table[column] = [None if verdict is None else bool(verdict[0]) for verdict in known]
     return table
 
 
-def photo_stability(lab: Lab, size: int = 16, seeds: Sequence[int] = range(10)) -> pd.DataFrame:
+def photo_stability(setup: StabilitySetup, size: int = 16, seeds: Sequence[int] = range(10)) -> pd.DataFrame:
     """One row per query over several shuffled orders with batches of ``size``; the reference is the query alone.
 
     Columns: model, query, condition, compositions, min_cosine, mean_cosine, rank_correlation (mean), flips (orders in
     which another photo stands at rank 1), right (percent of the orders; None without labels).
     """
-    tables = [compare(lab, ordered_groups(lab.dataset, "shuffled", size, seed)) for seed in seeds]
+    tables = [compare(setup, ordered_groups(setup.dataset, "shuffled", size, seed)) for seed in seeds]
     groups = pd.concat(tables).groupby(level=0, sort=False)  # by query: photos in several folders may share a name
     return pd.DataFrame(
         {
             "query": groups["query"].first(),
-            "model": lab.title,
+            "model": setup.title,
             "condition": groups["condition"].first(),
             "compositions": len(tables),
             "min_cosine": groups["cosine"].min(),
             "mean_cosine": groups["cosine"].mean(),
             "rank_correlation": groups["rank_correlation"].mean(),
             "flips": groups["flip"].sum(),
-            "right": None if lab.positives is None else 100.0 * groups["right"].mean(),
+            "right": None if setup.positives is None else 100.0 * groups["right"].mean(),
         }
     )
 
@@ -200,35 +200,35 @@ def summarise(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def iterate_batches(
-    lab: Lab, sizes: Sequence[int] = SIZES, orders: Sequence[str] = ORDERS, seeds: Sequence[int] = range(5)
+    setup: StabilitySetup, sizes: Sequence[int] = SIZES, orders: Sequence[str] = ORDERS, seeds: Sequence[int] = range(5)
 ) -> Iterator[dict[str, Any]]:
     """Rows of `query_batches`, one at a time, so that long runs can be watched and stopped."""
     for size in sizes:
         for order in orders:
-            if order == "place" and not (lab.dataset.use_labels and lab.dataset.positioned):
+            if order == "place" and not (setup.dataset.use_labels and setup.dataset.positioned):
                 continue
             for seed in seeds if order == "shuffled" else (None,):
-                grouping = ordered_groups(lab.dataset, order, size, seed or 0)
+                grouping = ordered_groups(setup.dataset, order, size, seed or 0)
                 yield {
-                    "model": lab.title,
+                    "model": setup.title,
                     "order": order,
                     "size": size,
                     "seed": seed,
-                    "last_batch": len(lab.queries) % size or size,
-                    **summarise(compare(lab, grouping)),
+                    "last_batch": len(setup.queries) % size or size,
+                    **summarise(compare(setup, grouping)),
                 }
             if size == 1:
                 break  # alone is alone in every order
 
 
 def query_batches(
-    lab: Lab, sizes: Sequence[int] = SIZES, orders: Sequence[str] = ORDERS, seeds: Sequence[int] = range(5)
+    setup: StabilitySetup, sizes: Sequence[int] = SIZES, orders: Sequence[str] = ORDERS, seeds: Sequence[int] = range(5)
 ) -> pd.DataFrame:
     """Recall@1 and stability over query batch sizes and orders; one row per setting and seed.
 
     The reference is every query alone. last_batch: photos in the last, perhaps incomplete batch.
     """
-    return pd.DataFrame(iterate_batches(lab, sizes, orders, seeds))
+    return pd.DataFrame(iterate_batches(setup, sizes, orders, seeds))
 
 
 @dataclass(frozen=True)
@@ -269,38 +269,38 @@ def batch_lines(table: pd.DataFrame, column: str = "recall_1") -> list[BatchLine
     return lines
 
 
-def database_batches(lab: Lab, sizes: Sequence[int] = SIZES, seeds: Sequence[int] = range(3)) -> pd.DataFrame:
+def database_batches(setup: StabilitySetup, sizes: Sequence[int] = SIZES, seeds: Sequence[int] = range(3)) -> pd.DataFrame:
     """Recall@1 with every query alone while the *database* is described in other batches: in file order, shuffled."""
-    values, rows = lab.describe(Grouping.alone()), []
+    values, rows = setup.describe(Grouping.alone()), []
     for size in sizes:
         for seed in (None, *seeds) if size > 1 else (None,):
             file_order = Grouping.sequential(size)
-            other = lab.with_database(file_order if seed is None else shuffled_groups(len(lab.database), size, seed))
+            other = setup.with_database(file_order if seed is None else shuffled_groups(len(setup.database), size, seed))
             answers = other.index.search(values, 1).indices
-            cosines = (other.database.astype(np.float64) * lab.database).sum(axis=1)
+            cosines = (other.database.astype(np.float64) * setup.database).sum(axis=1)
             rows.append(
                 {
-                    "model": lab.title,
+                    "model": setup.title,
                     "order": "file" if seed is None else "shuffled",
                     "size": size,
                     "seed": seed,
                     "min_cosine": float(cosines.min()),
                     "mean_cosine": float(cosines.mean()),
-                    "recall_1": None if lab.positives is None else recall_at_n(answers, lab.positives, (1,))[1],
+                    "recall_1": None if setup.positives is None else recall_at_n(answers, setup.positives, (1,))[1],
                 }
             )
     return pd.DataFrame(rows)
 
 
-def last_batch(lab: Lab, size: int = 16) -> pd.DataFrame:
+def last_batch(setup: StabilitySetup, size: int = 16) -> pd.DataFrame:
     """What an incomplete last batch does to the photos in it: the table of `compare`, for these photos only.
 
     Reference: the same batch filled up with photos from the top of the list. Empty when the batches come out even.
     """
-    count = len(lab.queries)
+    count = len(setup.queries)
     short = count % size
     if not short or count <= size:
-        return compare(lab, Grouping.sequential(size)).iloc[:0]
+        return compare(setup, Grouping.sequential(size)).iloc[:0]
     tail = list(range(count - short, count))
     full = Grouping.explicit([[*tail, *range(size - short)], list(range(size - short, count - short))])
-    return compare(lab, Grouping.sequential(size), full).iloc[tail].reset_index(drop=True)
+    return compare(setup, Grouping.sequential(size), full).iloc[tail].reset_index(drop=True)

@@ -17,6 +17,7 @@ from scicevpr.datasets import Photo
 from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import ImageError, UsageError
 from scicevpr.evaluation.results import Evaluation
+from scicevpr.figures.overlay import fitted
 from scicevpr.retrieval import Match, Matches
 
 TILE = 512
@@ -46,7 +47,10 @@ class Tile:
 
 def draw_strip(tiles: Sequence[Tile], size: int = TILE) -> Image.Image:
     """Tiles from left to right on white paper; each photo fits into `size` x `size` pixels, shape kept."""
-    pictures = [_missing(tile.name, size) if tile.photo is None else _fitted(tile.photo, size) for tile in tiles]
+    bilinear = Image.Resampling.BILINEAR
+    pictures = [
+        _missing(tile.name, size) if tile.photo is None else fitted(tile.photo, size, bilinear) for tile in tiles
+    ]
     height, step = max(picture.height for picture in pictures), size + GAP
     strip = Image.new("RGB", (len(tiles) * step + GAP, height + 2 * LINE + 2 * GAP), PAPER)
     draw, top = ImageDraw.Draw(strip), GAP + LINE
@@ -59,12 +63,6 @@ def draw_strip(tiles: Sequence[Tile], size: int = TILE) -> Image.Image:
             _frame(picture, tile.correct)
         strip.paste(picture, (left + (size - picture.width) // 2, top + (height - picture.height) // 2))
     return strip
-
-
-def _fitted(photo: Image.Image, size: int) -> Image.Image:
-    scale = size / max(photo.size)
-    shape = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
-    return photo.convert("RGB").resize(shape, Image.Resampling.BILINEAR)
 
 
 def _missing(name: str, size: int) -> Image.Image:

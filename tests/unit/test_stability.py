@@ -18,7 +18,7 @@ from scicevpr.evaluation.batch_effects import (
     database_batches,
     last_batch,
     photo_stability,
-    prepare_lab,
+    prepare_stability,
     query_batches,
     rank_correlations,
     summarise,
@@ -49,7 +49,7 @@ def labs(models, dataset):
     made = {}
     for name in ("scicevpr-t", "cricavpr-t"):
         models[name].allow_untrained = True
-        made[name] = prepare_lab(models[name], dataset, database_regions=True)
+        made[name] = prepare_stability(models[name], dataset, database_regions=True)
     return made
 
 
@@ -72,7 +72,7 @@ def test_the_lab_describes_as_the_whole_model_does(labs, dataset) -> None:
             assert np.abs(lab.describe(grouping) - whole).max() <= 5e-7
         whole = describe(lab.model, [p.path for p in dataset.database]).values
         assert np.abs(lab.database - whole).max() <= 5e-7
-        again = prepare_lab(lab.model, dataset, database=describe(lab.model, [p.path for p in dataset.database]))
+        again = prepare_stability(lab.model, dataset, database=describe(lab.model, [p.path for p in dataset.database]))
         assert np.abs(again.database - lab.database).max() <= 5e-7
         with pytest.raises(UsageError, match="database_regions"):
             again.with_database(Grouping.alone())
@@ -140,7 +140,7 @@ def test_query_batches_has_a_row_per_setting(restless) -> None:
 
 
 def test_place_order_without_labels_is_left_out(restless) -> None:
-    blind = replace(restless, dataset=replace(restless.dataset, use_labels=False), right=None)
+    blind = replace(restless, dataset=replace(restless.dataset, use_labels=False), positives=None)
     table = query_batches(blind, sizes=(4,), seeds=(0,))
     assert list(table["order"]) == ["file", "shuffled"]
     assert table["recall_1"].isna().all()
@@ -266,10 +266,10 @@ def test_figure_2_starts_with_every_query_alone(restless) -> None:
 def test_photos_of_one_name_in_several_folders_stay_apart(models, dataset):
     models["cricavpr-t"].allow_untrained = True
     queries = tuple(replace(place, name=f"{row % 3}.jpg") for row, place in enumerate(dataset.queries[:6]))
-    lab = prepare_lab(models["cricavpr-t"], replace(dataset, queries=queries))
+    lab = prepare_stability(models["cricavpr-t"], replace(dataset, queries=queries))
     table = photo_stability(lab, size=4, seeds=range(3))
     assert list(table["query"]) == ["0.jpg", "1.jpg", "2.jpg", "0.jpg", "1.jpg", "2.jpg"]
     single = photo_stability(
-        prepare_lab(models["cricavpr-t"], replace(dataset, queries=dataset.queries[:6])), 4, range(3)
+        prepare_stability(models["cricavpr-t"], replace(dataset, queries=dataset.queries[:6])), 4, range(3)
     )
     pd.testing.assert_frame_equal(table.drop(columns="query"), single.drop(columns="query"))

@@ -232,7 +232,7 @@ def test_every_limit_says_its_number(tmp_path):
         gather([(archive, "many.zip")], tmp_path / "in", Limits(entries=10))
     with pytest.raises(UsageError, match="far more files"):
         gather([(archive, "many.zip")], tmp_path / "in", Limits(entries=1))
-    assert "500 photos, 200 MB in all and 25 MB each" in Limits().words
+    assert "500 photos, 200 MB in all and 25 MB each" in Limits().sentence
 
 
 def test_a_folder_is_read_where_it_is(tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from scicevpr.evaluation.batch_effects import Lab, batch_lines
+from scicevpr.evaluation.batch_effects import StabilitySetup, batch_lines
 from scicevpr.figures.paper.sheet import wrapped
 from scicevpr.figures.paper.style import Style, legend_columns
 from scicevpr.figures.paper.subjects import data_sentence, grouped, model_sentences
@@ -32,11 +32,11 @@ class CurveData:
     protocol: str
 
 
-def curve_data(labs: Sequence[tuple[str, Lab]], table: pd.DataFrame) -> CurveData:
-    """Figure 2 from labs (title, lab) and the rows of `query_batches` measured with them, under these titles."""
-    dataset = labs[0][1].dataset
-    groupings = [grouped(lab.model, lab.database_grouping) for _, lab in labs]
-    parts = [(title, lab.model, f"database described {own}") for (title, lab), own in zip(labs, groupings, strict=True)]
+def curve_data(setups: Sequence[tuple[str, StabilitySetup]], table: pd.DataFrame) -> CurveData:
+    """Figure 2 from setups (title, setup) and the rows of `query_batches` measured with them, under these titles."""
+    dataset = setups[0][1].dataset
+    groupings = [grouped(setup.model, setup.database_grouping) for _, setup in setups]
+    parts = [(title, setup.model, f"database described {own}") for (title, setup), own in zip(setups, groupings, strict=True)]
     return CurveData(table, len(dataset.queries), f"{data_sentence(dataset)} {model_sentences(parts)}")
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from scicevpr.datasets import Dataset
 from scicevpr.errors import UsageError
-from scicevpr.evaluation.batch_effects import Lab
+from scicevpr.evaluation.batch_effects import StabilitySetup
 from scicevpr.evaluation.batch_mates import PAIR_DATABASE, pair_statistics, paired_queries, telling_pairs
 from scicevpr.figures.paper.sheet import GAP, MARGIN, SOFT, Sheet, aspect_of
 from scicevpr.figures.paper.style import Style
@@ -159,25 +159,25 @@ class PairData:
     protocol: str
 
 
-def pair_data(labs: Sequence[tuple[str, Lab]], pairs: int = 2, seed: int = 0) -> PairData:
-    """Figure 1 for labs (title, lab); the pairs are searched for with the first cross-image model.
+def pair_data(setups: Sequence[tuple[str, StabilitySetup]], pairs: int = 2, seed: int = 0) -> PairData:
+    """Figure 1 for setups (title, setup); the pairs are searched for with the first cross-image model.
 
     Raises:
         UsageError: no cross-image model, no labels, or no pair that changes an answer.
     """
-    baseline = next(((title, lab) for title, lab in labs if lab.model.variant.cross_image), None)
+    baseline = next(((title, setup) for title, setup in setups if setup.model.variant.cross_image), None)
     if baseline is None:
         raise UsageError("Figure 1 needs a model whose answers depend on the batch, such as cricavpr-t.")
-    dataset = labs[0][1].dataset
+    dataset = setups[0][1].dataset
     if not dataset.labelled:
         raise UsageError("Right and wrong need positions: this data set has photos without one in their names.")
     chosen = telling_pairs(baseline[1], pairs, seed)
     if not chosen:
         raise UsageError(f"No pair of queries was found that changes an answer of {baseline[0]}.")
-    table = pd.concat([paired_queries(lab, chosen).assign(model=title) for title, lab in labs], ignore_index=True)
+    table = pd.concat([paired_queries(setup, chosen).assign(model=title) for title, setup in setups], ignore_index=True)
     firsts = sorted({int(row) for row in table["first"]})
     database = f"sequential {PAIR_DATABASE.size}"
-    parts = [(title, lab.model, f"database described {grouped(lab.model, database)}") for title, lab in labs]
+    parts = [(title, setup.model, f"database described {grouped(setup.model, database)}") for title, setup in setups]
     return PairData(
         table=table,
         chosen=tuple(chosen),
