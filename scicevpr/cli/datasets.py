@@ -100,8 +100,8 @@ def check(arguments: argparse.Namespace) -> int:
     else:
         report = check_folders(*folders, benchmark=arguments.benchmark, **rules)
     console = open_console()
-    width = max(len(heading) for heading, _ in report.facts) + 2
-    for heading, text in report.facts:
+    width = max(len(heading) for heading, _ in report.findings) + 2
+    for heading, text in report.findings:
         print_line(console, f"{heading + ':':{width}}{text}")
     for problem in report.problems:
         print_line(console, f"{'PROBLEM:':{width}}{problem}")

@@ -160,7 +160,8 @@ def _experiment(arguments: argparse.Namespace, dataset: Dataset, models: list[tu
     orders = [order for order in ORDERS if order in (arguments.orders or ORDERS)]
     if not dataset.labelled:
         raise UsageError("Recall needs ground truth: this data set has photos without a position in their names.")
-    tables = [query_batches(setup, sizes, orders, range(arguments.seeds)).assign(model=title) for title, setup in setups]
+    seeds = range(arguments.seeds)
+    tables = [query_batches(setup, sizes, orders, seeds).assign(model=title) for title, setup in setups]
     return curve_data(setups, pd.concat(tables, ignore_index=True))
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from scicevpr.cli import options
 from scicevpr.cli.terminal import (
     check_outputs,
-    folded,
     make_table,
     open_console,
+    plain_cell,
     print_line,
     show_progress,
     write_json,
@@ -144,7 +144,7 @@ def search(arguments: argparse.Namespace) -> int:
         for rank, (match, near) in enumerate(zip(matches.indices[row], matches.similarities[row], strict=True), 1):
             if match >= 0:
                 name = names.get(int(match), "")
-                table.add_row(str(rank), f"{near:.4f}", str(match), folded(name))
+                table.add_row(str(rank), f"{near:.4f}", str(match), plain_cell(name))
                 answers.append({"rank": rank, "row": int(match), "similarity": float(near), "name": name})
         console.print(table)
         found.append({"query": title, "matches": answers})

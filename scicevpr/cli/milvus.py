@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from scicevpr.cli import options
 from scicevpr.cli.terminal import (
     check_outputs,
-    folded,
     make_table,
     open_console,
+    plain_cell,
     print_line,
     show_progress,
     write_json,
@@ -141,7 +141,7 @@ def search(arguments: argparse.Namespace) -> int:
             if row not in photos:
                 continue
             photo = photos[row]
-            table.add_row(str(rank), f"{similarity:.4f}", str(row), photo.condition or "", folded(photo.path))
+            table.add_row(str(rank), f"{similarity:.4f}", str(row), photo.condition or "", plain_cell(photo.path))
             answers.append(
                 {"rank": rank, "row": row, "similarity": similarity, "name": photo.name, "path": str(photo.path)}
                 | {"utm": photo.utm, "zone": photo.zone, "condition": photo.condition}

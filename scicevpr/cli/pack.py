@@ -13,9 +13,9 @@ from scicevpr.cli import options
 from scicevpr.cli.outputs import add_intervals, check_output_options, output_options, write_outputs
 from scicevpr.cli.terminal import (
     Step,
-    folded,
     make_table,
     open_console,
+    plain_cell,
     print_line,
     print_note,
     show_evaluation,
@@ -266,7 +266,7 @@ def show_list(arguments: argparse.Namespace) -> int:
         manifest = pack.manifest
         models = ", ".join(dict.fromkeys(entry.variant for entry in manifest.entries))
         counts = [str(manifest.counts[part]) for part in ("database", "queries")]
-        texts = (folded(pack.reference), pack.source, folded(manifest.title), *counts, folded(models))
+        texts = (plain_cell(pack.reference), pack.source, plain_cell(manifest.title), *counts, plain_cell(models))
         table.add_row(*texts, _size(manifest))
     console.print(table)
     return 0
@@ -304,10 +304,10 @@ def _show(pack: Pack) -> None:
     print_line(console, f"{len(dataset.database)} database photos, {len(dataset.queries)} queries, {truth}, {photos}")
     table = make_table("model", "weights", "part", "dimensions", "resize", "grouping")
     for entry in manifest.entries:
-        protocol = [folded(entry.protocol.get(key, "")) for key in ("resize", "grouping")]
+        protocol = [plain_cell(entry.protocol.get(key, "")) for key in ("resize", "grouping")]
         dimensions = f"{entry.dimension}{' (PCA)' if entry.pca else ''}"
         weights = entry.weights + ("" if entry.trained else " (NOT trained)")
-        table.add_row(folded(entry.variant), folded(weights), entry.part, dimensions, *protocol)
+        table.add_row(plain_cell(entry.variant), plain_cell(weights), entry.part, dimensions, *protocol)
     console.print(table)
     for label in dict.fromkeys(entry.protocol.get("PCA", "") for entry in manifest.entries if entry.pca):
         print_line(console, f"PCA {label}")

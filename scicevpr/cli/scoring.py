@@ -11,9 +11,9 @@ from scicevpr.cli import options
 from scicevpr.cli.outputs import add_intervals, check_output_options, output_options, write_outputs
 from scicevpr.cli.terminal import (
     check_outputs,
-    folded,
     make_table,
     open_console,
+    plain_cell,
     print_line,
     print_note,
     show_evaluation,
@@ -152,13 +152,13 @@ def _comparison_table(comparison: Comparison) -> Table:
     for condition, rows in comparison.rows.items():
         for row in rows:
             table.add_row(
-                folded(condition),
+                plain_cell(condition),
                 str(row.n),
                 str(row.queries),
                 f"{row.recall_a:.1f}",
                 f"{row.recall_b:.1f}",
                 f"{row.difference:+.1f}",
-                folded("" if row.low is None else f"[{row.low:+.1f}, {row.high:+.1f}]"),
+                plain_cell("" if row.low is None else f"[{row.low:+.1f}, {row.high:+.1f}]"),
                 str(row.only_a),
                 str(row.only_b),
                 f"{row.p_value:.3f}" if row.p_value >= 0.001 else f"{row.p_value:.1e}",

@@ -42,7 +42,7 @@ def show_evaluation(console: Console, result: Evaluation) -> None:
             mean_rank = _with_reach(scores.mrr, own and own.mrr, 3)
             f1 = [f"{value:.3f}" for value in scores.f1.values()]
             style = "bold" if name == "all" else None
-            table.add_row(folded(name), str(scores.queries), *recalls, mean_rank, *f1, style=style)
+            table.add_row(plain_cell(name), str(scores.queries), *recalls, mean_rank, *f1, style=style)
         console.print(table)
         if result.overall.intervals:
             print_line(console, f"Intervals: {result.overall.intervals.label}.")
@@ -68,7 +68,7 @@ def show_matches(console: Console, title: str, matches: list[Match]) -> None:
     for match in matches:
         photo, metres = match.place, "" if match.metres is None else f"{match.metres:.1f}"
         verdict = {None: "", True: "[green]right[/]", False: "[red]wrong[/]"}[match.correct]
-        where = folded(photo.path if photo.path.is_file() else photo.name)
+        where = plain_cell(photo.path if photo.path.is_file() else photo.name)
         table.add_row(str(match.rank), f"{match.similarity:.4f}", metres, verdict, where)
     console.print(table)
 
@@ -85,7 +85,7 @@ def make_table(*headings: str, title: str = "", numbers: Sequence[str] = ()) -> 
     return table
 
 
-def folded(value: Any) -> Text:
+def plain_cell(value: Any) -> Text:
     """Text for a cell as it is, without markup; broken over lines instead of cut."""
     from rich.text import Text
 

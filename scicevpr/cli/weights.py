@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scicevpr.cli import options
-from scicevpr.cli.terminal import folded, make_table, open_console, print_line, show_download
+from scicevpr.cli.terminal import make_table, open_console, plain_cell, print_line, show_download
 from scicevpr.config import VARIANTS
 from scicevpr.errors import UsageError, WeightsError
 
@@ -64,7 +64,7 @@ def show_list(arguments: argparse.Namespace) -> int:
         here = "yes" if hub.find_cached(Source(entry.name, (entry.place,))) else "no"
         whose = "official" if entry.official else "ours"
         where = "bundled" if entry.kind == "bundled" else entry.where
-        table.add_row(entry.name, entry.what, entry.licence, whose, here, folded(where))
+        table.add_row(entry.name, entry.what, entry.licence, whose, here, plain_cell(where))
     console = open_console()
     console.print(table)
     print_line(console, hub.NO_OFFICIAL_WEIGHTS)

@@ -25,11 +25,11 @@ SAMPLE = 64
 
 @dataclass(frozen=True)
 class Report:
-    """What was found. facts: (heading, sentence) in reading order. problems: what keeps the set from being scored.
+    """What was found. findings: (heading, sentence) in reading order. problems: what keeps the set from being scored.
     command: what to run next, or None. numbers: counts for a program to read."""
 
     path: Path
-    facts: tuple[tuple[str, str], ...]
+    findings: tuple[tuple[str, str], ...]
     problems: tuple[str, ...]
     command: str | None
     numbers: dict[str, Any]
@@ -41,7 +41,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a JSON file."""
-        return {**asdict(self), "path": str(self.path), "facts": [list(fact) for fact in self.facts]}
+        return {**asdict(self), "path": str(self.path), "findings": [list(finding) for finding in self.findings]}
 
 
 def check_folders(database: Path | str, queries: Path | str, *, sample: int = SAMPLE, **options: Any) -> Report:
@@ -92,23 +92,23 @@ def _report(
     more: Sequence[tuple[str, str]] = (),
 ) -> Report:
     """Everything about a data set that was read; ``command`` is the beginning of the one that evaluates it."""
-    facts, numbers = _facts(dataset)
+    findings, numbers = _findings(dataset)
     paths = [photo.path for photo in (*dataset.database, *dataset.queries)]
     opened, unreadable = _open_some(paths, sample)
     numbers["photos opened"], numbers["photos unreadable"] = opened, len(unreadable)
-    facts.append(("photos", f"{opened} of {len(paths):,} opened, {len(unreadable)} unreadable"))
+    findings.append(("photos", f"{opened} of {len(paths):,} opened, {len(unreadable)} unreadable"))
     problems += unreadable[:3]
-    facts += [*_published(dataset), *more]
-    facts += [("note", note) for note in dataset.notes]
+    findings += [*_published(dataset), *more]
+    findings += [("note", note) for note in dataset.notes]
     for name, value in options.items():
         if name != "labels" and value is not None and value is not False:  # 0 frames are a choice
             option = "--image-root" if name == "images" else f"--{name.replace('_', '-')}"
             command += [option] if value is True else [option, str(value)]
     command += [] if dataset.labelled else ["--no-labels"]
-    return Report(path, tuple(facts), tuple(problems), None if problems else shlex.join(command), numbers)
+    return Report(path, tuple(findings), tuple(problems), None if problems else shlex.join(command), numbers)
 
 
-def _facts(dataset: Dataset) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+def _findings(dataset: Dataset) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     conditions = Counter(photo.condition or "unnamed" for photo in dataset.queries)
     numbers: dict[str, Any] = {
         "layout": dataset.layout,
@@ -120,26 +120,26 @@ def _facts(dataset: Dataset) -> tuple[list[tuple[str, str]], dict[str, Any]]:
         "benchmark": dataset.benchmark,
         "labelled": dataset.labelled,
     }
-    facts = [
+    findings = [
         ("layout", dataset.layout),
         ("data set", f"{dataset.name} / {dataset.split} ({dataset.root})"),
         ("database", f"{len(dataset.database):,} photos, the first is {dataset.database[0].name}"),
         ("queries", f"{len(dataset.queries):,} photos, {dataset.query_order}"),
     ]
     if numbers["conditions"]:
-        facts.append(("conditions", ", ".join(f"{name} {count:,}" for name, count in conditions.items())))
-    facts.append(("positions", _positions((*dataset.database, *dataset.queries))))
+        findings.append(("conditions", ", ".join(f"{name} {count:,}" for name, count in conditions.items())))
+    findings.append(("positions", _positions((*dataset.database, *dataset.queries))))
     if not dataset.labelled:
-        facts.append(("right answers", "none are used: predictions only"))
-        return facts, numbers
+        findings.append(("right answers", "none are used: predictions only"))
+        return findings, numbers
     counts = [len(rows) for rows in dataset.positives()]
     alone = [photo.name for photo, count in zip(dataset.queries, counts, strict=True) if not count]
     numbers["truth"] = dataset.truth.label()
     numbers["queries without positives"] = len(alone)
-    facts.append(("right answers", f"{dataset.truth.label()}; median {np.median(counts):g} per query"))
+    findings.append(("right answers", f"{dataset.truth.label()}; median {np.median(counts):g} per query"))
     example = f", the first is {alone[0]}" if alone else ""
-    facts.append(("queries without positives", f"{len(alone):,}{example}"))
-    return facts, numbers
+    findings.append(("queries without positives", f"{len(alone):,}{example}"))
+    return findings, numbers
 
 
 def _positions(photos: Sequence[Photo]) -> str:
@@ -163,8 +163,8 @@ def _published(dataset: Dataset) -> list[tuple[str, str]]:
     if differing:
         return [("published table", f"none: named like {benchmark.title}, but {'; '.join(differing)}")]
     unknown = " (its counts are not known to us)" if benchmark.database is None and benchmark.queries is None else ""
-    facts = [("published table", f"{benchmark.title}{unknown}: scicevpr datasets info {benchmark.key}")]
-    return [*facts, ("published batch", f"{benchmark.cross_image_batch} photos (cross-image models)")]
+    findings = [("published table", f"{benchmark.title}{unknown}: scicevpr datasets info {benchmark.key}")]
+    return [*findings, ("published batch", f"{benchmark.cross_image_batch} photos (cross-image models)")]
 
 
 def _open_some(photos: Sequence[Path], sample: int) -> tuple[int, list[str]]:
@@ -182,7 +182,7 @@ def _check_training(path: Path) -> Report:
     cities = gsv_cities.count(path)
     rows, photos = sum(city.rows for city in cities), sum(city.photos for city in cities)
     places, usable = sum(city.places for city in cities), sum(city.usable for city in cities)
-    facts = [
+    findings = [
         ("layout", "gsv-cities (training data, no database and queries)"),
         ("cities", f"{len(cities)}: {', '.join(city.name for city in cities)}"),
         ("photos", f"{rows:,} in the tables, {photos:,} files"),
@@ -194,4 +194,4 @@ def _check_training(path: Path) -> Report:
         if city.photos < city.rows
     ]
     numbers = {"layout": "gsv-cities", "cities": len(cities), "rows": rows, "photos": photos, "places": places}
-    return Report(path, tuple(facts), tuple(problems), None, numbers)
+    return Report(path, tuple(findings), tuple(problems), None, numbers)

@@ -20,7 +20,7 @@ class Dataset:
     """Database and query photos, each sorted by path (the order decides which photos share a batch).
 
     notes: sentences a reader of the results should see (several zones, missing positions, stand-in coordinates).
-    use_labels: False when ground truth is to be ignored. query_order: words for the protocol, which also name a
+    use_labels: False when ground truth is to be ignored. query_order: as the protocol says it, which also names a
     selection of queries. truth: which answers are right. benchmark: key of the published benchmark that this is (see
     `scicevpr.datasets.catalogue`), or None. layout: which of `scicevpr.datasets.layouts.READERS` read it, or "".
     """

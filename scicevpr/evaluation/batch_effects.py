@@ -63,7 +63,7 @@ class StabilitySetup:
     def with_database(self, grouping: Grouping) -> StabilitySetup:
         """The same with the database described under another grouping (see `prepare_stability`)."""
         if self.database_regions is None:
-            raise UsageError("The region vectors of the database are not here: prepare_stability(database_regions=True) keeps them.")
+            raise UsageError("The database's region vectors were not kept: prepare with database_regions=True.")
         values = encode(self.model, self.database_regions, grouping)
         return replace(self, database=values, database_grouping=grouping.label, index=ExactIndex(values))
 
@@ -127,7 +127,9 @@ def ranks_of(database: np.ndarray, values: np.ndarray, rows: np.ndarray) -> np.n
     return (similarities[:, None, :] > chosen[:, :, None]).sum(axis=2)
 
 
-def compare(setup: StabilitySetup, grouping: Grouping, reference: Grouping | None = None, top: int = TOP) -> pd.DataFrame:
+def compare(
+    setup: StabilitySetup, grouping: Grouping, reference: Grouping | None = None, top: int = TOP
+) -> pd.DataFrame:
     """One row per query: how its descriptor and its answer change from one grouping to another.
 
     Columns: model, query, condition, batch (photos in its batch), cosine (to the reference descriptor),
@@ -269,13 +271,15 @@ def batch_lines(table: pd.DataFrame, column: str = "recall_1") -> list[BatchLine
     return lines
 
 
-def database_batches(setup: StabilitySetup, sizes: Sequence[int] = SIZES, seeds: Sequence[int] = range(3)) -> pd.DataFrame:
+def database_batches(
+    setup: StabilitySetup, sizes: Sequence[int] = SIZES, seeds: Sequence[int] = range(3)
+) -> pd.DataFrame:
     """Recall@1 with every query alone while the *database* is described in other batches: in file order, shuffled."""
-    values, rows = setup.describe(Grouping.alone()), []
+    values, count, rows = setup.describe(Grouping.alone()), len(setup.database), []
     for size in sizes:
         for seed in (None, *seeds) if size > 1 else (None,):
             file_order = Grouping.sequential(size)
-            other = setup.with_database(file_order if seed is None else shuffled_groups(len(setup.database), size, seed))
+            other = setup.with_database(file_order if seed is None else shuffled_groups(count, size, seed))
             answers = other.index.search(values, 1).indices
             cosines = (other.database.astype(np.float64) * setup.database).sum(axis=1)
             rows.append(

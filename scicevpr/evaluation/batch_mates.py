@@ -190,9 +190,9 @@ def same_answer(setup: StabilitySetup, row: int, first: int) -> np.ndarray:
 def paired_queries(setup: StabilitySetup, queries: Sequence[int]) -> pd.DataFrame:
     """The same queries alone and in a batch of two with the next one of ``queries``: what stands at rank 1?
 
-    The database is described in sequential batches of two, as in the paper; the setup needs its region vectors. Columns:
-    model, query (row), batch ("alone" or "pair"), partner (row or None), first (database row), similarity, metres,
-    right. Queries are paired two by two; an odd last one has no pair.
+    The database is described in sequential batches of two, as in the paper; the setup needs its region vectors.
+    Columns: model, query (row), batch ("alone" or "pair"), partner (row or None), first (database row), similarity,
+    metres, right. Queries are paired two by two; an odd last one has no pair.
     """
     other = setup.with_database(PAIR_DATABASE) if setup.model.variant.cross_image else setup
     pairs = [tuple(queries[i : i + 2]) for i in range(0, len(queries) - 1, 2)]

@@ -80,12 +80,12 @@ def write_descriptor_files(evaluation: Evaluation, folder: Path | str) -> list[P
 
 def descriptor_protocol(evaluation: Evaluation) -> dict[str, str]:
     """The part of a protocol that says how the descriptors were made (before any PCA)."""
-    words = {key: value for key, value in evaluation.protocol.items() if key not in SCORING_KEYS}
+    protocol = {key: value for key, value in evaluation.protocol.items() if key not in SCORING_KEYS}
     if "torch" in evaluation.protocol:
-        words["described with"] = f"torch {evaluation.protocol['torch']}"
-    if words.get("PCA", "none") != "none":
-        words["PCA"] = "none"
-    return words
+        protocol["described with"] = f"torch {evaluation.protocol['torch']}"
+    if protocol.get("PCA", "none") != "none":
+        protocol["PCA"] = "none"
+    return protocol
 
 
 def _descriptor_record(evaluation: Evaluation) -> dict[str, Any]:

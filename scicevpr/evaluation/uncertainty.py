@@ -41,7 +41,7 @@ class Intervals:
 
     @property
     def label(self) -> str:
-        """Protocol words."""
+        """How protocols call it."""
         units = "queries" if self.by == "query" else "places"
         return (
             f"{self.level:.0%} bootstrap over {units}, {self.draws} draws, seed {self.seed} "

@@ -85,7 +85,7 @@ def influence_on(fusion: LayerFusion, fused: Tensor, row: int, column: int) -> T
 
 
 @torch.enable_grad()
-def average_influence(fusion: LayerFusion, fused: Tensor, probes: int = 128, seed: int = 0) -> Tensor:
+def average_influence(fusion: LayerFusion, fused: Tensor, draws: int = 128, seed: int = 0) -> Tensor:
     """How strongly each cell j moves the cells of the map through the mixers, on average: [rows, columns].
 
     sqrt(mean over i of |d (out - in)_i / d in_j|^2), the skip connections left out. The sum of squares is estimated
@@ -97,8 +97,8 @@ def average_influence(fusion: LayerFusion, fused: Tensor, probes: int = 128, see
     out = (_mixed(fusion, x) - x).flatten(2)[0]  # (C, tokens)
     total = torch.zeros(tokens, dtype=out.dtype, device=out.device)
     generator = torch.Generator().manual_seed(seed)
-    signs = torch.randint(0, 2, (probes, channels, tokens), generator=generator).to(out) * 2 - 1
+    signs = torch.randint(0, 2, (draws, channels, tokens), generator=generator).to(out) * 2 - 1
     for part in signs.split(32):
         (product,) = torch.autograd.grad(out, x, part, is_grads_batched=True, retain_graph=True)
         total += product.flatten(-2).square().sum(dim=(0, 1, 2))
-    return (total / probes / tokens).sqrt().reshape(grid)
+    return (total / draws / tokens).sqrt().reshape(grid)

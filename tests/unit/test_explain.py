@@ -117,9 +117,9 @@ def test_average_influence_agrees_with_finite_differences(small_fusion, small_ma
     jacobian = finite_differences(small_fusion, small_map)
     jacobian -= torch.eye(60, dtype=torch.float64).reshape(5, 12, 5, 12)
     expected = (jacobian.square().sum(dim=(0, 1, 2)) / 12).sqrt().reshape(3, 4)
-    estimate = average_influence(small_fusion, small_map, probes=4000, seed=1)
+    estimate = average_influence(small_fusion, small_map, draws=4000, seed=1)
     assert torch.allclose(estimate, expected, rtol=0.05)
-    assert torch.equal(estimate, average_influence(small_fusion, small_map, probes=4000, seed=1))
+    assert torch.equal(estimate, average_influence(small_fusion, small_map, draws=4000, seed=1))
 
 
 def test_influence_of_a_cell_that_is_not_there(small_fusion, small_map) -> None:

@@ -73,21 +73,21 @@ def paint_attention(figure: Figure, data: AttentionData, style: Style, vector: b
     chosen = style.chosen([key for key, _ in ATTENTION_PANELS])
     columns = len(chosen) if style.double else 1
     between = 0.3
-    room = (sheet.width - 2 * MARGIN - between * (columns - 1)) / columns
+    space = (sheet.width - 2 * MARGIN - between * (columns - 1)) / columns
     y = bottom = 0.03
     for number, panel in enumerate(chosen):
-        x = MARGIN + (number % columns) * (room + between)
+        x = MARGIN + (number % columns) * (space + between)
         top = y if number == 0 or columns > 1 else bottom + 0.12
         paint = _attention if panel == "attention" else _rewriting
-        bottom = max(bottom, paint(sheet, data, style.letter(number), x, top, room))
+        bottom = max(bottom, paint(sheet, data, style.letter(number), x, top, space))
     sheet.finish(bottom + 0.03)
 
 
-def _attention(sheet: Sheet, data: AttentionData, letter: str, x: float, y: float, room: float) -> float:
+def _attention(sheet: Sheet, data: AttentionData, letter: str, x: float, y: float, space: float) -> float:
     style, count = sheet.style, len(data.photos)
     words = f"{style.name(data.title)}: how much each photo (row) reads from each photo (column)"
-    y = sheet.heading(x, y, room, words, letter)
-    cell = (room - 0.2) / (count + 1.15)
+    y = sheet.heading(x, y, space, words, letter)
+    cell = (space - 0.2) / (count + 1.15)
     left, top = x + 0.2 + 1.15 * cell, y + 1.15 * cell
     for number, photo in enumerate(data.photos):
         sheet.picture(left + number * cell + 0.02, y, cell - 0.04, cell, photo)
@@ -98,22 +98,22 @@ def _attention(sheet: Sheet, data: AttentionData, letter: str, x: float, y: floa
     _grid(sheet, data.attention, left, top, cell, cell, percent=True)
     end = top + count * cell + 0.08
     sheet.text(left - 0.05, end + 0.035, "0", style.small, ha="right", va="center")
-    _bar(sheet, left, end, x + room - left, f"{100 * data.attention.max():.1f} % (numbers: percent)")
+    _bar(sheet, left, end, x + space - left, f"{100 * data.attention.max():.1f} % (numbers: percent)")
     return end + 0.16
 
 
-def _bar(sheet: Sheet, x: float, y: float, room: float, words: str) -> None:
-    """A small colour scale with the words at its upper end, together at most ``room`` inches wide."""
-    width = min(1.2, 0.45 * room)
+def _bar(sheet: Sheet, x: float, y: float, space: float, words: str) -> None:
+    """A small colour scale with the words at its upper end, together at most ``space`` inches wide."""
+    width = min(1.2, 0.45 * space)
     sheet.image(x, y, width, 0.07, toned_colours(np.linspace(0, 1, 256)[None], 0, 1, sheet.style))
-    sheet.text(x + width + 0.05, y + 0.035, words, sheet.style.small, va="center", fit=room - width - 0.05)
+    sheet.text(x + width + 0.05, y + 0.035, words, sheet.style.small, va="center", fit=space - width - 0.05)
 
 
-def _rewriting(sheet: Sheet, data: AttentionData, letter: str, x: float, y: float, room: float) -> float:
+def _rewriting(sheet: Sheet, data: AttentionData, letter: str, x: float, y: float, space: float) -> float:
     style, (count, regions) = sheet.style, data.rewriting.shape
-    y = sheet.heading(x, y, room, "How far each other photo moves each region of the query's description", letter)
-    head = 0.2 + min(0.5, room / 8)
-    cell = (room - head) / regions
+    y = sheet.heading(x, y, space, "How far each other photo moves each region of the query's description", letter)
+    head = 0.2 + min(0.5, space / 8)
+    cell = (space - head) / regions
     high = max(cell, min(1.3 * cell, 0.3))
     words = ["token" if data.regions[0] == "class token" else "whole", *(f"{n}" for n in range(1, regions))]
     for number, name in enumerate(words):
@@ -132,10 +132,10 @@ def _rewriting(sheet: Sheet, data: AttentionData, letter: str, x: float, y: floa
     for words, values in (("all", data.rewriting[0]), ("1–" + str(count - 1), data.rewriting[1:])):
         sheet.text(x + head - 0.05, end + 0.035, f"row {words}: 0" if words == "all" else f"{words}: 0", style.tiny,
                    ha="right", va="center", fit=head)
-        _bar(sheet, x + head, end, room - head, f"{values.max():.3f}")
+        _bar(sheet, x + head, end, space - head, f"{values.max():.3f}")
         end += 0.14
     sheet.text(
-        x + head, end, "regions 1–4: 2×2 cells, 5–13: 3×3 cells, row by row", style.tiny, colour=SOFT, fit=room - head
+        x + head, end, "regions 1–4: 2×2 cells, 5–13: 3×3 cells, row by row", style.tiny, colour=SOFT, fit=space - head
     )
     return end + sheet.line_height(style.tiny)
 

@@ -35,8 +35,10 @@ class CurveData:
 def curve_data(setups: Sequence[tuple[str, StabilitySetup]], table: pd.DataFrame) -> CurveData:
     """Figure 2 from setups (title, setup) and the rows of `query_batches` measured with them, under these titles."""
     dataset = setups[0][1].dataset
-    groupings = [grouped(setup.model, setup.database_grouping) for _, setup in setups]
-    parts = [(title, setup.model, f"database described {own}") for (title, setup), own in zip(setups, groupings, strict=True)]
+    parts = [
+        (title, setup.model, f"database described {grouped(setup.model, setup.database_grouping)}")
+        for title, setup in setups
+    ]
     return CurveData(table, len(dataset.queries), f"{data_sentence(dataset)} {model_sentences(parts)}")
 
 

@@ -97,8 +97,8 @@ def paint_regions(figure: Figure, data: RegionData, style: Style, vector: bool) 
     sheet = Sheet(figure, style, vector)
     columns = min(len(data.models), 2 if style.double else 1)
     between = 0.2
-    room = (sheet.width - 2 * MARGIN - between * (columns - 1)) / columns
-    tile = (room - 2 * GAP) / 3
+    space = (sheet.width - 2 * MARGIN - between * (columns - 1)) / columns
+    tile = (space - 2 * GAP) / 3
     high, low_high = tile * aspect_of(data.query), region_range(data)
     y, size = 0.03, style.small
     pair = [(data.query, "query"), (data.match, f"database photo, {data.verdict}")]
@@ -112,9 +112,9 @@ def paint_regions(figure: Figure, data: RegionData, style: Style, vector: bool) 
     for start in range(0, len(data.models), columns):
         bottom = y
         for column, model in enumerate(data.models[start : start + columns]):
-            x = MARGIN + column * (room + between)
+            x = MARGIN + column * (space + between)
             words = f"{style.name(model.title)}: similarity {model.similarity:.3f}"
-            top = sheet.heading(x, y, room, words, style.letter(start + column), bold=True)
+            top = sheet.heading(x, y, space, words, style.letter(start + column), bold=True)
             for level in (1, 2, 3):
                 left = x + (level - 1) * (tile + GAP)
                 words = (model.names[0], "2×2 regions", "3×3 regions")[level - 1]
@@ -262,8 +262,8 @@ def paint_fusion(figure: Figure, data: FusionData, style: Style, vector: bool) -
             sheet.image(x + (tile - w) / 2, y + head + (high - h) / 2, w, h, np.asarray(picture))
         y += head + high + 0.08
     y += 0.03
-    room = (sheet.width - 1.5) / 2
-    y = sheet.scale_bar(room, y, 1.5, "lowest", "highest", "value of the map (each map has its own scale)")
+    space = (sheet.width - 1.5) / 2
+    y = sheet.scale_bar(space, y, 1.5, "lowest", "highest", "value of the map (each map has its own scale)")
     sheet.finish(y + 0.03)
 
 

@@ -197,9 +197,9 @@ def paint_pairs(figure: Figure, data: PairData, style: Style, vector: bool) -> N
     models = list(data.table["model"].unique())
     halves = 2 if style.double else 1
     between = 0.24 if style.double else 0.12
-    room = (sheet.width - 2 * MARGIN - between * (halves - 1)) / halves
+    space = (sheet.width - 2 * MARGIN - between * (halves - 1)) / halves
     pad = 0.055
-    tile = (room - 2 * pad - 3 * GAP - 0.06) / 4
+    tile = (space - 2 * pad - 3 * GAP - 0.06) / 4
     high = tile * aspect_of(data.queries[data.chosen[0]])
     y, number = 0.03, 0
     for start in range(0, len(data.chosen), 2):
@@ -211,9 +211,9 @@ def paint_pairs(figure: Figure, data: PairData, style: Style, vector: bool) -> N
             number += 1
             table, bottom = data.table[data.table["model"] == model], y
             for half, batch in enumerate(("alone", "pair")):
-                x = MARGIN + (room + between) * (half if halves == 2 else 0)
+                x = MARGIN + (space + between) * (half if halves == 2 else 0)
                 top = y if halves == 2 or half == 0 else bottom + 0.04
-                bottom = _pair_line(sheet, data, table, pair, batch, x, top, room, tile, high, pad)
+                bottom = _pair_line(sheet, data, table, pair, batch, x, top, space, tile, high, pad)
             y = bottom + 0.07
         y += 0.08
     sheet.finish(y - 0.08)
@@ -221,12 +221,12 @@ def paint_pairs(figure: Figure, data: PairData, style: Style, vector: bool) -> N
 
 def _pair_line(
     sheet: Sheet, data: PairData, table: pd.DataFrame, pair: tuple[int, ...], batch: str, x: float, y: float,
-    room: float, tile: float, high: float, pad: float,
+    space: float, tile: float, high: float, pad: float,
 ) -> float:
     """Two queries and their first answers; returns where the line ends."""
     style, size = sheet.style, sheet.style.small
     words = "each query alone" if batch == "alone" else "both queries in one batch"
-    sheet.text(x + pad, y, words, size, colour=SOFT, fit=room)
+    sheet.text(x + pad, y, words, size, colour=SOFT, fit=space)
     top = y + sheet.line_height(size) + 0.05
     bottom = top + high + 0.03 + sheet.line_height(size)
     for position, row in enumerate(pair):
@@ -243,7 +243,7 @@ def _pair_line(
         if batch == "alone":
             sheet.box(left - pad * 0.7, top - pad * 0.7, 2 * tile + GAP + 1.4 * pad, bottom - top + pad, SOFT, 0.5)
     if batch == "pair":
-        sheet.box(x + pad * 0.3, top - pad * 0.7, room - 0.6 * pad, bottom - top + pad, style.batch, 1.8)
+        sheet.box(x + pad * 0.3, top - pad * 0.7, space - 0.6 * pad, bottom - top + pad, style.batch, 1.8)
     return bottom + pad
 
 

@@ -87,7 +87,7 @@ def test_check_keeps_the_options_in_the_command_it_suggests(tmp_path):
     report = check_dataset(tmp_path / "set", frames=0)
     assert report.usable
     assert report.command.endswith("--frames 0")
-    assert ("positions", "none") in report.facts
+    assert ("positions", "none") in report.findings
     report = check_dataset(tmp_path / "set", same_name=True, sample=2)
     assert report.command.endswith("--same-name")
     assert report.numbers["photos opened"] == 2
@@ -99,10 +99,10 @@ def test_check_tells_stand_in_positions(tmp_path):
     for number in range(3):
         for side in ("database", "queries"):
             stand_in(tmp_path / "sped" / "images/test" / side, 1000 * number, number)
-    facts = dict(check_dataset(tmp_path / "sped").facts)
-    assert "stand-in" in facts["positions"]
-    assert "pairs of the same number" in facts["right answers"]
-    assert "607 published" in facts["published table"]
+    findings = dict(check_dataset(tmp_path / "sped").findings)
+    assert "stand-in" in findings["positions"]
+    assert "pairs of the same number" in findings["right answers"]
+    assert "607 published" in findings["published table"]
 
 
 def test_check_counts_gsv_cities(tmp_path, capsys):
