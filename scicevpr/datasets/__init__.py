@@ -5,8 +5,7 @@ from __future__ import annotations
 from scicevpr.datasets.dataset import Dataset
 from scicevpr.datasets.ground_truth import GroundTruth, distances, positives, utm_array
 from scicevpr.datasets.layouts import bundled_city, read_dataset, read_folders
-from scicevpr.datasets.names import Photo, format_name, parse_name
-from scicevpr.datasets.photos import list_photos
+from scicevpr.datasets.photos import Photo, format_name, list_photos, parse_name
 
 __all__ = [
     "Dataset",

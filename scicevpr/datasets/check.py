@@ -15,7 +15,7 @@ import numpy as np
 from scicevpr.datasets import catalogue
 from scicevpr.datasets.dataset import Dataset
 from scicevpr.datasets.layouts import read_dataset, read_folders
-from scicevpr.datasets.names import Photo
+from scicevpr.datasets.photos import Photo
 from scicevpr.datasets.readers import gsv_cities, utm_tree
 from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import DatasetError, ImageError

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from scicevpr.datasets.ground_truth import GroundTruth
-from scicevpr.datasets.names import Photo
+from scicevpr.datasets.photos import Photo
 
 BY_PATH = "by path"
 SPLITS = ("train", "val", "test")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scicevpr.datasets.names import Photo
+from scicevpr.datasets.photos import Photo
 from scicevpr.datasets.zones import frame_of, metres_between
 from scicevpr.errors import DatasetError, UsageError
 

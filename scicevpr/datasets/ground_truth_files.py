@@ -13,7 +13,7 @@ import numpy as np
 
 from scicevpr.datasets.dataset import BY_PATH, Dataset
 from scicevpr.datasets.ground_truth import GroundTruth, frames_truth
-from scicevpr.datasets.names import Photo
+from scicevpr.datasets.photos import Photo
 from scicevpr.datasets.positions import (
     check_positions,
     missing_positions,

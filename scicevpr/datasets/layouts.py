@@ -10,8 +10,7 @@ from scicevpr.config import assets_folder
 from scicevpr.datasets import catalogue
 from scicevpr.datasets.dataset import Dataset, Request
 from scicevpr.datasets.ground_truth_files import GroundTruthOptions, with_ground_truth
-from scicevpr.datasets.names import parse_name
-from scicevpr.datasets.photos import left_out_note, list_photos, listing
+from scicevpr.datasets.photos import left_out_note, list_photos, listing, parse_name
 from scicevpr.datasets.readers import gsv_cities, msls, npy_lists, utm_tree, vpr_bench
 from scicevpr.errors import DatasetError, UsageError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from scicevpr.datasets.ground_truth import DEFAULT_RADIUS
-from scicevpr.datasets.names import Photo, position_problem
+from scicevpr.datasets.photos import Photo, position_problem
 from scicevpr.datasets.tables import NameIndex, number_of, read_table
 from scicevpr.datasets.zones import latitude_letter, project, utm_zone
 from scicevpr.errors import DatasetError

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from scicevpr.datasets.names import Photo
+from scicevpr.datasets.photos import Photo
 from scicevpr.errors import DatasetError
 
 MOST_BYTES = 256 * 2**20
@@ -22,7 +22,7 @@ DEPTH = 4  # path components that are compared at most: city/query/images/name.j
 NAMES = {
     "lat": "latitude", "lon": "longitude", "lng": "longitude", "long": "longitude", "utm_east": "east",
     "utm_north": "north", "file": "name", "filename": "name", "file_name": "name", "image": "name", "photo": "name",
-}  # fmt: skip
+}
 """Other usual names of columns, with what they are called here."""
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from scicevpr.datasets.names import Photo, parse_name, position_problem
+from scicevpr.datasets.photos import Photo, parse_name, position_problem
 from scicevpr.datasets.positions import check_positions, read_positions, with_positions
 from scicevpr.datasets.tables import NameIndex
 from scicevpr.datasets.zones import frame_of, in_one_zone, latitude_letter, project, utm_zone

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import asin, atan, atanh, cos, cosh, degrees, radians, sin, sinh, sqrt
 
-from scicevpr.datasets.names import Photo, degrees_in_name
+from scicevpr.datasets.photos import Photo, degrees_in_name
 
 SOUTHERN_NORTH = 10_000_000.0  # metres, added to the north of the southern half, so that it is positive
 SOUTHERN_LETTERS = "CDEFGHJKLM"

@@ -33,7 +33,7 @@ MARGIN_BYTES = 16 << 20
 SCORING_KEYS = (
     "dataset", "database", "queries", "query order", "test method", "queries without positives", "right within",
     "UTM rounding", "search", "torch", "intervals",
-)  # fmt: skip
+)
 """Parts of a protocol that belong to the scoring, not to the descriptors."""
 
 

@@ -19,7 +19,7 @@ def share_bars(labels: Sequence[str], series: dict[str, Sequence[float]], title:
             y=list(labels), x=percent, orientation="h", name=name, marker={"color": colour},
             text=[f"{p:.0f} %" if p >= 1 else f"{p:.2g} %" for p in percent], textposition="auto",
             hovertemplate="%{y}: %{x:.3g} %<extra></extra>",
-        )  # fmt: skip
+        )
     figure.update_layout(xaxis=axis("percent"), yaxis=axis(autorange="reversed"), showlegend=len(series) > 1)
     return figure
 
@@ -30,12 +30,12 @@ def value_grid(values: np.ndarray, title: str, cell: tuple[int, int] | None = No
     figure.add_heatmap(
         z=np.asarray(values, dtype=float).tolist(), colorscale="Inferno", colorbar={"thickness": 12, "outlinewidth": 0},
         hovertemplate="row %{y}, column %{x}: %{z:.4g}<extra></extra>",
-    )  # fmt: skip
+    )
     if cell is not None:
         figure.add_scatter(
             x=[cell[1]], y=[cell[0]], mode="markers", hoverinfo="skip", showlegend=False,
             marker={"symbol": "square-open", "size": 16, "color": "white", "line": {"width": 2}},
-        )  # fmt: skip
+        )
     figure.update_layout(
         xaxis=axis("column", showgrid=False, constrain="domain", range=[-0.5, values.shape[1] - 0.5]),
         yaxis=axis("row", showgrid=False, scaleanchor="x", constrain="domain", range=[values.shape[0] - 0.5, -0.5]),
@@ -50,7 +50,7 @@ def turning_bars(cosines: np.ndarray, regions: Sequence[str]) -> go.Figure:
     figure.add_bar(
         y=list(regions), x=np.asarray(cosines, dtype=float).tolist(), orientation="h", marker={"color": QUERY},
         hovertemplate="%{y}: %{x:.3f}<extra></extra>",
-    )  # fmt: skip
+    )
     figure.update_layout(xaxis=axis("cosine"), yaxis=axis(autorange="reversed"))
     return figure
 
@@ -68,11 +68,11 @@ def term_bars(
             figure.add_bar(
                 y=list(regions), x=np.asarray(values, dtype=float).tolist(), orientation="h", name=name,
                 marker={"color": colour}, hovertemplate="%{y}: %{x:.4f}<extra>" + name + "</extra>",
-            )  # fmt: skip
+            )
     if decided is not None:
         figure.add_shape(
             type="rect", xref="paper", x0=0, x1=1, y0=decided - 0.5, y1=decided + 0.5, line={"width": 0},
             fillcolor="rgba(128, 128, 128, 0.16)", layer="below",
-        )  # fmt: skip
+        )
     figure.update_layout(xaxis=axis("part of the similarity"), yaxis=axis(autorange="reversed"))
     return figure

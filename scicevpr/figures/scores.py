@@ -52,14 +52,14 @@ def recall_curves(curves: Sequence[RecallCurve], title: str) -> go.Figure:
                 x=[*ns, *reversed(ns)], y=[*numbers(curve.high, 3), *reversed(numbers(curve.low, 3))], fill="toself",
                 mode="lines", line={"width": 0}, fillcolor=colour, opacity=0.15, hoverinfo="skip", showlegend=False,
                 legendgroup=curve.title,
-            )  # fmt: skip
+            )
         marks = [8 if n in MARKED else 0 for n in ns]
         figure.add_scatter(
             x=ns, y=numbers(curve.recall, 3), mode="lines+markers", name=curve.title, legendgroup=curve.title,
             line={"color": colour, "width": 2.5, "dash": dash},
             marker={"size": marks, "symbol": symbol, "color": colour, "line": {"width": 0}}, customdata=_limits(curve),
             hovertemplate=curve.title + "<br>Recall@%{x}: %{y:.1f} % %{customdata}<extra></extra>",
-        )  # fmt: skip
+        )
     ticks = [tick for tick in TICKS if any(tick <= curve.ns.max() for curve in curves)]
     figure.update_layout(
         xaxis=axis("N: how many answers are looked at", type="log", tickvals=ticks, ticktext=[str(t) for t in ticks]),
@@ -87,11 +87,11 @@ def condition_bars(models: Mapping[str, Mapping[str, Bar]], title: str) -> go.Fi
             error_y={"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": TEXT,
                      "thickness": 1.2, "width": 3},
             hovertemplate=name + "<br>%{x}: %{y:.1f} % %{customdata}<extra></extra>",
-        )  # fmt: skip
+        )
     figure.update_layout(
         xaxis=axis(showgrid=False), yaxis=axis("Recall@1, percent", range=[0, 104]), showlegend=True,
         margin=MARGIN,
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -131,7 +131,7 @@ def loss_curves(
             x=list(steps), y=[round(float(value), 5) for value in values], mode="lines+markers", name=name,
             line={"color": colour, "width": 2.5, "dash": dash}, marker={"size": 5},
             hovertemplate="step %{x}: %{y:.3f}<extra>" + name.split(":")[0] + "</extra>",
-        )  # fmt: skip
+        )
     figure.update_layout(
         xaxis=axis("step", rangemode="tozero"), yaxis=axis("loss", rangemode="tozero"), margin=TRAINING_MARGIN,
         showlegend=True,
@@ -152,14 +152,14 @@ def epoch_curve(epochs: Sequence[int], recall: Sequence[float], lines: Mapping[s
             x=[0, last], y=[value, value], mode="lines", name=name,
             line={"color": family_colour(name) or TEXT, "dash": dash},
             hovertemplate=name + ": %{y:.1f} %<extra></extra>",
-        )  # fmt: skip
+        )
     figure.add_scatter(
         x=list(epochs), y=list(recall), mode="lines+markers", name="student", marker={"size": 9},
         line={"color": FAMILIES["SciceVPR"], "width": 2.5},
         hovertemplate="after epoch %{x}: %{y:.1f} %<extra>student</extra>",
-    )  # fmt: skip
+    )
     figure.update_layout(
         xaxis=axis("epochs", dtick=1, range=[-0.2, last + 0.2]), yaxis=axis("Recall@1, percent"),
         margin=TRAINING_MARGIN, showlegend=True,
-    )  # fmt: skip
+    )
     return figure

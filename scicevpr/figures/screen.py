@@ -111,7 +111,7 @@ def match_map(
         figure.add_annotation(
             text=f"The query lies {kilometres:,.1f} km from this database: outside the drawing",
             x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 14, "color": WRONG},
-        )  # fmt: skip
+        )
     return figure
 
 

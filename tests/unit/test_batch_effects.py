@@ -55,7 +55,7 @@ def labs(models, dataset):
 
 @pytest.fixture(scope="module")
 def restless(labs):
-    """A lab whose answers do depend on company: photos that are all much alike, drawn at random."""
+    """A setup whose answers do depend on the batch: photos that are all much alike, drawn at random."""
     lab, random = labs["cricavpr-t"], torch.Generator().manual_seed(5)
     base = 2 * torch.randn(14, 192, generator=random)
     queries = base + torch.randn(*lab.queries.shape, generator=random)
@@ -174,7 +174,7 @@ def test_database_batches_move_the_database_only(restless, labs) -> None:
     assert stable["min_cosine"].min() > 1 - 1e-6
 
 
-def test_random_company_draws_are_what_the_encoder_says(restless) -> None:
+def test_random_batches_are_what_the_encoder_says(restless) -> None:
     draws = random_batches(restless, 2, size=4, draws=12, seed=3)
     assert len(draws.table) == 12
     for row, batch_mates in enumerate(draws.table["batch_mates"]):
@@ -200,7 +200,7 @@ def test_the_plane_is_that_of_the_database(restless) -> None:
     assert np.allclose(points, plane.transform(restless.database))
 
 
-def test_the_worst_company_is_no_better_than_trying_them_all(restless) -> None:
+def test_the_worst_batch_is_no_better_than_trying_them_all(restless) -> None:
     """Batches of 2 of 8 queries: seven companies, so the search must find the very worst."""
     for row in (0, 3, 6):
         found = worst_batch(restless, row, size=2, seed=1, rounds=4)
@@ -216,7 +216,7 @@ def test_the_worst_company_is_no_better_than_trying_them_all(restless) -> None:
         assert found.done
 
 
-def test_the_worst_company_of_scicevpr_changes_nothing(labs) -> None:
+def test_the_worst_batch_of_scicevpr_changes_nothing(labs) -> None:
     steps = list(search_worst_batch(labs["scicevpr-t"], 1, size=4, seed=0, rounds=3))
     assert len(steps) == 4
     assert [step.done for step in steps] == [False, False, False, True]
@@ -225,7 +225,7 @@ def test_the_worst_company_of_scicevpr_changes_nothing(labs) -> None:
     assert steps[-1].first == steps[-1].first_alone
 
 
-def test_worst_company_needs_photos_to_choose_from(restless) -> None:
+def test_the_worst_batch_needs_photos_to_choose_from(restless) -> None:
     with pytest.raises(UsageError, match="cannot be filled"):
         worst_batch(restless, 0, size=9)
 

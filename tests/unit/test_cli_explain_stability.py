@@ -11,7 +11,7 @@ from PIL import Image
 
 from scicevpr.cli.main import main
 
-pytestmark = pytest.mark.slow  # the library behind it is in test_explain.py and test_stability.py, which run quickly
+pytestmark = pytest.mark.slow  # the library itself is tested quickly: test_explain.py, test_batch_effects.py
 
 MODEL = ("--model", "cricavpr-t", "--allow-untrained")
 

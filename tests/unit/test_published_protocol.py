@@ -1,4 +1,4 @@
-"""What --published means for each model, and that paths, precision and company of a PCA are told or agree."""
+"""What --published means for each model, and that paths, precision and batches of a PCA are told or agree."""
 
 from __future__ import annotations
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from scicevpr.datasets.dataset import BY_PATH, Dataset, Request
 from scicevpr.datasets.ground_truth import GroundTruth
-from scicevpr.datasets.names import TIMESTAMP, Photo
-from scicevpr.datasets.photos import list_photos
+from scicevpr.datasets.photos import TIMESTAMP, Photo, list_photos
 from scicevpr.datasets.tables import read_table
 from scicevpr.errors import DatasetError
 
@@ -49,7 +48,7 @@ def read(request: Request) -> Dataset:
     notes = []
     if split == "val":
         notes += [f"The city {city} is missing: this is not the whole of MSLS validation." for city in VALIDATION
-                  if city not in {folder.name for folder in cities}]  # fmt: skip
+                  if city not in {folder.name for folder in cities}]
     column = wanted if wanted in SUBTASKS else None
     database = _photos(cities, "database", column)
     selection = column or ("all" if wanted in OFFICIAL and split == "val" and not request.every_query else None)
@@ -58,7 +57,7 @@ def read(request: Request) -> Dataset:
         name=_name(request.root) + (f" {column}" if column else ""), split=split, root=request.root,
         database=tuple(database), queries=tuple(queries), notes=tuple(notes), use_labels=request.labels,
         truth=GroundTruth(max_heading_difference=MAX_HEADING_DIFFERENCE), layout="msls",
-    )  # fmt: skip
+    )
     if split == "test":
         dataset = replace(dataset, benchmark="msls-challenge")
     if request.labels and split != "test":

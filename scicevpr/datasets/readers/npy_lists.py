@@ -16,7 +16,7 @@ import numpy as np
 from scicevpr.datasets.dataset import BY_PATH, SPLITS, Dataset, Request
 from scicevpr.datasets.ground_truth import GroundTruth
 from scicevpr.datasets.ground_truth_files import listed_truth, row_lists
-from scicevpr.datasets.names import Photo, parse_name
+from scicevpr.datasets.photos import Photo, parse_name
 from scicevpr.errors import DatasetError
 from scicevpr.files.safe_npy import read_npy
 
@@ -56,7 +56,7 @@ def read(request: Request) -> Dataset:
         name=files.name, split=split, root=images,
         database=_photos_of(database_paths, database_rows), queries=_photos_of(query_paths, query_rows),
         use_labels=request.labels, query_order=order, truth=truth, layout="npy",
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from scicevpr.datasets.dataset import SPLITS, Dataset, Request
-from scicevpr.datasets.names import Photo, parse_name
-from scicevpr.datasets.photos import left_out_note, list_photos
+from scicevpr.datasets.photos import Photo, left_out_note, list_photos, parse_name
 from scicevpr.errors import DatasetError
 
 DATABASE_FOLDERS = ("database", "gallery")
@@ -47,7 +46,7 @@ def read(request: Request) -> Dataset:
     return Dataset(
         name=_name(base), split=split, root=base, database=database, queries=tuple(queries), notes=tuple(notes),
         use_labels=request.labels, layout="utm-tree",
-    )  # fmt: skip
+    )
 
 
 def splits(root: Path) -> list[str]:

@@ -15,8 +15,7 @@ import numpy as np
 from scicevpr.datasets.dataset import Dataset, Request
 from scicevpr.datasets.ground_truth import GroundTruth
 from scicevpr.datasets.ground_truth_files import listed_truth, pair_lists, row_lists
-from scicevpr.datasets.names import Photo, parse_name
-from scicevpr.datasets.photos import list_photos
+from scicevpr.datasets.photos import Photo, list_photos, parse_name
 from scicevpr.errors import DatasetError
 from scicevpr.files.safe_npy import read_npy
 
@@ -37,7 +36,7 @@ def read(request: Request) -> Dataset:
     return Dataset(
         name=root.resolve().name, split="test", root=root, database=database, queries=queries, truth=truth,
         use_labels=request.labels, layout="vpr-bench",
-    )  # fmt: skip
+    )
 
 
 def _truth(path: Path, database: Sequence[Photo], queries: Sequence[Photo]) -> GroundTruth:

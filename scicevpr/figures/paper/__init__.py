@@ -94,7 +94,7 @@ _ALL = (
         "results", scores.paint_table, scores.result_table, scores.table_caption, scores.table_latex,
         scores.TABLE_PANELS,
     ),
-)  # fmt: skip
+)
 FIGURES: dict[str, FigureKind] = {kind.name: kind for kind in _ALL}
 
 
