@@ -14,19 +14,18 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
+from scicevpr.config import Preprocessing
+from scicevpr.describe.describing import Descriptors, Grouping, default_grouping
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.files.checksums import known_sha256
 from scicevpr.files.descriptor_writer import MEMORY_LIMIT
 from scicevpr.files.json_files import parse_json
-
-if TYPE_CHECKING:
-    from scicevpr.config import Preprocessing
-    from scicevpr.describe.describing import Descriptors, Grouping
-    from scicevpr.models.model import VPRModel
+from scicevpr.models.model import VPRModel
 
 FORMAT = "scicevpr-descriptors-1"
 RECORD = (
@@ -84,8 +83,6 @@ def load_descriptors(
     same order. mapped: the values stay in the file, as a read-only float16 memory map. remedy: what the errors advise.
     Raises IndexMismatchError when the file does not fit, is missing or is no descriptor file.
     """
-    from scicevpr.describe.describing import Descriptors
-
     path = Path(path)
     remedy = remedy or REBUILD.format(path=path)
     if not path.is_file():
@@ -114,8 +111,6 @@ def find_descriptors(
 
     Files that belong to something else are passed over silently; a model without weights never matches.
     """
-    from scicevpr.describe.describing import default_grouping
-
     if model.weights is None or not Path(folder).is_dir():
         return None
     wanted = grouping or default_grouping(model.variant)
@@ -160,10 +155,6 @@ def _half(block: np.ndarray, start: int) -> np.ndarray:
 
 def _open(path: Path, remedy: str) -> tuple[np.memmap, dict[str, Any], list[str]]:
     """A file's values, record and names, checked for their form; only the header is read."""
-    from safetensors import SafetensorError, safe_open
-
-    from scicevpr.config import Preprocessing
-
     try:
         with safe_open(path, framework="numpy") as file:  # also checks that the tensors fill the file exactly
             metadata, keys = file.metadata() or {}, list(file.keys())

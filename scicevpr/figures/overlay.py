@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 from plotly.colors import sequential
 
-if TYPE_CHECKING:
-    from scicevpr.models.regions import Region  # data only: boxes on the token grid
+from scicevpr.models.regions import Region
 
 LONGEST = 560
 OPACITY = 0.62

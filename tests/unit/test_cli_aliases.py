@@ -100,7 +100,9 @@ def test_what_the_weights_decide_is_checked_against_them(checkpoint):
         (["--method", "cricavpr"], "for scicevpr-t, not for --method cricavpr"),
     ):
         with pytest.raises(UsageError, match=words):
-            load_models(_parse("--resume", checkpoint, *wrong), DEFAULT)
+            chosen_models.check_architecture(_parse("--resume", checkpoint, *wrong), model.variant)
+    with pytest.raises(UsageError, match="--token_num is 1"):
+        load_models(_parse("--resume", checkpoint, "--token_num", 1), DEFAULT)
 
 
 def test_hub_and_foreign_sources_are_passed_on(monkeypatch):
