@@ -10,7 +10,7 @@ import numpy as np
 from app.bench_records import Result
 from app.records import Hit
 from scicevpr.datasets import Dataset, Photo
-from scicevpr.datasets.positives import distances
+from scicevpr.datasets.ground_truth import distances
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.results import UNNAMED
 

@@ -32,7 +32,7 @@ from app.stops import Stops
 from scicevpr.errors import SciceVPRError, UsageError
 from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.evaluation.comparison import Comparison
-from scicevpr.figures.recall import Bar, condition_bars, recall_curves
+from scicevpr.figures.scores import Bar, condition_bars, recall_curves
 
 PAGE = 6
 VIEW_PARTS = 9

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from scicevpr.datasets import Dataset
-from scicevpr.evaluation.comparison import Comparison, GroundTruthOptions, compare
+from scicevpr.evaluation.comparison import Comparison, StoredRelevance, compare
 from scicevpr.evaluation.metrics import hit_matrix
 from scicevpr.evaluation.results import Evaluation, relative_name
 from scicevpr.evaluation.uncertainty import score_intervals
-from scicevpr.figures.recall import RecallCurve
+from scicevpr.figures.scores import RecallCurve
 
 CURVE_LENGTH = 100
 FLOAT_BYTES = 4
@@ -90,10 +90,10 @@ class Result:
         return RecallCurve(self.title, np.array(ns), 100 * found, *limits)
 
     @property
-    def answers(self) -> GroundTruthOptions:
+    def answers(self) -> StoredRelevance:
         """What a comparison needs."""
         evaluation, queries = self.evaluation, self.dataset.queries
-        return GroundTruthOptions(
+        return StoredRelevance(
             title=self.title,
             protocol=evaluation.protocol,
             ns=evaluation.ns,

@@ -18,7 +18,8 @@ from app.queries import whole_number
 from app.stops import Stops
 from scicevpr.errors import UsageError
 from scicevpr.figures.paper import FIGURES, Style, draw, figure_kind, parse_labels
-from scicevpr.figures.paper.sources import MOST_ANSWERS, MOST_COMPANY
+from scicevpr.figures.paper.attention import MOST_BATCH_MATES
+from scicevpr.figures.paper.retrieval import MOST_ANSWERS
 
 WAITING = '<div class="sheet sheet--waiting"><p>Choose a figure, then press Draw.</p></div>'
 GROUPS = ("photo", "results", "models", "top", "company", "pairs", "curve", "n")
@@ -114,7 +115,7 @@ class FigureHandlers(PageHandlers):
             name="" if asked is None else asked.name,
             results=result_files(results) if "results" in needed else (),
             top=whole_number(top, "The number of answers", 1, MOST_ANSWERS) if "top" in needed else 5,
-            batch_mates=whole_number(batch_mates, "The company", 1, MOST_COMPANY) if "company" in needed else 7,
+            batch_mates=whole_number(batch_mates, "The company", 1, MOST_BATCH_MATES) if "company" in needed else 7,
             pairs=whole_number(pairs, "The number of pairs", 1, 4) if "pairs" in needed else 2,
             sizes=tuple(whole_number(size, "A batch size", 1, 64) for size in sizes or ()),
             orders=tuple(map(str, orders or ())),

@@ -13,8 +13,20 @@ from app.rooms import BASELINE, STABLE
 from app.services import Services
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.batch_effects import SIZES
-from scicevpr.figures.paper import Drawing, FigureKind, Style, draw, figure_kind
-from scicevpr.figures.paper import sources as make
+from scicevpr.evaluation.results import read_results
+from scicevpr.figures.paper import (
+    Drawing,
+    FigureKind,
+    Style,
+    attention,
+    curves,
+    draw,
+    figure_kind,
+    maps,
+    retrieval,
+    scores,
+)
+from scicevpr.figures.paper.subjects import Described, subject_of
 
 SCREEN_DPI = 150
 Progress = Callable[[str, int, int], None]
@@ -78,8 +90,8 @@ class FigureStudio:
                     "This figure is drawn from results. Choose the JSON file of the Benchmarks tab, or one that "
                     "“scicevpr evaluate --json results.json” wrote."
                 )
-            results = [result for path in choices.results for result in make.read_results(path)]
-            yield "", make.result_data(results, choices.n)
+            results = [result for path in choices.results for result in read_results(path)]
+            yield "", scores.result_data(results, choices.n)
         elif kind.name == "figure-2":
             yield from self._curves(choices, progress)
         elif kind.name == "figure-1":
@@ -116,7 +128,7 @@ class FigureStudio:
         for table in self.laboratory.curve(key, sizes, choices.orders, choices.seeds, roles, progress):
             yield f"{len(table)} settings measured.", None
         labs = [(lab.title, lab) for lab in (self.laboratory.lab(role, key) for role in roles)]
-        yield "", make.curve_data(labs, table)
+        yield "", curves.curve_data(labs, table)
 
     def _pairs(self, choices: Choices, progress: Progress | None) -> Any:
         key, _ = self.services.dataset(choices.database)
@@ -125,33 +137,33 @@ class FigureStudio:
             crosses = self.services.model(role).variant.cross_image
             lab = self.laboratory.lab(role, key, progress, database=crosses)
             labs.append((lab.title, lab))
-        return make.pair_data(labs, choices.pairs)
+        return retrieval.pair_data(labs, choices.pairs)
 
     def _about_photo(self, choices: Choices, progress: Progress | None) -> Any:
         if choices.photo is None:
             raise UsageError("There is no photo yet. Pick an example, or upload one.")
         key, dataset = self.services.dataset(choices.database)
-        subject = make.subject_of(dataset, choices.photo, choices.name)
+        subject = subject_of(dataset, choices.photo, choices.name)
         name = choices.figure
         if name == "strip":
             described = [self._described(role, key, progress) for role in self._roles(choices)]
-            return make.strip_data(subject, dataset, described, choices.top)
+            return retrieval.strip_data(subject, dataset, described, choices.top)
         roles = self._inside_roles(choices)
         models = [(model.variant.title, model) for model in map(self.services.model, roles)]
         if name == "fusion":
-            return make.fusion_data(subject, *self._first(models, lambda variant: not variant.class_token))
+            return maps.fusion_data(subject, *self._first(models, lambda variant: not variant.class_token))
         if name == "attention":
             chosen = self._first(models, lambda variant: variant.cross_image)
-            return make.attention_data(subject, dataset, *chosen, choices.batch_mates)
-        row = make.best_match(subject, [self._described(roles[0], key, progress)])
-        return make.region_data(subject, dataset.database[row], models, dataset)
+            return attention.attention_data(subject, dataset, *chosen, choices.batch_mates)
+        row = self._described(roles[0], key, progress).first_match(subject.image)
+        return maps.region_data(subject, dataset.database[row], models, dataset)
 
-    def _described(self, role: str, key: str, progress: Progress | None) -> make.Described:
+    def _described(self, role: str, key: str, progress: Progress | None) -> Described:
         model = self.services.model(role)
         title = model.variant.title
         step = None if progress is None else lambda done, total: progress(f"{title}: database", done, total)
         found = self.services.described(role, key, step)
-        return make.Described(title, model, found.descriptors, found.index)
+        return Described(title, model, found.descriptors, found.index)
 
     def _roles(self, choices: Choices) -> Sequence[str]:
         """The chosen models, in the page's order. UsageError for none, or one that is not there."""

@@ -31,7 +31,7 @@ from app.rooms import BASELINE, STABLE, THIRD
 from app.services import Services
 from scicevpr.datasets import Dataset, GroundTruth
 from scicevpr.errors import SciceVPRError, UsageError
-from scicevpr.figures import MapSeries, match_map
+from scicevpr.figures.screen import MapSeries, match_map
 
 logger = logging.getLogger(__name__)
 

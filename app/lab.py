@@ -25,16 +25,21 @@ from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.batch_effects import (
     TOP,
-    Lab,
+    StabilitySetup,
     iterate_batches,
     rank_correlations,
     ranks_of,
 )
-from scicevpr.evaluation.batch_mates import random_batches
-from scicevpr.evaluation.plane import database_plane
-from scicevpr.evaluation.worst_batch import WorstCase, search_worst_batch
-from scicevpr.explain import rewriting
-from scicevpr.figures.paper.export import figure_1, pair_statistics, telling_pairs
+from scicevpr.evaluation.batch_mates import (
+    WorstCase,
+    database_plane,
+    pair_statistics,
+    paired_queries,
+    random_batches,
+    search_worst_batch,
+    telling_pairs,
+)
+from scicevpr.explain.attention import rewriting
 from scicevpr.retrieval import PCA
 
 SHOWN = 3
@@ -50,7 +55,7 @@ class Laboratory:
         self.services = services
         self.regions = store or RegionStore()
         self._planes: dict[tuple[str, str], PCA] = {}
-        self._labs: dict[tuple[str, str], Lab] = {}
+        self._labs: dict[tuple[str, str], StabilitySetup] = {}
         self._lock = threading.Lock()
         services.datasets.when_forgotten(self._forget)
 
@@ -154,7 +159,7 @@ class Laboratory:
 
         return told
 
-    def _bench(self, role: str, session: Session, rows: Sequence[int], progress: Progress | None) -> Lab:
+    def _bench(self, role: str, session: Session, rows: Sequence[int], progress: Progress | None) -> StabilitySetup:
         """A small lab: query 0 is the session's photo, the others are the given rows of the query list."""
         model, dataset = self.services.model(role), session.dataset
         step = None if progress is None else (lambda done, total: progress("photos", done, total))
@@ -168,7 +173,7 @@ class Laboratory:
             none = np.array([], dtype=np.int64)
             right = (np.flatnonzero(right), *[none] * len(places))
         values = described.descriptors.values
-        return Lab(
+        return StabilitySetup(
             model=model,
             dataset=replace(dataset, queries=(session.place, *places)),
             queries=vectors,
@@ -192,7 +197,7 @@ class Laboratory:
                 kept[identity] = value
         return value
 
-    def _plane(self, role: str, key: str, lab: Lab) -> PCA:
+    def _plane(self, role: str, key: str, lab: StabilitySetup) -> PCA:
         identity = (key, weights_of(lab.model))
         with self._lock:
             known = self._planes.get(identity)
@@ -200,7 +205,7 @@ class Laboratory:
 
     # ---- whole data sets ----------------------------------------------------------------------------------------
 
-    def lab(self, role: str, key: str, progress: Progress | None = None, database: bool = False) -> Lab:
+    def lab(self, role: str, key: str, progress: Progress | None = None, database: bool = False) -> StabilitySetup:
         """A lab over a whole data set; ``database``: with the database's region vectors, to vary its grouping."""
         model, dataset = self.services.model(role), self.services.datasets[key]
         with self._lock:
@@ -221,7 +226,7 @@ class Laboratory:
             right = tuple(dataset.positives())
         values = described.descriptors.values
         grouping, reach = described.descriptors.grouping, dataset.truth.radius
-        made = Lab(model, dataset, queries, values, grouping, described.index, right, reach, regions)
+        made = StabilitySetup(model, dataset, queries, values, grouping, described.index, right, reach, regions)
         return self._keep(self._labs, (key, weights_of(model)), made)
 
     def curve(
@@ -255,5 +260,5 @@ class Laboratory:
         chosen = telling_pairs(baseline, count)
         if not chosen:
             raise UsageError(f"No pair of queries was found that changes an answer of {baseline.title}.")
-        table = pd.concat([figure_1(baseline, chosen), figure_1(stable, chosen)], ignore_index=True)
+        table = pd.concat([paired_queries(baseline, chosen), paired_queries(stable, chosen)], ignore_index=True)
         return PairFigure(key, dataset, chosen, table, pair_statistics(baseline))

@@ -98,7 +98,8 @@ def judge(dataset: Dataset, position: Position | None, right_rows: np.ndarray | 
     database = np.array([place.utm or (np.nan, np.nan) for place in dataset.database])
     known = position is not None and dataset.use_labels and bool(np.isfinite(database).all())
     metres = np.hypot(*(database - (position.east, position.north)).T) if known else None
-    if right_rows is None and (not known or dataset.truth.listed is not None or dataset.truth.turn is not None):
+    truth = dataset.truth
+    if right_rows is None and (not known or truth.listed is not None or truth.max_heading_difference is not None):
         return Relevance(metres, None)
     right = np.zeros(len(database), dtype=bool)
     if right_rows is None:

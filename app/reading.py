@@ -33,14 +33,14 @@ class Reading:
 
     def name(self, photo: PlacedPhoto) -> str:
         """A photo's path below the folder it came from."""
-        return photo.place.path.relative_to(self.gathered.folder).as_posix()
+        return photo.photo.path.relative_to(self.gathered.folder).as_posix()
 
 
 def as_dataset(reading: Reading, title: str, hold_back: int = 0) -> Dataset:
     """The photos of a reading as a data set. UsageError when none is left to be searched."""
     if hold_back not in HELD_BACK:
         raise UsageError(f"Photos are held back every {' or '.join(map(str, HELD_BACK[1:]))}, not every {hold_back!r}.")
-    places = [photo.place for photo in reading.photos]
+    places = [photo.photo for photo in reading.photos]
     root = reading.gathered.folder
     queries = [row for row, place in enumerate(places) if in_query_folder(place.path, root)]
     if not queries and hold_back:

@@ -21,8 +21,9 @@ import numpy as np
 
 from app.databases import PRIVATE
 from app.precision import FULL_PRECISION
-from scicevpr.datasets import Dataset, find_descriptors, save_descriptors
+from scicevpr.datasets import Dataset
 from scicevpr.describe.describing import Descriptors, describe
+from scicevpr.describe.descriptor_files import find_descriptors, save_descriptors
 from scicevpr.describe.precision import precision_words
 from scicevpr.errors import IndexMismatchError
 from scicevpr.evaluation.groupings import published_grouping

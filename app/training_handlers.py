@@ -21,7 +21,7 @@ from app.stops import Stops
 from app.training_room import Moment, TrainingRoom
 from app.training_stages import STAGES, Stage, stage
 from scicevpr.errors import SciceVPRError, UsageError
-from scicevpr.figures.training import epoch_curve, loss_curves
+from scicevpr.figures.scores import epoch_curve, loss_curves
 from training.live import LIVE, Loss, Score
 from training.recipes import DistillRecipe
 

@@ -25,8 +25,9 @@ import numpy as np
 import torch
 
 from scicevpr.config import assets_folder
-from scicevpr.datasets import Dataset, bundled_city, load_descriptors
+from scicevpr.datasets import Dataset, bundled_city
 from scicevpr.describe.describing import describe
+from scicevpr.describe.descriptor_files import load_descriptors
 from scicevpr.milvus import MilvusIndex
 from scicevpr.models.weights import load_model
 from scicevpr.retrieval import ExactIndex

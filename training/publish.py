@@ -16,8 +16,9 @@ import numpy as np
 from safetensors.torch import load_file
 
 from scicevpr.config import assets_folder
-from scicevpr.datasets import Dataset, bundled_city, positives, save_descriptors, utm_array
+from scicevpr.datasets import Dataset, bundled_city, positives, utm_array
 from scicevpr.describe.describing import Grouping, describe, encode, region_vectors
+from scicevpr.describe.descriptor_files import save_descriptors
 from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.weights import load_model, save_backbone, save_weights
 from scicevpr.retrieval import ExactIndex

@@ -18,7 +18,7 @@ def reading_html(reading: Reading, queries: Sequence[Photo]) -> str:
     asked = {place.path for place in queries}
     rows = [(name, "", "", "left out", why) for name, why in reading.left_out]
     for photo in sorted(reading.photos, key=lambda photo: not photo.problem):
-        place = photo.place
+        place = photo.photo
         where = "" if place.utm is None else f"{place.utm[0]:.1f} {place.utm[1]:.1f}"
         where = f"{where} · {place.zone}" if place.zone and where else where
         role = "query" if place.path in asked else "searched"

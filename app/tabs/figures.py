@@ -16,7 +16,8 @@ from app.tabs.find import LONG, QUIET
 from app.tabs.picker import QUICK, photo_picker
 from scicevpr.evaluation.batch_effects import SIZES
 from scicevpr.figures.paper import FIGURES
-from scicevpr.figures.paper.sources import MOST_ANSWERS, MOST_COMPANY
+from scicevpr.figures.paper.attention import MOST_BATCH_MATES
+from scicevpr.figures.paper.retrieval import MOST_ANSWERS
 
 FIRST = "strip"
 ORDERS = [("file order", "file"), ("shuffled", "shuffled"), ("grouped by place", "place")]
@@ -69,7 +70,7 @@ def build(studio: FigureStudio) -> FigureParts:
             info="Database photos of each model.",
         )  # fmt: skip
         batch_mates = gr.Slider(
-            1, MOST_COMPANY, value=7, step=1, label="Company", buttons=[], visible=False, elem_id="paper-company",
+            1, MOST_BATCH_MATES, value=7, step=1, label="Company", buttons=[], visible=False, elem_id="paper-company",
             info="Queries after the photo in the list that share its batch.",
         )  # fmt: skip
         pairs = gr.Slider(

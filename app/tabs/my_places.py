@@ -15,7 +15,7 @@ from app.my_places import TITLE, MyPlaces
 from app.my_places_handlers import MyPlacesHandlers
 from app.tabs.find import QUIET, FindParts
 from app.tabs.picker import QUICK
-from scicevpr.datasets.intake import PHOTO_NAMES
+from scicevpr.datasets.photos import EXTENSIONS
 
 # described beside the searches of others, not before them: half a thousand photos take minutes
 OWN_LINE = {"concurrency_id": "places", "concurrency_limit": 1}
@@ -55,10 +55,10 @@ def build(mine: MyPlaces, page: gr.Blocks) -> MyPlacesParts:
         with gr.Column(scale=5, min_width=300):
             gr.HTML(step_html(1, "Bring photos"), elem_classes="step")
             files = gr.File(
-                file_count="multiple", file_types=[*PHOTO_NAMES, ".zip", ".csv"], label="Photos or zips", height=200,
+                file_count="multiple", file_types=[*EXTENSIONS, ".zip", ".csv"], label="Photos or zips", height=200,
                 elem_id="mine-files",
             )  # fmt: skip
-            gr.HTML(hint_html(PHOTO_HINT.format(limits=mine.limits.words)), elem_classes="step")
+            gr.HTML(hint_html(PHOTO_HINT.format(limits=mine.limits.sentence)), elem_classes="step")
             folder = gr.Textbox(
                 "", label="Folder on this machine", info=FOLDER_HINT, placeholder="/home/me/photos",
                 visible=mine.may_read_folders, elem_id="mine-folder",

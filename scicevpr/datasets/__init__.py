@@ -1,14 +1,11 @@
-"""Photos on disk as Photo records: file names, folder layouts, positives, and files of descriptors."""
+"""Data sets: photos on disk as records, the folder layouts they come in, and which of them are positives."""
 
 from __future__ import annotations
 
 from scicevpr.datasets.dataset import Dataset
-from scicevpr.datasets.descriptor_files import find_descriptors, load_descriptors, save_descriptors
-from scicevpr.datasets.ground_truth_files import GroundTruth
+from scicevpr.datasets.ground_truth import GroundTruth, distances, positives, utm_array
 from scicevpr.datasets.layouts import bundled_city, read_dataset, read_folders
-from scicevpr.datasets.names import Photo, format_name, parse_name
-from scicevpr.datasets.photos import list_photos
-from scicevpr.datasets.positives import distances, positives, utm_array
+from scicevpr.datasets.photos import Photo, format_name, list_photos, parse_name
 
 __all__ = [
     "Dataset",
@@ -16,14 +13,11 @@ __all__ = [
     "Photo",
     "bundled_city",
     "distances",
-    "find_descriptors",
     "format_name",
     "list_photos",
-    "load_descriptors",
     "parse_name",
     "positives",
     "read_dataset",
     "read_folders",
-    "save_descriptors",
     "utm_array",
 ]

@@ -70,18 +70,18 @@ class Benchmark:
 
 _SVOX = Benchmark(
     "svox", "SVOX", 17_166, 4_356, "25 m", DOWNLOADER, BY_DOWNLOADER, ("svox",), notes=(SVOX_NOTE,)
-)  # fmt: skip
+)
 _SF_XL = Benchmark(
     "sf-xl", "SF-XL", None, None, "25 m", "https://github.com/gmberton/CosPlace", "by a form linked from the page",
     ("sfxl",), gated=True,
     notes=("The database has 2.8 million photos: plan for storage (--efficient_ram_testing).",),
-)  # fmt: skip
+)
 _MSLS = Benchmark(
     "msls-val", "MSLS validation, 740 queries", 18_871, 740, "25 m and 40 degrees",
     "https://github.com/mapillary/mapillary_sls", "login needed", ("msls", "mslsval", "mapillarysls"),
     split="val", layouts=("msls", "npy"), gated=True, redistributable=False,
     twin=MSLS_NOTE, notes=("cph has 12,556 database photos and 498 queries, sf 6,315 and 242.",),
-)  # fmt: skip
+)
 
 _ALL = (
     Benchmark(
@@ -165,7 +165,7 @@ _ALL = (
         split="train", layouts=("gsv-cities",),
         notes=("530,000 to 560,000 photos of 62,000 to 67,000 places in 23 cities; no database and queries.",),
     ),
-)  # fmt: skip
+)
 
 BENCHMARKS: dict[str, Benchmark] = {benchmark.key: benchmark for benchmark in _ALL}
 
@@ -227,5 +227,5 @@ def _query_folder(dataset: Dataset) -> str | None:
     """The folder below the data set's root that all queries come from; None where that says nothing."""
     if dataset.layout != "utm-tree":
         return None
-    folders = {place.path.relative_to(dataset.root).parts[0] for place in dataset.queries}
+    folders = {photo.path.relative_to(dataset.root).parts[0] for photo in dataset.queries}
     return next(iter(folders)) if len(folders) == 1 else ("several" if folders else None)

@@ -15,8 +15,9 @@ import numpy as np
 from scicevpr.datasets import catalogue
 from scicevpr.datasets.dataset import Dataset
 from scicevpr.datasets.layouts import read_dataset, read_folders
-from scicevpr.datasets.names import Photo
+from scicevpr.datasets.photos import Photo
 from scicevpr.datasets.readers import gsv_cities, utm_tree
+from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import DatasetError, ImageError
 
 SAMPLE = 64
@@ -24,11 +25,11 @@ SAMPLE = 64
 
 @dataclass(frozen=True)
 class Report:
-    """What was found. facts: (heading, sentence) in reading order. problems: what keeps the set from being scored.
+    """What was found. findings: (heading, sentence) in reading order. problems: what keeps the set from being scored.
     command: what to run next, or None. numbers: counts for a program to read."""
 
     path: Path
-    facts: tuple[tuple[str, str], ...]
+    findings: tuple[tuple[str, str], ...]
     problems: tuple[str, ...]
     command: str | None
     numbers: dict[str, Any]
@@ -40,15 +41,15 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a JSON file."""
-        return {**asdict(self), "path": str(self.path), "facts": [list(fact) for fact in self.facts]}
+        return {**asdict(self), "path": str(self.path), "findings": [list(finding) for finding in self.findings]}
 
 
 def check_folders(database: Path | str, queries: Path | str, *, sample: int = SAMPLE, **options: Any) -> Report:
     """Look at any two folders as `read_folders` reads them (options are its own); see `check_dataset`."""
     shared = {key: value for key, value in options.items() if key == "benchmark"}
     dataset, problems = _read(partial(read_folders, database, queries), options, shared)
-    words = ["scicevpr", "evaluate", "--database", str(database), "--queries", str(queries)]
-    return _report(Path(database), dataset, problems, words, options, sample)
+    command = ["scicevpr", "evaluate", "--database", str(database), "--queries", str(queries)]
+    return _report(Path(database), dataset, problems, command, options, sample)
 
 
 def check_dataset(
@@ -64,15 +65,15 @@ def check_dataset(
         return _check_training(path)
     shared = {key: value for key, value in options.items() if key in ("layout", "benchmark", "images")}
     dataset, problems = _read(partial(read_dataset, path, split, queries=queries), options, shared)
-    words = ["scicevpr", "evaluate", "--dataset", str(path)]
-    words += ["--split", split] if split != "test" else []
-    words += ["--query-folder", queries] if queries != "queries" else []
+    command = ["scicevpr", "evaluate", "--dataset", str(path)]
+    command += ["--split", split] if split != "test" else []
+    command += ["--query-folder", queries] if queries != "queries" else []
     more = []
     if dataset.layout == "utm-tree":
         more.append(("other splits", ", ".join(n for n in utm_tree.splits(path) if n != dataset.split) or "none here"))
         folders = [name for name in utm_tree.query_folders(dataset.root) if name != queries]
         more += [("other query folders", ", ".join(folders))] if folders else []
-    return _report(path, dataset, problems, words, options, sample, more)
+    return _report(path, dataset, problems, command, options, sample, more)
 
 
 def _read(read: Callable[..., Dataset], options: dict[str, Any], shared: dict[str, Any]) -> tuple[Dataset, list[str]]:
@@ -87,29 +88,28 @@ def _read(read: Callable[..., Dataset], options: dict[str, Any], shared: dict[st
 
 
 def _report(
-    path: Path,
-    dataset: Dataset,
-    problems: list[str],
-    words: list[str],
-    options: dict[str, Any],
-    sample: int,
+    path: Path, dataset: Dataset, problems: list[str], command: list[str], options: dict[str, Any], sample: int,
     more: Sequence[tuple[str, str]] = (),
 ) -> Report:
-    """Everything about a data set that was read; ``words`` begin the command that evaluates it."""
-    facts, numbers = _facts(dataset)
-    photos = [place.path for place in (*dataset.database, *dataset.queries)]
-    opened, unreadable = _open_some(photos, sample)
+    """Everything about a data set that was read; ``command`` is the beginning of the one that evaluates it."""
+    findings, numbers = _findings(dataset)
+    paths = [photo.path for photo in (*dataset.database, *dataset.queries)]
+    opened, unreadable = _open_some(paths, sample)
     numbers["photos opened"], numbers["photos unreadable"] = opened, len(unreadable)
-    facts.append(("photos", f"{opened} of {len(photos):,} opened, {len(unreadable)} unreadable"))
+    findings.append(("photos", f"{opened} of {len(paths):,} opened, {len(unreadable)} unreadable"))
     problems += unreadable[:3]
-    facts += [*_published(dataset), *more]
-    facts += [("note", note) for note in dataset.notes]
-    command = None if problems else _command(words, dataset, options)
-    return Report(path, tuple(facts), tuple(problems), command, numbers)
+    findings += [*_published(dataset), *more]
+    findings += [("note", note) for note in dataset.notes]
+    for name, value in options.items():
+        if name != "labels" and value is not None and value is not False:  # 0 frames are a choice
+            option = "--image-root" if name == "images" else f"--{name.replace('_', '-')}"
+            command += [option] if value is True else [option, str(value)]
+    command += [] if dataset.labelled else ["--no-labels"]
+    return Report(path, tuple(findings), tuple(problems), None if problems else shlex.join(command), numbers)
 
 
-def _facts(dataset: Dataset) -> tuple[list[tuple[str, str]], dict[str, Any]]:
-    conditions = Counter(place.condition or "unnamed" for place in dataset.queries)
+def _findings(dataset: Dataset) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+    conditions = Counter(photo.condition or "unnamed" for photo in dataset.queries)
     numbers: dict[str, Any] = {
         "layout": dataset.layout,
         "name": dataset.name,
@@ -120,56 +120,54 @@ def _facts(dataset: Dataset) -> tuple[list[tuple[str, str]], dict[str, Any]]:
         "benchmark": dataset.benchmark,
         "labelled": dataset.labelled,
     }
-    facts = [
+    findings = [
         ("layout", dataset.layout),
         ("data set", f"{dataset.name} / {dataset.split} ({dataset.root})"),
         ("database", f"{len(dataset.database):,} photos, the first is {dataset.database[0].name}"),
         ("queries", f"{len(dataset.queries):,} photos, {dataset.query_order}"),
     ]
     if numbers["conditions"]:
-        facts.append(("conditions", ", ".join(f"{name} {count:,}" for name, count in conditions.items())))
-    facts.append(("positions", _positions((*dataset.database, *dataset.queries))))
+        findings.append(("conditions", ", ".join(f"{name} {count:,}" for name, count in conditions.items())))
+    findings.append(("positions", _positions((*dataset.database, *dataset.queries))))
     if not dataset.labelled:
-        facts.append(("right answers", "none are used: predictions only"))
-        return facts, numbers
-    right = [len(rows) for rows in dataset.positives()]
-    alone = [place.name for place, count in zip(dataset.queries, right, strict=True) if not count]
+        findings.append(("right answers", "none are used: predictions only"))
+        return findings, numbers
+    counts = [len(rows) for rows in dataset.positives()]
+    alone = [photo.name for photo, count in zip(dataset.queries, counts, strict=True) if not count]
     numbers["truth"] = dataset.truth.label()
     numbers["queries without positives"] = len(alone)
-    facts.append(("right answers", f"{dataset.truth.label()}; median {np.median(right):g} per query"))
+    findings.append(("right answers", f"{dataset.truth.label()}; median {np.median(counts):g} per query"))
     example = f", the first is {alone[0]}" if alone else ""
-    facts.append(("queries without positives", f"{len(alone):,}{example}"))
-    return facts, numbers
+    findings.append(("queries without positives", f"{len(alone):,}{example}"))
+    return findings, numbers
 
 
-def _positions(places: Sequence[Photo]) -> str:
-    known = np.array([place.utm for place in places if place.utm is not None]).reshape(-1, 2)
+def _positions(photos: Sequence[Photo]) -> str:
+    known = np.array([photo.utm for photo in photos if photo.utm is not None]).reshape(-1, 2)
     if not len(known):
         return "none"
-    words = "all photos" if len(known) == len(places) else f"{len(known):,} of {len(places):,} photos"
-    if any(place.mock_position for place in places):
-        return f"{words}, stand-in coordinates (scored, not drawn on a map)"
-    zones = sorted({place.zone for place in places if place.zone})
+    which = "all photos" if len(known) == len(photos) else f"{len(known):,} of {len(photos):,} photos"
+    if any(photo.mock_position for photo in photos):
+        return f"{which}, stand-in coordinates (scored, not drawn on a map)"
+    zones = sorted({photo.zone for photo in photos if photo.zone})
     east, north = np.ptp(known, axis=0) / 1000
-    return f"{words}, UTM zone {', '.join(zones) or 'not stated'}, {east:.2f} km east-west, {north:.2f} km north-south"
+    return f"{which}, UTM zone {', '.join(zones) or 'not stated'}, {east:.2f} km east-west, {north:.2f} km north-south"
 
 
 def _published(dataset: Dataset) -> list[tuple[str, str]]:
     if dataset.benchmark is None:
-        words = "none: no published data set has this folder's name and this split (--benchmark KEY names one)"
-        return [("published table", words)]
+        none = "none: no published data set has this folder's name and this split (--benchmark KEY names one)"
+        return [("published table", none)]
     benchmark = catalogue.get(dataset.benchmark)
     differing = catalogue.differences(benchmark, dataset)
     if differing:
         return [("published table", f"none: named like {benchmark.title}, but {'; '.join(differing)}")]
     unknown = " (its counts are not known to us)" if benchmark.database is None and benchmark.queries is None else ""
-    facts = [("published table", f"{benchmark.title}{unknown}: scicevpr datasets info {benchmark.key}")]
-    return [*facts, ("published batch", f"{benchmark.cross_image_batch} photos (cross-image models)")]
+    findings = [("published table", f"{benchmark.title}{unknown}: scicevpr datasets info {benchmark.key}")]
+    return [*findings, ("published batch", f"{benchmark.cross_image_batch} photos (cross-image models)")]
 
 
 def _open_some(photos: Sequence[Path], sample: int) -> tuple[int, list[str]]:
-    from scicevpr.describe.preprocessing import open_photo
-
     rows = np.unique(np.linspace(0, len(photos) - 1, min(sample, len(photos))).astype(int)) if sample else []
     unreadable = []
     for row in rows:
@@ -180,22 +178,11 @@ def _open_some(photos: Sequence[Path], sample: int) -> tuple[int, list[str]]:
     return len(rows), unreadable
 
 
-def _command(words: list[str], dataset: Dataset, options: dict[str, Any]) -> str:
-    names = {"images": "--image-root"}
-    for name, value in options.items():
-        option = names.get(name, "--" + name.replace("_", "-"))
-        if name == "labels" or value is None or value is False:  # 0 frames are a choice
-            continue
-        words += [option] if value is True else [option, str(value)]
-    words += [] if dataset.labelled else ["--no-labels"]
-    return shlex.join(words)
-
-
 def _check_training(path: Path) -> Report:
     cities = gsv_cities.count(path)
     rows, photos = sum(city.rows for city in cities), sum(city.photos for city in cities)
     places, usable = sum(city.places for city in cities), sum(city.usable for city in cities)
-    facts = [
+    findings = [
         ("layout", "gsv-cities (training data, no database and queries)"),
         ("cities", f"{len(cities)}: {', '.join(city.name for city in cities)}"),
         ("photos", f"{rows:,} in the tables, {photos:,} files"),
@@ -207,4 +194,4 @@ def _check_training(path: Path) -> Report:
         if city.photos < city.rows
     ]
     numbers = {"layout": "gsv-cities", "cities": len(cities), "rows": rows, "photos": photos, "places": places}
-    return Report(path, tuple(facts), tuple(problems), None, numbers)
+    return Report(path, tuple(findings), tuple(problems), None, numbers)

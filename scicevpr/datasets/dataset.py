@@ -1,4 +1,4 @@
-"""A data set: database and query photos with the rule that says which answers are right."""
+"""A data set: database and query photos with the rule that says which answers are right; what is asked of a reader."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from scicevpr.datasets.ground_truth_files import GroundTruth
-from scicevpr.datasets.names import Photo
+from scicevpr.datasets.ground_truth import GroundTruth
+from scicevpr.datasets.photos import Photo
 
 BY_PATH = "by path"
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,9 @@ class Dataset:
     """Database and query photos, each sorted by path (the order decides which photos share a batch).
 
     notes: sentences a reader of the results should see (several zones, missing positions, stand-in coordinates).
-    use_labels: False when ground truth is to be ignored. query_order: words for the protocol, which also name a
+    use_labels: False when ground truth is to be ignored. query_order: as the protocol says it, which also names a
     selection of queries. truth: which answers are right. benchmark: key of the published benchmark that this is (see
-    `scicevpr.datasets.catalogue`), or None. layout: which of `scicevpr.datasets.readers.READERS` read it, or "".
+    `scicevpr.datasets.catalogue`), or None. layout: which of `scicevpr.datasets.layouts.READERS` read it, or "".
     """
 
     name: str
@@ -44,13 +45,13 @@ class Dataset:
     @property
     def positioned(self) -> bool:
         """True when every photo has a position (perhaps a stand-in one)."""
-        return all(place.utm is not None for place in (*self.database, *self.queries))
+        return all(photo.utm is not None for photo in (*self.database, *self.queries))
 
     @property
     def has_map(self) -> bool:
         """True when the positions are real ones that may be drawn (stand-in coordinates may not)."""
-        places = (*self.database, *self.queries)
-        return self.use_labels and self.positioned and not any(place.mock_position for place in places)
+        photos = (*self.database, *self.queries)
+        return self.use_labels and self.positioned and not any(photo.mock_position for photo in photos)
 
     def positives(self, radius: float | None = None, rounding: str = "float64") -> list[np.ndarray]:
         """Database rows that show the place of each query; ``radius`` (metres) replaces the data set's own.
@@ -62,20 +63,20 @@ class Dataset:
     @property
     def conditions(self) -> list[str]:
         """Conditions of the queries, in order of first appearance; queries without one are left out."""
-        return list(dict.fromkeys(place.condition for place in self.queries if place.condition))
+        return list(dict.fromkeys(photo.condition for photo in self.queries if photo.condition))
 
-    def select_queries(self, rows: Sequence[int] | np.ndarray, words: str) -> Dataset:
-        """The same data set with these query rows, in this order; ``words`` become the query order of the protocol."""
+    def select_queries(self, rows: Sequence[int] | np.ndarray, order: str) -> Dataset:
+        """The same data set with these query rows, in this order; ``order`` becomes the query order of the protocol."""
         truth = self.truth
         if truth.listed is not None:
             truth = replace(truth, listed=tuple(truth.listed[row] for row in rows))
         queries = tuple(self.queries[row] for row in rows)
-        return replace(self, queries=queries, truth=truth, query_order=words)
+        return replace(self, queries=queries, truth=truth, query_order=order)
 
     def without_photos(self, paths: Collection[Path]) -> Dataset:
         """The same data set without these photos, and with a note that they were left out."""
         kept = {
-            part: [row for row, place in enumerate(getattr(self, part)) if place.path not in paths]
+            part: [row for row, photo in enumerate(getattr(self, part)) if photo.path not in paths]
             for part in ("database", "queries")
         }
         gone = len(self.database) + len(self.queries) - sum(map(len, kept.values()))
@@ -93,6 +94,20 @@ class Dataset:
 
     def shuffle_queries(self, seed: int) -> Dataset:
         """The same data set with its queries in a random order: others share a batch, which cross-image models feel."""
-        order = np.random.default_rng(seed).permutation(len(self.queries))
-        words = f"shuffled with seed {seed}"
-        return self.select_queries(order, words if self.query_order == BY_PATH else f"{self.query_order}, {words}")
+        rows, order = np.random.default_rng(seed).permutation(len(self.queries)), f"shuffled with seed {seed}"
+        return self.select_queries(rows, order if self.query_order == BY_PATH else f"{self.query_order}, {order}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """root: the folder. split: train, val, test, or what else the layout knows. queries: which folder or set of
+    queries; None when only the database is wanted. labels: whether the layout's own ground truth is wanted. images:
+    the folder that paths in tables start from, or None to look for it. every_query: the caller chooses among all.
+    """
+
+    root: Path
+    split: str = "test"
+    queries: str | None = "queries"
+    labels: bool = True
+    images: Path | None = None
+    every_query: bool = False

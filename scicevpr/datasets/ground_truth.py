@@ -1,155 +1,271 @@
-"""Ground truth in files: which database photos are right for each query, as CSV, JSON or npy."""
+"""What makes an answer right: a rule of the data set, from which the positives of every query follow.
+
+The field has four rules: within a radius (25 m, most sets), within a radius and looking the same way (25 m and 40
+degrees, MSLS), within some frames of the same drive (Nordland, GardensPoint), and lists that the data set ships with.
+"""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from scicevpr.datasets.ground_truth_files import GroundTruth
-from scicevpr.datasets.name_index import NameIndex
-from scicevpr.datasets.names import Photo
-from scicevpr.datasets.tables import column_names, read_rows
-from scicevpr.errors import DatasetError
-from scicevpr.files.json_files import read_json
-from scicevpr.files.safe_npy import read_npy
+from scicevpr.datasets.photos import Photo
+from scicevpr.datasets.zones import frame_of, metres_between
+from scicevpr.errors import DatasetError, UsageError
 
-HEADER = ("query", "database")
-ROW_NUMBER = re.compile(r"-?\d+")
+DEFAULT_RADIUS = 25.0
+ROUNDINGS = ("float64", "float32")
+FAR = 1e8  # metres, more than any two photos of one zone can be apart
+DIGITS = re.compile(r"\d+")
 
 
-def read_truth(path: Path | str, database: Sequence[Photo], queries: Sequence[Photo]) -> GroundTruth:
-    """Positives from a file; database and queries in the order of the data set (sorted by path).
+@dataclass(frozen=True)
+class GroundTruth:
+    """The rule by which database photos are positives of a query.
 
-    .csv: ``query,database``, one pair a line (a header is optional), names or row numbers from 0; a query that does
-    not occur has no positives. .json: {query name: [database names or rows]}, or a list with one list per query.
-    .npy: one array of database rows per query, pairs [query row, rows] as in VPR-Bench, or a table of booleans
-    [queries, database].
+    radius: metres, inclusive. max_heading_difference: degrees, or None when headings do not count. listed: database
+    rows per query, when the data set names them itself; the other two are not used then. name: what a listed rule is
+    called in a protocol; else what the radius stands for, where it needs saying.
 
-    Raises DatasetError, naming the file, for anything else: unknown names, rows out of range, another count.
+    Raises UsageError for a radius that is no positive number, and a difference that is no angle from 0 to 180.
     """
-    path = Path(path)
-    readers = {".csv": _from_csv, ".json": _from_json, ".npy": _from_npy}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise DatasetError(f"The ground truth {path} must be a .csv, .json or .npy file.")
-    return listed_truth(path, reader(path, database, queries), len(database), len(queries), f"the list in {path.name}")
 
+    radius: float = DEFAULT_RADIUS
+    max_heading_difference: float | None = None
+    listed: tuple[np.ndarray, ...] | None = None
+    name: str = ""
 
-def listed_truth(path: Path, rows: Sequence[np.ndarray], database_count: int, query_count: int, words: str) -> GroundTruth:
-    """Truth of one row list per query; DatasetError naming ``path`` when they do not fit the photos."""
-    if len(rows) != query_count:
-        raise DatasetError(
-            f"{path} holds positives of {len(rows)} queries, but there are {query_count} query photos. Check that the "
-            "file and the photos belong together and that no photo is missing."
-        )
-    for query, found in enumerate(rows):
-        if len(found) and (found.min() < 0 or found.max() >= database_count):
-            wrong = found.min() if found.min() < 0 else found.max()
-            raise DatasetError(
-                f"{path} names database row {wrong} for query {query}, but there are {database_count} database photos "
-                "(rows count from 0). Check that the file and the photos belong together."
+    def __post_init__(self) -> None:
+        if not (isinstance(self.radius, int | float) and 0 < self.radius < np.inf):
+            raise UsageError(f"The radius must be a positive number of metres, not {self.radius!r}.")
+        angle = self.max_heading_difference
+        if angle is not None and not (isinstance(angle, int | float) and 0 <= angle <= 180):
+            raise UsageError(f"The headings may differ by an angle from 0 to 180 degrees, not by {angle!r}.")
+
+    @classmethod
+    def lists(cls, rows: Sequence[Sequence[int] | np.ndarray], name: str) -> GroundTruth:
+        """Positives that a data set lists: database rows for every query, in query order."""
+        return cls(listed=tuple(np.unique(np.asarray(row, dtype=np.int64).reshape(-1)) for row in rows), name=name)
+
+    def label(self, radius: float | None = None) -> str:
+        """The rule as protocols call it: "25 m", "25 m and 40 degrees", "±10 frames", "25 m (stand-in ...)"."""
+        if self.listed is not None:
+            return self.name
+        metres = f"{self.radius if radius is None else radius:g} m"
+        if self.max_heading_difference is not None:
+            metres = f"{metres} and {self.max_heading_difference:g} degrees"
+        return f"{metres} ({self.name})" if self.name and radius in (None, self.radius) else metres
+
+    def positives(
+        self, database: Sequence[Photo], queries: Sequence[Photo], radius: float | None = None,
+        rounding: str = "float64",
+    ) -> list[np.ndarray]:
+        """Database rows that show the place of each query, ascending; ``radius`` replaces the rule's own.
+
+        Raises:
+            UsageError: a radius for a data set that lists its positives. DatasetError: a photo without position, or
+            without heading where headings count; listed rows that the database does not have.
+        """
+        if self.listed is None:
+            reach = self.radius if radius is None else radius
+            rows = _near(database, queries, reach, rounding)
+            if self.max_heading_difference is None:
+                return rows
+            headings, apart = _headings(database), []
+            for near, heading in zip(rows, _headings(queries), strict=True):
+                apart.append(np.abs((headings[near] - heading + 180.0) % 360.0 - 180.0))
+            return [near[angles <= self.max_heading_difference] for near, angles in zip(rows, apart, strict=True)]
+        if radius is not None:
+            raise UsageError(
+                f"This data set lists its positives itself ({self.name}), so a radius of {radius:g} m has no meaning "
+                "for it. Leave the radius out."
             )
-    return GroundTruth.lists(rows, words)
-
-
-def row_lists(path: Path, values: np.ndarray) -> list[np.ndarray]:
-    """One int64 array per entry of an array [Q] of lists, [Q] or [Q, K] of integers. DatasetError for other content."""
-    if values.ndim not in (1, 2):
-        raise DatasetError(f"{path} has the shape {list(values.shape)}; one list of database rows per query is needed.")
-    return [_integers(path, value, f"entry {number}") for number, value in enumerate(values)]
-
-
-def pair_lists(path: Path, values: np.ndarray, query_count: int) -> list[np.ndarray]:
-    """Row lists of VPR-Bench's array [N, 2]: query row, list of database rows; absent queries have none."""
-    rows = [np.empty(0, dtype=np.int64) for _ in range(query_count)]
-    for number, (query, found) in enumerate(values):
-        index = _integers(path, query, f"entry {number}")
-        if len(index) != 1 or not 0 <= index[0] < query_count:
+        largest = max((int(row[-1]) for row in self.listed if len(row)), default=-1)
+        if len(self.listed) != len(queries) or largest >= len(database):
             raise DatasetError(
-                f"Entry {number} of {path} is about query {query}, but the {query_count} query photos have the rows 0 "
-                f"to {query_count - 1}. Check that the file and the photos belong together."
+                f"The ground truth names {len(self.listed)} queries and database rows up to {largest}, but there are "
+                f"{len(queries)} queries and {len(database)} database photos: it belongs to other photos."
             )
-        rows[index[0]] = _integers(path, found, f"entry {number}")
-    return rows
+        return list(self.listed)
 
 
-def _from_npy(path: Path, database: Sequence[Photo], queries: Sequence[Photo]) -> list[np.ndarray]:
-    values = read_npy(path)
-    if values.ndim == 2 and values.dtype == bool:
-        if values.shape != (len(queries), len(database)):
-            raise DatasetError(
-                f"{path} is a table of {values.shape[0]} x {values.shape[1]}, but there are {len(queries)} queries "
-                f"(its rows) and {len(database)} database photos (its columns)."
-            )
-        return [np.flatnonzero(row) for row in values]
-    if values.ndim == 2 and values.shape[1] == 2 and values.dtype == object:
-        return pair_lists(path, values, len(queries))
-    return row_lists(path, values)
+def _near(database: Sequence[Photo], queries: Sequence[Photo], radius: float, rounding: str) -> list[np.ndarray]:
+    """Database rows within a radius of every query; photos of UTM zones far apart are never near each other."""
+    positions, count = (utm_array(database), utm_array(queries)), len(database)
+    zones = {photo.zone for photo in (*database, *queries)}
+    if len(zones) == 1 and (next(iter(zones)) or "A")[-1].isalpha():  # one zone, one half of the Earth
+        return positives(*positions, radius, rounding)
+    frames = [frame_of(photo) for photo in (*database, *queries)]
+    known = dict.fromkeys(frame for frame in frames if frame is not None)
+    if len(known) < 2:
+        return positives(*positions, radius, rounding)
+    found: list[np.ndarray] = [np.empty(0, np.int64)] * len(queries)
+    for own in (*known, *([None] if None in frames else [])):
+        rows = np.array([row for row, frame in enumerate(frames[:count]) if frame == own], dtype=np.int64)
+        asked = [row for row, frame in enumerate(frames[count:]) if frame == own]
+        near = positives(positions[0][rows], positions[1][asked], radius, rounding)
+        for query, close in zip(asked, near, strict=True):
+            found[query] = rows[close]
+    return found
 
 
-def _from_csv(path: Path, database: Sequence[Photo], queries: Sequence[Photo]) -> list[np.ndarray]:
-    pairs = read_rows(path)
-    if tuple(column_names(pairs[0])) == HEADER:
-        pairs = pairs[1:]
-    for number, pair in enumerate(pairs, 1):
-        if len(pair) != 2:
-            raise DatasetError(f"Pair {number} of {path} has {len(pair)} cells, not two: a query and a database photo.")
-    query_rows = _rows(path, [query for query, _ in pairs], queries, "query photos")
-    named = [(row, right) for row, (_, right) in zip(query_rows, pairs, strict=True) if right]
-    return _grouped(named, _rows(path, [right for _, right in named], database, "database photos"), len(queries))
+def _headings(photos: Sequence[Photo]) -> np.ndarray:
+    missing = next((photo for photo in photos if photo.heading is None), None)
+    if missing is not None:
+        raise DatasetError(f"{missing.path} carries no heading, but this data set's rule compares headings.")
+    return np.array([photo.heading for photo in photos], dtype=np.float64)
 
 
-def _from_json(path: Path, database: Sequence[Photo], queries: Sequence[Photo]) -> list[np.ndarray]:
-    if not path.is_file():
-        raise DatasetError(f"There is no file {path}. Check the path.")
-    content = read_json(path, DatasetError, "Write it as UTF-8 text.")
-    if isinstance(content, dict):
-        query_rows = _rows(path, list(content), queries, "query photos")
-        lists = list(content.values())
-    elif isinstance(content, list):
-        query_rows, lists = list(range(len(content))), content
-    else:
-        content, query_rows, lists = None, [], []
-    if content is None or not all(isinstance(found, list) for found in lists):
-        raise DatasetError(f"{path} must hold {{query: [database, ...]}} or a list with one list per query.")
-    if isinstance(content, list) and len(lists) != len(queries):
-        return [np.empty(0, dtype=np.int64)] * len(lists)  # the count is wrong; `listed_truth` says so
-    named = [(row, right) for row, found in zip(query_rows, lists, strict=True) for right in found]
-    rows = _rows(path, [str(right) for _, right in named], database, "database photos")
-    return _grouped(named, rows, len(queries))
+# ---- positions -------------------------------------------------------------------------------------------------------
 
 
-def _rows(path: Path, names: Sequence[str], places: Sequence[Photo], what: str) -> list[int]:
-    """Rows of photos given by name, or by row number where no photo carries the numbers as its name."""
-    index = NameIndex(places, what)
-    if names and all(ROW_NUMBER.fullmatch(name) for name in names) and not all(name in index for name in names):
-        rows = [int(name) for name in names]
-        wrong = next((row for row in rows if not 0 <= row < len(places)), None)
-        if wrong is not None:
-            raise DatasetError(f"{path} names row {wrong} of the {what}, but there are {len(places)}, counted from 0.")
-        return rows
-    return [index.row(name, path) for name in names]
+def positives(
+    database_utm: np.ndarray | Sequence,
+    query_utm: np.ndarray | Sequence,
+    radius: float = 25.0,
+    rounding: str = "float64",
+) -> list[np.ndarray]:
+    """Database rows within `radius` metres (inclusive) of every query.
+
+    database_utm [D, 2], query_utm [Q, 2]: east and north in metres. Returns Q ascending int64 arrays, possibly empty.
+    rounding "float32" first rounds the coordinates to single precision, as the published SciceVPR evaluation does:
+    northings are then only exact to 0.25-0.5 m, which flips photos at the border. Zones are not compared.
+
+    Raises UsageError for another rounding, a radius that is not a positive number, or arrays of another shape.
+    """
+    if rounding not in ROUNDINGS:
+        raise UsageError(f"UTM rounding {rounding!r} is unknown; choose one of {', '.join(ROUNDINGS)}.")
+    if not (np.isfinite(radius) and radius > 0):
+        raise UsageError(f"The radius must be a positive number of metres, not {radius}.")
+    database, queries = (_coordinates(rows, rounding) for rows in (database_utm, query_utm))
+    axis = int(np.ptp(database, axis=0).argmax()) if len(database) else 0  # stand-in positions lie on one line
+    order = np.argsort(database[:, axis], kind="stable")  # sorted along it: each query looks at one strip only
+    ordered = database[order]
+    reach = radius + 1.0  # a little wider than the radius, so that rounding at the strip's edge cannot matter
+    first = np.searchsorted(ordered[:, axis], queries[:, axis] - reach, side="left")
+    last = np.searchsorted(ordered[:, axis], queries[:, axis] + reach, side="right")
+    found = []
+    for query, start, stop in zip(queries, first, last, strict=True):
+        offsets = ordered[start:stop] - query
+        near = offsets[:, 0] ** 2 + offsets[:, 1] ** 2 <= radius**2
+        found.append(np.sort(order[start:stop][near]))
+    return found
 
 
-def _grouped(pairs: Iterable[tuple[int, Any]], database_rows: Iterable[int], query_count: int) -> list[np.ndarray]:
-    found: list[list[int]] = [[] for _ in range(query_count)]
-    for (query, _), row in zip(pairs, database_rows, strict=True):
-        found[query].append(row)
-    return [np.array(rows, dtype=np.int64) for rows in found]
-
-
-def _integers(path: Path, value: Any, where: str) -> np.ndarray:
-    """A flat int64 array of a number, a list or an array of whole numbers (perhaps stored as floats)."""
-    if (isinstance(value, np.ndarray) and value.dtype == object) or isinstance(value, (list, tuple)):
-        parts = [_integers(path, item, where) for item in value]
-        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
-    array = np.asarray([] if value is None else value).reshape(-1)
+def _coordinates(rows: np.ndarray | Sequence, rounding: str) -> np.ndarray:
+    array = np.asarray(rows, dtype=np.float64)
     if array.size == 0:
-        return np.empty(0, dtype=np.int64)
-    if array.dtype.kind not in "iuf" or not np.all(np.mod(array, 1) == 0):
-        raise DatasetError(f"The {where} of {path} is {value!r}; rows of database photos (whole numbers) are needed.")
-    return array.astype(np.int64)
+        array = array.reshape(0, 2)
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise UsageError(f"UTM positions must have the shape [N, 2] (east, north), not {list(array.shape)}.")
+    return array.astype(np.float32).astype(np.float64) if rounding == "float32" else array
+
+
+def distances(database: Sequence[Photo], queries: Sequence[Photo], rows: np.ndarray) -> np.ndarray:
+    """Metres between each query and its database rows [Q, K] (float64; NaN where a row is -1 or a position unknown)."""
+    metres, one_zone = np.full(rows.shape, np.nan), len({photo.zone for photo in (*database, *queries)}) == 1
+    for index, photo in enumerate(queries):
+        for rank, row in enumerate(rows[index]):
+            if row >= 0 and one_zone and photo.utm is not None and database[row].utm is not None:
+                metres[index, rank] = math.hypot(*(a - b for a, b in zip(photo.utm, database[row].utm, strict=True)))
+            elif row >= 0:
+                metres[index, rank] = metres_between(photo, database[row])
+    return metres
+
+
+def separate_positions(photos: Sequence[Photo]) -> np.ndarray:
+    """Positions [N, 2] as `utm_array` gives them, those of zones far apart moved far apart: equal numbers of two zones
+    are not one place."""
+    positions, frames = utm_array(photos), [frame_of(photo) for photo in photos]
+    numbers = {frame: number for number, frame in enumerate(dict.fromkeys(frames))}
+    return positions + np.array([[FAR * numbers[frame], 0.0] for frame in frames]).reshape(-1, 2)
+
+
+def utm_array(photos: Sequence[Photo]) -> np.ndarray:
+    """Positions of photos [N, 2] float64. Raises DatasetError naming the first photo without one."""
+    for photo in photos:
+        if photo.utm is None:
+            raise DatasetError(f"{photo.path} carries no position in its name (expected @east@north@...@.jpg).")
+    return np.array([photo.utm for photo in photos], dtype=np.float64).reshape(-1, 2)
+
+
+# ---- frames of a drive -----------------------------------------------------------------------------------------------
+
+
+def frames_truth(database: Sequence[Photo], queries: Sequence[Photo], tolerance: int) -> GroundTruth:
+    """A query shows what the database frames show whose number is its own, ``tolerance`` more or less.
+
+    Numbers come from the names ("img_007.png" is frame 7, whatever the zeros). Where names carry none, frames are
+    counted by row, which needs as many photos on both sides. Raises DatasetError when the sides cannot be matched.
+    """
+    numbers = {"database": frame_numbers(database), "query": frame_numbers(queries)}
+    own = {side: "numbers" if found is not None else "no numbers" for side, found in numbers.items()}
+    if len(set(own.values())) == 2:
+        raise DatasetError(
+            f"Frames cannot be matched: the names of the database photos carry {own['database']} that tell them apart "
+            f"(such as {database[0].name}), those of the queries {own['query']} (such as {queries[0].name}). Name the "
+            "right answers in a list (--ground-truth), or rename the photos."
+        )
+    counted = numbers["database"] is None
+    if counted and len(database) != len(queries):
+        raise DatasetError(
+            f"Frames cannot be matched: the names carry no frame numbers ({database[0].name}, {queries[0].name}), and "
+            f"by row {len(queries)} queries do not go with {len(database)} database photos. Name the right answers in "
+            "a list (--ground-truth), or number the photos."
+        )
+    frames, asked = (
+        (np.arange(len(database)), np.arange(len(queries))) if counted else (numbers["database"], numbers["query"])
+    )
+    order = np.argsort(frames, kind="stable")
+    first, last = (np.searchsorted(frames[order], asked + reach, side) for reach, side in
+                   ((-tolerance, "left"), (tolerance, "right")))
+    rows = [np.sort(order[start:stop]) for start, stop in zip(first, last, strict=True)]
+    if rows and not any(len(found) for found in rows):
+        raise DatasetError(
+            f"Frames cannot be matched: the database's numbers go from {frames.min()} to {frames.max()}, the queries' "
+            f"from {asked.min()} to {asked.max()}, and none are within {tolerance} of each other. Are they two "
+            "drives of one route, counted alike?"
+        )
+    rule = f"±{tolerance} frames" if tolerance else "same frame number"
+    return GroundTruth.lists(rows, f"{rule} ({'counted by row' if counted else 'numbers from the names'})")
+
+
+def frame_numbers(photos: Sequence[Photo]) -> np.ndarray | None:
+    """The number [N] of every frame: the only number in the names that differs between photos, or in names with
+    coordinates the panorama's. None where there is no such number. Raises DatasetError where two photos have the same.
+    """
+    names = [_numbered_part(photo) for photo in photos]
+    found = [[int(text) for text in DIGITS.findall(name)] for name in names]
+    forms = {DIGITS.sub("#", name) for name in names}
+    if len(forms) != 1 or not found[0]:
+        return None
+    table = np.array(found, dtype=object)
+    varying = [column for column in range(table.shape[1]) if len(set(table[:, column])) > 1]
+    if len(photos) == 1:
+        varying = [table.shape[1] - 1]
+    if len(varying) != 1:
+        return None
+    numbers = table[:, varying[0]]
+    if max(numbers) >= 2**62:
+        return None
+    repeated = [number for number, count in Counter(numbers).items() if count > 1]
+    if repeated:
+        names = [str(photo.path) for photo, number in zip(photos, numbers, strict=True) if number == repeated[0]]
+        raise DatasetError(
+            f"Frames cannot be matched: {len(repeated)} numbers occur twice, such as {repeated[0]} in {names[0]} and "
+            f"{names[1]}. Give one drive at a time, or name the right answers in a list (--ground-truth)."
+        )
+    return numbers.astype(np.int64)
+
+
+def _numbered_part(photo: Photo) -> str:
+    """Where a name may carry a frame number: @east@north@zone@letter@latitude@longitude@PANO@..., else all of it."""
+    pieces = photo.path.stem.split("@")
+    if len(pieces) < 4:
+        return photo.path.stem
+    return pieces[7] if len(pieces) > 8 else ""

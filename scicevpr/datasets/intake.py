@@ -18,7 +18,6 @@ from typing import BinaryIO
 from scicevpr.datasets.photos import EXTENSIONS, UNREADABLE, list_photos
 from scicevpr.errors import DatasetError, UsageError
 
-PHOTO_NAMES = EXTENSIONS
 QUERY_FOLDERS = ("queries", "query")
 BLOCK = 1 << 20
 DIRECTORY = 1_000  # bytes that a zip's list may spend on a file
@@ -41,7 +40,7 @@ class Limits:
     table: int = 2_000_000
 
     @property
-    def words(self) -> str:
+    def sentence(self) -> str:
         """The limits in one sentence."""
         return (
             f"At most {self.photos:,} photos, {megabytes(self.total)} in all and {megabytes(self.file)} each; a zip "
@@ -90,8 +89,7 @@ def gather(
     """
     with _opened(brought, limits) as items:
         photos, tables, left_out, ignored = _sorted_out(items, limits)
-        _check_amount(photos, limits)
-        _check_tables(tables, limits)
+        _check_amount(photos, tables, limits)
         taken: dict[str, str] = {}
         names: set[str] = set()
         paths: list[Path] = []
@@ -108,10 +106,9 @@ def gather(
                 paths.append(path)
             if progress is not None:
                 progress(done, len(photos))
-        found = []
-        for number, item in enumerate(tables):
-            found.append(folder / "tables" / str(number) / PurePosixPath(item.name).name)
-            _copy(item, found[-1])
+        found = [folder / "tables" / str(n) / PurePosixPath(item.name).name for n, item in enumerate(tables)]
+        for item, path in zip(tables, found, strict=True):
+            _copy(item, path)
     root = folder / "photos"
     return Gathered(root, tuple(sorted(paths, key=str)), tuple(found), tuple(left_out), tuple(ignored))
 
@@ -203,25 +200,23 @@ def _relative(name: str) -> str:
 def _sorted_out(
     items: Sequence[_Item], limits: Limits
 ) -> tuple[list[_Item], list[_Item], list[tuple[str, str]], list[str]]:
+    """Photos, tables, photos that are left out with the reason, and names of files that nobody needs."""
     photos, tables, left_out, ignored = [], [], [], []
     for item in items:
-        parts = PurePosixPath(item.name)
-        hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts.parts)
-        suffix = parts.suffix.lower()
-        if hidden or suffix not in (*PHOTO_NAMES, *UNREADABLE, ".csv"):
+        path = PurePosixPath(item.name)
+        suffix, hidden = path.suffix.lower(), any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+        if hidden or suffix not in (*EXTENSIONS, *UNREADABLE, ".csv"):
             ignored.append(item.name)
         elif suffix in UNREADABLE:
             left_out.append((item.name, f"{suffix[1:].upper()} cannot be read: save it as JPEG first"))
         elif item.size > limits.file:
             left_out.append((item.name, f"{megabytes(item.size)}, and at most {megabytes(limits.file)} are taken"))
-        elif suffix == ".csv":
-            tables.append(item)
         else:
-            photos.append(item)
+            (tables if suffix == ".csv" else photos).append(item)
     return photos, tables, left_out, ignored
 
 
-def _check_amount(photos: Sequence[_Item], limits: Limits) -> None:
+def _check_amount(photos: Sequence[_Item], tables: Sequence[_Item], limits: Limits) -> None:
     total = sum(item.size for item in photos)
     if len(photos) > limits.photos:
         raise UsageError(
@@ -233,9 +228,6 @@ def _check_amount(photos: Sequence[_Item], limits: Limits) -> None:
             f"These photos have {megabytes(total)} together; at most {megabytes(limits.total)} are taken. Make them "
             "smaller (1,000 pixels a side are plenty), or leave some out."
         )
-
-
-def _check_tables(tables: Sequence[_Item], limits: Limits) -> None:
     if len(tables) > limits.tables:
         raise UsageError(
             f"There are {len(tables):,} tables among the files; at most {limits.tables:,} are read. Keep one, the one "

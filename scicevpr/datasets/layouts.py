@@ -6,14 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from scicevpr.config import assets_folder
 from scicevpr.datasets import catalogue
-from scicevpr.datasets.dataset import Dataset
-from scicevpr.datasets.ground_truth_options import GroundTruthOptions, label
-from scicevpr.datasets.names import parse_name
-from scicevpr.datasets.photos import left_out_note, list_photos, listing
-from scicevpr.datasets.readers import READERS, gsv_cities, utm_tree
-from scicevpr.datasets.readers.request import Request
+from scicevpr.datasets.dataset import Dataset, Request
+from scicevpr.datasets.ground_truth_files import GroundTruthOptions, with_ground_truth
+from scicevpr.datasets.photos import left_out_note, list_photos, listing, parse_name
+from scicevpr.datasets.readers import gsv_cities, msls, npy_lists, utm_tree, vpr_bench
 from scicevpr.errors import DatasetError, UsageError
+
+READERS = {"msls": msls, "utm-tree": utm_tree, "vpr-bench": vpr_bench, "npy": npy_lists}
+"""In the order in which a folder is tried."""
 
 
 def read_dataset(
@@ -31,7 +33,7 @@ def read_dataset(
     positions: Path | str | None = None,
     query_list: Path | str | None = None,
 ) -> Dataset:
-    """Read a data set folder of any layout in `readers.READERS`.
+    """Read a data set folder of any layout in READERS.
 
     Args:
         folder: for the standard tree <root>, <root>/images or <root>/images/<split>.
@@ -43,24 +45,24 @@ def read_dataset(
         layout: name of the layout, where it should not be guessed. benchmark: key of the published benchmark, where
             it should not be recognised. images: the folder that photo lists start from.
         ground_truth, frames, same_name, positions, query_list: right answers from elsewhere than the data set, and a
-            choice of queries; see `labels.GroundTruthOptions`.
+            choice of queries; see `GroundTruthOptions`.
 
     Raises:
         DatasetError: folders, tables or photos are missing or do not fit together, or labels are wanted and there are
         none. UsageError: an unknown layout or benchmark, or choices that contradict each other.
     """
-    root, answers = Path(folder), GroundTruthOptions(ground_truth, frames, same_name, positions, query_list)
-    answers.check(labels)
+    root, options = Path(folder), GroundTruthOptions(ground_truth, frames, same_name, positions, query_list)
+    options.check(labels)
     if benchmark is not None:
         catalogue.get(benchmark)
     if not root.is_dir():
         raise DatasetError(f"The data set folder {root} {'is a file' if root.exists() else 'does not exist'}.")
     request = Request(
-        root=root, split=split, queries=queries, labels=labels and not answers.elsewhere,
+        root=root, split=split, queries=queries, labels=labels and not options.elsewhere,
         images=Path(images) if images else None, every_query=query_list is not None,
-    )  # fmt: skip
+    )
     dataset = READERS[find_layout(root, split, layout)].read(request)
-    return _finished(replace(dataset, use_labels=dataset.use_labels or answers.elsewhere), answers, benchmark)
+    return _finished(replace(dataset, use_labels=dataset.use_labels or options.elsewhere), options, benchmark)
 
 
 def read_folders(
@@ -76,12 +78,12 @@ def read_folders(
     query_list: Path | str | None = None,
 ) -> Dataset:
     """Read any two folders of photos as database and queries. labels=False: predictions only; else the rest says
-    what is right where the names carry no positions (see `labels.GroundTruthOptions`).
+    what is right where the names carry no positions (see `GroundTruthOptions`).
 
     Raises DatasetError when a folder is missing or empty, or when labels are wanted and there are none.
     """
-    answers = GroundTruthOptions(ground_truth, frames, same_name, positions, query_list)
-    answers.check(labels)
+    options = GroundTruthOptions(ground_truth, frames, same_name, positions, query_list)
+    options.check(labels)
     database, queries = Path(database), Path(queries)
     note = left_out_note(database, queries)
     shared = database.resolve().parent
@@ -91,14 +93,12 @@ def read_folders(
         notes=(note,) if note else (),
         database=tuple(parse_name(path) for path in list_photos(database)),
         queries=tuple(utm_tree.with_condition(parse_name(path), queries.name) for path in list_photos(queries)),
-    )  # fmt: skip
-    return _finished(dataset, answers, benchmark)
+    )
+    return _finished(dataset, options, benchmark)
 
 
 def bundled_city(**options: Any) -> Dataset:
     """The small procedural city that comes with the project (test split); options are those of `read_dataset`."""
-    from scicevpr.config import assets_folder
-
     root = assets_folder() / "procity"
     if not root.is_dir():
         raise DatasetError(f"There is no bundled city at {root}. Set SCICEVPR_ASSETS to the project's assets folder.")
@@ -116,16 +116,16 @@ def find_layout(root: Path, split: str = "test", layout: str | None = None) -> s
         return found
     if gsv_cities.recognises(root):
         raise DatasetError(f"{root} is GSV-Cities, which is for training: it has places, but no database and queries.")
-    known = "; ".join(f"{reader.words.replace('SPLIT', split)}" for reader in READERS.values())
+    known = "; ".join(reader.LOOKS_LIKE.replace("SPLIT", split) for reader in READERS.values())
     raise DatasetError(
         f"{root} does not look like a data set: looked for {known}; found {listing(root)}. Other splits of the tree: "
         f"{', '.join(utm_tree.splits(root)) or 'none'}. Any two folders can be evaluated with --database and --queries."
     )
 
 
-def _finished(dataset: Dataset, answers: GroundTruthOptions, benchmark: str | None) -> Dataset:
+def _finished(dataset: Dataset, options: GroundTruthOptions, benchmark: str | None) -> Dataset:
     """Ground truth, checks and the benchmark that this is."""
-    dataset = label(dataset, answers)
+    dataset = with_ground_truth(dataset, options)
     key = benchmark or dataset.benchmark
     found = catalogue.get(key) if key else catalogue.recognise(dataset)
     if found is None:

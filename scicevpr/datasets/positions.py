@@ -8,12 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from scicevpr.datasets.ground_truth_files import DEFAULT_RADIUS
-from scicevpr.datasets.name_index import NameIndex
-from scicevpr.datasets.names import Photo, position_problem
-from scicevpr.datasets.tables import number_of, read_table
-from scicevpr.datasets.utm import latitude_letter
-from scicevpr.datasets.zones import project, utm_zone
+from scicevpr.datasets.ground_truth import DEFAULT_RADIUS
+from scicevpr.datasets.photos import Photo, position_problem
+from scicevpr.datasets.tables import NameIndex, number_of, read_table
+from scicevpr.datasets.zones import latitude_letter, project, utm_zone
 from scicevpr.errors import DatasetError
 
 UTM_LIMITS = (1_000_000.0, 10_000_000.0)  # metres east and north that UTM coordinates cannot exceed
@@ -31,10 +29,10 @@ def with_positions(path: Path | str, database: Sequence[Photo], queries: Sequenc
 
     Raises DatasetError for a missing column, a value that is no number, an unknown name or a photo without a row.
     """
-    path, places = Path(path), [*database, *queries]
+    path, photos = Path(path), [*database, *queries]
     table, columns = read_positions(path)
     degrees = columns[0] == "latitude"
-    index = NameIndex(places, "photos")
+    index = NameIndex(photos, "photos")
     values: dict[int, tuple[float, float]] = {}
     lines: dict[int, tuple[int, dict[str, str]]] = {}
     for number, line in enumerate(table, 2):
@@ -45,24 +43,24 @@ def with_positions(path: Path | str, database: Sequence[Photo], queries: Sequenc
             raise DatasetError(f"Row {number} of {path} names {line['name']!r} again. Leave one row per photo.")
         values[row] = (_number(path, number, line, columns[0]), _number(path, number, line, columns[1]))
         lines[row] = (number, line)
-    if len(values) < len(places):
-        missing = next(place for row, place in enumerate(places) if row not in values)
+    if len(values) < len(photos):
+        missing = next(photo for row, photo in enumerate(photos) if row not in values)
         raise DatasetError(
-            f"{path} has no position of {len(places) - len(values)} of {len(places)} photos, the first is "
+            f"{path} has no position of {len(photos) - len(values)} of {len(photos)} photos, the first is "
             f"{missing.path}. Add a row with its name (the base name is enough where it occurs once)."
         )
-    ordered = np.array([values[row] for row in range(len(places))])
+    ordered = np.array([values[row] for row in range(len(photos))])
     zone, note = None, f"Positions were read from {path.name}."
     if degrees:
         ordered, zone = _project(path, ordered)
         note += f" Latitudes and longitudes were projected into UTM zone {zone}."
     placed = []
-    for row, place in enumerate(places):
+    for row, photo in enumerate(photos):
         number, line = lines[row]
-        heading = _number(path, number, line, "heading") if line.get("heading") else place.heading
-        condition = line.get("condition") or place.condition
+        heading = _number(path, number, line, "heading") if line.get("heading") else photo.heading
+        condition = line.get("condition") or photo.condition
         utm = (float(ordered[row, 0]), float(ordered[row, 1]))
-        placed.append(replace(place, utm=utm, zone=zone, heading=heading, condition=condition))
+        placed.append(replace(photo, utm=utm, zone=zone, heading=heading, condition=condition))
     return placed, note
 
 
@@ -80,34 +78,34 @@ def read_positions(path: Path) -> tuple[list[dict[str, str]], tuple[str, str]]:
     )
 
 
-def check_positions(places: Sequence[Photo]) -> None:
+def check_positions(photos: Sequence[Photo]) -> None:
     """Raise DatasetError for positions that cannot be UTM metres: too large, too small for a zone, or degrees."""
-    for place in places:
-        if place.utm is None or place.mock_position:
+    for photo in photos:
+        if photo.utm is None or photo.mock_position:
             continue
-        limits = UTM_LIMITS if place.zone else (LARGEST, LARGEST)
-        for name, value, limit in zip(("east", "north"), place.utm, limits, strict=True):
+        limits = UTM_LIMITS if photo.zone else (LARGEST, LARGEST)
+        for name, value, limit in zip(("east", "north"), photo.utm, limits, strict=True):
             if abs(value) > limit:
                 raise DatasetError(
-                    f"{place.path} says {name} {value:.2f} m, more than {'a UTM' if place.zone else 'any'} coordinate "
+                    f"{photo.path} says {name} {value:.2f} m, more than {'a UTM' if photo.zone else 'any'} coordinate "
                     f"can be ({limit:.0f} m). Expected @east@north@zone@letter@... in metres: are digits doubled or "
                     "pieces of the name out of place?"
                 )
-        if place.zone and not UTM_EAST[0] <= place.utm[0] <= UTM_EAST[1]:
+        if photo.zone and not UTM_EAST[0] <= photo.utm[0] <= UTM_EAST[1]:
             raise DatasetError(
-                f"{place.path} says east {place.utm[0]:g} m in UTM zone {place.zone}, but east lies between "
+                f"{photo.path} says east {photo.utm[0]:g} m in UTM zone {photo.zone}, but east lies between "
                 f"{UTM_EAST[0]:,.0f} and {UTM_EAST[1]:,.0f} m in every zone. Are these degrees (give a table with "
                 "latitude,longitude: --positions), or metres of your own (leave the zone out)?"
             )
-    _check_degrees(places)
+    _check_degrees(photos)
 
 
-def _check_degrees(places: Sequence[Photo]) -> None:
+def _check_degrees(photos: Sequence[Photo]) -> None:
     """Raise DatasetError for photos whose east and north look like degrees: 25 metres would be half a continent."""
-    located = [place for place in places if place.utm is not None and not place.mock_position and not place.zone]
+    located = [photo for photo in photos if photo.utm is not None and not photo.mock_position and not photo.zone]
     if not located:
         return
-    values = np.array([place.utm for place in located])
+    values = np.array([photo.utm for photo in located])
     largest, extent = np.abs(values).max(axis=0), np.ptp(values, axis=0)
     fits = largest.max() <= 180 and largest.min() <= 90
     fine = np.abs(values * 100 - np.round(values * 100)).max() > 1e-6  # metres are written to the centimetre
@@ -121,40 +119,40 @@ def _check_degrees(places: Sequence[Photo]) -> None:
         )
 
 
-def missing_positions(places: Sequence[Photo]) -> str:
+def missing_positions(photos: Sequence[Photo]) -> str:
     """What an error says about photos without position, with the first example; empty when there are none."""
-    missing = [place for place in places if place.utm is None]
+    missing = [photo for photo in photos if photo.utm is None]
     if not missing:
         return ""
     return (
-        f"{len(missing)} of {len(places)} photos carry no position in their name, the first is {missing[0].path} "
+        f"{len(missing)} of {len(photos)} photos carry no position in their name, the first is {missing[0].path} "
         f"({position_problem(missing[0].name)}; expected @utm_east@utm_north@...@.jpg)."
     )
 
 
-def position_notes(places: Sequence[Photo]) -> list[str]:
+def position_notes(photos: Sequence[Photo]) -> list[str]:
     """Sentences about stand-in coordinates, and zones that some photos state and others do not."""
-    notes, located = [], [place for place in places if place.utm is not None]
-    without = [place for place in located if not place.zone and not place.mock_position]
-    if without and any(place.zone for place in located):
+    notes, located = [], [photo for photo in photos if photo.utm is not None]
+    without = [photo for photo in located if not photo.zone and not photo.mock_position]
+    if without and any(photo.zone for photo in located):
         notes.append(
             f"{len(without)} of {len(located)} positions state no UTM zone, such as {without[0].name}: they are taken "
             "to lie in the zone of the others."
         )
-    if any(place.mock_position for place in places):
+    if any(photo.mock_position for photo in photos):
         notes.append("The names carry stand-in coordinates (east 0, no zone): good for scoring, not for a map.")
     return notes
 
 
-def stand_in_words(places: Sequence[Photo], radius: float = DEFAULT_RADIUS) -> str:
+def stand_in_rule(photos: Sequence[Photo], radius: float = DEFAULT_RADIUS) -> str:
     """What a radius means where all positions are stand-ins: frames of a drive, or pairs; else empty.
 
     The published sets write frame i as north 25 / 10.5 * i (Nordland: 25 m are 10 frames) or photo i as north 1000 * i
     (AmsterTime, SPED: 25 m are the photo of the same number).
     """
-    if not places or not all(place.mock_position for place in places):
+    if not photos or not all(photo.mock_position for photo in photos):
         return ""
-    norths = np.unique([place.utm[1] for place in places])
+    norths = np.unique([photo.utm[1] for photo in photos])
     spacing = float(np.median(np.diff(norths))) if len(norths) > 1 else 0.0
     if spacing <= 0:
         return "stand-in positions"

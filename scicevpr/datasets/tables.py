@@ -1,20 +1,28 @@
-"""CSV tables with a header, read as text: keys and coordinates must not be rounded or renamed on the way."""
+"""CSV tables with a header, read as text, and the photos that their names mean.
+
+Keys and coordinates must not be rounded or renamed on the way. Photos are found by base name, with or without
+extension, or by the end of their path, compared in one Unicode form: macOS stores "ü" as two characters, a table typed
+elsewhere holds one.
+"""
 
 from __future__ import annotations
 
 import csv
 import math
+import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from scicevpr.datasets.photos import Photo
 from scicevpr.errors import DatasetError
 
 MOST_BYTES = 256 * 2**20
+DEPTH = 4  # path components that are compared at most: city/query/images/name.jpg
 NAMES = {
     "lat": "latitude", "lon": "longitude", "lng": "longitude", "long": "longitude", "utm_east": "east",
     "utm_north": "north", "file": "name", "filename": "name", "file_name": "name", "image": "name", "photo": "name",
-}  # fmt: skip
+}
 """Other usual names of columns, with what they are called here."""
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -98,3 +106,44 @@ def _separator(line: str) -> str:
 def cell_text(value: Any) -> Any:
     """A value as it may stand in a CSV file: text that a spreadsheet would take for a formula gets an apostrophe."""
     return f"'{value}" if isinstance(value, str) and value[:1] in FORMULA else value
+
+
+class NameIndex:
+    """Row numbers of photos by name. ``what`` says in messages which photos these are, e.g. "query photos"."""
+
+    def __init__(self, photos: Sequence[Photo], what: str) -> None:
+        self.what = what
+        self.count = len(photos)
+        self._example = photos[0].name if photos else "none"
+        self._rows: dict[str, list[int]] = {}
+        for row, photo in enumerate(photos):
+            for key in _keys(unicodedata.normalize("NFC", photo.path.as_posix())):
+                self._rows.setdefault(key, []).append(row)
+
+    def __contains__(self, text: str) -> bool:
+        return self._found(text) != []
+
+    def row(self, text: str, source: Path) -> int:
+        """The row of the photo that ``source`` (a file) calls ``text``. DatasetError: no photo, or several."""
+        found = self._found(text)
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise DatasetError(
+                f"{source} names {text!r}, which is not among the {self.count} {self.what} (they are called like "
+                f"{self._example!r}). Write names as in the folders; upper and lower case count."
+            )
+        raise DatasetError(
+            f"{source} names {text!r}, but {len(found)} of the {self.what} are called that. Write more of their path."
+        )
+
+    def _found(self, text: str) -> list[int]:
+        parts = PurePosixPath(unicodedata.normalize("NFC", text).replace("\\", "/")).parts
+        return self._rows.get("/".join(parts[-DEPTH:]), [])
+
+
+def _keys(path: str) -> list[str]:
+    parts = PurePosixPath(path).parts[-DEPTH:]
+    ends = ["/".join(parts[start:]) for start in range(len(parts))]
+    stem = PurePosixPath(path).stem
+    return list(dict.fromkeys([*ends, *(end[: len(end) - len(parts[-1])] + stem for end in ends)]))

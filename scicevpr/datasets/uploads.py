@@ -11,11 +11,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from scicevpr.datasets.name_index import NameIndex
-from scicevpr.datasets.names import Photo, parse_name, position_problem
+from scicevpr.datasets.photos import Photo, parse_name, position_problem
 from scicevpr.datasets.positions import check_positions, read_positions, with_positions
-from scicevpr.datasets.utm import latitude_letter
-from scicevpr.datasets.zones import frame_of, in_one_zone, project, utm_zone
+from scicevpr.datasets.tables import NameIndex
+from scicevpr.datasets.zones import frame_of, in_one_zone, latitude_letter, project, utm_zone
 from scicevpr.describe.preprocessing import FORMATS
 from scicevpr.errors import DatasetError
 
@@ -29,7 +28,7 @@ ZONE_UNKNOWN = "without a zone"
 class PlacedPhoto:
     """A photo with what is known of its position. source: TABLE, NAME, GPS or NOWHERE; problem: why nowhere, or ""."""
 
-    place: Photo
+    photo: Photo
     source: str
     problem: str = ""
 
@@ -46,24 +45,22 @@ def place_photos(
     Photos of neighbouring UTM zones are put into one. Raises DatasetError for a table with none of the photos or with a
     value that is no number, and for positions in zones far apart, because metres between them mean nothing here.
     """
-    places = [parse_name(path) for path in photos]
+    named = [parse_name(path) for path in photos]
     if table is None:
-        placed, notes = [_placed(place) for place in places], []
+        placed, notes = [_placed(photo) for photo in named], []
     else:
         try:
-            placed, notes = _from_table(places, table)
+            placed, notes = _from_table(named, table)
         except DatasetError as error:  # a visitor knows the table by its name
             raise DatasetError(str(error).replace(str(table), table.name)) from error
-    check_positions([photo.place for photo in placed])
-    places, moved = in_one_zone([photo.place for photo in placed])
-    placed = [replace(photo, place=place) for photo, place in zip(placed, places, strict=True)]
-    notes += moved
+    check_positions([found.photo for found in placed])
+    moved, more = in_one_zone([found.photo for found in placed])
+    placed = [
+        replace(found, photo=replace(photo, condition=photo.condition or condition or None))
+        for found, photo in zip(placed, moved, strict=True)
+    ]
     _check_zones(placed)
-    if condition:
-        placed = [
-            replace(photo, place=replace(photo.place, condition=photo.place.condition or condition)) for photo in placed
-        ]
-    return placed, notes
+    return placed, [*notes, *more]
 
 
 def gps_of(path: Path) -> tuple[tuple[float, float] | None, float | None]:
@@ -90,8 +87,8 @@ def gps_of(path: Path) -> tuple[tuple[float, float] | None, float | None]:
         raise DatasetError(f"its GPS data says {latitude:g}, {longitude:g}, where UTM has no place")
     heading = None
     if HEADING in block and _letter(block.get(HEADING_KIND)) == "T":  # M counts from magnetic north
-        turn = _number(block[HEADING])
-        heading = turn % 360 if math.isfinite(turn) else None
+        angle = _number(block[HEADING])
+        heading = angle % 360 if math.isfinite(angle) else None
     return (latitude, longitude), heading
 
 
@@ -101,47 +98,47 @@ def to_utm(latitude: float, longitude: float) -> tuple[tuple[float, float], str]
     return project(latitude, longitude, zone, latitude < 0), f"{zone}{latitude_letter(latitude)}"
 
 
-def _placed(place: Photo) -> PlacedPhoto:
-    if place.utm is not None:
-        return PlacedPhoto(place, NAME)
-    in_name = f"{position_problem(place.name)}; " if "@" in place.name else ""
+def _placed(photo: Photo) -> PlacedPhoto:
+    if photo.utm is not None:
+        return PlacedPhoto(photo, NAME)
+    in_name = f"{position_problem(photo.name)}; " if "@" in photo.name else ""
     try:
-        degrees, heading = gps_of(place.path)
+        degrees, heading = gps_of(photo.path)
     except DatasetError as error:
-        return PlacedPhoto(place, NOWHERE, f"{in_name}{error}")
+        return PlacedPhoto(photo, NOWHERE, f"{in_name}{error}")
     if degrees is None:
-        return PlacedPhoto(place, NOWHERE, f"{in_name}neither its name nor its GPS data says where it was taken")
+        return PlacedPhoto(photo, NOWHERE, f"{in_name}neither its name nor its GPS data says where it was taken")
     utm, zone = to_utm(*degrees)
-    return PlacedPhoto(replace(place, utm=utm, zone=zone, heading=place.heading or heading), GPS)
+    return PlacedPhoto(replace(photo, utm=utm, zone=zone, heading=photo.heading or heading), GPS)
 
 
-def _from_table(places: Sequence[Photo], table: Path) -> tuple[list[PlacedPhoto], list[str]]:
+def _from_table(photos: Sequence[Photo], table: Path) -> tuple[list[PlacedPhoto], list[str]]:
     lines, _ = read_positions(table)
-    index = NameIndex(places, "photos")
+    index = NameIndex(photos, "photos")
     names = [line["name"] for line in lines if line["name"] in index]
     rows = sorted({index.row(name, Path(table.name)) for name in names})
     if not rows:
         raise DatasetError(
-            f"{table.name} names none of the {len(places)} photos (they are called like {places[0].name!r}). Write the "
+            f"{table.name} names none of the {len(photos)} photos (they are called like {photos[0].name!r}). Write the "
             "names as the files have them; upper and lower case count."
         )
-    found, note = with_positions(table, [places[row] for row in rows], ())
-    by_row = dict(zip(rows, found, strict=True))
+    positioned, note = with_positions(table, [photos[row] for row in rows], ())
+    by_row = dict(zip(rows, positioned, strict=True))
     nowhere = f"{table.name} has no row for it"
     placed = [
-        PlacedPhoto(by_row[row], TABLE) if row in by_row else PlacedPhoto(replace(place, utm=None), NOWHERE, nowhere)
-        for row, place in enumerate(places)
+        PlacedPhoto(by_row[row], TABLE) if row in by_row else PlacedPhoto(replace(photo, utm=None), NOWHERE, nowhere)
+        for row, photo in enumerate(photos)
     ]
     return placed, [note]
 
 
 def _check_zones(placed: Sequence[PlacedPhoto]) -> None:
-    located = [photo for photo in placed if photo.place.utm is not None]
-    zones = Counter(_half_zone(photo.place) for photo in located)
+    located = [found for found in placed if found.photo.utm is not None]
+    zones = Counter(_half_zone(found.photo) for found in located)
     if len(zones) < 2:
         return
     counts = ", ".join(f"{count} {zone}" for zone, count in zones.items())
-    examples = {_half_zone(photo.place): photo.place.name for photo in reversed(located)}
+    examples = {_half_zone(found.photo): found.photo.name for found in reversed(located)}
     first, second = [examples[zone] for zone in zones][:2]
     raise DatasetError(
         f"The photos do not lie in one UTM zone ({counts}; for instance {first} and {second}), so metres between them "
@@ -149,9 +146,9 @@ def _check_zones(placed: Sequence[PlacedPhoto]) -> None:
     )
 
 
-def _half_zone(place: Photo) -> str:
+def _half_zone(photo: Photo) -> str:
     """Zone number and half of the Earth: bands of latitude share their metres."""
-    frame = frame_of(place)
+    frame = frame_of(photo)
     return ZONE_UNKNOWN if frame is None else f"in zone {frame[0]}{' south' if frame[1] else ''}"
 
 

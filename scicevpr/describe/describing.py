@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from scicevpr.config import Preprocessing
-from scicevpr.datasets.photo_check import require_sound
 from scicevpr.describe.grouping import DEFAULT_SEQUENTIAL, Grouping, default_grouping
 from scicevpr.describe.loading_ahead import DEFAULT_WORKERS, photo_batches
 from scicevpr.describe.parallel_batches import in_parallel_batches, parallel_batches_for
+from scicevpr.describe.photo_check import require_sound
 from scicevpr.describe.preprocessing import VIEWS, prepare
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.files.descriptor_writer import RowStore

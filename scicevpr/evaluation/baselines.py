@@ -95,7 +95,7 @@ BASELINES: dict[str, Baseline] = {
     ),
     "hog": Baseline("hog", "HOG", "none", "128x96 grey, antialias", 5940, hog),
     "colour": Baseline("colour", "Colour histogram", "none", "160x120, antialias", 512, colour_histogram),
-}  # fmt: skip
+}
 
 
 def _describe_all(

@@ -1,4 +1,4 @@
-"""Does a model's answer depend on the company a photo keeps? Experiments as functions that return tidy tables.
+"""Does a model's answer depend on the other photos in the batch? Experiments as functions that return tidy tables.
 
 What enters the encoder depends on each photo alone, so it is computed once; only the encoder is run again for every
 composition of batches (exact, see tests/unit/test_describe.py). Every experiment with chance in it takes a seed.
@@ -17,23 +17,24 @@ from torch import Tensor
 from scicevpr.datasets import Dataset
 from scicevpr.describe.describing import Descriptors, Grouping, encode, region_vectors
 from scicevpr.errors import UsageError
-from scicevpr.evaluation.groupings import ORDERS, ordered_groups, published_grouping
+from scicevpr.evaluation.groupings import ORDERS, ordered_groups, published_grouping, shuffled_groups
 from scicevpr.evaluation.metrics import recall_at_n
 from scicevpr.models.model import VPRModel
 from scicevpr.retrieval import ExactIndex
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
+ORDER_LABELS = {"any": "any batch", "file": "file order", "shuffled": "shuffled", "place": "grouped by place"}
 TOP = 10
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Lab:
+class StabilitySetup:
     """A model and a data set with everything that does not depend on batches computed once.
 
     queries [Q, 14, C] and database_regions [D, 14, C] (None until a database grouping is tried) are what enters the
-    encoder; database [D, dim] the descriptors under ``database_grouping``; right: database rows within ``radius``
-    metres of each query, None without labels.
+    encoder; database [D, dim] the descriptors under ``database_grouping``; positives: database rows within
+    ``radius`` metres of each query, None without labels.
     """
 
     model: VPRModel
@@ -42,7 +43,7 @@ class Lab:
     database: np.ndarray
     database_grouping: str
     index: ExactIndex
-    right: tuple[np.ndarray, ...] | None
+    positives: tuple[np.ndarray, ...] | None
     radius: float
     database_regions: Tensor | None = None
 
@@ -57,17 +58,17 @@ class Lab:
 
     def is_right(self, row: int, answers: np.ndarray) -> np.ndarray | None:
         """Whether database rows show the place of query ``row``; None without labels."""
-        return None if self.right is None else np.isin(answers, self.right[row])
+        return None if self.positives is None else np.isin(answers, self.positives[row])
 
-    def with_database(self, grouping: Grouping) -> Lab:
-        """The same lab with the database described under another grouping (see :func:`prepare_lab`)."""
+    def with_database(self, grouping: Grouping) -> StabilitySetup:
+        """The same with the database described under another grouping (see `prepare_stability`)."""
         if self.database_regions is None:
-            raise UsageError("This lab holds no region vectors of the database: prepare it with database_regions=True.")
+            raise UsageError("The database's region vectors were not kept: prepare with database_regions=True.")
         values = encode(self.model, self.database_regions, grouping)
         return replace(self, database=values, database_grouping=grouping.label, index=ExactIndex(values))
 
 
-def prepare_lab(
+def prepare_stability(
     model: VPRModel,
     dataset: Dataset,
     *,
@@ -76,7 +77,7 @@ def prepare_lab(
     database_regions: bool = False,
     query_regions: Tensor | None = None,
     progress: Progress | None = None,
-) -> Lab:
+) -> StabilitySetup:
     """Describe a data set for experiments.
 
     Args:
@@ -86,7 +87,7 @@ def prepare_lab(
         query_regions: region vectors made before, [Q, 14, C]. progress: called with (stage, done, in all).
 
     Raises:
-        WeightsError, ImageError: as :func:`scicevpr.describe.describing.describe`.
+        WeightsError, ImageError: as `describe`.
     """
 
     def step(stage: str) -> Callable[[int, int], None] | None:
@@ -100,18 +101,16 @@ def prepare_lab(
         regions = region_vectors(model, [p.path for p in dataset.database], progress=step("database"))
     values = encode(model, regions, grouping) if database is None else database.values
     label = grouping.label if database is None else database.grouping
-    right = None
+    positives = tuple(dataset.positives(radius)) if dataset.labelled else None
     reach = dataset.truth.radius if radius is None else radius
-    if dataset.labelled:
-        right = tuple(dataset.positives(radius))
-    return Lab(model, dataset, query_regions, values, label, ExactIndex(values), right, reach, regions)
+    return StabilitySetup(model, dataset, query_regions, values, label, ExactIndex(values), positives, reach, regions)
 
 
 def rank_correlations(reference: np.ndarray, answers: np.ndarray) -> np.ndarray:
     """Spearman correlation of two rankings of the same top K, per query: [Q, K] twice -> [Q].
 
     ``reference`` holds the first K database rows; ``answers`` the ranks (from 0) that these rows have now. 1: the same
-    order; they may have sunk together without changing it.
+    order; they may have sunk together without changing it. (Not scipy's, which differs in the last bit.)
     """
     count = reference.shape[1]
     if count < 2:
@@ -128,69 +127,63 @@ def ranks_of(database: np.ndarray, values: np.ndarray, rows: np.ndarray) -> np.n
     return (similarities[:, None, :] > chosen[:, :, None]).sum(axis=2)
 
 
-def compare(lab: Lab, grouping: Grouping, reference: Grouping | None = None, top: int = TOP) -> pd.DataFrame:
-    """One row per query: how its description and its answer change from one grouping to another.
+def compare(
+    setup: StabilitySetup, grouping: Grouping, reference: Grouping | None = None, top: int = TOP
+) -> pd.DataFrame:
+    """One row per query: how its descriptor and its answer change from one grouping to another.
 
     Columns: model, query, condition, batch (photos in its batch), cosine (to the reference descriptor),
     rank_correlation (of the reference's top K), first_reference and first (database rows at rank 1), flip (they
-    differ), right_reference and right (None without labels).
-
-    Args:
-        reference: default: every photo alone. top: K of the rank correlation.
+    differ), right_reference and right (None without labels). reference: default: every photo alone. top: K.
     """
-    before, after = lab.describe(reference or Grouping.alone()), lab.describe(grouping)
-    k = min(top, len(lab.index))
-    old, new = lab.index.search(before, k).indices, lab.index.search(after, 1).indices[:, 0]
-    cosines = (before.astype(np.float64) * after).sum(axis=1)
-    correlations = np.concatenate(
-        [
-            rank_correlations(old[i : i + 64], ranks_of(lab.database, after[i : i + 64], old[i : i + 64]))
-            for i in range(0, len(old), 64)
-        ]
-    )
+    before, after = setup.describe(reference or Grouping.alone()), setup.describe(grouping)  # (Q, D)
+    old = setup.index.search(before, min(top, len(setup.index))).indices  # (Q, K)
+    first = setup.index.search(after, 1).indices[:, 0]
+    correlations = [
+        rank_correlations(old[i : i + 64], ranks_of(setup.database, after[i : i + 64], old[i : i + 64]))
+        for i in range(0, len(old), 64)
+    ]
     sizes = np.empty(len(after), dtype=int)
     for group in grouping.split(len(after)):
         sizes[list(group)] = len(group)
-    rows = []
-    for row, place in enumerate(lab.dataset.queries):
-        verdicts = lab.is_right(row, np.array([old[row, 0], new[row]]))
-        rows.append(
-            {
-                "model": lab.title,
-                "query": place.name,
-                "condition": place.condition,
-                "batch": int(sizes[row]),
-                "cosine": float(cosines[row]),
-                "rank_correlation": float(correlations[row]),
-                "first_reference": int(old[row, 0]),
-                "first": int(new[row]),
-                "flip": bool(old[row, 0] != new[row]),
-                "right_reference": None if verdicts is None else bool(verdicts[0]),
-                "right": None if verdicts is None else bool(verdicts[1]),
-            }
-        )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(
+        {
+            "model": setup.title,
+            "query": [photo.name for photo in setup.dataset.queries],
+            "condition": [photo.condition for photo in setup.dataset.queries],
+            "batch": sizes,
+            "cosine": (before.astype(np.float64) * after).sum(axis=1),
+            "rank_correlation": np.concatenate(correlations),
+            "first_reference": old[:, 0],
+            "first": first,
+            "flip": old[:, 0] != first,
+        }
+    )
+    for column, answers in (("right_reference", old[:, 0]), ("right", first)):
+        known = [setup.is_right(row, answers[row : row + 1]) for row in range(len(answers))]
+        table[column] = [None if verdict is None else bool(verdict[0]) for verdict in known]
+    return table
 
 
-def photo_stability(lab: Lab, size: int = 16, seeds: Sequence[int] = range(10)) -> pd.DataFrame:
+def photo_stability(setup: StabilitySetup, size: int = 16, seeds: Sequence[int] = range(10)) -> pd.DataFrame:
     """One row per query over several shuffled orders with batches of ``size``; the reference is the query alone.
 
     Columns: model, query, condition, compositions, min_cosine, mean_cosine, rank_correlation (mean), flips (orders in
     which another photo stands at rank 1), right (percent of the orders; None without labels).
     """
-    tables = [compare(lab, ordered_groups(lab.dataset, "shuffled", size, seed)) for seed in seeds]
+    tables = [compare(setup, ordered_groups(setup.dataset, "shuffled", size, seed)) for seed in seeds]
     groups = pd.concat(tables).groupby(level=0, sort=False)  # by query: photos in several folders may share a name
     return pd.DataFrame(
         {
             "query": groups["query"].first(),
-            "model": lab.title,
+            "model": setup.title,
             "condition": groups["condition"].first(),
             "compositions": len(tables),
             "min_cosine": groups["cosine"].min(),
             "mean_cosine": groups["cosine"].mean(),
             "rank_correlation": groups["rank_correlation"].mean(),
             "flips": groups["flip"].sum(),
-            "right": None if lab.right is None else 100.0 * groups["right"].mean(),
+            "right": None if setup.positives is None else 100.0 * groups["right"].mean(),
         }
     )
 
@@ -209,74 +202,109 @@ def summarise(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def iterate_batches(
-    lab: Lab, sizes: Sequence[int] = SIZES, orders: Sequence[str] = ORDERS, seeds: Sequence[int] = range(5)
+    setup: StabilitySetup, sizes: Sequence[int] = SIZES, orders: Sequence[str] = ORDERS, seeds: Sequence[int] = range(5)
 ) -> Iterator[dict[str, Any]]:
-    """Rows of :func:`query_batches`, one at a time, so that long runs can be watched and stopped."""
+    """Rows of `query_batches`, one at a time, so that long runs can be watched and stopped."""
     for size in sizes:
         for order in orders:
-            if order == "place" and not (lab.dataset.use_labels and lab.dataset.positioned):
+            if order == "place" and not (setup.dataset.use_labels and setup.dataset.positioned):
                 continue
             for seed in seeds if order == "shuffled" else (None,):
-                grouping = ordered_groups(lab.dataset, order, size, seed or 0)
+                grouping = ordered_groups(setup.dataset, order, size, seed or 0)
                 yield {
-                    "model": lab.title,
+                    "model": setup.title,
                     "order": order,
                     "size": size,
                     "seed": seed,
-                    "last_batch": len(lab.queries) % size or size,
-                    **summarise(compare(lab, grouping)),
+                    "last_batch": len(setup.queries) % size or size,
+                    **summarise(compare(setup, grouping)),
                 }
             if size == 1:
                 break  # alone is alone in every order
 
 
 def query_batches(
-    lab: Lab, sizes: Sequence[int] = SIZES, orders: Sequence[str] = ORDERS, seeds: Sequence[int] = range(5)
+    setup: StabilitySetup, sizes: Sequence[int] = SIZES, orders: Sequence[str] = ORDERS, seeds: Sequence[int] = range(5)
 ) -> pd.DataFrame:
     """Recall@1 and stability over query batch sizes and orders; one row per setting and seed.
 
     The reference is every query alone. last_batch: photos in the last, perhaps incomplete batch.
     """
-    return pd.DataFrame(iterate_batches(lab, sizes, orders, seeds))
+    return pd.DataFrame(iterate_batches(setup, sizes, orders, seeds))
 
 
-def database_batches(lab: Lab, sizes: Sequence[int] = SIZES, seeds: Sequence[int] = range(3)) -> pd.DataFrame:
+@dataclass(frozen=True)
+class BatchLine:
+    """A line of Figure 2 of the paper: a model's values over batch sizes, in one order of the queries ("any" where
+    every batch gives the same). means, low, high: over the seeds, [len(sizes)]."""
+
+    model: str
+    order: str
+    sizes: list[int]
+    means: list[float]
+    low: list[float]
+    high: list[float]
+
+    @property
+    def label(self) -> str:
+        """The order as it is called in a legend."""
+        return ORDER_LABELS[self.order]
+
+
+def batch_lines(table: pd.DataFrame, column: str = "recall_1") -> list[BatchLine]:
+    """The lines of Figure 2 from the rows of `query_batches` of one or several models."""
+    lines = []
+    for model in table["model"].unique():
+        rows = table[table["model"] == model]
+        if len(rows) > 1 and rows["recall_1"].nunique() == 1 and rows["flips"].sum() == 0:
+            sizes = sorted(map(int, rows["size"].unique()))
+            same = [float(rows[column].iloc[0])] * len(sizes)
+            lines.append(BatchLine(model, "any", sizes, same, same, same))
+            continue
+        alone = rows[rows["size"] == 1]
+        for order in ORDERS:
+            own = rows[(rows["order"] == order) & (rows["size"] > 1)]
+            if not own.empty:
+                groups = pd.concat([alone, own]).groupby("size")[column]
+                values = (found.tolist() for found in (groups.mean(), groups.min(), groups.max()))
+                lines.append(BatchLine(model, order, list(map(int, groups.groups)), *values))
+    return lines
+
+
+def database_batches(
+    setup: StabilitySetup, sizes: Sequence[int] = SIZES, seeds: Sequence[int] = range(3)
+) -> pd.DataFrame:
     """Recall@1 with every query alone while the *database* is described in other batches: in file order, shuffled."""
-    values, rows = lab.describe(Grouping.alone()), []
-    count = len(lab.database)
+    values, count, rows = setup.describe(Grouping.alone()), len(setup.database), []
     for size in sizes:
         for seed in (None, *seeds) if size > 1 else (None,):
-            if seed is None:
-                grouping = Grouping.sequential(size)
-            else:
-                order = np.random.default_rng(seed).permutation(count)
-                grouping = Grouping.explicit([order[i : i + size] for i in range(0, count, size)])
-            other = lab.with_database(grouping)
+            file_order = Grouping.sequential(size)
+            other = setup.with_database(file_order if seed is None else shuffled_groups(count, size, seed))
             answers = other.index.search(values, 1).indices
-            cosines = (other.database.astype(np.float64) * lab.database).sum(axis=1)
+            cosines = (other.database.astype(np.float64) * setup.database).sum(axis=1)
             rows.append(
                 {
-                    "model": lab.title,
+                    "model": setup.title,
                     "order": "file" if seed is None else "shuffled",
                     "size": size,
                     "seed": seed,
                     "min_cosine": float(cosines.min()),
                     "mean_cosine": float(cosines.mean()),
-                    "recall_1": None if lab.right is None else recall_at_n(answers, lab.right, (1,))[1],
+                    "recall_1": None if setup.positives is None else recall_at_n(answers, setup.positives, (1,))[1],
                 }
             )
     return pd.DataFrame(rows)
 
 
-def last_batch(lab: Lab, size: int = 16) -> pd.DataFrame:
-    """What an incomplete last batch does to the photos in it: the table of :func:`compare`, for these photos only.
+def last_batch(setup: StabilitySetup, size: int = 16) -> pd.DataFrame:
+    """What an incomplete last batch does to the photos in it: the table of `compare`, for these photos only.
 
     Reference: the same batch filled up with photos from the top of the list. Empty when the batches come out even.
     """
-    count = len(lab.queries)
+    count = len(setup.queries)
     short = count % size
     if not short or count <= size:
-        return compare(lab, Grouping.sequential(size)).iloc[:0]
+        return compare(setup, Grouping.sequential(size)).iloc[:0]
     tail = list(range(count - short, count))
     full = Grouping.explicit([[*tail, *range(size - short)], list(range(size - short, count - short))])
-    return compare(lab, Grouping.sequential(size), full).iloc[tail].reset_index(drop=True)
+    return compare(setup, Grouping.sequential(size), full).iloc[tail].reset_index(drop=True)

@@ -16,17 +16,16 @@ import torch
 
 from scicevpr.config import Preprocessing
 from scicevpr.datasets import Dataset
-from scicevpr.datasets.photo_check import require_sound
 from scicevpr.describe.describing import Descriptors, Grouping, describe
 from scicevpr.describe.loading_ahead import DEFAULT_WORKERS
+from scicevpr.describe.photo_check import require_sound
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.evaluation.metrics import f1_at_n, mean_reciprocal_rank, recall_at_n
-from scicevpr.evaluation.own_photos import own_rows, without_positives, without_rows
 from scicevpr.evaluation.query_methods import MAJORITY_WEIGHT, QueryMethod, find_method, search_queries
 from scicevpr.evaluation.results import UNNAMED, Evaluation, Scores
-from scicevpr.evaluation.score_notes import truth_notes, zero_notes
+from scicevpr.evaluation.score_notes import own_rows, truth_notes, without_rows, zero_notes
 from scicevpr.files.descriptor_writer import MEMORY_LIMIT, scratch_folder
 from scicevpr.models.model import VPRModel
 from scicevpr.retrieval import PCA, ExactIndex
@@ -95,7 +94,7 @@ def evaluate(
         )
     database_grouping = database_grouping or published_grouping(model.variant, dataset)
     described = dataset.queries if database is not None else (*dataset.database, *dataset.queries)
-    require_sound((place.path for place in described), preprocessing.max_pixels)
+    require_sound((photo.path for photo in described), preprocessing.max_pixels)
     rows = len(dataset.queries) * method.views + (len(dataset.database) if database is None else 0)
     options = {
         "batch_size": batch_size,
@@ -107,22 +106,17 @@ def evaluate(
         "scratch": scratch_folder(4 * rows * model.variant.descriptor_dim, memory_limit, storage),
     }
     if database is None:
-        paths = [place.path for place in dataset.database]
+        paths = [photo.path for photo in dataset.database]
         database = describe(model, paths, grouping=database_grouping, progress=_step(progress, "database"), **options)
     queries = describe(
         model,
-        [place.path for place in dataset.queries],
+        [photo.path for photo in dataset.queries],
         grouping=_query_grouping(method, query_grouping, database_grouping),
         framing=method.framing,
         progress=_step(progress, "queries"),
         **options,
     )
-    words = queries.protocol()
-    words.pop("grouping")
-    if database.dtype != queries.dtype:
-        words["dtype"] = f"queries {queries.dtype}, database {database.dtype}"
-    groupings = {"database grouping": database.grouping, "query grouping": queries.grouping}
-    protocol = _insert_after(words, "resize", groupings)
+    protocol = _protocol(database, queries)
     protocol["PCA"] = pca.label if pca else "none"
     if pca is not None and pca.dtype not in ("", queries.dtype):
         protocol["PCA"] += f", fitted on descriptors in {pca.dtype}"
@@ -168,8 +162,8 @@ def evaluate_baseline(
     started = time.perf_counter()
     baseline = BASELINES[name]
     values = [
-        baseline.describe([place.path for place in places], progress=_step(progress, stage))
-        for stage, places in (("database", dataset.database), ("queries", dataset.queries))
+        baseline.describe([photo.path for photo in photos], progress=_step(progress, stage))
+        for stage, photos in (("database", dataset.database), ("queries", dataset.queries))
     ]
     protocol = {
         "variant": f"{baseline.title} (baseline)",
@@ -222,26 +216,24 @@ def score(
     if own and not without_itself:
         empty.append(
             f"{len(own)} of {wanted[1]} queries are themselves in the database, so they are found for certain. Leave "
-            "the "
-            "photo itself out with --without-itself (without_itself=True)."
+            "the photo itself out with --without-itself (without_itself=True)."
         )
-    right = result.positives
-    full = dict(protocol or {})
-    full["dataset"] = f"{dataset.name} / {dataset.split}"
-    full["database"] = f"{wanted[0]} photos"
-    full["queries"] = f"{wanted[1]} photos"
-    full["query order"] = dataset.query_order
     voting = f", weight {majority_weight:g}" if method.name == "maj_voting" else ""
-    full["test method"] = f"{method.name} ({method.words}{voting})"
-    if right is not None:
-        full["queries without positives"] = str(sum(len(rows) == 0 for rows in right))
+    full = dict(protocol or {}) | {
+        "dataset": f"{dataset.name} / {dataset.split}",
+        "database": f"{wanted[0]} photos",
+        "queries": f"{wanted[1]} photos",
+        "query order": dataset.query_order,
+        "test method": f"{method.name} ({method.sentence}{voting})",
+    }
+    if result.positives is not None:
+        full["queries without positives"] = str(sum(len(rows) == 0 for rows in result.positives))
         full["right within"] = dataset.truth.label(radius)
         if dataset.truth.listed is None:
             full["UTM rounding"] = "float32 (as published)" if rounding == "float32" else rounding
     if without_itself:
         full["left out"] = f"the photo itself, of {len(own)} queries"
-    full["search"] = f"exact L2, best {max(ns)}"
-    full["torch"] = torch.__version__
+    full |= {"search": f"exact L2, best {max(ns)}", "torch": torch.__version__}
     return replace(result, protocol=full, notes=(*result.notes, *empty))
 
 
@@ -259,20 +251,21 @@ def score_matches(
     """Score a search [Q, K] that was made before, K >= max(ns). protocol: taken as it is. left_out: database rows by
     query that are not to count as right."""
     ns = _checked(ns)
-    right = dataset.positives(radius, rounding) if dataset.labelled else None
-    if right is not None and left_out:
-        right = without_positives(right, left_out)
+    positives = dataset.positives(radius, rounding) if dataset.labelled else None
+    if positives is not None and left_out:
+        none = np.empty(0, np.int64)
+        positives = [np.setdiff1d(rows, left_out.get(query, none)) for query, rows in enumerate(positives)]
     return Evaluation(
         title=title,
         dataset=dataset,
         ns=ns,
         radius=dataset.truth.radius if radius is None else radius,
-        overall=_scores(matches.indices, right, ns) if right is not None else None,
-        conditions=_by_condition(dataset, matches.indices, right, ns) if right is not None else {},
+        overall=_scores(matches.indices, positives, ns) if positives is not None else None,
+        conditions=_by_condition(dataset, matches.indices, positives, ns) if positives is not None else {},
         matches=matches,
-        positives=tuple(right) if right is not None else None,
+        positives=tuple(positives) if positives is not None else None,
         protocol=dict(protocol or {}),
-        notes=(*dataset.notes, *truth_notes(dataset, right)),
+        notes=(*dataset.notes, *truth_notes(dataset, positives)),
     )
 
 
@@ -298,34 +291,39 @@ def _step(progress: Progress | None, stage: str) -> Callable[[int, int], None] |
     return None if progress is None else lambda done, total: progress(stage, done, total)
 
 
-def _insert_after(words: dict[str, str], key: str, more: dict[str, str]) -> dict[str, str]:
-    result: dict[str, str] = {}
-    for name, value in words.items():
-        result[name] = value
-        if name == key:
-            result.update(more)
-    return {**result, **more}
+def _protocol(database: Descriptors, queries: Descriptors) -> dict[str, str]:
+    """How the descriptors were made; the groupings of both stand behind the resize."""
+    groupings = {"database grouping": database.grouping, "query grouping": queries.grouping}
+    protocol: dict[str, str] = {}
+    for key, value in queries.protocol().items():
+        if key != "grouping":
+            protocol[key] = value
+        if key == "resize":
+            protocol |= groupings
+    if database.dtype != queries.dtype:
+        protocol["dtype"] = f"queries {queries.dtype}, database {database.dtype}"
+    return protocol | groupings
 
 
-def _scores(predictions: np.ndarray, right: Sequence[np.ndarray], ns: tuple[int, ...]) -> Scores:
+def _scores(predictions: np.ndarray, positives: Sequence[np.ndarray], ns: tuple[int, ...]) -> Scores:
     return Scores(
         queries=len(predictions),
-        without_positives=sum(len(rows) == 0 for rows in right),
-        recalls=recall_at_n(predictions, right, ns),
-        mrr=mean_reciprocal_rank(predictions, right, ns),
-        f1=f1_at_n(predictions, right, ns),
+        without_positives=sum(len(rows) == 0 for rows in positives),
+        recalls=recall_at_n(predictions, positives, ns),
+        mrr=mean_reciprocal_rank(predictions, positives, ns),
+        f1=f1_at_n(predictions, positives, ns),
     )
 
 
 def _by_condition(
-    dataset: Dataset, predictions: np.ndarray, right: Sequence[np.ndarray], ns: tuple[int, ...]
+    dataset: Dataset, predictions: np.ndarray, positives: Sequence[np.ndarray], ns: tuple[int, ...]
 ) -> dict[str, Scores]:
     """Scores per condition of the queries, in order of first appearance; those without one come last as "unnamed"."""
     if not dataset.conditions:
         return {}
     result = {}
     for condition in (*dataset.conditions, None):
-        rows = [row for row, place in enumerate(dataset.queries) if place.condition == condition]
+        rows = [row for row, photo in enumerate(dataset.queries) if photo.condition == condition]
         if rows:
-            result[condition or UNNAMED] = _scores(predictions[rows], [right[row] for row in rows], ns)
+            result[condition or UNNAMED] = _scores(predictions[rows], [positives[row] for row in rows], ns)
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ MOST_RANKS = 100_000  # of a list of predictions
 
 
 @dataclass(frozen=True)
-class GroundTruthOptions:
-    """Which answers of a result are right. queries: names. hits: [Q, K] bool, K = max(ns). places: labels [Q] or None.
+class StoredRelevance:
+    """Which matches of a stored result are relevant. queries: names. hits: [Q, K] bool, K = max(ns). places: labels [Q]
+    or None.
 
     ground_truth: hash over queries, database and positives (`Evaluation.ground_truth`); "" in files of older versions.
     """
@@ -36,7 +37,7 @@ class GroundTruthOptions:
     ground_truth: str
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any], source: str = "The result") -> GroundTruthOptions:
+    def from_json(cls, content: Mapping[str, Any], source: str = "The result") -> StoredRelevance:
         """Read one entry of "results" (what `Evaluation.to_json` gives). DatasetError, naming `source`, otherwise."""
         try:
             title, predictions, overall = content["title"], content.get("predictions"), content["overall"]
@@ -81,7 +82,7 @@ def _name(value: Any) -> str:
 class Comparison:
     """Model A against model B. rows: condition ("all" last) to one PairedRecall per N. protocol: what they share.
 
-    differing: what they do not share, (A's words, B's words) by protocol key; a difference may come from any of these.
+    differing: what they do not share, (A's text, B's text) by protocol key; a difference may come from any of these.
     """
 
     a: str
@@ -93,7 +94,7 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """Everything as plain dicts, lists, numbers and text."""
         rows = [
-            {"condition": name, **{key: getattr(row, key) for key in row.__dataclass_fields__}}
+            {"condition": name, **asdict(row)}
             for name, paired in self.rows.items()
             for row in paired
         ]
@@ -101,19 +102,19 @@ class Comparison:
         return {"a": self.a, "b": self.b, "protocol": dict(self.protocol), "differing": differing, "rows": rows}
 
 
-def read_answers(path: Path | str) -> list[GroundTruthOptions]:
+def read_relevance(path: Path | str) -> list[StoredRelevance]:
     """All results of a file of `scicevpr evaluate --json`. DatasetError when it is not one."""
     path = Path(path)
     content = read_json(path, DatasetError, "Give a file that `scicevpr evaluate --json FILE` wrote.")
     results = content.get("results") if isinstance(content, dict) else None
     if not isinstance(results, list):
         raise DatasetError(f'{path} is not a file of `scicevpr evaluate --json`: it holds no "results".')
-    return [GroundTruthOptions.from_json(result, str(path)) for result in results]
+    return [StoredRelevance.from_json(result, str(path)) for result in results]
 
 
 def compare(
-    a: GroundTruthOptions,
-    b: GroundTruthOptions,
+    a: StoredRelevance,
+    b: StoredRelevance,
     ns: Sequence[int] | None = None,
     *,
     by: str = "place",
@@ -157,11 +158,11 @@ def compare(
     return Comparison(a.title, b.title, rows, protocol, differing)
 
 
-def _check_same_task(a: GroundTruthOptions, b: GroundTruthOptions) -> None:
+def _check_same_task(a: StoredRelevance, b: StoredRelevance) -> None:
     remedy = "Evaluate both models on the same data set with the same rule of what is right."
-    for answers in (a, b):
-        if len(set(answers.queries)) < len(answers.queries):
-            raise UsageError(f"The result of {answers.title} names a query twice, so its answers cannot be paired.")
+    for result in (a, b):
+        if len(set(result.queries)) < len(result.queries):
+            raise UsageError(f"The result of {result.title} names a query twice, so its answers cannot be paired.")
     missing = sorted(set(a.queries) ^ set(b.queries))
     if missing:
         raise UsageError(
@@ -172,10 +173,10 @@ def _check_same_task(a: GroundTruthOptions, b: GroundTruthOptions) -> None:
         if a.ground_truth == b.ground_truth:
             return
         differing = [key for key in MUST_AGREE if a.protocol.get(key) != b.protocol.get(key)]
-        words = "; ".join(f"{key}: {a.protocol.get(key)} and {b.protocol.get(key)}" for key in differing)
+        pairs = "; ".join(f"{key}: {a.protocol.get(key)} and {b.protocol.get(key)}" for key in differing)
         raise UsageError(
             f"{a.title} and {b.title} were judged by different ground truth or databases "
-            f"({words or 'the lists of photos or positives differ'}). {remedy}"
+            f"({pairs or 'the lists of photos or positives differ'}). {remedy}"
         )
     for key in MUST_AGREE:
         if a.protocol.get(key) != b.protocol.get(key):

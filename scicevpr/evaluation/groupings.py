@@ -7,7 +7,7 @@ import numpy as np
 from scicevpr.config import Variant
 from scicevpr.datasets import Dataset
 from scicevpr.datasets.catalogue import BENCHMARKS
-from scicevpr.datasets.positives import separate_positions
+from scicevpr.datasets.ground_truth import separate_positions
 from scicevpr.describe.describing import DEFAULT_SEQUENTIAL, Grouping, default_grouping
 from scicevpr.errors import UsageError
 
@@ -47,7 +47,7 @@ def shuffled_groups(count: int, size: int, seed: int) -> Grouping:
 def place_groups(dataset: Dataset, size: int = 16) -> Grouping:
     """Batches of queries that stand near each other: repeatedly the first query left and its nearest ones.
 
-    It uses the true positions, which nobody has in practice: the kindest company a cross-image model can get.
+    It uses the true positions, which nobody has in practice: the kindest batches a cross-image model can get.
     """
     positions, left, groups = separate_positions(dataset.queries), list(range(len(dataset.queries))), []
     while left:

@@ -124,7 +124,7 @@ def _drawn(photos: Sequence[Path], seed: int) -> list[Path]:
     return [photos[row] for row in np.sort(rows)]
 
 
-def _photo_facts(photo: Path, folder: Path) -> tuple[str, int, int]:
+def _photo_state(photo: Path, folder: Path) -> tuple[str, int, int]:
     state = photo.stat()
     return photo.relative_to(folder).as_posix(), state.st_size, state.st_mtime_ns
 
@@ -138,13 +138,13 @@ def _key(
     fit: tuple[int, str, int, str],
 ) -> str:
     """12 hex digits over everything that the fitted values depend on."""
-    facts = {
+    decisive = {
         "fingerprint": model.variant.fingerprint,
         "weights": model.weights.sha256,
         "dtype": str(next(model.parameters()).dtype),
         "preprocessing": asdict(preprocessing),
         "grouping": asdict(grouping) if grouping else None,
-        "photos": [_photo_facts(photo, folder) for photo in photos],
+        "photos": [_photo_state(photo, folder) for photo in photos],
         "fit": fit,
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]

@@ -26,11 +26,12 @@ VOTE_CANDIDATES = 20
 
 @dataclass(frozen=True)
 class QueryMethod:
-    """A test method. framing: see `preprocessing.to_views`; alone: every query in a batch of its own."""
+    """A test method. framing: see `preprocessing.to_views`; sentence: what it does; alone: each query in a batch of its
+    own."""
 
     name: str
     framing: str
-    words: str
+    sentence: str
     alone: bool = False
 
     @property

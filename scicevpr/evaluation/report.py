@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +14,10 @@ from scicevpr.evaluation.results import Evaluation, Scores
 COLUMNS = ("model", "condition", "metric", "n", "value", "low", "high", "queries", "protocol")
 ALL = "all"
 LATEX_SIGNS = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "[": "{[}",
-    "]": "{]}",
-    "*": "{*}",
-    "±": r"$\pm$",
-    "≤": r"$\leq$",
-    "°": r"$^\circ$",
-    "×": r"$\times$",
-    "·": r"$\cdot$",
-    "–": "--",
-    "…": r"\dots{}",
-    "\n": " ",
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", "[": "{[}", "]": "{]}", "*": "{*}", "±": r"$\pm$", "≤": r"$\leq$", "°": r"$^\circ$",
+    "×": r"$\times$", "·": r"$\cdot$", "–": "--", "…": r"\dots{}", "\n": " ",
 }
 
 
@@ -48,9 +27,18 @@ def tidy_rows(results: Sequence[Evaluation]) -> list[dict[str, Any]]:
     recall is in percent, mrr and f1 in 0..1; n of mrr is how far it looks; low and high are None without intervals.
     Raises UsageError when no result has scores.
     """
-    return [
-        row for result in _scored(results) for name, scores in _parts(result) for row in _tidy(result, name, scores)
-    ]
+    rows = []
+    for result in _scored(results):
+        for condition, scores in _parts(result):
+            own = scores.intervals
+            values = [("recall", n, value, own and own.recalls[n]) for n, value in scores.recalls.items()]
+            values.append(("mrr", max(result.ns), scores.mrr, own and own.mrr))
+            values += [("f1", n, value, None) for n, value in scores.f1.items()]
+            for metric, n, value, limits in values:
+                low, high = limits or (None, None)
+                row = (result.title, condition, metric, n, value, low, high, scores.queries, result.protocol_line())
+                rows.append(dict(zip(COLUMNS, row, strict=True)))
+    return rows
 
 
 def write_csv(results: Sequence[Evaluation], path: Path | str) -> Path:
@@ -69,17 +57,17 @@ def markdown_table(results: Sequence[Evaluation], *, per_condition: bool = False
     per_condition: one row per model and condition instead of one per model. Raises UsageError when no result has
     scores, or their N differ.
     """
-    table = _table(results, per_condition)
-    headings = ["Model", *(["Condition"] if per_condition else []), "Queries", *table.headings]
-    lines = [_markdown_row(headings), _markdown_row(["---"] * len(headings))]
-    for block in table.blocks:
-        for row in block.rows:
-            cells = [_bold(cell, "**{}**") for cell in row.cells]
-            name = [block.condition] if per_condition else []
-            lines.append(_markdown_row([row.model, *name, str(row.queries), *cells]))
-    shared, own = shared_protocol(table.results)
+    results, headings, blocks = _table(results, per_condition)
+    first = ["Model", *(["Condition"] if per_condition else []), "Queries"]
+    rows = [[*first, *headings], ["---"] * (len(first) + len(headings))]
+    for condition, block in blocks:
+        for model, queries, cells in block:
+            name = [condition] if per_condition else []
+            rows.append([model, *name, queries, *(_cell(*cell, "**{}**", "{}") for cell in cells)])
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    shared, own = shared_protocol(results)
     lines += ["", f"Protocol: {_sentence(shared)}." if shared else "Protocol, by model:", ""]
-    lines += [f"- {title}: {_sentence(words)}." for title, words in own if words]
+    lines += [f"- {title}: {_sentence(protocol)}." for title, protocol in own if protocol]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -87,25 +75,30 @@ def latex_table(results: Sequence[Evaluation], *, per_condition: bool = False, l
     r"""A LaTeX table (package booktabs) of Recall@N and MRR, the best of each column bold, its protocol in the caption.
 
     per_condition: a block of rows for every condition. Raises UsageError when no result has scores, or their N differ.
+    (Not pandas' Styler: a block's heading over all columns and two texts in a cell are more work there.)
     """
-    table = _table(results, per_condition)
-    width = 2 + len(table.headings)
+    results, headings, blocks = _table(results, per_condition)
+    caption = ["Recall@N in percent and mean reciprocal rank (MRR)."]
+    if any(result.overall.intervals for result in results):
+        caption.append("In brackets: confidence intervals.")
+    caption += protocol_sentences(results)
+    width = 2 + len(headings)
     lines = [
         r"\begin{table}[t]",
         r"\centering",
-        rf"\caption{{{_caption(table.results)}}}",
+        rf"\caption{{{latex_text(' '.join(caption))}}}",
         rf"\label{{{label}}}",
         rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}",
         r"\toprule",
-        " & ".join(["Model", "Queries", *table.headings]) + r" \\",
+        " & ".join(["Model", "Queries", *headings]) + r" \\",
     ]
-    for block in table.blocks:
+    for condition, block in blocks:
         lines.append(r"\midrule")
         if per_condition:
-            lines.append(rf"\multicolumn{{{width}}}{{l}}{{\textit{{{latex_text(block.condition)}}}}} \\")
-        for row in block.rows:
-            cells = [_bold(cell, r"\textbf{{{}}}", r"{{\scriptsize {}}}") for cell in row.cells]
-            lines.append(" & ".join([latex_text(row.model), str(row.queries), *cells]) + r" \\")
+            lines.append(rf"\multicolumn{{{width}}}{{l}}{{\textit{{{latex_text(condition)}}}}} \\")
+        for model, queries, cells in block:
+            texts = [_cell(*cell, r"\textbf{{{}}}", r"{{\scriptsize {}}}") for cell in cells]
+            lines.append(" & ".join([latex_text(model), queries, *texts]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
     return "\n".join(lines) + "\n"
 
@@ -128,35 +121,35 @@ def shared_protocol(results: Sequence[Evaluation]) -> tuple[dict[str, str], list
     return shared, own
 
 
-@dataclass(frozen=True)
-class _Cell:
-    text: str
-    interval: str
-    best: bool
+def protocol_sentences(results: Sequence[Evaluation]) -> list[str]:
+    """The protocols of all results as sentences for a caption: first what they share."""
+    shared, own = shared_protocol(results)
+    sentences = [f"Protocol: {_sentence(shared)}."] if shared else []
+    return sentences + [f"{title}: {_sentence(protocol)}." for title, protocol in own if protocol]
 
 
-@dataclass(frozen=True)
-class _Row:
-    model: str
-    queries: int
-    cells: tuple[_Cell, ...]
+def _sentence(protocol: dict[str, str]) -> str:
+    return "; ".join(f"{key} {value}" for key, value in protocol.items())
 
 
-@dataclass(frozen=True)
-class _Block:
-    condition: str
-    rows: tuple[_Row, ...]
+def interval_texts(scores: Scores, ns: Iterable[int]) -> list[str]:
+    """The intervals of each Recall@N and of MRR as they stand in a table; empty where there are none."""
+    if scores.intervals is None:
+        return [""] * (len(list(ns)) + 1)
+    low, high = scores.intervals.mrr
+    recalls = (scores.intervals.recalls[n] for n in ns)
+    return [*(f"[{low:.1f}, {high:.1f}]" for low, high in recalls), f"[{low:.3f}, {high:.3f}]"]
 
 
-@dataclass(frozen=True)
-class _Table:
-    results: tuple[Evaluation, ...]
-    headings: tuple[str, ...]
-    blocks: tuple[_Block, ...]
+Row = tuple[str, str, list[tuple[str, str, bool]]]
+"""A model's row of a table: its title, the number of queries, and cells of (value, interval, is it the best?)."""
 
 
-def _table(results: Sequence[Evaluation], per_condition: bool) -> _Table:
-    results = tuple(_scored(results))
+def _table(
+    results: Sequence[Evaluation], per_condition: bool
+) -> tuple[list[Evaluation], list[str], list[tuple[str, list[Row]]]]:
+    """Results with scores, headings of the numbers, and blocks of rows: (condition, rows)."""
+    results = _scored(results)
     ns = results[0].ns
     if any(result.ns != ns for result in results):
         raise UsageError("One table needs the same values of N everywhere; evaluate all models with the same ones.")
@@ -165,31 +158,19 @@ def _table(results: Sequence[Evaluation], per_condition: bool) -> _Table:
     for condition in (*conditions, ALL):
         found = [(result.title, dict(_parts(result)).get(condition)) for result in results]
         found = [(title, scores) for title, scores in found if scores is not None]
-        blocks.append(_Block(condition, _rows(found)))
-    return _Table(results, (*(f"R@{n}" for n in ns), "MRR"), tuple(blocks))
+        texts = [[*(f"{value:.1f}" for value in scores.recalls.values()), f"{scores.mrr:.3f}"] for _, scores in found]
+        best = [max(column, key=float) if len(found) > 1 else None for column in zip(*texts, strict=True)]
+        rows = []
+        for (title, scores), own in zip(found, texts, strict=True):
+            cells = zip(own, interval_texts(scores, scores.recalls), best, strict=True)
+            rows.append((title, str(scores.queries), [(text, limits, text == top) for text, limits, top in cells]))
+        blocks.append((condition, rows))
+    return results, [*(f"R@{n}" for n in ns), "MRR"], blocks
 
 
-def _rows(found: Sequence[tuple[str, Scores]]) -> tuple[_Row, ...]:
-    texts = [[*(f"{value:.1f}" for value in scores.recalls.values()), f"{scores.mrr:.3f}"] for _, scores in found]
-    best = [max(column, key=float) for column in zip(*texts, strict=True)]
-    rows = []
-    for (title, scores), own in zip(found, texts, strict=True):
-        cells = (
-            _Cell(text, interval, len(found) > 1 and text == top)
-            for text, interval, top in zip(own, _interval_texts(scores), best, strict=True)
-        )
-        rows.append(_Row(title, scores.queries, tuple(cells)))
-    return tuple(rows)
-
-
-def _interval_texts(scores: Scores) -> list[str]:
-    if scores.intervals is None:
-        return [""] * (len(scores.recalls) + 1)
-    low, high = scores.intervals.mrr
-    return [
-        *(f"[{low:.1f}, {high:.1f}]" for low, high in scores.intervals.recalls.values()),
-        f"[{low:.3f}, {high:.3f}]",
-    ]
+def _cell(text: str, interval: str, best: bool, bold: str, small: str) -> str:
+    text = bold.format(text) if best else text
+    return f"{text} {small.format(interval)}" if interval else text
 
 
 def _scored(results: Sequence[Evaluation]) -> list[Evaluation]:
@@ -201,39 +182,3 @@ def _scored(results: Sequence[Evaluation]) -> list[Evaluation]:
 
 def _parts(result: Evaluation) -> list[tuple[str, Scores]]:
     return [*result.conditions.items(), (ALL, result.overall)]
-
-
-def _tidy(result: Evaluation, condition: str, scores: Scores) -> Iterator[dict[str, Any]]:
-    common = {"queries": scores.queries, "protocol": result.protocol_line()}
-    own = scores.intervals
-    values = [("recall", n, value, own and own.recalls[n]) for n, value in scores.recalls.items()]
-    values.append(("mrr", max(result.ns), scores.mrr, own and own.mrr))
-    values += [("f1", n, value, None) for n, value in scores.f1.items()]
-    for metric, n, value, limits in values:
-        low, high = limits or (None, None)
-        key = {"model": result.title, "condition": condition, "metric": metric, "n": n}
-        yield {**key, "value": value, "low": low, "high": high, **common}
-
-
-def _caption(results: Sequence[Evaluation]) -> str:
-    shared, own = shared_protocol(results)
-    parts = ["Recall@N in percent and mean reciprocal rank (MRR)."]
-    if any(result.overall.intervals for result in results):
-        parts.append("In brackets: confidence intervals.")
-    if shared:
-        parts.append(f"Protocol: {_sentence(shared)}.")
-    parts += [f"{title}: {_sentence(words)}." for title, words in own if words]
-    return latex_text(" ".join(parts))
-
-
-def _sentence(words: dict[str, str]) -> str:
-    return "; ".join(f"{key} {value}" for key, value in words.items())
-
-
-def _bold(cell: _Cell, bold: str, small: str = "{}") -> str:
-    text = bold.format(cell.text) if cell.best else cell.text
-    return f"{text} {small.format(cell.interval)}" if cell.interval else text
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,4 +1,4 @@
-"""What an evaluation gives: scores, predictions and protocol, as records, as JSON and as CSV."""
+"""What an evaluation gives: scores, predictions and protocol, as records, as JSON (also read again) and as CSV."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from scicevpr.datasets import Dataset
+from scicevpr.datasets.ground_truth import separate_positions
 from scicevpr.datasets.photos import path_below
-from scicevpr.datasets.positives import separate_positions
 from scicevpr.describe.describing import Descriptors
-from scicevpr.errors import UsageError
+from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.metrics import hit_matrix
 from scicevpr.evaluation.uncertainty import (
     DRAWS,
@@ -27,10 +28,14 @@ from scicevpr.evaluation.uncertainty import (
     places_by_positives,
     score_intervals,
 )
+from scicevpr.files.json_files import read_json
 from scicevpr.retrieval import Match, Matches, list_matches
 
 UNNAMED = "unnamed"
 """What queries without a condition are called where others have one."""
+
+MOST_RESULTS, LONGEST_TITLE, LONGEST_LINE = 200, 200, 4000
+"""What is read from a file at most: results, conditions or lines; characters of a title or a line of a protocol."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,29 @@ class Scores:
             "f1": {str(n): value for n, value in self.f1.items()},
         }
         return content | ({"intervals": self.intervals.to_json()} if self.intervals else {})
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Scores:
+        """The opposite of `to_json`. ValueError (or KeyError, TypeError ...) for anything else."""
+        intervals = content.get("intervals")
+        if not 0 < len(content["recall_percent"]) <= MOST_RESULTS:
+            raise ValueError(f"it has {len(content['recall_percent'])} recalls")
+        return cls(
+            queries=int(content["queries"]),
+            without_positives=int(content["queries_without_positives"]),
+            recalls={int(n): _share(value, 100) for n, value in content["recall_percent"].items()},
+            mrr=_share(content["mrr"], 1),
+            f1={int(n): _share(value, 1) for n, value in content["f1"].items()},
+            intervals=None if intervals is None else Intervals.from_json(intervals),
+        )
+
+
+def _share(value: Any, whole: float) -> float:
+    """A score from 0 to ``whole``. ValueError for anything else: a figure would show it as if it were one."""
+    number = float(value)
+    if not -1e-6 <= number <= whole + 1e-6:
+        raise ValueError(f"{number} is no score between 0 and {whole}")
+    return number
 
 
 @dataclass(frozen=True)
@@ -96,11 +124,11 @@ class Evaluation:
         answers = list_matches(self.matches, self.dataset.database, self.dataset.queries, self.radius)
         if self.positives is None:
             return [[replace(match, metres=None, correct=None) for match in answer] for answer in answers]
-        judged = []
-        for answer, right in zip(answers, self.positives, strict=True):  # the verdict follows the rounding used
-            rows = set(right.tolist())
-            judged.append([replace(match, correct=match.row in rows) for match in answer])
-        return judged
+        sets = (set(rows.tolist()) for rows in self.positives)  # the verdict follows the rounding used
+        return [
+            [replace(match, correct=match.row in rows) for match in answer]
+            for answer, rows in zip(answers, sets, strict=True)
+        ]
 
     def places(self) -> np.ndarray:
         """Which queries show the same place: labels [Q], the same whatever the order of the queries.
@@ -140,14 +168,14 @@ class Evaluation:
 
         named = np.array([query.condition or UNNAMED for query in self.dataset.queries])
         overall = with_its_own(self.overall, np.arange(len(hits)))
-        words = overall.intervals.label if overall.intervals else f"none, there is only one {by}"
+        label = overall.intervals.label if overall.intervals else f"none, there is only one {by}"
         return replace(
             self,
             overall=overall,
             conditions={
                 name: with_its_own(scores, np.flatnonzero(named == name)) for name, scores in self.conditions.items()
             },
-            protocol={**self.protocol, "intervals": words},
+            protocol={**self.protocol, "intervals": label},
         )
 
     def ground_truth(self) -> str | None:
@@ -158,7 +186,7 @@ class Evaluation:
         if self.positives is None:
             return None
         root = self.dataset.root
-        database = [relative_name(place.path, root) for place in self.dataset.database]
+        database = [relative_name(photo.path, root) for photo in self.dataset.database]
         lines = [
             "\t".join([relative_name(query.path, root), *sorted(database[row] for row in rows)])
             for query, rows in zip(self.dataset.queries, self.positives, strict=True)
@@ -187,7 +215,16 @@ class Evaluation:
                     "query": name,
                     "condition": query.condition,
                     "place": place,
-                    "matches": [_match_json(match, photo) for match, photo in answer],
+                    "matches": [
+                        {
+                            "rank": match.rank,
+                            "database": photo,
+                            "similarity": round(match.similarity, 6),
+                            "metres": None if match.metres is None else round(match.metres, 2),
+                            "correct": match.correct,
+                        }
+                        for match, photo in answer
+                    ],
                 }
                 for query, place, (name, answer) in zip(
                     self.dataset.queries, places, self._named_matches(), strict=True
@@ -228,16 +265,63 @@ def file_title(title: str) -> str:
     return "-".join(word.strip(".-") for word in re.findall(r"[a-z0-9.-]+", title.lower())) or "model"
 
 
-def _match_json(match: Match, name: str) -> dict[str, Any]:
-    return {
-        "rank": match.rank,
-        "database": name,
-        "similarity": round(match.similarity, 6),
-        "metres": None if match.metres is None else round(match.metres, 2),
-        "correct": match.correct,
-    }
-
-
 def relative_name(path: Path, root: Path) -> str:
     """A photo's path within its data set, with forward slashes; the whole path where it lies elsewhere."""
     return path_below(path, root) or Path(os.path.abspath(path)).as_posix()
+
+
+# ---- results read again ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StoredResult:
+    """One model's scores as `scicevpr evaluate --json` has written them; fields as in `Evaluation`."""
+
+    title: str
+    ns: tuple[int, ...]
+    overall: Scores
+    conditions: dict[str, Scores]
+    protocol: dict[str, str]
+
+
+def read_results(path: Path | str) -> list[StoredResult]:
+    """The results in a file of `scicevpr evaluate --json`; those without labels are left out.
+
+    Raises:
+        DatasetError: no such file, or none of this kind.
+    """
+    path = Path(path)
+    content = read_json(path, DatasetError, "Give a file that “scicevpr evaluate --json FILE” wrote.", name=path.name)
+    try:
+        entries = [entry for entry in content["results"] if entry.get("overall")]
+        if len(entries) > MOST_RESULTS:
+            raise DatasetError(f"{path.name} holds {len(entries)} results; at most {MOST_RESULTS} are drawn. Split it.")
+        several = len({entry.get("database") for entry in entries}) > 1  # the Benchmarks tab may measure many
+        found = [_stored(entry, several) for entry in entries]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise DatasetError(
+            f"{path.name} holds no results of an evaluation. Give a file that “scicevpr evaluate --json FILE” wrote."
+        ) from error
+    if not found:
+        raise DatasetError(f"{path.name} holds predictions only: without labels there are no scores to draw.")
+    return found
+
+
+def _stored(entry: Mapping[str, Any], several: bool) -> StoredResult:
+    title = f"{entry['title']}, {entry['database']}" if several else str(entry["title"])
+    overall = Scores.from_json(entry["overall"])
+    conditions = {str(name): Scores.from_json(scores) for name, scores in entry["conditions"].items()}
+    protocol = {str(key): str(value) for key, value in entry["protocol"].items()}
+    for what, texts, limit in (
+        ("title", [title], LONGEST_TITLE),
+        ("name of a condition", conditions, LONGEST_TITLE),
+        ("line of a protocol", [*protocol, *protocol.values()], LONGEST_LINE),
+        ("list of conditions", ["x" * len(conditions)], MOST_RESULTS),
+        ("protocol", ["x" * len(protocol)], MOST_RESULTS),
+    ):
+        longest = max(map(len, texts), default=0)
+        if longest > limit:
+            raise DatasetError(
+                f"A result has a {what} of the length {longest}; at most {limit} can be drawn. Shorten it."
+            )
+    return StoredResult(title, tuple(overall.recalls), overall, conditions, protocol)

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from scicevpr.config import VARIANTS
-from scicevpr.datasets import Dataset, GroundTruth, Photo, load_descriptors, parse_name
+from scicevpr.datasets import Dataset, GroundTruth, Photo, parse_name
+from scicevpr.describe.descriptor_files import load_descriptors
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
 from scicevpr.evaluation.benchmark import DEFAULT_NS, score
-from scicevpr.evaluation.prediction_files import DESCRIPTORS_FILE, DESCRIPTORS_FORMAT
+from scicevpr.evaluation.exports import DESCRIPTORS_FILE, DESCRIPTORS_FORMAT
 from scicevpr.evaluation.query_methods import MAJORITY_WEIGHT, find_method
 from scicevpr.evaluation.results import Evaluation
 from scicevpr.files.checksums import known_sha256
@@ -58,8 +59,8 @@ def open_descriptors(path: Path | str) -> StoredDescriptors:
         )
     if path.suffix == ".safetensors":
         descriptors, names = load_descriptors(path)
-        words = dict(descriptors.protocol())
-        return StoredDescriptors(path, descriptors.values, tuple(names), words, _title(words))
+        protocol = dict(descriptors.protocol())
+        return StoredDescriptors(path, descriptors.values, tuple(names), protocol, _title(protocol))
     values = map_npy(path, IndexMismatchError, "Export it again.")
     if values.ndim != 2 or not np.issubdtype(values.dtype, np.floating):
         shape = f"{list(values.shape)} {values.dtype}"
@@ -87,22 +88,18 @@ def recorded_dataset(database: StoredDescriptors, queries: StoredDescriptors, la
             "their photos. Name the data set with --dataset, or its folders with --database and --queries."
         )
     try:
-        facts = record["dataset"]
-        truth = dict(facts["truth"])
+        known = record["dataset"]
+        truth = dict(known["truth"])
         if truth["listed"] is not None:
             truth["listed"] = tuple(np.asarray(rows, dtype=np.int64) for rows in truth["listed"])
         return Dataset(
-            name=facts["name"],
-            split=facts["split"],
+            **{name: known[name] for name in ("name", "split", "query_order", "benchmark", "layout")},
             root=Path(),
-            database=_places(record["database"]),
-            queries=_places(record["queries"]),
-            notes=tuple(facts["notes"]),
-            use_labels=labels and bool(facts["labelled"]),
-            query_order=facts["query_order"],
+            database=_photos(record["database"]),
+            queries=_photos(record["queries"]),
+            notes=tuple(known["notes"]),
+            use_labels=labels and bool(known["labelled"]),
             truth=GroundTruth(**truth),
-            benchmark=facts["benchmark"],
-            layout=facts["layout"],
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, UsageError) as error:
         raise _broken(database.path.with_name(DESCRIPTORS_FILE)) from error
@@ -169,9 +166,9 @@ def _with_record(stored: StoredDescriptors) -> StoredDescriptors:
                 return replace(stored, title=record["title"], record=record, **known)
         if described.is_file():
             record = parse_json(described.read_bytes())
-            words = dict(record["protocol"])
+            protocol = dict(record["protocol"])
             _check_sum(path, record.get("sha256"))
-            return replace(stored, names=tuple(record["names"]), protocol=words, title=_title(words))
+            return replace(stored, names=tuple(record["names"]), protocol=protocol, title=_title(protocol))
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise _broken(export if export.is_file() else described) from error
     return stored
@@ -186,9 +183,9 @@ def _check_sum(path: Path, noted: str | None) -> None:
 def _protocol(database: StoredDescriptors, queries: StoredDescriptors) -> dict[str, str]:
     """The recorded protocols as one; what differs between the files is told for both."""
     parts = dict(zip(PARTS, (database, queries), strict=True))
-    words: dict[str, str] = {}
+    merged: dict[str, str] = {}
     if database.record is not None and database.record == queries.record:
-        words = dict(database.protocol)
+        merged = dict(database.protocol)
     else:
         own = {name: _renamed(name, stored.protocol or {"variant": MADE_ELSEWHERE}) for name, stored in parts.items()}
         for key in dict.fromkeys(key for protocol in own.values() for key in protocol):
@@ -199,11 +196,12 @@ def _protocol(database: StoredDescriptors, queries: StoredDescriptors) -> dict[s
                     f"{found['database']} and {found['queries']}). Describe both with the same one."
                 )
             same = len(set(found.values())) == 1 and (len(found) == 2 or "grouping" in key)
-            words[key] = found.popitem()[1] if same else ", ".join(f"{value} ({name})" for name, value in found.items())
+            told = ", ".join(f"{value} ({name})" for name, value in found.items())
+            merged[key] = found.popitem()[1] if same else told
     for name, stored in parts.items():
         rows = f"{stored.values.shape[1]} values, {stored.values.dtype}"
-        words[f"{name} file"] = f"{stored.path.name} ({rows})"
-    return words
+        merged[f"{name} file"] = f"{stored.path.name} ({rows})"
+    return merged
 
 
 def _renamed(part: str, protocol: Mapping[str, str]) -> dict[str, str]:
@@ -213,18 +211,18 @@ def _renamed(part: str, protocol: Mapping[str, str]) -> dict[str, str]:
     return {own if key == "grouping" else key: value for key, value in protocol.items() if key != other}
 
 
-def _check_photos(stored: StoredDescriptors, places: Sequence[Photo], words: str, views: int = 1) -> None:
-    if len(stored.values) != len(places) * views:
+def _check_photos(stored: StoredDescriptors, photos: Sequence[Photo], what: str, views: int = 1) -> None:
+    if len(stored.values) != len(photos) * views:
         each = f", {views} descriptors for each" if views > 1 else ""
         raise IndexMismatchError(
-            f"{stored.path} holds {len(stored.values)} descriptors, but the data set has {len(places)} {words}{each}: "
+            f"{stored.path} holds {len(stored.values)} descriptors, but the data set has {len(photos)} {what}{each}: "
             "it belongs to other photos. Name the data set that was described, and the test method."
         )
-    for row, (name, place) in enumerate(zip(stored.names or (), places, strict=False)):
-        if not _same_photo(name, place.path):
+    for row, (name, photo) in enumerate(zip(stored.names or (), photos, strict=False)):
+        if not _same_photo(name, photo.path):
             raise IndexMismatchError(
-                f"{stored.path} belongs to other photos or another order: row {row} of its {words} is {name!r}, the "
-                f"data set's is {place.path.name!r}. Name the data set that was described, or none where "
+                f"{stored.path} belongs to other photos or another order: row {row} of its {what} is {name!r}, the "
+                f"data set's is {photo.path.name!r}. Name the data set that was described, or none where "
                 f"{DESCRIPTORS_FILE} names the photos."
             )
 
@@ -236,19 +234,19 @@ def _same_photo(name: str, path: Path) -> bool:
     return count > 0 and stored[-count:] == own[-count:]
 
 
-def _title(words: Mapping[str, str]) -> str | None:
-    name = words.get("variant", "")
+def _title(protocol: Mapping[str, str]) -> str | None:
+    name = protocol.get("variant", "")
     return VARIANTS[name].title if name in VARIANTS else name or None
 
 
-def _places(part: Mapping[str, Any]) -> tuple[Photo, ...]:
-    places = []
+def _photos(part: Mapping[str, Any]) -> tuple[Photo, ...]:
+    photos = []
     for row, name in enumerate(part["names"]):
         more = dict(part["more"].get(str(row), {}))
         if more.get("utm") is not None:
             more["utm"] = tuple(more["utm"])
-        places.append(replace(parse_name(name), **more))
-    return tuple(places)
+        photos.append(replace(parse_name(name), **more))
+    return tuple(photos)
 
 
 def _broken(path: Path) -> DatasetError:

@@ -2,12 +2,13 @@
 
 All functions work on a hit matrix [Q, K] (see `scicevpr.evaluation.metrics.hit_matrix`): is the prediction of this rank
 a positive of this query? Several queries of one place are not independent of each other. Where place labels are given,
-whole places are drawn, which makes intervals as wide as they should be.
+whole places are drawn, which makes intervals as wide as they should be: the reason for a bootstrap of our own, as
+scipy's knows no clusters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -40,7 +41,7 @@ class Intervals:
 
     @property
     def label(self) -> str:
-        """Protocol words."""
+        """How protocols call it."""
         units = "queries" if self.by == "query" else "places"
         return (
             f"{self.level:.0%} bootstrap over {units}, {self.draws} draws, seed {self.seed} "
@@ -58,6 +59,20 @@ class Intervals:
             "recall_percent": {str(n): list(limits) for n, limits in self.recalls.items()},
             "mrr": list(self.mrr),
         }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Intervals:
+        """The opposite of `to_json`. ValueError (or KeyError, TypeError ...) for anything else."""
+        low, high = content["mrr"]
+        return cls(
+            recalls={int(n): (float(low), float(high)) for n, (low, high) in content["recall_percent"].items()},
+            mrr=(float(low), float(high)),
+            level=float(content["level"]),
+            by=str(content["by"]),
+            units=int(content["units"]),
+            draws=int(content["draws"]),
+            seed=int(content["seed"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -150,7 +165,8 @@ def bootstrap_limits(
 
 
 def wilson_limits(right: float, count: int, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson's score interval (0..1) of a share of `right` out of `count` independent queries (Wilson, 1927)."""
+    """Wilson's score interval (0..1) of a share of `right` out of `count` independent queries (Wilson, 1927); not
+    scipy's, which differs in the last bit."""
     if count < 1 or not 0 <= right <= count:
         raise UsageError(f"{right} of {count} is not a share of which an interval can be given.")
     z = NormalDist().inv_cdf((1 + level) / 2)

@@ -64,7 +64,7 @@ KINDS: dict[str, MapKind] = {
     ),
     "rewriting": MapKind(
         "Who rewrote which region",
-        "How far each companion moves each part of the query's descriptor: measured by leaving it out.",
+        "How far each other photo moves each part of the query's descriptor: measured by leaving it out.",
         "m(j, r) = |d_r(batch) − d_r(batch without j)|;  first row: |d_r(batch) − d_r(alone)|",
     ),
     "encoder": MapKind(
@@ -102,7 +102,7 @@ NO_MAPS = ("photo", "cross-image", "rewriting", "encoder", "terms", "patches")
 
 @dataclass(frozen=True)
 class View:
-    """One picture on offer in a step. key: what :meth:`Explanation.heat_map` understands; kind: a key of KINDS."""
+    """One picture on offer in a step. key: what `Explanation.heat_map` understands; kind: a key of KINDS."""
 
     key: str
     label: str

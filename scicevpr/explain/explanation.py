@@ -16,12 +16,10 @@ from scicevpr.config import Preprocessing, Variant
 from scicevpr.describe.describing import evaluating, require_inside, require_weights
 from scicevpr.describe.preprocessing import open_photo, prepare
 from scicevpr.errors import UsageError
-from scicevpr.explain.backbone import attention_maps, shown_blocks
+from scicevpr.explain.attention import attention_maps, cross_image_attention, rewriting, shown_blocks
 from scicevpr.explain.catalogue import KINDS, View, views
-from scicevpr.explain.cross_image import cross_image_attention, rewriting
 from scicevpr.explain.fusion import LayerContribution, average_influence, influence_on, layer_contribution, map_energy
-from scicevpr.explain.pooling import pooled_map, region_pooling
-from scicevpr.explain.similarity import Correspondence, patch_correspondence
+from scicevpr.explain.regions import Correspondence, patch_correspondence, pooled_map, region_pooling
 from scicevpr.models.model import Trace, VPRModel
 from scicevpr.models.regions import region_boxes
 
@@ -54,14 +52,11 @@ class HeatMap:
 class Explanation:
     """The trace of a batch through a model, and the pictures that can be made of it.
 
-    Args:
-        model: a loaded model.
-        photos: paths, PIL images or arrays; they share one batch. The first is the query.
-        preprocessing: replaces the variant's own.
+    model: a loaded one. photos: paths, PIL images or arrays; they share one batch, and the first is the query.
+    preprocessing: replaces the variant's own.
 
-    Raises:
-        WeightsError: no weights are loaded. ImageError: a photo cannot be read. UsageError: no photo, or a model of
-            other people, whose inside is not known.
+    Raises WeightsError without weights, ImageError for a photo that cannot be read, UsageError for no photo and for a
+    model of other people, whose inside is not known.
     """
 
     def __init__(self, model: VPRModel, photos: Sequence[Any], preprocessing: Preprocessing | None = None) -> None:
@@ -85,19 +80,21 @@ class Explanation:
         return views(self.model.variant, shown_blocks(self.model), names)
 
     @property
+    def region_names(self) -> tuple[str, ...]:
+        """What the 14 parts of a descriptor are; CricaVPR's first is the class token, not the pooled whole."""
+        names = tuple(region.name for region in region_boxes(self.trace.grid))
+        return ("class token", *names[1:]) if self.model.variant.class_token else names
+
+    @property
     def descriptors(self) -> np.ndarray:
         """Descriptors of the batch, [B, D] float32."""
         return self.trace.descriptor.float().cpu().numpy()
 
     def heat_map(self, key: str, photo: int = 0, cell: tuple[int, int] | None = None) -> HeatMap:
-        """One picture on the token grid.
+        """One picture on the token grid. key: of `views`, of a map. photo: which one of the batch. cell: (row, column),
+        for the influence on a cell.
 
-        Args:
-            key: a key of :attr:`views` that is a map. photo: which photo of the batch. cell: (row, column), for the
-                influence on a cell.
-
-        Raises:
-            UsageError: no such picture of this model, no such photo or cell, or a cell is missing.
+        Raises UsageError for no such picture of this model, no such photo or cell, or a missing cell.
         """
         view = next((v for step in self.views.values() for v in step if v.key == key), None)
         if view is None or not view.is_map:
@@ -141,7 +138,7 @@ class Explanation:
         return cross_image_attention(self.trace, layer, head, region).float().cpu().numpy()
 
     def rewriting(self, photo: int = 0) -> np.ndarray:
-        """How far each companion moves each region part of one photo's descriptor, [B, 14]."""
+        """How far each other photo moves each region part of one photo's descriptor, [B, 14]."""
         return rewriting(self.model, self.trace.regions, photo).float().cpu().numpy()
 
     def turning(self, photo: int = 0) -> np.ndarray:

@@ -33,7 +33,7 @@ class LayerContribution:
 def layer_responses(fusion: LayerFusion, trace: Trace, photo: int = 0) -> Tensor:
     """What each tapped layer adds to the convolution's output (without the bias): [M, C, rows, columns]."""
     channels = fusion.conv.out_channels
-    weights = fusion.conv.weight[:, :, 0, 0].split(channels, dim=1)
+    weights = fusion.conv.weight[:, :, 0, 0].split(channels, dim=1)  # M of (C, C)
     maps = [layer[photo] for layer in trace.layer_maps]
     return torch.stack([torch.einsum("oc,chw->ohw", w, x) for w, x in zip(weights, maps, strict=True)])
 
@@ -61,10 +61,10 @@ def cell_number(grid: tuple[int, int], row: int, column: int) -> int:
     return row * grid[1] + column
 
 
-def _through_mixers(fusion: LayerFusion, x: Tensor) -> Tensor:
+def _mixed(fusion: LayerFusion, x: Tensor) -> Tensor:
     for mixer in fusion.mixers:
         x = mixer(x)
-    return x
+    return x  # (B, C, rows, columns)
 
 
 @torch.enable_grad()
@@ -72,48 +72,33 @@ def influence_on(fusion: LayerFusion, fused: Tensor, row: int, column: int) -> T
     """How strongly each cell j moves the cell i = (row, column) through the token mixers: [rows, columns].
 
     The Frobenius norm of the block of the Jacobian d out[:, i] / d in[:, j], [C, C], exact for this photo: with the
-    ReLU gates and the layer norms as they stand. The value of i itself includes the mixers' skip connections.
-
-    Args:
-        fused: the map after the 1x1 convolution and ReLU, [C, rows, columns].
-
-    Raises:
-        UsageError: no such cell.
+    ReLU gates and the layer norms as they stand. The value of i itself includes the mixers' skip connections. fused:
+    the map after the 1x1 convolution and ReLU, [C, rows, columns]. Raises UsageError for no such cell.
     """
     grid = tuple(fused.shape[-2:])
     cell = cell_number(grid, row, column)
     x = fused.detach().clone()[None].requires_grad_()
-    out = _through_mixers(fusion, x).flatten(2)[0, :, cell]
-    (jacobian,) = torch.autograd.grad(
-        out, x, torch.eye(len(out), dtype=out.dtype, device=out.device), is_grads_batched=True
-    )
+    out = _mixed(fusion, x).flatten(2)[0, :, cell]  # (C,)
+    one = torch.eye(len(out), dtype=out.dtype, device=out.device)
+    (jacobian,) = torch.autograd.grad(out, x, one, is_grads_batched=True)  # (C, 1, C, rows, columns)
     return jacobian.flatten(-2).square().sum(dim=(0, 1, 2)).sqrt().reshape(grid)
 
 
 @torch.enable_grad()
-def average_influence(fusion: LayerFusion, fused: Tensor, probes: int = 128, seed: int = 0) -> Tensor:
+def average_influence(fusion: LayerFusion, fused: Tensor, draws: int = 128, seed: int = 0) -> Tensor:
     """How strongly each cell j moves the cells of the map through the mixers, on average: [rows, columns].
 
     sqrt(mean over i of |d (out - in)_i / d in_j|^2), the skip connections left out. The sum of squares is estimated
-    without bias from random signs (Hutchinson, 1989); ``probes=0`` computes it exactly, which takes a second per cell
-    for the large sizes.
+    without bias from random signs (Hutchinson, 1989).
     """
     channels, grid = len(fused), tuple(fused.shape[-2:])
     tokens = grid[0] * grid[1]
-    x = fused.detach().clone()[None].requires_grad_()
-    out = (_through_mixers(fusion, x) - x).flatten(2)[0]
+    x = fused.detach().clone()[None].requires_grad_()  # (1, C, rows, columns)
+    out = (_mixed(fusion, x) - x).flatten(2)[0]  # (C, tokens)
     total = torch.zeros(tokens, dtype=out.dtype, device=out.device)
-    if probes:
-        generator = torch.Generator().manual_seed(seed)
-        signs = torch.randint(0, 2, (probes, channels, tokens), generator=generator).to(out) * 2 - 1
-        for part in signs.split(32):
-            (product,) = torch.autograd.grad(out, x, part, is_grads_batched=True, retain_graph=True)
-            total += product.flatten(-2).square().sum(dim=(0, 1, 2))
-        total /= probes
-    else:
-        for cell in range(tokens):
-            one = torch.zeros(channels, channels, tokens).to(out)
-            one[:, :, cell] = torch.eye(channels).to(out)
-            (block,) = torch.autograd.grad(out, x, one, is_grads_batched=True, retain_graph=True)
-            total += block.flatten(-2).square().sum(dim=(0, 1, 2))
-    return (total / tokens).sqrt().reshape(grid)
+    generator = torch.Generator().manual_seed(seed)
+    signs = torch.randint(0, 2, (draws, channels, tokens), generator=generator).to(out) * 2 - 1
+    for part in signs.split(32):
+        (product,) = torch.autograd.grad(out, x, part, is_grads_batched=True, retain_graph=True)
+        total += product.flatten(-2).square().sum(dim=(0, 1, 2))
+    return (total / draws / tokens).sqrt().reshape(grid)

@@ -1,4 +1,4 @@
-"""Figures for the screen (plotly) about the inside of a model: bars and matrices."""
+"""Figures for the screen (plotly) about the inside of a model: bars, and maps as numbers."""
 
 from __future__ import annotations
 
@@ -7,36 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from scicevpr.figures.screen import GRID, NEUTRAL, QUERY, TEXT
-
-SCALE = "Inferno"
-FONT = {"color": TEXT, "size": 12, "family": "Source Sans Pro, system-ui, sans-serif"}
-SECOND = "#b07cc6"
-
-
-def plain_layout(height: int = 340, **more: object) -> dict:
-    """Layout shared by the small figures: transparent, grey text that reads on light and dark pages."""
-    return {
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": FONT,
-        "margin": {"t": 76, "r": 14, "b": 8, "l": 8},
-        "height": height,
-        "autosize": True,
-        "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
-        **more,
-    }
-
-
-def heading(text: str) -> dict:
-    """A figure's title, at its upper left."""
-    place = {"x": 0, "xanchor": "left", "y": 1, "yanchor": "top", "pad": {"t": 18, "l": 10}}
-    return {"text": text, "font": {"size": 13}, **place}
-
-
-def axis(title: str = "", **more: object) -> dict:
-    """An axis with faint lines."""
-    return {"title": {"text": title}, "gridcolor": GRID, "zeroline": False, "automargin": True, **more}
+from scicevpr.figures.screen import NEUTRAL, QUERY, SECOND, axis, heading, plain_layout
 
 
 def share_bars(labels: Sequence[str], series: dict[str, Sequence[float]], title: str) -> go.Figure:
@@ -48,7 +19,7 @@ def share_bars(labels: Sequence[str], series: dict[str, Sequence[float]], title:
             y=list(labels), x=percent, orientation="h", name=name, marker={"color": colour},
             text=[f"{p:.0f} %" if p >= 1 else f"{p:.2g} %" for p in percent], textposition="auto",
             hovertemplate="%{y}: %{x:.3g} %<extra></extra>",
-        )  # fmt: skip
+        )
     figure.update_layout(xaxis=axis("percent"), yaxis=axis(autorange="reversed"), showlegend=len(series) > 1)
     return figure
 
@@ -57,30 +28,18 @@ def value_grid(values: np.ndarray, title: str, cell: tuple[int, int] | None = No
     """A map [rows, columns] as numbers under the mouse."""
     figure = go.Figure(layout=plain_layout(360, title=heading(title)))
     figure.add_heatmap(
-        z=np.asarray(values, dtype=float).tolist(), colorscale=SCALE, colorbar={"thickness": 12, "outlinewidth": 0},
+        z=np.asarray(values, dtype=float).tolist(), colorscale="Inferno", colorbar={"thickness": 12, "outlinewidth": 0},
         hovertemplate="row %{y}, column %{x}: %{z:.4g}<extra></extra>",
-    )  # fmt: skip
+    )
     if cell is not None:
         figure.add_scatter(
             x=[cell[1]], y=[cell[0]], mode="markers", hoverinfo="skip", showlegend=False,
             marker={"symbol": "square-open", "size": 16, "color": "white", "line": {"width": 2}},
-        )  # fmt: skip
+        )
     figure.update_layout(
         xaxis=axis("column", showgrid=False, constrain="domain", range=[-0.5, values.shape[1] - 0.5]),
         yaxis=axis("row", showgrid=False, scaleanchor="x", constrain="domain", range=[values.shape[0] - 0.5, -0.5]),
     )
-    return figure
-
-
-def matrix(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str, hover: str) -> go.Figure:
-    """A labelled matrix, e.g. attention between photos [B, B] or rewriting [B, 14]."""
-    height = 150 + 34 * len(rows)
-    figure = go.Figure(layout=plain_layout(max(300, height), title=heading(title)))
-    figure.add_heatmap(
-        z=np.asarray(values, dtype=float).tolist(), x=list(columns), y=list(rows), colorscale=SCALE,
-        colorbar={"thickness": 12, "outlinewidth": 0}, hovertemplate=hover + "<extra></extra>", xgap=2, ygap=2,
-    )  # fmt: skip
-    figure.update_layout(xaxis=axis(showgrid=False, side="bottom"), yaxis=axis(showgrid=False, autorange="reversed"))
     return figure
 
 
@@ -91,7 +50,7 @@ def turning_bars(cosines: np.ndarray, regions: Sequence[str]) -> go.Figure:
     figure.add_bar(
         y=list(regions), x=np.asarray(cosines, dtype=float).tolist(), orientation="h", marker={"color": QUERY},
         hovertemplate="%{y}: %{x:.3f}<extra></extra>",
-    )  # fmt: skip
+    )
     figure.update_layout(xaxis=axis("cosine"), yaxis=axis(autorange="reversed"))
     return figure
 
@@ -109,11 +68,11 @@ def term_bars(
             figure.add_bar(
                 y=list(regions), x=np.asarray(values, dtype=float).tolist(), orientation="h", name=name,
                 marker={"color": colour}, hovertemplate="%{y}: %{x:.4f}<extra>" + name + "</extra>",
-            )  # fmt: skip
+            )
     if decided is not None:
         figure.add_shape(
             type="rect", xref="paper", x0=0, x1=1, y0=decided - 0.5, y1=decided + 0.5, line={"width": 0},
             fillcolor="rgba(128, 128, 128, 0.16)", layer="below",
-        )  # fmt: skip
+        )
     figure.update_layout(xaxis=axis("part of the similarity"), yaxis=axis(autorange="reversed"))
     return figure

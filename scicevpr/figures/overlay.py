@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 from plotly.colors import sequential
 
-if TYPE_CHECKING:
-    from scicevpr.models.regions import Region  # data only: boxes on the token grid
+from scicevpr.models.regions import Region
 
 LONGEST = 560
 OPACITY = 0.62
@@ -44,11 +42,13 @@ def colours(values: np.ndarray, low: float, high: float) -> np.ndarray:
     return _scale()[(share * 255).round().astype(int)].round().astype(np.uint8)
 
 
-def fitted(photo: Image.Image, longest: int = LONGEST) -> Image.Image:
+def fitted(
+    photo: Image.Image, longest: int = LONGEST, filter: Image.Resampling = Image.Resampling.LANCZOS
+) -> Image.Image:
     """The photo at ``longest`` pixels on its longer side, larger or smaller than it was."""
     scale = longest / max(photo.size)
     size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
-    return photo.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    return photo.convert("RGB").resize(size, filter)
 
 
 def overlay(

@@ -1,4 +1,7 @@
-"""Figures for the screen (plotly): readable on light and dark pages, drawn on plain UTM axes, nothing fetched."""
+"""Figures for the screen (plotly): what they share, and the map of matches.
+
+Readable on light and dark pages, drawn on plain UTM axes, nothing fetched.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,53 @@ RIGHT = "#2a9d61"
 WRONG = "#dc4a4a"
 NEUTRAL = "#7d8590"
 QUERY = "#3b82c4"
-LABEL_PLACES = ("top left", "bottom right", "top right", "bottom left")
+BATCH = "#e8871e"
+SECOND = "#b07cc6"
+FAMILIES = {"SciceVPR": RIGHT, "CricaVPR": BATCH, "Super-CricaVPR": "#8f63b8"}
+LABEL_POSITIONS = ("top left", "bottom right", "top right", "bottom left")
 LABEL_SPACE = 0.035
 """Matches closer than this share of the drawing get one label together."""
 
 MAX_DOTS = 4000
 """Larger databases are drawn thinned out to at most this many dots."""
+
+
+def plain_layout(height: int = 340, **more: object) -> dict:
+    """Layout shared by all figures: transparent, grey text that reads on light and dark pages."""
+    return {
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"color": TEXT, "size": 12, "family": "Source Sans Pro, system-ui, sans-serif"},
+        "margin": {"t": 76, "r": 14, "b": 8, "l": 8},
+        "height": height,
+        "autosize": True,
+        "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
+        **more,
+    }
+
+
+def heading(text: str) -> dict:
+    """A figure's title, at its upper left."""
+    corner = {"x": 0, "xanchor": "left", "y": 1, "yanchor": "top", "pad": {"t": 18, "l": 10}}
+    return {"text": text, "font": {"size": 13}, **corner}
+
+
+def axis(title: str = "", **more: object) -> dict:
+    """An axis with faint lines."""
+    return {"title": {"text": title}, "gridcolor": GRID, "zeroline": False, "automargin": True, **more}
+
+
+def numbers(values: np.ndarray, digits: int) -> list[float]:
+    """Values [N] as plotly takes them, rounded."""
+    return np.asarray(values, dtype=float).round(digits).tolist()
+
+
+def family_colour(title: str) -> str | None:
+    """The colour of a model's family, the same in every figure; None for other people's models."""
+    return next((colour for family, colour in FAMILIES.items() if title.startswith(family)), None)
+
+
+# ---- the map of matches ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -60,14 +104,14 @@ def match_map(
     _add_database(figure, database_utm - origin)
     if query_utm is not None and not outside:
         _add_query(figure, np.asarray(query_utm) - origin, radius)
-    for place, one in zip(LABEL_PLACES, series, strict=False):
-        _add_matches(figure, one, origin, place, LABEL_SPACE * extent)
+    for position, one in zip(LABEL_POSITIONS, series, strict=False):
+        _add_matches(figure, one, origin, position, LABEL_SPACE * extent)
     if outside:
         kilometres = distance_to_box(query_utm, database_utm) / 1000.0
         figure.add_annotation(
             text=f"The query lies {kilometres:,.1f} km from this database: outside the drawing",
             x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 14, "color": WRONG},
-        )  # fmt: skip
+        )
     return figure
 
 
@@ -95,94 +139,55 @@ def rank_labels(positions: np.ndarray, ranks: Sequence[int], closeness: float) -
 
 
 def _layout(origin: np.ndarray) -> dict:
-    axis = {
-        "gridcolor": GRID,
-        "zeroline": False,
-        "ticks": "outside",
-        "tickcolor": GRID,
-        "linecolor": GRID,
-        "automargin": True,
-    }
-    return {
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": TEXT, "size": 12, "family": "Source Sans Pro, system-ui, sans-serif"},
-        "margin": {"t": 64, "r": 12, "b": 8, "l": 8},
-        "height": 460,
-        "autosize": True,
-        "dragmode": "pan",
-        "hoverlabel": {"font": {"size": 12}},
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemsizing": "constant"},
-        "xaxis": {**axis, "title": {"text": f"metres east of {origin[0]:,.0f}"}},
-        "yaxis": {**axis, "title": {"text": f"metres north of {origin[1]:,.0f}"}, "scaleanchor": "x", "scaleratio": 1},
-    }
+    lines = {"ticks": "outside", "tickcolor": GRID, "linecolor": GRID}
+    return plain_layout(
+        460,
+        margin={"t": 64, "r": 12, "b": 8, "l": 8},
+        dragmode="pan",
+        hoverlabel={"font": {"size": 12}},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemsizing": "constant"},
+        xaxis=axis(f"metres east of {origin[0]:,.0f}", **lines),
+        yaxis=axis(f"metres north of {origin[1]:,.0f}", scaleanchor="x", scaleratio=1, **lines),
+    )
 
 
 def _add_database(figure: go.Figure, local: np.ndarray) -> None:
     step = max(1, math.ceil(len(local) / MAX_DOTS))
-    shown = local[::step]
     note = "" if step == 1 else f" (1 in {step} drawn)"
     figure.add_scatter(
-        x=shown[:, 0].round(2).tolist(),
-        y=shown[:, 1].round(2).tolist(),
-        mode="markers",
-        marker={"size": 5, "color": DATABASE},
-        name=f"database{note}",
-        hoverinfo="skip",
+        x=numbers(local[::step, 0], 2), y=numbers(local[::step, 1], 2), mode="markers",
+        marker={"size": 5, "color": DATABASE}, name=f"database{note}", hoverinfo="skip",
     )
 
 
 def _add_query(figure: go.Figure, local: np.ndarray, radius: float) -> None:
     angle = np.linspace(0, 2 * np.pi, 73)
     figure.add_scatter(
-        x=(local[0] + radius * np.cos(angle)).round(2).tolist(),
-        y=(local[1] + radius * np.sin(angle)).round(2).tolist(),
-        mode="lines",
-        line={"color": QUERY, "width": 1.5, "dash": "dot"},
-        fill="toself",
-        fillcolor="rgba(59, 130, 196, 0.12)",
-        name=f"within {radius:.0f} m",
-        hoverinfo="skip",
+        x=numbers(local[0] + radius * np.cos(angle), 2), y=numbers(local[1] + radius * np.sin(angle), 2), mode="lines",
+        line={"color": QUERY, "width": 1.5, "dash": "dot"}, fill="toself", fillcolor="rgba(59, 130, 196, 0.12)",
+        name=f"within {radius:.0f} m", hoverinfo="skip",
     )
     figure.add_scatter(
-        x=[round(float(local[0]), 2)],
-        y=[round(float(local[1]), 2)],
-        mode="markers",
+        x=[round(float(local[0]), 2)], y=[round(float(local[1]), 2)], mode="markers", name="query",
         marker={"symbol": "star", "size": 17, "color": QUERY, "line": {"color": "white", "width": 1}},
-        name="query",
         hovertemplate="the query<extra></extra>",
     )
 
 
-def _add_matches(figure: go.Figure, series: MapSeries, origin: np.ndarray, label_place: str, closeness: float) -> None:
+def _add_matches(figure: go.Figure, series: MapSeries, origin: np.ndarray, position: str, closeness: float) -> None:
     """One trace per verdict (for its colour) and an empty grey one for the legend, where only the shape counts."""
     if len(series.utm) == 0:
         return
     local = np.asarray(series.utm) - origin
     marker = {"symbol": series.symbol, "size": 13, "line": {"width": 2.5}}
-    figure.add_scatter(
-        x=[None],
-        y=[None],
-        mode="markers",
-        marker={**marker, "color": NEUTRAL},
-        name=series.title,
-        legendgroup=series.title,
-    )
+    shared = {"name": series.title, "legendgroup": series.title}
+    figure.add_scatter(x=[None], y=[None], mode="markers", marker={**marker, "color": NEUTRAL}, **shared)
     for verdict, colour in ((True, RIGHT), (False, WRONG), (None, NEUTRAL)):
         rows = [row for row, value in enumerate(series.right) if value is verdict]
-        if not rows:
-            continue
-        figure.add_scatter(
-            x=local[rows, 0].round(2).tolist(),
-            y=local[rows, 1].round(2).tolist(),
-            mode="markers+text",
-            marker={**marker, "color": colour},
-            text=rank_labels(local[rows], [row + 1 for row in rows], closeness),
-            textposition=label_place,
-            textfont={"color": colour, "size": 13},
-            name=series.title,
-            legendgroup=series.title,
-            showlegend=False,
-            hovertemplate="%{customdata}<extra></extra>",
-            customdata=[series.notes[row] for row in rows],
-        )
+        if rows:
+            figure.add_scatter(
+                x=numbers(local[rows, 0], 2), y=numbers(local[rows, 1], 2), mode="markers+text", showlegend=False,
+                marker={**marker, "color": colour}, text=rank_labels(local[rows], [row + 1 for row in rows], closeness),
+                textposition=position, textfont={"color": colour, "size": 13},
+                hovertemplate="%{customdata}<extra></extra>", customdata=[series.notes[row] for row in rows], **shared,
+            )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scicevpr.datasets.positives import positives
+from scicevpr.datasets.ground_truth import positives
 from scicevpr.errors import DatasetError
 from scicevpr.evaluation.metrics import f1_at_n, mean_reciprocal_rank, recall_at_n
 from scicevpr.losses import distillation_loss, mine_pairs, multi_similarity_loss

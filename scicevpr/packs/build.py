@@ -21,9 +21,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from scicevpr import __version__
-from scicevpr.datasets import Dataset, save_descriptors
-from scicevpr.datasets.photo_check import require_sound
+from scicevpr.datasets import Dataset
 from scicevpr.describe.describing import Descriptors, Grouping, describe
+from scicevpr.describe.descriptor_files import save_descriptors
+from scicevpr.describe.photo_check import require_sound
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.files.checksums import sha256_of
@@ -310,7 +311,9 @@ def _dataset_facts(dataset: Dataset) -> dict[str, Any]:
         "use_labels": dataset.use_labels,
         "query_order": dataset.query_order,
         "notes": list(dataset.notes),
-        "truth": {"radius": truth.radius, "turn": truth.turn, "words": truth.words, "label": truth.label()},
+        "truth": {
+            "radius": truth.radius, "turn": truth.max_heading_difference, "words": truth.name, "label": truth.label(),
+        },
     }
 
 

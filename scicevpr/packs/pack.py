@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scicevpr.datasets import Dataset, GroundTruth, Photo, load_descriptors
+from scicevpr.datasets import Dataset, GroundTruth, Photo
+from scicevpr.describe.descriptor_files import load_descriptors
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
 from scicevpr.files.checksums import known_sha256
 from scicevpr.packs.hub_cache import pack_folder
@@ -231,7 +232,7 @@ def _truth(folder: Path, manifest: Manifest) -> GroundTruth:
         radius, turn = float(facts["radius"]), facts["turn"]
         words = str(facts["words"])
         turn = None if turn is None else float(turn)
-        truth = GroundTruth(radius=radius, turn=turn, words=words)
+        truth = GroundTruth(radius=radius, max_heading_difference=turn, name=words)
     except (KeyError, TypeError, ValueError, OverflowError, UsageError) as error:
         raise DatasetError(
             f"{folder} does not say which answers are right (dataset.truth: {facts}). {AGAIN}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scicevpr.datasets import Photo, distances
-from scicevpr.datasets.ground_truth_files import DEFAULT_RADIUS
+from scicevpr.datasets.ground_truth import DEFAULT_RADIUS
 from scicevpr.errors import UsageError
 
 

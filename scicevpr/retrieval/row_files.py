@@ -69,7 +69,7 @@ def find_rows(source: Path | str | np.memmap) -> RowFile:
 
 
 def _mapped(path: Path) -> tuple[np.memmap, tuple[str, ...]]:
-    from scicevpr.datasets.descriptor_files import load_descriptors
+    from scicevpr.describe.descriptor_files import load_descriptors
     from scicevpr.files.safe_npy import map_npy
 
     if path.suffix == ".safetensors":

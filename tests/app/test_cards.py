@@ -19,7 +19,7 @@ from app.components.header import header_html, notice_html
 from app.components.pictures import data_uri, escape, picture, thumbnail
 from app.records import ModelState
 from scicevpr.datasets import Photo
-from scicevpr.figures import MapSeries, match_map
+from scicevpr.figures.screen import MapSeries, match_map
 
 EVIL = '"><script>alert(1)</script>${x}{{y}}`'
 

@@ -21,8 +21,8 @@ from app.figure_handlers import GROUPS, FigureHandlers
 from app.figure_studio import Choices, FigureStudio
 from app.lab import Laboratory
 from app.rooms import BASELINE, STABLE, TEACHER
+from scicevpr.cli import chosen_models
 from scicevpr.cli import main as cli
-from scicevpr.commands import figures as command
 from scicevpr.errors import UsageError
 from scicevpr.figures.paper import FIGURES, Style
 
@@ -95,7 +95,7 @@ def test_figure_2_shows_what_stability_shows(studio, services):
         ("strip", BOTH, ("--top", "3")),
         ("figure-4", BOTH, ()),
         ("fusion", (STABLE,), ()),
-        ("attention", (BASELINE,), ("--company", "2")),
+        ("attention", (BASELINE,), ("--batch-mates", "2")),
         ("figure-2", BOTH, ("--sizes", "1", "4", "--orders", "file", "shuffled", "--seeds", "2")),
     ],
 )
@@ -103,7 +103,7 @@ def test_the_command_line_makes_the_same_bytes(name, roles, options, studio, ser
                                                monkeypatch, capsys):  # fmt: skip
     models = [services.model(role) for role in roles]
     titled = [(model.variant.title, model) for model in models]
-    monkeypatch.setattr(command, "load_models", lambda arguments, default: titled)
+    monkeypatch.setattr(chosen_models, "load_models", lambda arguments, default: titled)
     files = [tmp_path / f"figure.{form}" for form in ("pdf", "svg", "png", "csv", "txt")]
     photo = () if name == "figure-2" else ("--photo", query.name)
     code = cli.main(

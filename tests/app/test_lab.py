@@ -23,7 +23,7 @@ from scicevpr.errors import UsageError
 from scicevpr.figures.stability import recall_curve
 from scicevpr.models.model import WeightsInfo
 
-pytestmark = pytest.mark.slow  # the experiments themselves are in tests/unit/test_stability.py, which runs quickly
+pytestmark = pytest.mark.slow  # the experiments themselves are in tests/unit/test_batch_effects.py, which runs quickly
 
 
 VISITOR = SimpleNamespace(session_hash="a visitor")

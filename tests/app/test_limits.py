@@ -21,7 +21,7 @@ from app.incoming import query_photo, result_files, uploaded_files
 from app.my_places import MyPlaces
 from scicevpr.datasets.intake import Limits, gather
 from scicevpr.errors import DatasetError, ImageError, UsageError, WeightsError
-from scicevpr.figures.paper.sources import read_results
+from scicevpr.evaluation.results import read_results
 from scicevpr.models import checkpoint as checkpoint_io
 from scicevpr.models.checkpoint import read_checkpoint, read_metadata
 

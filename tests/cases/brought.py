@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from scicevpr.datasets.utm import from_latitude_longitude
+from scicevpr.datasets.zones import from_latitude_longitude
 
 
 def picture(seed: int, size: tuple[int, int] = (96, 72)) -> Image.Image:

@@ -10,7 +10,7 @@ import pytest
 from brought import gps, gps_without_seconds, name, put, tree, utm
 
 from scicevpr.datasets import Photo, distances, read_dataset, read_folders
-from scicevpr.datasets.positives import separate_positions
+from scicevpr.datasets.ground_truth import separate_positions
 from scicevpr.datasets.tables import number_of, read_table
 from scicevpr.datasets.uploads import place_photos
 from scicevpr.datasets.zones import degrees_of, utm_zone
@@ -113,7 +113,7 @@ def test_a_zone_border_is_no_wall(tmp_path, stated):
 def test_photos_of_cameras_on_both_sides_of_a_border_are_one_place(tmp_path, points):
     photos = [put(tmp_path / f"{number}.jpg", exif=gps(*point)) for number, point in enumerate(points)]
     placed, notes = place_photos(photos)
-    one, other = (photo.place for photo in placed)
+    one, other = (photo.photo for photo in placed)
     assert np.hypot(*np.subtract(one.utm, other.utm)) < 20
     assert any("projected into zone" in note for note in notes)
 
@@ -268,7 +268,7 @@ def test_numbers_of_tables(text, value):
 
 def test_gps_without_seconds_is_left_out_with_that_reason(tmp_path):
     [photo], _ = place_photos([put(tmp_path / "a.jpg", exif=gps_without_seconds())])
-    assert photo.place.utm is None
+    assert photo.photo.utm is None
     assert "degrees and minutes without seconds, which tells the place to a kilometre" in photo.problem
 
 

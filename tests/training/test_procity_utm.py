@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scicevpr.datasets.utm import central_meridian, from_latitude_longitude, latitude_letter, to_latitude_longitude
+from scicevpr.datasets.zones import central_meridian, from_latitude_longitude, latitude_letter, to_latitude_longitude
 from training.procity.presets import PRESETS, UTM_ZONE, city_origin
 
 

@@ -7,18 +7,11 @@ import pandas as pd
 from PIL import Image
 from small_results import result
 
-from scicevpr.figures.paper.data import (
-    Answer,
-    AttentionData,
-    CurveData,
-    FusionData,
-    MapStep,
-    PairData,
-    RegionData,
-    RegionScores,
-    StripData,
-)
-from scicevpr.figures.paper.sources import result_data
+from scicevpr.figures.paper.attention import AttentionData
+from scicevpr.figures.paper.curves import CurveData
+from scicevpr.figures.paper.maps import FusionData, MapStep, RegionData, RegionScores
+from scicevpr.figures.paper.retrieval import Answer, PairData, StripData
+from scicevpr.figures.paper.scores import result_data
 from scicevpr.models.regions import region_boxes
 
 PROTOCOL = "Street (test): 12 database photos; right within 25 m. Model: weights abc123, 224x224."

@@ -12,9 +12,10 @@ from PIL import Image
 from small_results import street
 
 from scicevpr.cli.main import main
-from scicevpr.datasets import GroundTruth, load_descriptors, read_dataset, read_folders
-from scicevpr.datasets.photo_check import damaged_photos
+from scicevpr.datasets import GroundTruth, read_dataset, read_folders
 from scicevpr.describe.describing import describe
+from scicevpr.describe.descriptor_files import load_descriptors
+from scicevpr.describe.photo_check import damaged_photos
 from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import ImageError, UsageError
 from scicevpr.evaluation.benchmark import evaluate, score

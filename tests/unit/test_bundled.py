@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from scicevpr.config import assets_folder
-from scicevpr.datasets import bundled_city, find_descriptors, positives, utm_array
+from scicevpr.datasets import bundled_city, positives, utm_array
 from scicevpr.describe.describing import Grouping, describe
+from scicevpr.describe.descriptor_files import find_descriptors
 from scicevpr.evaluation.benchmark import score
 from scicevpr.models.weights import load_model
 from training.procity.conditions import QUERY_CONDITIONS

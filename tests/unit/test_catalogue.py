@@ -9,8 +9,8 @@ import pytest
 
 from scicevpr.datasets import Dataset, parse_name
 from scicevpr.datasets.catalogue import BENCHMARKS, differences, get, recognise
+from scicevpr.datasets.layouts import READERS
 from scicevpr.datasets.published import PUBLISHED
-from scicevpr.datasets.readers import READERS
 from scicevpr.errors import UsageError
 
 

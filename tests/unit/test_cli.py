@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from scicevpr import __version__
+from scicevpr.cli import installation
 from scicevpr.cli.main import main
-from scicevpr.commands import basic
-from scicevpr.datasets import load_descriptors
+from scicevpr.describe.descriptor_files import load_descriptors
 
 
 def _run(*arguments) -> int:
@@ -26,7 +26,8 @@ def photos(tiny_city):
 
 
 def test_help_is_quick_and_the_version_is_told():
-    code = "import sys; from scicevpr.cli.main import main\ntry: main(['evaluate', '--help'])\nexcept SystemExit: pass\n"
+    code = "import sys\nfrom scicevpr.cli.main import main\n"
+    code += "try: main(['evaluate', '--help'])\nexcept SystemExit: pass\n"
     done = subprocess.run(
         [sys.executable, "-c", code + "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"],
         capture_output=True, text=True, check=False,
@@ -105,7 +106,7 @@ def test_describe_writes_both_kinds(tiny_city, photos, tmp_path, capsys):
     folder = tiny_city / "images/test/queries"
     for output in ("d.npy", "d.safetensors"):
         assert _run("describe", folder, "--output", tmp_path / output, "--allow-untrained") == 0
-    assert "8 descriptors of 2688 values" in capsys.readouterr().out
+    assert "8 descriptors of 2688 dimensions" in capsys.readouterr().out
     values = np.load(tmp_path / "d.npy")
     packed, names = load_descriptors(tmp_path / "d.safetensors")
     np.testing.assert_allclose(packed.values, values, atol=1e-3)
@@ -185,7 +186,7 @@ def test_ctrl_c_is_quiet(monkeypatch, capsys):
     def stop(arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(basic, "models", stop)
+    monkeypatch.setattr(installation, "models", stop)
     assert _run("models") == 130
     assert capsys.readouterr().err == "scicevpr: stopped.\n"
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 from filled_models import INFO, filled_model
 
-from scicevpr.cli.main import build_parser, main
-from scicevpr.commands import evaluate, models
-from scicevpr.commands.models import (
+from scicevpr.cli import chosen_models
+from scicevpr.cli.chosen_models import (
     chosen_grouping,
     chosen_preprocessing,
     chosen_query_grouping,
     chosen_sources,
     load_models,
 )
+from scicevpr.cli.main import build_parser, main
 from scicevpr.datasets import read_dataset
 from scicevpr.describe.describing import Grouping
 from scicevpr.errors import UsageError
@@ -32,7 +32,7 @@ def _parse(*arguments, command: str = "evaluate"):
 
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch, tmp_path):
-    monkeypatch.setattr(evaluate, "pca_cache_folder", lambda: tmp_path / "pca")
+    monkeypatch.setattr(chosen_models, "pca_cache_folder", lambda: tmp_path / "pca")
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,9 @@ def test_what_the_weights_decide_is_checked_against_them(checkpoint):
         (["--method", "cricavpr"], "for scicevpr-t, not for --method cricavpr"),
     ):
         with pytest.raises(UsageError, match=words):
-            load_models(_parse("--resume", checkpoint, *wrong), DEFAULT)
+            chosen_models.check_architecture(_parse("--resume", checkpoint, *wrong), model.variant)
+    with pytest.raises(UsageError, match="--token_num is 1"):
+        load_models(_parse("--resume", checkpoint, "--token_num", 1), DEFAULT)
 
 
 def test_hub_and_foreign_sources_are_passed_on(monkeypatch):
@@ -110,7 +112,7 @@ def test_hub_and_foreign_sources_are_passed_on(monkeypatch):
         asked.append((source, options))
         return build_model("scicevpr-t")
 
-    monkeypatch.setattr(models, "load_any", load_any)
+    monkeypatch.setattr(chosen_models, "load_any", load_any)
     load_models(_parse("--weights", "org/name@main", "--model", "scicevpr-t", "--dtype", "bfloat16"), DEFAULT)
     load_models(_parse("--model", "megaloc", "--trust-remote-code"), DEFAULT)
     (hub, hub_options), (external, external_options) = asked

@@ -14,8 +14,9 @@ from tiny_hub import cut_off, load_entry, random_photos, write_hub
 from torch import nn
 
 from scicevpr.config import Preprocessing
-from scicevpr.datasets import load_descriptors, read_dataset, save_descriptors
+from scicevpr.datasets import read_dataset
 from scicevpr.describe.describing import describe, region_vectors
+from scicevpr.describe.descriptor_files import load_descriptors, save_descriptors
 from scicevpr.errors import IndexMismatchError, UsageError, WeightsError
 from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.explain import Explanation

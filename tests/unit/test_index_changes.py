@@ -11,7 +11,7 @@ import pytest
 from pack_samples import described, stand_in
 
 from scicevpr.cli.main import main
-from scicevpr.datasets import save_descriptors
+from scicevpr.describe.descriptor_files import save_descriptors
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.retrieval import (
     ExactIndex,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scicevpr.config import assets_folder
-from scicevpr.datasets import load_descriptors
+from scicevpr.describe.descriptor_files import load_descriptors
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.retrieval import EightBitIndex, ExactIndex, Index, build_index, choose_tier, make_index
 from scicevpr.retrieval import agreement as agreeing

@@ -5,7 +5,7 @@ import pytest
 
 from scicevpr.datasets import positives
 from scicevpr.errors import UsageError
-from scicevpr.evaluation import f1_at_n, mean_reciprocal_rank, recall_at_n
+from scicevpr.evaluation.metrics import f1_at_n, mean_reciprocal_rank, recall_at_n
 from scicevpr.retrieval import ExactIndex
 
 

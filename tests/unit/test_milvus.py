@@ -14,7 +14,8 @@ from pack_samples import described, small_pack, stand_in
 
 from scicevpr.cli.main import main
 from scicevpr.config import assets_folder
-from scicevpr.datasets import Dataset, Photo, bundled_city, load_descriptors, save_descriptors
+from scicevpr.datasets import Dataset, Photo, bundled_city
+from scicevpr.describe.descriptor_files import load_descriptors, save_descriptors
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.milvus import MilvusError, MilvusIndex, Near
 from scicevpr.milvus import loading as milvus_loading

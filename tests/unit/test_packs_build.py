@@ -10,8 +10,9 @@ from filled_models import INFO, filled_model
 from pack_samples import OTHER, VARIANT, WIDTH, content, described, small_pack, stand_in
 from PIL import Image
 
-from scicevpr.datasets import GroundTruth, find_descriptors, read_dataset
+from scicevpr.datasets import GroundTruth, read_dataset
 from scicevpr.describe.describing import describe
+from scicevpr.describe.descriptor_files import find_descriptors
 from scicevpr.errors import DatasetError, ImageError, IndexMismatchError, UsageError
 from scicevpr.models.native_checkpoints import save_weights
 from scicevpr.packs import Content, build_pack, check_pack, open_pack
@@ -57,7 +58,7 @@ def test_records_truth_and_order_of_queries_are_kept(city, tmp_path):
         city,
         database=tuple(replace(place, heading=10.5 * row, timestamp="2024") for row, place in enumerate(city.database)),
         queries=tuple(replace(place, heading=10.5 * row, zone=None) for row, place in enumerate(city.queries)),
-        truth=GroundTruth(radius=30.0, turn=40.0),
+        truth=GroundTruth(radius=30.0, max_heading_difference=40.0),
         benchmark="msls",
         notes=("A note.",),
     ).shuffle_queries(3)

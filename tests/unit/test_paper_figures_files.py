@@ -18,10 +18,10 @@ from matplotlib.text import Text
 from paper_data import DATA
 from PIL import Image
 
+from scicevpr.cli.figure import NAMES
 from scicevpr.errors import UsageError
 from scicevpr.figures.paper import FIGURES, Style, draw
 from scicevpr.figures.paper.style import WIDTHS, settings
-from scicevpr.parsers.figures import NAMES
 
 pytestmark = pytest.mark.slow
 

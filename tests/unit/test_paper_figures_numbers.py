@@ -13,9 +13,10 @@ from small_results import result
 from scicevpr.cli.main import main
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.report import latex_table
+from scicevpr.evaluation.results import read_results
 from scicevpr.figures.paper import Style, draw, parse_labels
-from scicevpr.figures.paper.data import short_name
-from scicevpr.figures.paper.sources import read_results, result_data
+from scicevpr.figures.paper.scores import result_data
+from scicevpr.figures.paper.subjects import short_name
 
 
 @pytest.mark.parametrize("name", ["figure-1", "figure-2", "figure-4", "fusion", "attention", "strip"])

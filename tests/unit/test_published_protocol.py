@@ -1,4 +1,4 @@
-"""What --published means for each model, and that paths, precision and company of a PCA are told or agree."""
+"""What --published means for each model, and that paths, precision and batches of a PCA are told or agree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scicevpr.datasets import read_dataset, read_folders
 from scicevpr.describe.describing import Grouping
 from scicevpr.describe.precision import precision_words
 from scicevpr.evaluation.benchmark import evaluate
-from scicevpr.evaluation.comparison import compare, read_answers
+from scicevpr.evaluation.comparison import compare, read_relevance
 from scicevpr.evaluation.groupings import published_batch, published_rounding
 from scicevpr.evaluation.pca_fit import fit_pca
 from scicevpr.models import WeightsInfo
@@ -98,7 +98,7 @@ def test_identical_runs_are_comparable_however_their_folders_were_written(tiny_c
         found = evaluate(model, dataset, database_grouping=Grouping.alone())
         path = tmp_path / f"{number}.json"
         path.write_text(json.dumps({"results": [found.to_json()]}))
-        written.append(read_answers(path)[0])
+        written.append(read_relevance(path)[0])
     for other in written[1:]:
         assert other.queries == written[0].queries
         assert compare(written[0], other).rows["all"][0].difference == 0

@@ -14,16 +14,15 @@ from pack_samples import described, stand_in
 from small_results import result, street
 
 from scicevpr.cli.main import main
-from scicevpr.datasets import load_descriptors, save_descriptors
-from scicevpr.datasets.ground_truth import read_truth
+from scicevpr.datasets.ground_truth_files import read_truth
+from scicevpr.describe.descriptor_files import load_descriptors, save_descriptors
 from scicevpr.errors import DatasetError, IndexMismatchError, SciceVPRError, UsageError, WeightsError
 from scicevpr.evaluation.benchmark import score
-from scicevpr.evaluation.comparison import read_answers
-from scicevpr.evaluation.prediction_files import write_descriptor_files
+from scicevpr.evaluation.comparison import read_relevance
+from scicevpr.evaluation.exports import write_descriptor_files
 from scicevpr.evaluation.report import write_csv
-from scicevpr.evaluation.results import write_predictions
+from scicevpr.evaluation.results import read_results, write_predictions
 from scicevpr.evaluation.stored import open_descriptors
-from scicevpr.figures.paper.from_results import read_results
 from scicevpr.files.safe_npy import read_npy
 from scicevpr.hub.pretrained import read_pretrained
 from scicevpr.retrieval import PCA, build_index, make_index, open_index
@@ -168,7 +167,7 @@ def test_json_that_is_too_deep_or_too_large_is_refused_by_every_reader(tmp_path,
     save_descriptors(tmp_path / "model.safetensors", described(2, stand_in()), ["a", "b"])
     results = tmp_path / "results.json"
     for read, words in (
-        (lambda: read_answers(results), "results"),
+        (lambda: read_relevance(results), "results"),
         (lambda: read_results(results), "results"),
         (lambda: read_truth(results, CITY.database, CITY.queries), "results"),
         (lambda: read_manifest(tmp_path), "index"),
@@ -217,7 +216,7 @@ def test_results_that_cannot_be_drawn_are_refused(tmp_path, change, words):
 )
 def test_results_that_cannot_be_compared_are_refused(tmp_path, change):
     with pytest.raises(DatasetError, match=r"is not a result of"):
-        read_answers(_stored(tmp_path, change))
+        read_relevance(_stored(tmp_path, change))
 
 
 def test_an_index_whose_manifest_fits_its_checksum_but_not_its_files_is_refused(tmp_path):

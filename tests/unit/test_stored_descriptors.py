@@ -9,10 +9,11 @@ from small_results import PLACES, result, street
 
 from scicevpr.cli.main import main
 from scicevpr.config import VARIANTS
-from scicevpr.datasets import GroundTruth, read_dataset, save_descriptors
+from scicevpr.datasets import GroundTruth, read_dataset
 from scicevpr.describe.describing import Descriptors
+from scicevpr.describe.descriptor_files import save_descriptors
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
-from scicevpr.evaluation.prediction_files import write_descriptor_files
+from scicevpr.evaluation.exports import write_descriptor_files
 from scicevpr.evaluation.stored import MADE_ELSEWHERE, open_descriptors, recorded_dataset, score_stored
 
 
@@ -58,7 +59,7 @@ def test_what_names_do_not_tell_comes_back_from_the_record(tmp_path, found):
     back = recorded_dataset(*_opened(paths[:2]))
     assert (back.queries[0].condition, back.queries[0].utm, back.queries[0].heading) == ("fog", (1.0, 2.0), 90.0)
     assert back.queries[1].condition == "day"
-    assert (back.benchmark, back.notes, back.truth.words) == ("pitts30k", ("Oh.",), "as listed")
+    assert (back.benchmark, back.notes, back.truth.name) == ("pitts30k", ("Oh.",), "as listed")
     assert [rows.tolist() for rows in back.positives()] == [rows.tolist() for rows in found.positives]
 
 

@@ -12,7 +12,7 @@ from scicevpr.cli.main import main
 from scicevpr.cli.terminal import write_json
 from scicevpr.datasets import GroundTruth
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.evaluation.comparison import GroundTruthOptions, compare, read_answers
+from scicevpr.evaluation.comparison import StoredRelevance, compare, read_relevance
 from scicevpr.evaluation.uncertainty import (
     bootstrap_limits,
     compare_recalls,
@@ -151,8 +151,8 @@ def test_places_and_ground_truth_do_not_depend_on_the_order_of_the_queries():
     assert listed.places().tolist() == plain.places().tolist()
 
 
-def _answers(wrong: set[int], title: str, **options) -> GroundTruthOptions:
-    return GroundTruthOptions.from_json(json.loads(json.dumps(result(wrong, title, **options).to_json())))
+def _answers(wrong: set[int], title: str, **options) -> StoredRelevance:
+    return StoredRelevance.from_json(json.loads(json.dumps(result(wrong, title, **options).to_json())))
 
 
 def test_two_results_are_compared_per_condition():
@@ -188,9 +188,9 @@ def test_what_cannot_be_paired_is_refused():
     with pytest.raises(UsageError, match="by query"):
         compare(replace(a, places=None), a)
     with pytest.raises(UsageError, match="no judged predictions"):
-        GroundTruthOptions.from_json(result(set()).to_json(predictions=False))
+        StoredRelevance.from_json(result(set()).to_json(predictions=False))
     with pytest.raises(DatasetError, match=r"x\.json is not a result"):
-        GroundTruthOptions.from_json({"title": "x"}, "x.json")
+        StoredRelevance.from_json({"title": "x"}, "x.json")
 
 
 def test_files_are_compared_on_the_command_line(tmp_path, capsys):
@@ -218,4 +218,4 @@ def test_files_are_compared_on_the_command_line(tmp_path, capsys):
         assert words in capsys.readouterr().err
     (tmp_path / "bad.json").write_text("[]")
     with pytest.raises(DatasetError, match="holds no"):
-        read_answers(tmp_path / "bad.json")
+        read_relevance(tmp_path / "bad.json")

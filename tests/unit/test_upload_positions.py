@@ -14,7 +14,7 @@ from PIL.TiffImagePlugin import IFDRational
 from scicevpr.datasets import format_name
 from scicevpr.datasets.intake import Limits, gather, gather_folder, in_query_folder
 from scicevpr.datasets.uploads import GPS, NAME, NOWHERE, TABLE, gps_of, place_photos, to_utm
-from scicevpr.datasets.utm import to_latitude_longitude
+from scicevpr.datasets.zones import to_latitude_longitude
 from scicevpr.errors import DatasetError, SciceVPRError, UsageError
 
 BERLIN, SYDNEY = (52.5163, 13.3777), (-33.8568, 151.2153)
@@ -61,8 +61,8 @@ def test_the_camera_says_where_on_both_halves_of_the_earth(tmp_path, point, zone
     assert degrees == pytest.approx(point, abs=1e-7)
     assert heading is None
     placed, _ = place_photos([tmp_path / "a.jpg"])
-    assert (placed[0].source, placed[0].place.zone, placed[0].problem) == (GPS, zone, "")
-    east, north = placed[0].place.utm
+    assert (placed[0].source, placed[0].photo.zone, placed[0].problem) == (GPS, zone, "")
+    east, north = placed[0].photo.utm
     back = to_latitude_longitude(east, north - (10_000_000 if point[0] < 0 else 0), int(zone[:2]))
     assert back == pytest.approx(point, abs=1e-7)
 
@@ -87,14 +87,14 @@ def test_the_name_comes_before_the_camera_and_the_table_before_both(tmp_path):
     named, plain = photo(tmp_path / name, 1, BERLIN), photo(tmp_path / "plain.jpg", 2, BERLIN)
     placed, _ = place_photos([named, plain], condition="snow")
     assert [item.source for item in placed] == [NAME, GPS]
-    assert placed[0].place.utm[0] == pytest.approx(east + 5, abs=0.01)
-    assert [item.place.condition for item in placed] == ["night", "snow"]
+    assert placed[0].photo.utm[0] == pytest.approx(east + 5, abs=0.01)
+    assert [item.photo.condition for item in placed] == ["night", "snow"]
     table = tmp_path / "where.csv"
     table.write_text("name,latitude,longitude\nplain.jpg,52.5,13.4\n")
     placed, notes = place_photos([named, plain], table)
     assert [item.source for item in placed] == [NOWHERE, TABLE]
     assert "where.csv has no row" in placed[0].problem
-    assert placed[1].place.utm == pytest.approx(to_utm(52.5, 13.4)[0], abs=1e-6)
+    assert placed[1].photo.utm == pytest.approx(to_utm(52.5, 13.4)[0], abs=1e-6)
     assert "zone 33U" in notes[0]
 
 
@@ -103,7 +103,7 @@ def test_the_name_comes_before_the_camera_and_the_table_before_both(tmp_path):
 )
 def test_a_photo_without_a_usable_position_stays_and_says_why(tmp_path, degrees, words):
     placed, _ = place_photos([photo(tmp_path / "a.jpg", degrees=degrees)])
-    assert (placed[0].source, placed[0].place.utm) == (NOWHERE, None)
+    assert (placed[0].source, placed[0].photo.utm) == (NOWHERE, None)
     assert words in placed[0].problem
 
 
@@ -124,7 +124,7 @@ def test_two_zones_are_refused_and_named(tmp_path):
 def test_bands_of_one_zone_share_their_metres(tmp_path):
     """55.9 and 56.1 degrees lie in the bands U and V of the same zone, 22 km apart."""
     photos = [photo(tmp_path / f"{north}.jpg", int(north), (north, 10.0)) for north in (55.9, 56.1)]
-    first, second = (item.place for item in place_photos(photos)[0])
+    first, second = (item.photo for item in place_photos(photos)[0])
     assert (first.zone, second.zone) == ("32U", "32V")
     assert np.hypot(*np.subtract(first.utm, second.utm)) == pytest.approx(22_260, abs=30)
 
@@ -232,7 +232,7 @@ def test_every_limit_says_its_number(tmp_path):
         gather([(archive, "many.zip")], tmp_path / "in", Limits(entries=10))
     with pytest.raises(UsageError, match="far more files"):
         gather([(archive, "many.zip")], tmp_path / "in", Limits(entries=1))
-    assert "500 photos, 200 MB in all and 25 MB each" in Limits().words
+    assert "500 photos, 200 MB in all and 25 MB each" in Limits().sentence
 
 
 def test_a_folder_is_read_where_it_is(tmp_path):

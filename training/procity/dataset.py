@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from scicevpr.datasets import format_name
-from scicevpr.datasets.utm import latitude_letter, to_latitude_longitude
+from scicevpr.datasets.zones import latitude_letter, to_latitude_longitude
 from scicevpr.errors import DatasetError
 from training.procity.atlas import build_atlas
 from training.procity.conditions import get_condition

@@ -12,7 +12,7 @@ from typing import Any
 from scicevpr.datasets.photos import EXTENSIONS
 from scicevpr.errors import DatasetError
 
-WORDS = "Dataframes/CITY.csv and Images/CITY (GSV-Cities, training data)"
+LOOKS_LIKE = "Dataframes/CITY.csv and Images/CITY (GSV-Cities, training data)"
 COLUMNS = ("place_id", "year", "month", "northdeg", "city_id", "lat", "lon", "panoid")
 
 

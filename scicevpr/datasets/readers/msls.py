@@ -11,11 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scicevpr.datasets.dataset import BY_PATH, Dataset
-from scicevpr.datasets.ground_truth_files import GroundTruth
-from scicevpr.datasets.names import TIMESTAMP, Photo
-from scicevpr.datasets.photos import list_photos
-from scicevpr.datasets.readers.request import Request
+from scicevpr.datasets.dataset import BY_PATH, Dataset, Request
+from scicevpr.datasets.ground_truth import GroundTruth
+from scicevpr.datasets.photos import TIMESTAMP, Photo, list_photos
 from scicevpr.datasets.tables import read_table
 from scicevpr.errors import DatasetError
 
@@ -23,9 +21,9 @@ VALIDATION = ("cph", "sf")
 FOLDERS = ("train_val", "test")
 SUBTASKS = ("s2w", "w2s", "d2n", "n2d", "o2n", "n2o")
 OFFICIAL, FULL = ("queries", "all"), "full"
-TURN = 40.0  # degrees
+MAX_HEADING_DIFFERENCE = 40.0  # degrees
 TABLES = ("postprocessed.csv", "raw.csv")
-WORDS = "train_val/CITY/query, train_val/CITY/database and their CSV tables (official MSLS)"
+LOOKS_LIKE = "train_val/CITY/query, train_val/CITY/database and their CSV tables (official MSLS)"
 
 
 def recognises(root: Path, split: str) -> bool:
@@ -50,7 +48,7 @@ def read(request: Request) -> Dataset:
     notes = []
     if split == "val":
         notes += [f"The city {city} is missing: this is not the whole of MSLS validation." for city in VALIDATION
-                  if city not in {folder.name for folder in cities}]  # fmt: skip
+                  if city not in {folder.name for folder in cities}]
     column = wanted if wanted in SUBTASKS else None
     database = _photos(cities, "database", column)
     selection = column or ("all" if wanted in OFFICIAL and split == "val" and not request.every_query else None)
@@ -58,13 +56,13 @@ def read(request: Request) -> Dataset:
     dataset = Dataset(
         name=_name(request.root) + (f" {column}" if column else ""), split=split, root=request.root,
         database=tuple(database), queries=tuple(queries), notes=tuple(notes), use_labels=request.labels,
-        truth=GroundTruth(turn=TURN), layout="msls",
-    )  # fmt: skip
+        truth=GroundTruth(max_heading_difference=MAX_HEADING_DIFFERENCE), layout="msls",
+    )
     if split == "test":
         dataset = replace(dataset, benchmark="msls-challenge")
     if request.labels and split != "test":
         _require_tables(cities)
-    if request.labels and not any(place.utm for place in database):
+    if request.labels and not any(photo.utm for photo in database):
         note = (
             f"The cities of {split!r} have no public positions, so these are predictions only, as the challenge wants "
             "them. To score, use the validation cities: --split val."
@@ -80,9 +78,8 @@ def _require_tables(cities: list[Path]) -> None:
         if missing:
             raise DatasetError(
                 f"{' and '.join(missing)} are missing in {folder}. MSLS keeps positions and panoramas in tables that "
-                "come "
-                "in an archive of their own, msls_metadata.zip (metadata.zip): unpack it into the folder that holds "
-                "train_val, or use --no-labels (labels=False) for predictions only."
+                "come in an archive of their own, msls_metadata.zip (metadata.zip): unpack it into the folder that "
+                "holds train_val, or use --no-labels (labels=False) for predictions only."
             )
 
 
@@ -108,10 +105,10 @@ def _validation(dataset: Dataset, wanted: str, every_query: bool) -> Dataset:
 
 
 def _photos(cities: list[Path], side: str, subtask: str | None) -> list[Photo]:
-    places = [place for city in cities for place in _side(city / side, subtask)]
-    if not places:
+    photos = [photo for city in cities for photo in _side(city / side, subtask)]
+    if not photos:
         raise DatasetError(f"No {side} photos are left in {', '.join(city.name for city in cities)} for {subtask!r}.")
-    return sorted(places, key=lambda place: str(place.path))
+    return sorted(photos, key=lambda photo: str(photo.path))
 
 
 @dataclass(frozen=True)
@@ -128,7 +125,7 @@ def _side(folder: Path, subtask: str | None) -> list[Photo]:
     raw = read_table(folder / "raw.csv", ("key", "pano"))
     positions = _positions(folder / "postprocessed.csv")
     inside = _inside(folder / "subtask_index.csv", subtask, len(raw))
-    places, missing = [], []
+    photos, missing = [], []
     for line, kept in zip(raw, inside, strict=True):
         key = line["key"]
         if not kept or _true(line["pano"]):
@@ -138,16 +135,16 @@ def _side(folder: Path, subtask: str | None) -> list[Photo]:
             continue
         if positions and key not in positions:
             raise DatasetError(f"{folder / 'postprocessed.csv'} has no row of the key {key}, which raw.csv has.")
-        places.append(_place(folder, images[key], line, positions.get(key)))
+        photos.append(_photo(folder, images[key], line, positions.get(key)))
     if missing:
         raise DatasetError(
             f"{len(missing)} photos that {folder / 'raw.csv'} names are not in {folder / 'images'}, the first is "
             f"{missing[0]}.jpg. Unpack the rest of the photo archives."
         )
-    return places
+    return photos
 
 
-def _place(folder: Path, path: Path, line: dict[str, str], position: _Position | None) -> Photo:
+def _photo(folder: Path, path: Path, line: dict[str, str], position: _Position | None) -> Photo:
     stamp = "".join(char for char in line.get("captured_at", "")[:10] if char.isdigit())
     return Photo(
         path=path,

@@ -13,17 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from scicevpr.datasets.dataset import BY_PATH, Dataset
-from scicevpr.datasets.ground_truth import listed_truth, row_lists
-from scicevpr.datasets.ground_truth_files import GroundTruth
-from scicevpr.datasets.names import Photo, parse_name
-from scicevpr.datasets.readers.request import SPLITS, Request
+from scicevpr.datasets.dataset import BY_PATH, SPLITS, Dataset, Request
+from scicevpr.datasets.ground_truth import GroundTruth
+from scicevpr.datasets.ground_truth_files import listed_truth, row_lists
+from scicevpr.datasets.photos import Photo, parse_name
 from scicevpr.errors import DatasetError
 from scicevpr.files.safe_npy import read_npy
 
 DATABASE_FILE = "_dbImages.npy"
 TRUTH_FILES = ("_gt.npy", "_gt_25m.npy")
-WORDS = "SET_dbImages.npy, SET_qImages.npy and SET_gt.npy, with the photos beside them or under --image-root"
+LOOKS_LIKE = "SET_dbImages.npy, SET_qImages.npy and SET_gt.npy, with the photos beside them or under --image-root"
 
 
 def recognises(root: Path, split: str) -> bool:
@@ -55,9 +54,9 @@ def read(request: Request) -> Dataset:
     split = next((name for name in SPLITS if files.name.endswith(name)), request.split)
     return Dataset(
         name=files.name, split=split, root=images,
-        database=_places(database_paths, database_rows), queries=_places(query_paths, query_rows),
+        database=_photos_of(database_paths, database_rows), queries=_photos_of(query_paths, query_rows),
         use_labels=request.labels, query_order=order, truth=truth, layout="npy",
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def _sorted_rows(paths: Sequence[Path]) -> np.ndarray:
     return np.array(sorted(range(len(paths)), key=lambda row: str(paths[row])), dtype=np.int64)
 
 
-def _places(paths: Sequence[Path], rows: np.ndarray) -> tuple[Photo, ...]:
+def _photos_of(paths: Sequence[Path], rows: np.ndarray) -> tuple[Photo, ...]:
     return tuple(parse_name(paths[row]) for row in rows)
 
 

@@ -11,15 +11,13 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from scicevpr.datasets.dataset import Dataset
-from scicevpr.datasets.names import Photo, parse_name
-from scicevpr.datasets.photos import left_out_note, list_photos
-from scicevpr.datasets.readers.request import SPLITS, Request
+from scicevpr.datasets.dataset import SPLITS, Dataset, Request
+from scicevpr.datasets.photos import Photo, left_out_note, list_photos, parse_name
 from scicevpr.errors import DatasetError
 
 DATABASE_FOLDERS = ("database", "gallery")
 LEVELS = ("images", "", "processed", "raw")
-WORDS = "images/SPLIT/database (or gallery) and images/SPLIT/queries, with or without the level images"
+LOOKS_LIKE = "images/SPLIT/database (or gallery) and images/SPLIT/queries, with or without the level images"
 
 
 def recognises(root: Path, split: str) -> bool:
@@ -42,13 +40,13 @@ def read(request: Request) -> Dataset:
     folders = [] if request.queries is None else _query_folders(base, request.queries)
     database = tuple(parse_name(path) for path in list_photos(_database_folder(base)))
     queries = [with_condition(parse_name(path), folder.name) for folder in folders for path in list_photos(folder)]
-    queries.sort(key=lambda place: str(place.path))
+    queries.sort(key=lambda photo: str(photo.path))
     left_out = left_out_note(_database_folder(base), *folders)
     notes += [left_out] if left_out else []
     return Dataset(
         name=_name(base), split=split, root=base, database=database, queries=tuple(queries), notes=tuple(notes),
         use_labels=request.labels, layout="utm-tree",
-    )  # fmt: skip
+    )
 
 
 def splits(root: Path) -> list[str]:
@@ -91,9 +89,9 @@ def _name(base: Path) -> str:
     return (folder.parent if folder.name in LEVELS else folder).name
 
 
-def with_condition(place: Photo, folder: str) -> Photo:
+def with_condition(photo: Photo, folder: str) -> Photo:
     """Give a query without a note the condition of its folder: queries_night -> night."""
     prefix, _, condition = folder.partition("_")
-    if place.condition or prefix not in ("queries", "query") or not condition:
-        return place
-    return replace(place, condition=condition)
+    if photo.condition or prefix not in ("queries", "query") or not condition:
+        return photo
+    return replace(photo, condition=condition)

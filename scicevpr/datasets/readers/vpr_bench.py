@@ -12,17 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from scicevpr.datasets.dataset import Dataset
-from scicevpr.datasets.ground_truth import listed_truth, pair_lists, row_lists
-from scicevpr.datasets.ground_truth_files import GroundTruth
-from scicevpr.datasets.names import Photo, parse_name
-from scicevpr.datasets.photos import list_photos
-from scicevpr.datasets.readers.request import Request
+from scicevpr.datasets.dataset import Dataset, Request
+from scicevpr.datasets.ground_truth import GroundTruth
+from scicevpr.datasets.ground_truth_files import listed_truth, pair_lists, row_lists
+from scicevpr.datasets.photos import Photo, list_photos, parse_name
 from scicevpr.errors import DatasetError
 from scicevpr.files.safe_npy import read_npy
 
 TRUTH_FILE = "ground_truth_new.npy"
-WORDS = f"query/, ref/ and {TRUTH_FILE} (VPR-Bench)"
+LOOKS_LIKE = f"query/, ref/ and {TRUTH_FILE} (VPR-Bench)"
 
 
 def recognises(root: Path, split: str) -> bool:
@@ -38,7 +36,7 @@ def read(request: Request) -> Dataset:
     return Dataset(
         name=root.resolve().name, split="test", root=root, database=database, queries=queries, truth=truth,
         use_labels=request.labels, layout="vpr-bench",
-    )  # fmt: skip
+    )
 
 
 def _truth(path: Path, database: Sequence[Photo], queries: Sequence[Photo]) -> GroundTruth:
@@ -67,7 +65,7 @@ def _truth(path: Path, database: Sequence[Photo], queries: Sequence[Photo]) -> G
     return GroundTruth.lists(by_path, f"the list in {path.name}")
 
 
-def _by_number(places: Sequence[Photo]) -> np.ndarray:
+def _by_number(photos: Sequence[Photo]) -> np.ndarray:
     """Rows of photos in the order of the numbers in their names ("2.jpg" before "10.jpg")."""
-    keys = [[int(part) if part.isdigit() else part for part in re.split(r"(\d+)", place.name)] for place in places]
-    return np.array(sorted(range(len(places)), key=keys.__getitem__), dtype=np.int64)
+    keys = [[int(part) if part.isdigit() else part for part in re.split(r"(\d+)", photo.name)] for photo in photos]
+    return np.array(sorted(range(len(photos)), key=keys.__getitem__), dtype=np.int64)

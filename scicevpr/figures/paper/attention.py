@@ -2,15 +2,69 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from PIL import Image
 
-from scicevpr.figures.paper.data import AttentionData, short_name
+from scicevpr.config import Preprocessing
+from scicevpr.datasets import Dataset
+from scicevpr.errors import UsageError
+from scicevpr.explain import Explanation
 from scicevpr.figures.paper.sheet import INK, MARGIN, SOFT, Sheet, toned_colours
 from scicevpr.figures.paper.style import Style
+from scicevpr.figures.paper.subjects import Subject, model_sentences, short_name
+from scicevpr.models.model import VPRModel
 
 ATTENTION_PANELS = (("attention", "who reads whom"), ("rewriting", "who rewrote which region"))
+MOST_BATCH_MATES = 15
+
+
+@dataclass(frozen=True)
+class AttentionData:
+    """A batch in a cross-image model. attention [B, B]: row reads column. rewriting [B, 14]: of the first photo."""
+
+    title: str
+    photos: tuple[Image.Image, ...]
+    names: tuple[str, ...]
+    regions: tuple[str, ...]
+    attention: np.ndarray
+    rewriting: np.ndarray
+    protocol: str
+
+
+def attention_data(
+    subject: Subject, dataset: Dataset, title: str, model: VPRModel, batch_mates: int = 7,
+    preprocessing: Preprocessing | None = None,
+) -> AttentionData:
+    """Attention in a batch of a photo and the queries after it in the list, as many as ``batch_mates`` says (after a
+    photo of one's own: the first ones).
+
+    Raises UsageError for a model without attention between photos, or more batch mates than there are.
+    """
+    if not model.variant.cross_image:
+        raise UsageError(
+            f"{model.variant.title} looks at one photo at a time: there is no attention between photos. Choose "
+            "CricaVPR or Super-CricaVPR."
+        )
+    most = min(MOST_BATCH_MATES, len(dataset.queries) - (subject.row is not None))
+    if not 1 <= batch_mates <= most:
+        raise UsageError(f"The other photos in the batch must be 1 to {most}, not {batch_mates}.")
+    start = 0 if subject.row is None else subject.row + 1
+    others = [dataset.queries[(start + step) % len(dataset.queries)] for step in range(batch_mates)]
+    explanation = Explanation(model, [subject.image, *(photo.path for photo in others)], preprocessing)
+    sentence = model_sentences([(title, model, "the query with the queries after it in the list")], preprocessing)
+    return AttentionData(
+        title=title,
+        photos=explanation.photos,
+        names=(subject.name, *(photo.name for photo in others)),
+        regions=explanation.region_names,
+        attention=explanation.attention(),
+        rewriting=explanation.rewriting(),
+        protocol=f"{dataset.name} ({dataset.split}). {sentence}",
+    )
 
 
 def paint_attention(figure: Figure, data: AttentionData, style: Style, vector: bool) -> None:
@@ -19,21 +73,21 @@ def paint_attention(figure: Figure, data: AttentionData, style: Style, vector: b
     chosen = style.chosen([key for key, _ in ATTENTION_PANELS])
     columns = len(chosen) if style.double else 1
     between = 0.3
-    room = (sheet.width - 2 * MARGIN - between * (columns - 1)) / columns
+    space = (sheet.width - 2 * MARGIN - between * (columns - 1)) / columns
     y = bottom = 0.03
     for number, panel in enumerate(chosen):
-        x = MARGIN + (number % columns) * (room + between)
+        x = MARGIN + (number % columns) * (space + between)
         top = y if number == 0 or columns > 1 else bottom + 0.12
         paint = _attention if panel == "attention" else _rewriting
-        bottom = max(bottom, paint(sheet, data, style.letter(number), x, top, room))
+        bottom = max(bottom, paint(sheet, data, style.letter(number), x, top, space))
     sheet.finish(bottom + 0.03)
 
 
-def _attention(sheet: Sheet, data: AttentionData, letter: str, x: float, y: float, room: float) -> float:
+def _attention(sheet: Sheet, data: AttentionData, letter: str, x: float, y: float, space: float) -> float:
     style, count = sheet.style, len(data.photos)
     words = f"{style.name(data.title)}: how much each photo (row) reads from each photo (column)"
-    y = sheet.heading(x, y, room, words, letter)
-    cell = (room - 0.2) / (count + 1.15)
+    y = sheet.heading(x, y, space, words, letter)
+    cell = (space - 0.2) / (count + 1.15)
     left, top = x + 0.2 + 1.15 * cell, y + 1.15 * cell
     for number, photo in enumerate(data.photos):
         sheet.picture(left + number * cell + 0.02, y, cell - 0.04, cell, photo)
@@ -44,22 +98,22 @@ def _attention(sheet: Sheet, data: AttentionData, letter: str, x: float, y: floa
     _grid(sheet, data.attention, left, top, cell, cell, percent=True)
     end = top + count * cell + 0.08
     sheet.text(left - 0.05, end + 0.035, "0", style.small, ha="right", va="center")
-    _bar(sheet, left, end, x + room - left, f"{100 * data.attention.max():.1f} % (numbers: percent)")
+    _bar(sheet, left, end, x + space - left, f"{100 * data.attention.max():.1f} % (numbers: percent)")
     return end + 0.16
 
 
-def _bar(sheet: Sheet, x: float, y: float, room: float, words: str) -> None:
-    """A small colour scale with the words at its upper end, together at most ``room`` inches wide."""
-    width = min(1.2, 0.45 * room)
+def _bar(sheet: Sheet, x: float, y: float, space: float, words: str) -> None:
+    """A small colour scale with the words at its upper end, together at most ``space`` inches wide."""
+    width = min(1.2, 0.45 * space)
     sheet.image(x, y, width, 0.07, toned_colours(np.linspace(0, 1, 256)[None], 0, 1, sheet.style))
-    sheet.text(x + width + 0.05, y + 0.035, words, sheet.style.small, va="center", fit=room - width - 0.05)
+    sheet.text(x + width + 0.05, y + 0.035, words, sheet.style.small, va="center", fit=space - width - 0.05)
 
 
-def _rewriting(sheet: Sheet, data: AttentionData, letter: str, x: float, y: float, room: float) -> float:
+def _rewriting(sheet: Sheet, data: AttentionData, letter: str, x: float, y: float, space: float) -> float:
     style, (count, regions) = sheet.style, data.rewriting.shape
-    y = sheet.heading(x, y, room, "How far each companion moves each region of the query's description", letter)
-    head = 0.2 + min(0.5, room / 8)
-    cell = (room - head) / regions
+    y = sheet.heading(x, y, space, "How far each other photo moves each region of the query's description", letter)
+    head = 0.2 + min(0.5, space / 8)
+    cell = (space - head) / regions
     high = max(cell, min(1.3 * cell, 0.3))
     words = ["token" if data.regions[0] == "class token" else "whole", *(f"{n}" for n in range(1, regions))]
     for number, name in enumerate(words):
@@ -77,18 +131,18 @@ def _rewriting(sheet: Sheet, data: AttentionData, letter: str, x: float, y: floa
     end = top + count * high + apart + 0.08
     for words, values in (("all", data.rewriting[0]), ("1–" + str(count - 1), data.rewriting[1:])):
         sheet.text(x + head - 0.05, end + 0.035, f"row {words}: 0" if words == "all" else f"{words}: 0", style.tiny,
-                   ha="right", va="center", fit=head)  # fmt: skip
-        _bar(sheet, x + head, end, room - head, f"{values.max():.3f}")
+                   ha="right", va="center", fit=head)
+        _bar(sheet, x + head, end, space - head, f"{values.max():.3f}")
         end += 0.14
     sheet.text(
-        x + head, end, "regions 1–4: 2×2 cells, 5–13: 3×3 cells, row by row", style.tiny, colour=SOFT, fit=room - head
+        x + head, end, "regions 1–4: 2×2 cells, 5–13: 3×3 cells, row by row", style.tiny, colour=SOFT, fit=space - head
     )
     return end + sheet.line_height(style.tiny)
 
 
 def _grid(
     sheet: Sheet, values: np.ndarray, x: float, y: float, width: float, height: float, percent: bool
-) -> None:  # fmt: skip
+) -> None:
     """A matrix of coloured cells; numbers in them where they can be read."""
     high = max(float(values.max()), 1e-12)
     pixels = toned_colours(values, 0, high, sheet.style)
@@ -106,50 +160,41 @@ def _grid(
             sheet.text(
                 x + (column + 0.5) * width, y + (row + 0.5) * height, f"{100 * values[row, column]:.1f}",
                 sheet.style.tiny, ha="center", va="center", colour=INK if bright else "white", fit=width * 0.85,
-            )  # fmt: skip
+            )
 
 
 def attention_table(data: AttentionData) -> pd.DataFrame:
     """The plotted numbers of both panels."""
-    names = data.names
+    names, columns = data.names, ["panel", "photo", "other", "region", "value"]
     read = [
-        {"panel": "attention", "photo": names[i], "other": names[j], "value": float(data.attention[i, j])}
+        ("attention", names[i], names[j], None, float(data.attention[i, j]))
         for i in range(len(names))
         for j in range(len(names))
     ]
     moved = [
-        {
-            "panel": "rewriting",
-            "photo": names[0],
-            "other": "the whole company" if j == 0 else names[j],
-            "region": region,
-            "value": float(data.rewriting[j, r]),
-        }
+        ("rewriting", names[0], names[j] if j else "all other photos", region, float(data.rewriting[j, r]))
         for j in range(len(names))
         for r, region in enumerate(data.regions)
     ]
-    return pd.DataFrame([*read, *moved], columns=["panel", "photo", "other", "region", "value"])
+    return pd.DataFrame([*read, *moved], columns=columns)
 
 
 def attention_caption(data: AttentionData, style: Style) -> str:
     """What both panels measure, with the protocol."""
-    letters = {panel: style.letter(n) for n, panel in enumerate(style.chosen([k for k, _ in ATTENTION_PANELS]))}
+    panels = enumerate(style.chosen([key for key, _ in ATTENTION_PANELS]))
+    letters = {panel: f"({style.letter(n)}) " if style.letters else "" for n, panel in panels}
     parts = [
         f"A batch of {len(data.photos)} photos in {style.name(data.title)}; the query is {short_name(data.names[0])}."
     ]
     if "attention" in letters:
         parts.append(
-            f"{_panel(letters['attention'])}Attention with which each photo (row) reads each photo (column) when its "
+            f"{letters['attention']}Attention with which each photo (row) reads each photo (column) when its "
             "region vectors are rewritten, mean over layers, regions and heads; rows sum to 1."
         )
     if "rewriting" in letters:
         parts.append(
-            f"{_panel(letters['rewriting'])}How far each companion moves each of the 14 parts of the query's "
-            "descriptor, measured by leaving it out; first row, on a scale of its own: the whole company "
+            f"{letters['rewriting']}How far each other photo moves each of the 14 parts of the query's "
+            "descriptor, measured by leaving it out; first row, on a scale of its own: all other photos "
             "against the query alone."
         )
     return " ".join([*parts, data.protocol])
-
-
-def _panel(letter: str) -> str:
-    return f"({letter}) " if letter else ""

@@ -1,27 +1,45 @@
-"""Figures of scores: Figure 2 of the SciceVPR paper, Recall@N curves, bars per condition."""
+"""Figure 2 of the SciceVPR paper: Recall@1 over the queries' batches; and the axes that figures of scores share."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from scicevpr.figures.paper.data import CurveData, ResultData
+from scicevpr.evaluation.batch_effects import StabilitySetup, batch_lines
 from scicevpr.figures.paper.sheet import wrapped
 from scicevpr.figures.paper.style import Style, legend_columns
+from scicevpr.figures.paper.subjects import data_sentence, grouped, model_sentences
 
-ORDERS = {"file": "file order", "shuffled": "shuffled", "place": "grouped by place"}
-DASHES = {"file": "-", "shuffled": (0, (1, 1.4)), "place": (0, (4, 1.6))}
-MARKERS = {"file": "o", "shuffled": "D", "place": "s"}
+DASHES = {"any": "-", "file": "-", "shuffled": (0, (1, 1.4)), "place": (0, (4, 1.6))}
+MARKERS = {"any": "o", "file": "o", "shuffled": "D", "place": "s"}
 CURVE_PANELS = (("recall", "Recall@1"), ("changed", "first answers that changed"))
-LINE_STYLES = ("-", (0, (4, 1.6)), (0, (1, 1.4)), (0, (5, 1.5, 1, 1.5)))
-SYMBOLS = ("o", "s", "D", "^", "v", "P", "X", "*")
-HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "----", "oooo")
 
 
-# ---- Figure 2 -------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class CurveData:
+    """Figure 2 of the paper. table: rows of `scicevpr.evaluation.batch_effects.query_batches` of several models.
+
+    queries: how many there are. protocol (here and below): sentences for the caption.
+    """
+
+    table: pd.DataFrame
+    queries: int
+    protocol: str
+
+
+def curve_data(setups: Sequence[tuple[str, StabilitySetup]], table: pd.DataFrame) -> CurveData:
+    """Figure 2 from setups (title, setup) and the rows of `query_batches` measured with them, under these titles."""
+    dataset = setups[0][1].dataset
+    parts = [
+        (title, setup.model, f"database described {grouped(setup.model, setup.database_grouping)}")
+        for title, setup in setups
+    ]
+    return CurveData(table, len(dataset.queries), f"{data_sentence(dataset)} {model_sentences(parts)}")
 
 
 def paint_curves(figure: Figure, data: CurveData, style: Style, vector: bool) -> None:
@@ -33,39 +51,24 @@ def paint_curves(figure: Figure, data: CurveData, style: Style, vector: bool) ->
     labels: list[str] = []
     for number, (panel, plot) in enumerate(zip(panels, axes, strict=True)):
         _curve_panel(plot, panel, data, style)
-        _letter(plot, style.letter(number) if len(panels) > 1 else "")
+        if len(panels) > 1 and style.letters:
+            plot.set_title(style.letter(number), loc="left", fontweight="bold")
         labels = plot.get_legend_handles_labels()[1]
     height = 2.35 if style.double else 2.1
-    _finish(figure, axes[0], labels, style, height * rows)
+    add_legend(figure, axes[0], labels, style, height * rows)
 
 
 def _curve_panel(plot: Any, panel: str, data: CurveData, style: Style) -> None:
     table = data.table.assign(changed=100.0 * data.table["flips"] / max(1, data.queries))
-    column = "recall_1" if panel == "recall" else "changed"
-    models = list(table["model"].unique())
-    colours = style.colours(models)
-    for model in models:
-        rows, name = table[table["model"] == model], style.name(model)
-        look = {"color": colours[model], "clip_on": False, "zorder": 3}
-        if len(rows) > 1 and rows["recall_1"].nunique() == 1 and rows["flips"].sum() == 0:
-            sizes = sorted(rows["size"].unique())
-            plot.plot(sizes, [float(rows[column].iloc[0])] * len(sizes), "-o", label=f"{name}, any batch", **look)
-            continue
-        alone = rows[rows["size"] == 1]
-        for order in ORDERS:
-            own = rows[(rows["order"] == order) & (rows["size"] > 1)]
-            if own.empty:
-                continue
-            groups = pd.concat([alone, own]).groupby("size")[column]
-            means = groups.mean()
-            if order == "shuffled":
-                plot.fill_between(
-                    means.index, groups.min(), groups.max(), color=colours[model], alpha=0.18, linewidth=0, zorder=2
-                )
-            plot.plot(
-                means.index, means, linestyle=DASHES[order], marker=MARKERS[order], label=f"{name}, {ORDERS[order]}",
-                **look,
-            )  # fmt: skip
+    colours = style.colours(list(table["model"].unique()))
+    for line in batch_lines(table, "recall_1" if panel == "recall" else "changed"):
+        colour = colours[line.model]
+        if line.order == "shuffled":
+            plot.fill_between(line.sizes, line.low, line.high, color=colour, alpha=0.18, linewidth=0, zorder=2)
+        plot.plot(
+            line.sizes, line.means, linestyle=DASHES[line.order], marker=MARKERS[line.order],
+            label=f"{style.name(line.model)}, {line.label}", color=colour, clip_on=False, zorder=3,
+        )
     sizes = sorted(int(size) for size in table["size"].unique())
     plot.set_xscale("log", base=2)
     plot.set_xticks(sizes, [str(size) for size in sizes])
@@ -103,148 +106,7 @@ def curve_caption(data: CurveData, style: Style) -> str:
     )
 
 
-# ---- Recall@N -------------------------------------------------------------------------------------------------------
-
-
-def paint_recall(figure: Figure, data: ResultData, style: Style, vector: bool) -> None:
-    """Recall over N, with intervals."""
-    plot = figure.subplots()
-    titles = [result.title for result in data.results]
-    colours, labels = style.colours(titles), []
-    for number, result in enumerate(data.results):
-        ns = list(result.ns)
-        shift = 1.03 ** (number - (len(titles) - 1) / 2)  # so that intervals do not hide each other
-        values = [result.overall.recalls[n] for n in ns]
-        limits = _limits(result.overall, ns)
-        labels.append(style.name(result.title))
-        plot.errorbar(
-            [n * shift for n in ns], values, yerr=limits, label=labels[-1], color=colours[result.title],
-            linestyle=LINE_STYLES[number % len(LINE_STYLES)], marker=SYMBOLS[number % len(SYMBOLS)], capsize=1.8,
-            elinewidth=0.8, capthick=0.8,
-        )  # fmt: skip
-    ns = sorted({n for result in data.results for n in result.ns})
-    plot.set_xscale("log")
-    plot.set_xticks(ns, [str(n) for n in ns])
-    plot.minorticks_off()
-    plot.set_xlabel("N (answers looked at)")
-    plot.set_ylabel("Recall@N (%)")
-    plot.set_ylim(top=min(100.5, plot.get_ylim()[1]))
-    _finish(figure, plot, labels, style, 2.6 if style.double else 2.2)
-
-
-# ---- bars per condition ---------------------------------------------------------------------------------------------
-
-
-def paint_conditions(figure: Figure, data: ResultData, style: Style, vector: bool) -> None:
-    """Recall@N of every condition and of all queries, a bar a model."""
-    plot = figure.subplots()
-    titles = [result.title for result in data.results]
-    conditions = condition_names(data)
-    colours, width, labels = style.colours(titles), 0.8 / len(titles), []
-    for number, result in enumerate(data.results):
-        parts = {**result.conditions, "all": result.overall}
-        found = [(at, parts[name]) for at, name in enumerate(conditions) if name in parts]
-        at = [position + (number - (len(titles) - 1) / 2) * width for position, _ in found]
-        values = [scores.recalls[data.n] for _, scores in found]
-        lows, highs = zip(*(_reach(scores, data.n) for _, scores in found), strict=True)
-        labels.append(style.name(result.title))
-        plot.bar(
-            at, values, width * 0.92, yerr=[lows, highs] if any((*lows, *highs)) else None, label=labels[-1],
-            color=colours[result.title], edgecolor="white", linewidth=0.3, hatch=HATCHES[number % len(HATCHES)],
-            error_kw={"elinewidth": 0.7, "capsize": 1.3, "capthick": 0.7, "ecolor": "#333333"},
-        )  # fmt: skip
-    plot.grid(visible=False, axis="x")
-    turned = len(conditions) * max(map(len, conditions)) * 0.6 * style.small / 72 > 0.85 * style.inches
-    words = [name.replace("_", " ") for name in conditions]
-    plot.set_xticks(range(len(conditions)), words, rotation=40 if turned else 0, ha="right" if turned else "center",
-                    rotation_mode="anchor")  # fmt: skip
-    plot.tick_params(axis="x", length=0)
-    plot.set_ylabel(f"Recall@{data.n} (%)")
-    plot.set_ylim(0, 103)  # room for the cap of an interval that ends at 100
-    plot.set_yticks(range(0, 101, 20))
-    plot.set_xlim(-0.6, len(conditions) - 0.4)
-    if len(conditions) > 1:
-        plot.axvline(len(conditions) - 1.5, color="#999999", linewidth=0.6)
-    _finish(figure, plot, labels, style, 2.5 if style.double else 2.2)
-
-
-def condition_names(data: ResultData) -> list[str]:
-    """All conditions in their order, "all" last."""
-    return [*dict.fromkeys(name for result in data.results for name in result.conditions), "all"]
-
-
-def result_table(data: ResultData) -> pd.DataFrame:
-    """The numbers of a result, one row per model, condition and N."""
-    rows = []
-    for result in data.results:
-        for condition, scores in (*result.conditions.items(), ("all", result.overall)):
-            for n, value in scores.recalls.items():
-                low, high = scores.intervals.recalls[n] if scores.intervals else (None, None)
-                rows.append(
-                    {"model": result.title, "condition": condition, "n": n, "recall": value, "low": low, "high": high,
-                     "queries": scores.queries, "mrr": scores.mrr}
-                )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def recall_table(data: ResultData) -> pd.DataFrame:
-    """The plotted numbers of the curves."""
-    table = result_table(data)
-    return table[table["condition"] == "all"].drop(columns=["condition", "mrr"])
-
-
-def condition_table(data: ResultData) -> pd.DataFrame:
-    """The plotted numbers of the bars."""
-    table = result_table(data)
-    return table[table["n"] == data.n].drop(columns="mrr")
-
-
-def interval_words(data: ResultData) -> str:
-    """What the error bars are."""
-    intervals = next((r.overall.intervals for r in data.results if r.overall.intervals), None)
-    if intervals is None:
-        return ""
-    what = "places" if intervals.by == "place" else "queries"
-    return f" Error bars: {intervals.level:.0%} intervals (bootstrap over {what})."
-
-
-def recall_caption(data: ResultData, style: Style) -> str:
-    """What the curves show, with the protocol."""
-    return f"Recall@N: queries with a right photo among the first N answers.{interval_words(data)} {data.protocol}"
-
-
-def condition_caption(data: ResultData, style: Style) -> str:
-    """What the bars show, with the protocol."""
-    return (
-        f"Recall@{data.n} of each condition of the queries, each alone, and of all queries together."
-        f"{interval_words(data)} {data.protocol}"
-    )
-
-
-# ---- shared ---------------------------------------------------------------------------------------------------------
-
-
-def _limits(scores: Any, ns: list[int]) -> list[list[float]] | None:
-    if scores.intervals is None:
-        return None
-    lows, highs = zip(*(_reach(scores, n) for n in ns), strict=True)
-    return [list(lows), list(highs)]
-
-
-def _reach(scores: Any, n: int) -> tuple[float, float]:
-    """How far the interval reaches down and up from the value."""
-    if scores.intervals is None:
-        return 0.0, 0.0
-    low, high = scores.intervals.recalls[n]
-    return max(0.0, scores.recalls[n] - low), max(0.0, high - scores.recalls[n])
-
-
-def _letter(plot: Any, letter: str) -> None:
-    if letter:
-        plot.set_title(letter, loc="left", fontweight="bold")
-
-
-def _finish(figure: Figure, plot: Any, labels: list[str], style: Style, height: float) -> None:
+def add_legend(figure: Figure, plot: Any, labels: list[str], style: Style, height: float) -> None:
     """A legend below everything, and as much height as both need."""
     columns = legend_columns(labels, style)
     shown = ["\n".join(wrapped(label, style.inches / columns - 0.55, style.small)) for label in labels]
@@ -254,4 +116,4 @@ def _finish(figure: Figure, plot: Any, labels: list[str], style: Style, height: 
     figure.legend(
         plot.get_legend_handles_labels()[0], shown, loc="outside lower center", ncols=columns, handlelength=2.2,
         columnspacing=1.4, labelspacing=0.3, borderaxespad=0.1,
-    )  # fmt: skip
+    )

@@ -3,21 +3,86 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
+from scicevpr.config import Preprocessing
+from scicevpr.datasets import Dataset, Photo
+from scicevpr.describe.preprocessing import open_photo
+from scicevpr.errors import UsageError
+from scicevpr.explain import Explanation, region_terms
 from scicevpr.figures.overlay import fitted, overlay, value_range
-from scicevpr.figures.paper.data import FusionData, RegionData, RegionScores, short_name
 from scicevpr.figures.paper.sheet import GAP, MARGIN, SOFT, Sheet, aspect_of, toned, toned_colours
 from scicevpr.figures.paper.style import Style
+from scicevpr.figures.paper.subjects import Subject, data_sentence, metres_apart, model_sentences, short_name
+from scicevpr.models.model import VPRModel
+from scicevpr.models.regions import Region, region_boxes
 
 FUSION_PANELS = (("contribution", "what each layer adds"), ("fused", "the fused map"), ("mixers", "after the mixers"))
 
 
-# ---- Figure 4 -------------------------------------------------------------------------------------------------------
+# ---- Figure 4 --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RegionScores:
+    """One model's view of a pair of photos. cosines, terms [14]: of each region part, and their part of the sum."""
+
+    title: str
+    names: tuple[str, ...]
+    cosines: np.ndarray
+    terms: np.ndarray
+
+    @property
+    def similarity(self) -> float:
+        """Similarity of the two photos."""
+        return float(self.terms.sum())
+
+
+@dataclass(frozen=True)
+class RegionData:
+    """Figure 4 of the paper: the 14 regions on a pair of photos, for several models. verdict: words about the pair."""
+
+    query: Image.Image
+    match: Image.Image
+    query_name: str
+    match_name: str
+    verdict: str
+    regions: tuple[Region, ...]
+    models: tuple[RegionScores, ...]
+    protocol: str
+
+
+def region_data(
+    subject: Subject, match: Photo, models: Sequence[tuple[str, VPRModel]], dataset: Dataset | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> RegionData:
+    """Figure 4: the 14 regions of a photo and a database photo; each photo is described alone.
+
+    dataset: says whether the database photo is right. Raises ImageError for a photo that is not here.
+    """
+    photo = open_photo(match.path)
+    scores = []
+    for title, model in models:
+        one, other = (Explanation(model, [image], preprocessing) for image in (subject.image, photo))
+        names, both = one.region_names, (one.descriptors[0], other.descriptors[0])
+        parts = [values.astype(np.float64).reshape(len(names), -1) for values in both]  # (14, C)
+        lengths = np.maximum(np.linalg.norm(parts[0], axis=1) * np.linalg.norm(parts[1], axis=1), 1e-30)
+        cosines = (parts[0] * parts[1]).sum(axis=1) / lengths  # (14,)
+        scores.append(RegionScores(title, names, cosines, region_terms(*both)))
+    protocol = model_sentences([(title, model, "each photo alone") for title, model in models], preprocessing)
+    metres = None
+    if dataset is not None:
+        protocol, metres = f"{data_sentence(dataset)} {protocol}", metres_apart(subject.utm, match.utm)
+    verdict = "distance unknown" if metres is None else f"{metres:.0f} m away"
+    return RegionData(
+        subject.image, photo, subject.name, match.name, verdict, region_boxes(), tuple(scores), protocol
+    )
 
 
 def region_range(data: RegionData) -> tuple[float, float]:
@@ -32,8 +97,8 @@ def paint_regions(figure: Figure, data: RegionData, style: Style, vector: bool) 
     sheet = Sheet(figure, style, vector)
     columns = min(len(data.models), 2 if style.double else 1)
     between = 0.2
-    room = (sheet.width - 2 * MARGIN - between * (columns - 1)) / columns
-    tile = (room - 2 * GAP) / 3
+    space = (sheet.width - 2 * MARGIN - between * (columns - 1)) / columns
+    tile = (space - 2 * GAP) / 3
     high, low_high = tile * aspect_of(data.query), region_range(data)
     y, size = 0.03, style.small
     pair = [(data.query, "query"), (data.match, f"database photo, {data.verdict}")]
@@ -47,9 +112,9 @@ def paint_regions(figure: Figure, data: RegionData, style: Style, vector: bool) 
     for start in range(0, len(data.models), columns):
         bottom = y
         for column, model in enumerate(data.models[start : start + columns]):
-            x = MARGIN + column * (room + between)
+            x = MARGIN + column * (space + between)
             words = f"{style.name(model.title)}: similarity {model.similarity:.3f}"
-            top = sheet.heading(x, y, room, words, style.letter(start + column), bold=True)
+            top = sheet.heading(x, y, space, words, style.letter(start + column), bold=True)
             for level in (1, 2, 3):
                 left = x + (level - 1) * (tile + GAP)
                 words = (model.names[0], "2×2 regions", "3×3 regions")[level - 1]
@@ -67,7 +132,7 @@ def paint_regions(figure: Figure, data: RegionData, style: Style, vector: bool) 
 def _level(
     sheet: Sheet, data: RegionData, model: RegionScores, level: int, x: float, y: float, width: float, height: float,
     ends: tuple[float, float],
-) -> None:  # fmt: skip
+) -> None:
     """One level of the pyramid on the query: boxes tinted by their cosine, with the number in them."""
     numbers = [n for n, region in enumerate(data.regions) if region.level == level]
     rows, columns = max(r.bottom for r in data.regions), max(r.right for r in data.regions)
@@ -91,24 +156,16 @@ def _level(
         sheet.text(
             box[0] + size[0] / 2, box[1] + size[1] / 2, f"{model.cosines[number]:.2f}", sheet.style.tiny, ha="center",
             va="center", plate=True, fit=size[0] * 0.8,
-        )  # fmt: skip
+        )
 
 
 def region_table(data: RegionData) -> pd.DataFrame:
     """The plotted numbers."""
     return pd.DataFrame(
-        [
-            {
-                "model": model.title,
-                "region": name,
-                "cosine": float(model.cosines[number]),
-                "term_of_the_similarity": float(model.terms[number]),
-                "query": data.query_name,
-                "database_photo": data.match_name,
-            }
-            for model in data.models
-            for number, name in enumerate(model.names)
-        ]
+        {"model": model.title, "region": name, "cosine": float(cosine), "term_of_the_similarity": float(term),
+         "query": data.query_name, "database_photo": data.match_name}
+        for model in data.models
+        for name, cosine, term in zip(model.names, model.cosines, model.terms, strict=True)
     )
 
 
@@ -125,7 +182,51 @@ def region_caption(data: RegionData, style: Style) -> str:
     )
 
 
-# ---- fusion ---------------------------------------------------------------------------------------------------------
+# ---- fusion ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MapStep:
+    """One map of the model's inside. group: the panel it belongs to. values [rows, columns]. share: of the energy."""
+
+    key: str
+    label: str
+    group: str
+    values: np.ndarray
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class FusionData:
+    """The maps of the fusion steps of one photo in one model."""
+
+    title: str
+    photo: Image.Image
+    photo_name: str
+    steps: tuple[MapStep, ...]
+    protocol: str
+
+
+def fusion_data(
+    subject: Subject, title: str, model: VPRModel, preprocessing: Preprocessing | None = None
+) -> FusionData:
+    """The maps of the fusion steps of a photo. UsageError for CricaVPR, which fuses no layers."""
+    if model.variant.class_token:
+        raise UsageError(
+            f"{model.variant.title} reads its last block alone: it fuses no layers. Choose SciceVPR or Super-CricaVPR."
+        )
+    explanation = Explanation(model, [subject.image], preprocessing)
+    shares = explanation.contribution().share.tolist()
+    taps = sorted(model.variant.taps)
+    wanted = [(f"contribution:{tap}", f"{model.variant.layer_name(tap)} adds", "contribution") for tap in taps]
+    wanted.append(("energy:fused", "1×1 convolution", "fused"))
+    wanted += [(f"energy:mixer{n}", f"token mixer {n}", "mixers") for n in range(1, model.variant.mixers + 1)]
+    steps = [
+        MapStep(key, label, panel, explanation.heat_map(key).values, shares[row] if row < len(taps) else None)
+        for row, (key, label, panel) in enumerate(wanted)
+    ]
+    protocol = model_sentences([(title, model, "")], preprocessing)
+    return FusionData(title, subject.image, subject.name, tuple(steps), protocol)
 
 
 def paint_fusion(figure: Figure, data: FusionData, style: Style, vector: bool) -> None:
@@ -161,8 +262,8 @@ def paint_fusion(figure: Figure, data: FusionData, style: Style, vector: bool) -
             sheet.image(x + (tile - w) / 2, y + head + (high - h) / 2, w, h, np.asarray(picture))
         y += head + high + 0.08
     y += 0.03
-    room = (sheet.width - 1.5) / 2
-    y = sheet.scale_bar(room, y, 1.5, "lowest", "highest", "value of the map (each map has its own scale)")
+    space = (sheet.width - 1.5) / 2
+    y = sheet.scale_bar(space, y, 1.5, "lowest", "highest", "value of the map (each map has its own scale)")
     sheet.finish(y + 0.03)
 
 

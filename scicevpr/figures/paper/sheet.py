@@ -38,7 +38,7 @@ class Sheet:
     def picture(
         self, x: float, y: float, width: float, height: float, photo: Image.Image | None, right: bool | None = None,
         framed: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """A photo as large as fits into a box, centred; framed, with a tick or a cross where the verdict is known."""
         shown = missing_photo() if photo is None else photo
         scale = min(width / shown.width, height / shown.height)
@@ -73,7 +73,7 @@ class Sheet:
             patch = Rectangle(
                 (x, y), width, height, linewidth=line, edgecolor="none" if fill else colour,
                 facecolor=colour if fill else "none", zorder=5, joinstyle="miter", clip_on=False,
-            )  # fmt: skip
+            )
             self._axes.add_patch(patch)
 
         self._calls.append(draw)
@@ -91,7 +91,7 @@ class Sheet:
     def text(
         self, x: float, y: float, words: str, size: float | None = None, *, ha: str = "left", va: str = "top",
         colour: str = INK, bold: bool = False, rotation: float = 0, plate: bool = False, fit: float | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Words at a point. fit: inches they must fit into, in smaller letters if need be. plate: on white."""
         points = size or self.style.font_size
         if fit is not None:
@@ -103,7 +103,7 @@ class Sheet:
                 x, y, words, fontsize=points, ha=ha, va=va, color=colour, rotation=rotation,
                 fontweight="bold" if bold else "normal", zorder=8,
                 bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.7} if plate else None,
-            )  # fmt: skip
+            )
 
         self._calls.append(draw)
 
