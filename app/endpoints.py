@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.bench import FILE, Bench
-from app.bench_cases import ANY, CLOSE, Case, Cases
-from app.bench_records import compared
-from app.handlers import PageHandlers, plain_text, toasts
-from app.lab import Laboratory
-from app.lab_handlers import COLUMNS, table_rows
-from app.outgoing import ServerFile
-from app.queries import whole_number
-from app.rooms import BASELINE, STABLE
+from app.core.model_slots import BASELINE, STABLE
+from app.core.outgoing import ServerFile
+from app.core.query_resolution import whole_number
+from app.tabs.benchmarks.query_table import ANY, CLOSE, Case, Cases
+from app.tabs.benchmarks.results import compared
+from app.tabs.benchmarks.service import FILE, Bench
+from app.tabs.find.handlers import PageHandlers, plain_text, toasts
+from app.tabs.stability.handlers import COLUMNS, table_rows
+from app.tabs.stability.service import Laboratory
 from scicevpr.errors import UsageError
 
 MOST_SHUFFLES = 20

@@ -22,7 +22,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.limits import REQUEST_BYTES, REQUEST_DEPTH, UPLOAD_BYTES
+from app.core.limits import REQUEST_BYTES, REQUEST_DEPTH, UPLOAD_BYTES
 
 if TYPE_CHECKING:
     from app.page import StudioPage

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from app.services import Services
+from app.core.services import Services
 
 
 def database_input(services: Services) -> gr.Textbox:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gradio as gr
 
-from app.bench import FILE, Bench
-from app.bench_cases import ANY, CLOSE
+from app.core.model_slots import BASELINE, STABLE
 from app.endpoints import MOST_QUERIES, MOST_SHUFFLES, Endpoints
-from app.lab import Laboratory
-from app.rooms import BASELINE, STABLE
+from app.tabs.benchmarks.query_table import ANY, CLOSE
+from app.tabs.benchmarks.service import FILE, Bench
 from app.tabs.endpoint_inputs import count_input, database_input, text_input
-from app.tabs.find import LONG
+from app.tabs.find.layout import LONG
+from app.tabs.stability.service import Laboratory
 
 
 def build(laboratory: Laboratory, bench: Bench) -> None:

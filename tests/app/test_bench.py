@@ -15,17 +15,16 @@ import numpy as np
 import pytest
 import standin
 
-from app.bench import Bench, grouping_of
-from app.bench_cases import Cases
-from app.bench_files import write_files
-from app.bench_handlers import BenchHandlers, bars_of, curves_of, keys_of, text_of
-from app.bench_records import Cost, Result, compared
-from app.bench_store import Search, SearchStore
-from app.components.results import cases_html, comparison_words, protocols_html, results_html
-from app.rooms import BASELINE, STABLE
-from app.services import Services
-from app.sources import Sources
-from app.store import DescriptorStore
+from app.core.descriptor_store import DescriptorStore
+from app.core.model_slots import BASELINE, STABLE
+from app.core.services import Services
+from app.tabs.benchmarks.handlers import BenchmarkHandlers, bars_of, curves_of
+from app.tabs.benchmarks.html import comparison_words, protocols_html, queries_html, results_html
+from app.tabs.benchmarks.query_table import QueryTable
+from app.tabs.benchmarks.report_files import write_files
+from app.tabs.benchmarks.results import Cost, Result, Search, SearchStore, compared
+from app.tabs.benchmarks.service import Benchmarks, grouping_of
+from app.tabs.models_and_data.service import Sources
 from scicevpr.datasets import read_dataset
 from scicevpr.describe.describing import Grouping
 from scicevpr.errors import UsageError
@@ -49,13 +48,13 @@ def cache(tmp_path_factory):
 
 
 def services_over(city, cache=None) -> Services:
-    models = standin.recorded_services(city).rooms._first
+    models = standin.recorded_services(city).slots._first
     return Services({CITY: read_dataset(city)}, models, DescriptorStore(cache=cache))
 
 
 @pytest.fixture(scope="module")
 def bench(small_city, cache):
-    return Bench(services_over(small_city, cache))
+    return Benchmarks(services_over(small_city, cache))
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +88,15 @@ def test_a_run_gives_the_numbers_of_the_library_and_says_what_it_does(bench, sma
         assert result.evaluation.conditions == plain.conditions
         shared = {k: v for k, v in plain.protocol.items() if result.evaluation.protocol.get(k) != v}
         assert shared == {}
-    assert results[1].cost.values == 2688
+    assert results[1].cost.dimensions == 2688
     assert results[1].cost.ms_a_photo > 0
     assert results[1].cost.database_megabytes == pytest.approx(12 * 2688 * 4 / 1e6)
 
 
 def test_a_result_is_remembered_in_memory_and_between_runs(bench, both, small_city, cache, monkeypatch):
     assert bench.measure(CITY, STABLE).source == "remembered"
-    monkeypatch.setattr("app.bench.evaluate", lambda *a, **k: pytest.fail("measured again"))
-    again = Bench(services_over(small_city, cache)).measure(CITY, STABLE)
+    monkeypatch.setattr("app.tabs.benchmarks.service.evaluate", lambda *a, **k: pytest.fail("measured again"))
+    again = Benchmarks(services_over(small_city, cache)).measure(CITY, STABLE)
     assert again.source == "remembered"
     assert again.evaluation.overall == both[0].evaluation.overall
     assert again.cost == both[0].cost
@@ -108,7 +107,7 @@ def test_nothing_about_a_visitors_own_places_is_kept(small_city, tmp_path):
     services = services_over(small_city, tmp_path)
     dataset, model = services.datasets[CITY], services.model(STABLE)
     described = services.described(STABLE, CITY).descriptors
-    own = Bench(services)
+    own = Benchmarks(services)
     key = services.add_private(
         "Mine", dataset, lambda wanted, part="database": None if part == "queries" else described
     )
@@ -126,9 +125,9 @@ def test_grouping_and_photos_are_part_of_the_fingerprint_where_they_matter(bench
     assert bench._task(CITY, STABLE, "alone").key == bench._task(CITY, STABLE, "file").key
     copy = shutil.copytree(small_city, tmp_path / "copy")
     first = next((copy / "images" / "test" / "queries").iterdir())
-    before = Bench(services_over(copy))._task(CITY, STABLE, "file").key
+    before = Benchmarks(services_over(copy))._task(CITY, STABLE, "file").key
     first.write_bytes(first.read_bytes() + b" ")
-    assert Bench(services_over(copy))._task(CITY, STABLE, "file").key != before
+    assert Benchmarks(services_over(copy))._task(CITY, STABLE, "file").key != before
 
 
 def test_the_grouping_reaches_the_model(bench):
@@ -153,7 +152,7 @@ def test_a_damaged_or_foreign_file_of_the_cache_is_passed_over(tmp_path):
     store.put("key", search)
     read = store.get("key", 1, 2)
     assert np.array_equal(read.matches.similarities, found.similarities, equal_nan=True)
-    assert (read.values, read.ms_a_photo, read.protocol) == (8, None, {"a": "b"})
+    assert (read.dimensions, read.ms_a_photo, read.protocol) == (8, None, {"a": "b"})
     assert store.get("key", 2, 2) is None
     assert store.get("key", 1, 1) is None
     for content in ("{", "[]", "{}", json.dumps({"format": "other"})):
@@ -179,13 +178,13 @@ def test_a_database_without_labels_is_a_problem_and_the_others_go_on(small_city)
     services = services_over(small_city)
     dataset = services.datasets[CITY]
     services.add_database("Unlabelled", replace(dataset, use_labels=False, root=dataset.root / "x"))
-    steps = list(Bench(services).run(["Unlabelled", CITY], [STABLE]))
+    steps = list(Benchmarks(services).run(["Unlabelled", CITY], [STABLE]))
     assert ["needs ground truth" in step.problem for step in steps if step.problem] == [True]
     assert [step.new.database for step in steps if step.new] == [CITY]
 
 
 def test_closing_a_run_stops_it_before_the_queries_are_done(small_city, monkeypatch):
-    bench, going, stopped = Bench(services_over(small_city)), threading.Event(), threading.Event()
+    bench, going, stopped = Benchmarks(services_over(small_city)), threading.Event(), threading.Event()
     bench.services.described(STABLE, CITY)
 
     def slow(*_, progress, **__):
@@ -198,18 +197,18 @@ def test_closing_a_run_stops_it_before_the_queries_are_done(small_city, monkeypa
             stopped.set()
             raise
 
-    monkeypatch.setattr("app.bench.evaluate", slow)
+    monkeypatch.setattr("app.tabs.benchmarks.service.evaluate", slow)
     run = bench.run([CITY], [STABLE])
-    assert "searching" in next(run).words or going.wait(5)
-    assert "queries described" in next(run).words
+    assert "searching" in next(run).label or going.wait(5)
+    assert "queries described" in next(run).label
     run.close()
     assert stopped.wait(5)
     assert bench._results == {}
 
 
 def test_an_unexpected_error_reaches_the_caller(small_city, monkeypatch):
-    bench = Bench(services_over(small_city))
-    monkeypatch.setattr("app.bench.evaluate", lambda *_, **__: 1 / 0)
+    bench = Benchmarks(services_over(small_city))
+    monkeypatch.setattr("app.tabs.benchmarks.service.evaluate", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(bench.run([CITY], [STABLE]))
 
@@ -223,7 +222,7 @@ def test_a_pack_without_photos_is_scored_with_its_own_query_descriptors(bench, s
     bare = build_pack(tmp_path / "bare", read_dataset(copy), [database], title="Bare")
     shutil.rmtree(copy)
     services = services_over(small_city)
-    sources, own = Sources(services, standin.load_recorded), Bench(services)
+    sources, own = Sources(services, standin.load_recorded), Benchmarks(services)
     names = [sources.open_pack(str(pack.folder)) for pack in (full, bare)]
     found = own.measure(names[0], BASELINE)
     assert found.evaluation.overall.recalls == bench.measure(CITY, BASELINE).evaluation.overall.recalls
@@ -247,7 +246,7 @@ def cases(bench):
     a[1] = right[2]  # 40 m away: a near miss
     b[1] = right[5]
     b[2] = right[5]
-    return Cases([answered(dataset, a), answered(dataset, b, BASELINE, "B")])
+    return QueryTable([answered(dataset, a), answered(dataset, b, BASELINE, "B")])
 
 
 def test_queries_are_selected_by_who_is_wrong(cases):
@@ -267,11 +266,11 @@ def test_queries_are_sorted_by_margin(bench):
     dataset = bench.services.datasets[CITY]
     right = [int(rows[0]) for rows in dataset.positives()]
     firsts = [right[1], right[0], *right[2:]]
-    cases = Cases([answered(dataset, firsts, similarities=[0.95, 0.99, 0.91, 0.97, 0.93, 0.98])])
+    cases = QueryTable([answered(dataset, firsts, similarities=[0.95, 0.99, 0.91, 0.97, 0.93, 0.98])])
     assert cases.select("any", STABLE, None, "successes").tolist()[-1] == 1
     assert cases.select("any", STABLE, None, "mistakes").tolist()[:2] == [1, 0]
     assert cases.select("any", STABLE, None, "file").tolist() == list(range(6))
-    case = cases.case(0)
+    case = cases.row(0)
     others = [row for row in range(len(dataset.database)) if row != right[1]]
     best = 1 + others.index(min(dataset.positives()[0]))
     cosine = float(cases.results[0].evaluation.matches.similarities[0, best])
@@ -286,13 +285,13 @@ def test_a_margin_is_a_bound_where_no_right_photo_was_found_and_unknown_where_no
     cut = Matches(*(part[:, :3] for part in vars(result.evaluation.matches).values()))
     evaluation = score_matches("A", dataset, cut, ns=(1, 3)).with_intervals()
     lost = (np.array([], dtype=np.int64), *evaluation.positives[1:])
-    cases = Cases([replace(result, evaluation=replace(evaluation, positives=lost))])
-    assert cases.case(5).answers[0].at_least
-    assert cases.case(5).answers[0].margin < 0
-    assert cases.case(0).answers[0].margin is None
-    assert not cases.case(0).findable
+    cases = QueryTable([replace(result, evaluation=replace(evaluation, positives=lost))])
+    assert cases.row(5).answers[0].at_least
+    assert cases.row(5).answers[0].margin < 0
+    assert cases.row(0).answers[0].margin is None
+    assert not cases.row(0).findable
     assert cases.select("any", STABLE).tolist()[-1] == 0
-    page = cases_html([cases.case(5), cases.case(0)])
+    page = queries_html([cases.row(5), cases.row(0)])
     assert "margin ≤ -" in page
     assert "No database photo shows this place" in page
 
@@ -366,7 +365,7 @@ def test_figures_draw_the_intervals(both):
 
 @pytest.fixture
 def handlers(bench):
-    return BenchHandlers(bench)
+    return BenchmarkHandlers(bench)
 
 
 def test_a_run_fills_the_page_model_by_model(handlers, both):
@@ -378,7 +377,7 @@ def test_a_run_fills_the_page_model_by_model(handlers, both):
     words, problems, _, keys, shown, curves, bars, *_ = moments[-1]
     assert words == "Done: 2 of 2 measured."
     assert problems == ""
-    assert len(keys_of(keys)) == 2
+    assert len(keys.split(",")) == 2
     assert shown["value"] == CITY
     names = [trace.name for trace in curves["value"].data if trace.showlegend is not False]
     assert names == [result.title for result in both]
@@ -387,10 +386,10 @@ def test_a_run_fills_the_page_model_by_model(handlers, both):
 
 
 def test_queries_are_paged_and_opened(handlers, both):
-    keys = text_of(both)
+    keys = ",".join(result.key for result in both)
     assert [button["value"].rpartition(".")[2] for button in handlers.files(keys)] == ["csv", "csv", "tex", "json"]
     page, words, at = handlers.turn(0)(keys, CITY, "any", STABLE, "", "file", 0)
-    assert page.count('<li class="case"') == 6
+    assert page.count('<li class="query"') == 6
     assert words.startswith("6 of 6 queries; shown: 1 to 6")
     assert at == 0
     assert handlers.turn(1)(keys, CITY, "any", STABLE, "", "file", 0)[2] == 0  # there is no second page
@@ -415,7 +414,7 @@ def test_forgotten_results_leave_an_empty_page(handlers):
 def test_the_endpoint_gives_scores_protocol_and_cost_without_predictions(handlers):
     found = handlers.api_benchmark(CITY, "baseline", "file")
     assert set(found["overall"]["recall_percent"]) == {"1", "5", "10", "100"}
-    assert found["cost"]["descriptor_values"] == 2688
+    assert found["cost"]["descriptor_dimensions"] == 2688
     assert "predictions" not in found
     json.dumps(found)
     with pytest.raises(gr.Error, match="no model"):

@@ -13,11 +13,10 @@ import pytest
 import standin
 from PIL import Image
 
-from app.components.batch_strip import strip_html, waiting_strip_html
-from app.components.cards import answer_html, metres_words, protocol_html, waiting_html
-from app.components.header import header_html, notice_html
-from app.components.pictures import data_uri, escape, picture, thumbnail
-from app.records import ModelState
+from app.core.model_slots import ModelState
+from app.tabs.find.html import answer_html, protocol_html, strip_html, waiting_html, waiting_strip_html
+from app.ui.header import header_html, notice_html
+from app.ui.html import data_uri, escape, metres_words, picture, thumbnail
 from scicevpr.datasets import Photo
 from scicevpr.figures import MapSeries, match_map
 
@@ -77,7 +76,7 @@ def test_cards_show_rank_similarity_metres_and_a_second_cue(found):
 def test_unknown_positions_get_neutral_frames_without_signs(found):
     hits = tuple(replace(hit, right=None, metres=None) for hit in found.stable.hits)
     answer = replace(
-        found.stable, hits=hits, first_right=None, first_right_metres=None, right_photos=None, trained=True
+        found.stable, hits=hits, first_positive=None, first_positive_metres=None, positives=None, trained=True
     )
     text = answer_html(answer)
     assert text.count('data-verdict="neutral"') == 6
@@ -86,11 +85,10 @@ def test_unknown_positions_get_neutral_frames_without_signs(found):
 
 
 def test_everything_from_outside_is_escaped(found):
-    place = Photo(Path("/nowhere") / "x.jpg", EVIL, (1.0, 2.0), None, 10.0, None, EVIL)
-    hits = (replace(found.stable.hits[0], place=place),)
+    photo = Photo(Path("/nowhere") / "x.jpg", EVIL, (1.0, 2.0), None, 10.0, None, EVIL)
+    hits = (replace(found.stable.hits[0], photo=photo),)
     answer = replace(found.stable, hits=hits, title=EVIL, protocol={EVIL: EVIL})
-    batch = replace(found.batch, batch_mates=(place,))
-    strange = replace(found, query_place=place, stable=answer, baseline=answer, batch=batch)
+    strange = replace(found, query_photo=photo, stable=answer, baseline=answer, batch_mates=(photo,))
     state = ModelState("stable", "x", EVIL, "missing", message=EVIL)
     for text in (
         answer_html(answer),
@@ -106,7 +104,7 @@ def test_everything_from_outside_is_escaped(found):
 
 def test_a_lost_photo_leaves_a_note_instead_of_an_error(found):
     gone = Photo(Path("/nowhere/x.jpg"), "x.jpg")
-    text = answer_html(replace(found.stable, hits=(replace(found.stable.hits[0], place=gone),)))
+    text = answer_html(replace(found.stable, hits=(replace(found.stable.hits[0], photo=gone),)))
     assert "photo not readable" in text
     assert thumbnail(gone.path) is None
     assert "role=" in picture(None, "alt", "caption")
@@ -127,7 +125,7 @@ def test_strip_names_the_whole_batch_and_what_it_did(found, services):
     text = strip_html(found)
     parsed(text)
     assert text.count('<li class="tile') == 3
-    assert f"{found.batch.drift:.3f}" in text
+    assert f"{found.cosine_to_alone:.3f}" in text
     query = services.dataset(None)[1].queries[2]
     alone = strip_html(services.find(query.path, query.name))
     assert "Alone" in alone
@@ -137,7 +135,7 @@ def test_strip_names_the_whole_batch_and_what_it_did(found, services):
 def test_protocol_writes_shared_values_once(found):
     text = protocol_html(found.answers)
     parsed(text)
-    assert text.count("2688 values") == 1
+    assert text.count("2688 dimensions") == 1
     assert text.count("alone") == 1
     assert "sequential 16" in text
     assert "will stand here" in protocol_html(())

@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 
 from small_results import result
 
-from app.figure_handlers import GROUPS, FigureHandlers
-from app.figure_studio import Choices, FigureStudio
-from app.lab import Laboratory
-from app.rooms import BASELINE, STABLE, TEACHER
+from app.core.model_slots import BASELINE, STABLE, TEACHER
+from app.tabs.figures.handlers import GROUPS, FigureHandlers
+from app.tabs.figures.service import Choices, FigureStudio
+from app.tabs.stability.service import Stability
 from scicevpr.cli import main as cli
 from scicevpr.commands import figures as command
 from scicevpr.errors import UsageError
@@ -38,7 +38,7 @@ def quiet(*values, **words):
 
 @pytest.fixture(scope="module")
 def studio(services):
-    return FigureStudio(services, Laboratory(services))
+    return FigureStudio(services, Stability(services))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def form(figure, photo=None, **changes):
     """What the page sends, in the order of the form."""
     values = {
         "figure": figure, "photo": photo, "database": None, "results": None, "roles": list(BOTH), "top": 3,
-        "company": 2, "pairs": 1, "sizes": [1, 4], "orders": ["file", "shuffled"], "seeds": 2, "n": None,
+        "batch_mates": 2, "pairs": 1, "sizes": [1, 4], "orders": ["file", "shuffled"], "seeds": 2, "n": None,
         "width": "single", "font": 8, "palette": "colour", "letters": True, "labels": "", "dpi": 80,
         "panels": [key for key, _ in FIGURES[figure].panels] if figure in FIGURES else [],
     }  # fmt: skip
@@ -74,7 +74,7 @@ def test_the_strip_shows_what_find_shows(studio, services, query):
     table = studio.draw(choices, Style(dpi=80)).table
     found = services.find(query.path, query.name, k=3)
     hits = [hit for answer in (found.stable, found.baseline) for hit in answer.hits]
-    assert list(table["photo"]) == [hit.place.name for hit in hits]
+    assert list(table["photo"]) == [hit.photo.name for hit in hits]
     assert list(table["similarity"]) == pytest.approx([hit.similarity for hit in hits], abs=2e-6)
     assert list(table["metres"]) == pytest.approx([hit.metres for hit in hits])
     assert list(table["right"]) == [hit.right for hit in hits]
@@ -83,7 +83,7 @@ def test_the_strip_shows_what_find_shows(studio, services, query):
 def test_figure_2_shows_what_stability_shows(studio, services):
     choices = Choices("figure-2", roles=BOTH, sizes=(1, 4), orders=("file", "shuffled"), seeds=2)
     table = studio.draw(choices, Style()).table
-    *_, screen = studio.laboratory.curve(None, (1, 4), ("file", "shuffled"), 2)
+    *_, screen = studio.stability.curve(None, (1, 4), ("file", "shuffled"), 2)
     screen = screen[screen["model"].isin(table["model"])]
     assert list(table["recall_1"]) == pytest.approx(list(screen["recall_1"]))
     assert list(table["flips"]) == list(screen["flips"])

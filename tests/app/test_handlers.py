@@ -11,9 +11,10 @@ import pytest
 import standin
 
 from app.build import build_app, launch_options
-from app.handlers import PARTS, FindHandlers, toasts
-from app.incoming import REFUSED, photo_name, query_photo
-from app.services import Services
+from app.core.incoming import REFUSED, photo_name, query_photo
+from app.core.services import Services
+from app.tabs.find.handlers import PARTS, FindHandlers
+from app.ui.events import toasts
 from scicevpr.errors import ImageError, UsageError
 
 
@@ -60,7 +61,7 @@ def test_the_current_view_waits_without_a_photo_and_searches_with_one(services, 
         ({"photo": {"path": None, "url": "data:image/png;base64,###"}}, "damaged"),
         ({"k": 21}, "whole number from 1 to 20"),
         ({"k": "lots"}, "whole number from 1 to 20"),
-        ({"company": 99}, "whole number from 0 to 31"),
+        ({"batch_mates": 99}, "whole number from 0 to 31"),
         ({"database": "<b>Atlantis</b>"}, "&lt;b&gt;Atlantis"),
         ({"east": 5.0}, "both easting and northing"),
         ({"east": "x", "north": "y"}, "not a UTM position"),
@@ -68,7 +69,7 @@ def test_the_current_view_waits_without_a_photo_and_searches_with_one(services, 
 )
 def test_every_bad_input_becomes_a_toast(services, handlers, change, words):
     query = services.dataset(None)[1].queries[0]
-    form = {"photo": payload(query.path), "database": None, "k": 5, "company": 0, "east": None, "north": None}
+    form = {"photo": payload(query.path), "database": None, "k": 5, "batch_mates": 0, "east": None, "north": None}
     with pytest.raises(gr.Error) as caught:
         handlers.search_view(*(form | change).values())
     assert words in caught.value.message
@@ -162,15 +163,15 @@ def client(services):
 
 def test_only_the_named_endpoints_are_public_and_described(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert {"/find", "/databases", "/models", "/explain", "/company", "/benchmark", "/figure"} <= set(endpoints)
+    assert {"/find", "/databases", "/models", "/explain", "/batch_mates", "/benchmark", "/figure"} <= set(endpoints)
     assert [item["parameter_name"] for item in endpoints["/explain"]["parameters"]] == [
-        "image", "database", "model", "match", "company", "query",
+        "image", "database", "model", "match", "batch_mates", "query",
     ]  # fmt: skip
-    assert [item["parameter_name"] for item in endpoints["/company"]["parameters"]] == [
-        "image", "database", "company", "query",
+    assert [item["parameter_name"] for item in endpoints["/batch_mates"]["parameters"]] == [
+        "image", "database", "batch_mates", "query",
     ]  # fmt: skip
     assert [item["parameter_name"] for item in endpoints["/find"]["parameters"]] == [
-        "image", "database", "k", "company", "east", "north", "query",
+        "image", "database", "k", "batch_mates", "east", "north", "query",
     ]  # fmt: skip
     assert all(item["description"] for item in endpoints.values())
 
@@ -188,7 +189,7 @@ def test_endpoints_answer(client, services, tmp_path):
     assert [len(answer["matches"]) for answer in result["answers"]] == [3, 3]
     told = client.predict(handle_file(str(query.path)), "Tiny city", "baseline", 2, 1, api_name="/explain")
     assert sum(told["region_terms"].values()) == pytest.approx(told["matches"][1]["similarity"], abs=1e-5)
-    both = client.predict(handle_file(str(query.path)), "Tiny city", "3,9", api_name="/company")
+    both = client.predict(handle_file(str(query.path)), "Tiny city", "3,9", api_name="/batch_mates")
     assert [model["model"] for model in both] == ["SciceVPR-T", "CricaVPR-T"]
     assert result["query"]["position"] == {"east": query.utm[0], "north": query.utm[1], "known_from": "file name"}
     assert len(result["batch_of_the_baseline"]) == 3

@@ -6,11 +6,11 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from app.components.matrix import matrix_table
-from app.components.stage import stage_html, step_choices
-from app.inside import Inspector, chosen_view
-from app.inside_handlers import InsideHandlers, plot_of
-from app.rooms import BASELINE, STABLE, TEACHER
+from app.core.model_slots import BASELINE, STABLE, TEACHER
+from app.tabs.inside.handlers import InsideHandlers, plot_of
+from app.tabs.inside.html import stage_html, step_choices
+from app.tabs.inside.service import Inspector, chosen_view
+from app.ui.html import matrix_table
 from scicevpr.describe.describing import Grouping, describe
 from scicevpr.errors import UsageError
 from scicevpr.explain import STEPS, region_terms

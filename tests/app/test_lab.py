@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 import standin
 
-from app.components.reactions import pair_figure_html, reaction_html, reaction_words
-from app.components.tray import tray_html
-from app.handlers import toasts
-from app.lab import Laboratory
-from app.lab_handlers import COLUMNS, LabHandlers, rows_of, summary, table_rows, text_of
-from app.lab_records import checked_batch_mates
-from app.regions import RegionStore
-from app.rooms import BASELINE, STABLE
+from app.core.model_slots import BASELINE, STABLE
+from app.core.region_store import RegionStore
+from app.core.values import joined, row_list
+from app.tabs.stability.handlers import COLUMNS, StabilityHandlers, summary, table_rows
+from app.tabs.stability.html import pair_figure_html, reaction_html, reaction_words, tray_html
+from app.tabs.stability.records import checked_batch_mates
+from app.tabs.stability.service import Stability
+from app.ui.events import toasts
 from scicevpr.describe.describing import Grouping, describe, region_vectors
 from scicevpr.errors import UsageError
 from scicevpr.figures.stability import recall_curve
@@ -31,7 +31,7 @@ VISITOR = SimpleNamespace(session_hash="a visitor")
 
 @pytest.fixture(scope="module")
 def laboratory(services):
-    return Laboratory(services)
+    return Stability(services)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_an_uploaded_photo_can_be_the_query(laboratory):
 
 
 @pytest.mark.parametrize(
-    ("company", "words"),
+    ("batch_mates", "words"),
     [([2], "keep itself"), ([99], "no photo 99"), ([3, 3], "only once"), (list(range(3, 24)) * 2, "only once")],
 )
 def test_impossible_company(session, batch_mates, words):
@@ -110,7 +110,7 @@ def test_the_tray_shows_who_is_in_and_who_is_not(laboratory, session):
 
 
 def test_moving_photos(services, laboratory):
-    handlers = LabHandlers(services, laboratory)
+    handlers = StabilityHandlers(laboratory)
 
     def event(row, to):
         return SimpleNamespace(_data={"row": row, "to": to})
@@ -123,43 +123,43 @@ def test_moving_photos(services, laboratory):
         handlers.moved("5", event("x", "pool"))
     with pytest.raises(gr.Error, match="numbers of photos"):
         handlers.moved("5;7", event(5, "pool"))
-    assert rows_of(text_of([4, 2])) == [4, 2]
+    assert row_list(joined([4, 2])) == [4, 2]
 
 
 def test_handlers_fill_all_parts(services, laboratory, session):
-    handlers = LabHandlers(services, laboratory)
+    handlers = StabilityHandlers(laboratory)
     place = session.dataset.queries[2]
     parts = handlers.show(payload(place), None, "5,9", 0)
     assert "Untrained weights" in parts[0]
     assert 'data-row="9" data-to="pool"' in parts[1]
     assert 'data-flip="same"' in parts[2]
-    assert "random companies" in parts[3]
+    assert "random batches" in parts[3]
     assert "who rewrote which region" in parts[4]
     assert parts[4].count('scope="row"') == 3
     assert parts[5].visible
     assert len(handlers.show(None, None, "", 0)) == len(parts)
     batch_mates, seed = handlers.drawn(payload(place), None, "5,9", 0)
-    assert len(rows_of(batch_mates)) == 2
+    assert len(row_list(batch_mates)) == 2
     assert seed == 1
     with pytest.raises(gr.Error, match="no query yet"):
         handlers.drawn(None, None, "", 0)
 
 
 def test_the_worst_case_streams_and_ends_with_a_company(services, laboratory, session):
-    handlers = LabHandlers(services, laboratory)
+    handlers = StabilityHandlers(laboratory)
     place = session.dataset.queries[2]
     seen = list(handlers.worst(payload(place), None, "5", 4))
     assert [batch_mates for batch_mates, _ in seen[:-1]] == ["5"] * (len(seen) - 1)
-    found = rows_of(seen[-1][0])
+    found = row_list(seen[-1][0])
     assert len(set(found)) == 3
     assert 2 not in found
-    assert "companies tried" in seen[-1][1]
+    assert "batches tried" in seen[-1][1]
     with pytest.raises(gr.Error, match="from 2 to 32"):
         next(handlers.worst(payload(place), None, "5", 1))
 
 
 def test_the_curve_streams_row_by_row(services, laboratory):
-    handlers = LabHandlers(services, laboratory)
+    handlers = StabilityHandlers(laboratory)
     steps = list(handlers.curve(None, [1, 4], ["file", "shuffled"], 2, VISITOR))
     assert len(steps) == 3 * 4 + 1
     assert "12 of 12" in steps[-2][3]
@@ -177,7 +177,7 @@ def test_the_curve_streams_row_by_row(services, laboratory):
 
 
 def test_a_measurement_stops_for_its_visitor_only(services, laboratory):
-    handlers = LabHandlers(services, laboratory)
+    handlers = StabilityHandlers(laboratory)
     steps = handlers.curve(None, [1, 4], ["file", "shuffled"], 2, VISITOR)
     next(steps)
     handlers.stops.stop(SimpleNamespace(session_hash="somebody else"))
@@ -200,7 +200,7 @@ def test_figure_1_frames_right_and_wrong(laboratory):
 
 
 def test_the_endpoint_tells_both_models(services, laboratory, session):
-    told = LabHandlers(services, laboratory).api_batch_mates(payload(session.dataset.queries[2]), None, "5,9")
+    told = StabilityHandlers(laboratory).api_batch_mates(payload(session.dataset.queries[2]), None, "5,9")
     assert [model["model"] for model in told] == ["SciceVPR-T", "CricaVPR-T"]
     assert told[0]["cosine_to_alone"] == pytest.approx(1, abs=1e-6)
     assert not told[0]["first_answer_changed"]
@@ -209,8 +209,8 @@ def test_the_endpoint_tells_both_models(services, laboratory, session):
 def test_words_about_a_reaction(reactions):
     assert reaction_words(reactions[0], 0)[0] == "alone"
     assert reaction_words(reactions[0], 3) == ("same", "The first answer stays the same.")
-    assert "In this company" not in reaction_html(reactions[0], 0)
-    assert "In this company" in reaction_html(reactions[0], 3)
+    assert "In this batch" not in reaction_html(reactions[0], 0)
+    assert "In this batch" in reaction_html(reactions[0], 3)
 
 
 def test_region_vectors_are_remembered_and_kept_on_disk(services, session, tmp_path, monkeypatch):

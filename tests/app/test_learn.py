@@ -10,12 +10,12 @@ import gradio as gr
 import pytest
 import standin
 
-from app.architecture import ABSENT, FAMILIES, LESSONS, PARTS, SIZES, family_rows
-from app.components.learn import FIGURE, explained_text, families_html, figure_html, glossary_html, part_html
-from app.components.tour import STEPS, tour_html
-from app.glossary import TERMS, search_terms, terms_in
-from app.learn_handlers import FIRST_PART, LearnHandlers
-from app.learning import ROOT, Learning, code_of, walk
+from app.tabs.how_it_works.architecture import ABSENT, FAMILIES, LESSONS, PARTS, SIZES, family_rows
+from app.tabs.how_it_works.handlers import FIRST_PART, LearnHandlers
+from app.tabs.how_it_works.html import FIGURE, explained_text, families_html, figure_html, glossary_html, part_html
+from app.tabs.how_it_works.service import ROOT, Learning, code_of, walk
+from app.ui.glossary import TERMS, search_terms, terms_in
+from app.ui.tour import STEPS, tour_html
 from scicevpr.config import VARIANTS, get_variant
 from scicevpr.errors import UsageError
 from scicevpr.explain import Explanation
@@ -89,7 +89,7 @@ def test_the_figure_has_every_part_and_marks_the_chosen_one(learning):
 def test_the_families_are_marked_where_they_differ():
     rows = dict(family_rows("B"))
     assert rows["Encoder"][0] == rows["Encoder"][1] != rows["Encoder"][2]
-    assert rows["Values in a descriptor"] == ("14 × 768 = 10,752",) * 3
+    assert rows["Dimensions of a descriptor"] == ("14 × 768 = 10,752",) * 3
     html = families_html("B", "scicevpr")
     encoder = html[html.index(">Encoder<") :].split("</tr>")[0]
     assert [cell.count("≠") for cell in encoder.split("<td")[1:]] == [0, 0, 1]

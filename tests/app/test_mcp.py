@@ -11,14 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app import tools
+from app import start
 from app.build import build_app, launch_options
 
 
 def test_without_the_package_the_log_says_so(monkeypatch, caplog):
-    monkeypatch.setattr(tools, "find_spec", lambda name: None)
+    monkeypatch.setattr(start, "find_spec", lambda name: None)
     with caplog.at_level(logging.INFO):
-        assert tools.mcp_is_here() is False
+        assert start.mcp_is_here() is False
     assert "pip install 'gradio[mcp]'" in caplog.text
 
 
@@ -30,7 +30,7 @@ def server(services):
         prevent_thread_lock=True,
         quiet=True,
         server_name="127.0.0.1",
-        mcp_server=tools.mcp_is_here(),
+        mcp_server=start.mcp_is_here(),
         **launch_options(services),
     )
     yield page, url
@@ -64,7 +64,7 @@ def test_tools_answer_and_errors_arrive_in_words(server, services):
             await session.initialize()
             return [
                 await session.call_tool("databases", {}),
-                await session.call_tool("find", {"image": photo, "k": 2, "company": 2}),
+                await session.call_tool("find", {"image": photo, "k": 2, "batch_mates": 2}),
                 await session.call_tool("find", {"image": photo, "k": 99}),
                 await session.call_tool("photo", {"name": query.name}),
                 await session.call_tool("find", {"query": query.name, "k": 1}),

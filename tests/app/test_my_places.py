@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 import standin
 
-from app.databases import Databases
-from app.handlers import FindHandlers
-from app.inside import Inspector
-from app.lab import Laboratory
-from app.my_places import MyPlaces
-from app.my_places_handlers import MyPlacesHandlers
-from app.source_handlers import SourceHandlers
-from app.sources import Sources
-from app.store import DescriptorStore
-from app.tabs import my_places as tab
+from app.core.databases import Databases
+from app.core.descriptor_store import DescriptorStore
+from app.tabs.find.handlers import FindHandlers
+from app.tabs.inside.service import Inspector
+from app.tabs.models_and_data.handlers import SourceHandlers
+from app.tabs.models_and_data.service import Sources
+from app.tabs.my_places import layout as tab
+from app.tabs.my_places.handlers import MyPlacesHandlers
+from app.tabs.my_places.service import MyPlaces
+from app.tabs.stability.service import Stability
 from scicevpr.datasets import read_dataset
 from scicevpr.datasets.intake import Limits
 from scicevpr.errors import DatasetError, SciceVPRError, UsageError
@@ -66,7 +66,7 @@ def test_places_are_searched_by_both_models_and_judged(mine, own_services, photo
     assert found.stable.protocol["database"] == "My street, uploaded, 8 photos (opened pack)"
     assert database.key not in str(found.stable.protocol)
     assert {hit.right for hit in found.stable.hits} == {True, False}
-    assert found.drawable
+    assert found.positions is not None
     visitor = read_dataset(city_folder).queries[0]
     assert own_services.find(visitor.path, visitor.name, database=database.key).baseline.hits
 
@@ -128,7 +128,7 @@ def test_another_models_descriptors_of_private_places_are_not_cached(city_folder
     services._store = DescriptorStore(cache=tmp_path)
     mine = MyPlaces(services)
     _, database = built(mine, photos)
-    services.rooms.replace("third", "super-cricavpr-t", lambda: standin.recorded("super-cricavpr-t"))
+    services.slots.replace("third", "super-cricavpr-t", lambda: standin.recorded("super-cricavpr-t"))
     assert services.described("third", database.key).source == "computed here"
     assert list(tmp_path.iterdir()) == []
     public = replace(services.datasets["Tiny city"], database=services.datasets["Tiny city"].database[:4])
@@ -172,7 +172,7 @@ def test_photos_without_position_are_part_of_it_but_nothing_is_right(mine, own_s
     assert (len(reading.photos), reading.positioned) == (10, 7)
     database = mine.build(token, reading)
     found = own_services.find(photos[0][0], photos[0][1], database=database.key)
-    assert found.stable.right_photos is None
+    assert found.stable.positives is None
     assert {hit.right for hit in found.stable.hits} == {None}
     assert not database.dataset.labelled
 
@@ -244,12 +244,12 @@ def test_stopping_and_leaving_end_the_work(mine, own_services, photos):
 def test_places_without_queries_can_be_tried_in_every_tab(mine, own_services, photos):
     _, database = built(mine, photos[:4])
     path, name = photos[7]
-    laboratory = Laboratory(own_services)
+    laboratory = Stability(own_services)
     session = laboratory.session(path, name, database.key)
     reaction = laboratory.react(session, [], laboratory.pool(session))[1]
     assert reaction.cosine == pytest.approx(1, abs=1e-5)
     inspected = Inspector(own_services).inspect(path, name, database.key, "baseline", 1, 0)
-    assert inspected.hit.place.name in {name for _, name in photos[:4]}
+    assert inspected.hit.photo.name in {name for _, name in photos[:4]}
     with pytest.raises(UsageError, match="only 0 other photos"):
         own_services.find(path, name, database.key, batch_mates=3)
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import standin
 
-from app.components.cards import answer_html
-from app.handlers import PARTS, FindHandlers
-from app.queries import judge
-from app.records import Position
-from app.rooms import BASELINE, STABLE, THIRD
-from app.source_handlers import SourceHandlers
-from app.sources import Sources
+from app.core.model_slots import BASELINE, STABLE, THIRD
+from app.core.query_resolution import relevance_to
+from app.core.records import Position
 from app.start import make_services, make_sources, read_arguments
+from app.tabs.find.handlers import PARTS, FindHandlers
+from app.tabs.find.html import answer_html
+from app.tabs.models_and_data.handlers import SourceHandlers
+from app.tabs.models_and_data.service import Sources
 from scicevpr.datasets import GroundTruth, read_dataset
 from scicevpr.errors import SciceVPRError, UsageError
 from scicevpr.packs import build_pack
@@ -88,9 +88,9 @@ def test_a_pack_becomes_a_database_with_its_own_descriptors(sources, own_service
     assert name == "Packed city"
     query = dataset.queries[2]
     found, plain = (own_services.find(query.path, query.name, database=key) for key in (name, None))
-    assert [hit.place.name for hit in found.stable.hits] == [hit.place.name for hit in plain.stable.hits]
+    assert [hit.photo.name for hit in found.stable.hits] == [hit.photo.name for hit in plain.stable.hits]
     assert "opened pack" in found.stable.protocol["database"]
-    assert found.stable.hits[0].place.path.is_file()
+    assert found.stable.hits[0].photo.path.is_file()
 
 
 @pytest.mark.slow
@@ -118,22 +118,22 @@ def test_positives_that_a_data_set_lists_decide_for_its_own_queries(own_services
     own_services.add_database("Listed", replace(dataset, truth=GroundTruth.lists(listed, "listed"), root=dataset.root / "x"))
     query = dataset.queries[3]
     found = own_services.find(query.path, query.name, database="Listed", k=20)
-    assert found.stable.right_photos == 1
+    assert found.stable.positives == 1
     assert found.radius is None
     assert [hit.row for hit in found.stable.hits if hit.right] in ([3], [])
     assert found.stable.protocol["right within"] == "listed"
     entered = own_services.find(query.path, query.name, database="Listed", east=query.utm[0], north=query.utm[1])
-    assert entered.stable.right_photos is None  # the list says nothing about a photo at another position
+    assert entered.stable.positives is None  # the list says nothing about a photo at another position
 
 
 def test_judging_by_radius_needs_all_positions(own_services):
     dataset = own_services.dataset(None)[1]
     here = Position(*dataset.queries[0].utm, "entered")
-    judged = judge(dataset, here, None)
+    judged = relevance_to(dataset, here, None)
     assert judged.right.sum() == (judged.metres <= 25).sum() == 2
-    assert judged.first_right(np.flatnonzero(~judged.right)) is None
+    assert judged.first_positive(np.flatnonzero(~judged.right)) is None
     unplaced = replace(dataset, database=(replace(dataset.database[0], utm=None), *dataset.database[1:]))
-    assert judge(unplaced, here, None).right is None
+    assert relevance_to(unplaced, here, None).right is None
 
 
 @pytest.mark.slow

@@ -16,13 +16,13 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "training"))
 
 import tiny_family
 
-from app.components.training import EMPTY_TABLE, picture_html, scores_html, stage_html
-from app.rooms import BASELINE, STABLE, TEACHER, THIRD
-from app.services import Services
-from app.sources import Sources
-from app.training_handlers import TrainingHandlers, recipe_of
-from app.training_room import Moment, TrainingRoom
-from app.training_stages import STAGES, settings
+from app.core.model_slots import BASELINE, STABLE, TEACHER, THIRD
+from app.core.services import Services
+from app.tabs.models_and_data.service import Sources
+from app.tabs.training.handlers import TrainingHandlers, recipe_of
+from app.tabs.training.html import EMPTY_TABLE, picture_html, scores_html, stage_html
+from app.tabs.training.service import Distillations, Progress
+from app.tabs.training.stages import STAGES, settings
 from scicevpr.datasets import read_dataset
 from scicevpr.errors import UsageError
 from scicevpr.models.model import build_model
@@ -45,7 +45,7 @@ def room(city_folder):
     services = Services(
         {"Tiny city": read_dataset(city_folder)}, {r: (m.variant.name, lambda m=m: m) for r, m in models.items()}
     )
-    yield TrainingRoom(services, Sources(services, standin.load_recorded))
+    yield Distillations(services, Sources(services, standin.load_recorded))
     tiny_family.unregister()
 
 
@@ -112,12 +112,12 @@ def test_a_run_tells_everything_and_its_student_is_tried_in_find(room):
     found = room.services.find(standin.noise_photo(), "photo.jpg", k=3)
     assert found.third.title == state.title
     assert len(found.third.hits) == 3
-    room.services.rooms.reset(THIRD)
+    room.services.slots.reset(THIRD)
 
 
 def test_the_photos_pass_once_for_all_runs(room):
     list(room.run(recipe_of(1, 1, 0.002, 1, 0)))
-    words = [moment.words for moment in room.run(recipe_of(1, 1, 0.002, 1, 3))]
+    words = [moment.label for moment in room.run(recipe_of(1, 1, 0.002, 1, 3))]
     assert not any("frozen backbone" in text for text in words)
 
 
@@ -160,7 +160,7 @@ def test_words_on_the_halves_are_counted(handlers, room):
     assert f"{len(halves.learn)} photos" in words
     assert f"{len(halves.held_out.queries)} queries" in words
     assert "not comparable" in words
-    assert scores_html(Moment(""), 3) == EMPTY_TABLE
+    assert scores_html(Progress(""), 3) == EMPTY_TABLE
 
 
 def test_two_runs_through_the_endpoint_are_the_same(handlers):
@@ -189,7 +189,7 @@ def test_a_large_teacher_is_refused(room):
     large = SimpleNamespace(variant=SimpleNamespace(channels=768, title="Super-CricaVPR-B"))
     services = SimpleNamespace(model=lambda role: large)
     with pytest.raises(UsageError, match="size T"):
-        next(TrainingRoom(services, room.sources).run(LIVE))
+        next(Distillations(services, room.sources).run(LIVE))
 
 
 def test_as_shipped_is_the_model_that_stands_in_the_column_now(monkeypatch):
@@ -197,11 +197,11 @@ def test_as_shipped_is_the_model_that_stands_in_the_column_now(monkeypatch):
         return SimpleNamespace(variant=SimpleNamespace(name="x", title=title), weights=SimpleNamespace(sha256=title))
 
     standing = [model("first")]
-    room = TrainingRoom(SimpleNamespace(model=lambda role: standing[0]), None)
+    room = Distillations(SimpleNamespace(model=lambda role: standing[0]), None)
     measured = []
-    monkeypatch.setattr("app.training_room._same_frozen_part", lambda model, teacher: model.variant.title != "stranger")
-    monkeypatch.setattr("app.training_room.head_of", lambda model: model)
-    monkeypatch.setattr("app.training_room.measure", lambda title, head, maps: measured.append(title) or title)
+    monkeypatch.setattr("app.tabs.training.service._same_frozen_part", lambda model, teacher: model.variant.title != "stranger")
+    monkeypatch.setattr("app.tabs.training.service.head_of", lambda model: model)
+    monkeypatch.setattr("app.tabs.training.service.measure", lambda title, head, maps: measured.append(title) or title)
     maps = SimpleNamespace(whole=None)
     assert room._shipped_score(maps) == room._shipped_score(maps) == ("first",)
     standing[0] = model("second")

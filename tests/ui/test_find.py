@@ -67,7 +67,7 @@ def test_company_stands_in_the_orange_frame_and_changes_the_baseline_only(open_p
     pick_example(page, 1)
     values = "cards => cards.map(card => card.querySelector('.card__similarity').textContent)"
     before = {side: cards(page, side).evaluate_all(values) for side in ("stable", "baseline")}
-    page.locator("#company label", has_text="+7").click()
+    page.locator("#batch-mates label", has_text="+7").click()
     expect(page.locator("#strip .tile")).to_have_count(8, timeout=PATIENCE)
     expect(page.locator("#answer-baseline .times")).to_contain_text("8 photos")
     assert cards(page, "stable").evaluate_all(values) == before["stable"]
@@ -162,7 +162,7 @@ def test_a_phone_stacks_the_columns_and_never_scrolls_sideways(open_page):
     page = open_page(width=390, height=844)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     pick_example(page)
-    page.locator("#company label", has_text="+15").click()
+    page.locator("#batch-mates label", has_text="+15").click()
     expect(page.locator("#strip .tile")).to_have_count(16, timeout=PATIENCE)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     stable, baseline = (page.locator(f"#answer-{side} .answer").bounding_box() for side in ("stable", "baseline"))

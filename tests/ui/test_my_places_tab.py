@@ -22,7 +22,7 @@ PATIENCE = 120_000
 def mine(city_folder):
     import standin
 
-    from app.my_places import MyPlaces
+    from app.tabs.my_places.service import MyPlaces
     from scicevpr.datasets.intake import Limits
 
     return MyPlaces(standin.recorded_services(city_folder), Limits(photos=12))
@@ -102,16 +102,16 @@ def test_two_visitors_bring_places_search_them_and_see_only_their_own(open_page,
         ann.locator("#mine-archive").click()
     assert download.value.suggested_filename == "my-places.zip"
     go_to_tab(ann, "Benchmarks")
-    ann.locator("#bench-databases label", has_text="My places (only you)").click()
-    ann.locator("#bench-databases label", has_text="Tiny city").click()
-    ann.locator("#bench-run").click()
-    expect(ann.locator("#bench-words")).to_contain_text("Done: 2 of 2", timeout=PATIENCE)
-    expect(ann.locator("#bench-count")).to_contain_text("1 of 1 queries", timeout=PATIENCE)
+    ann.locator("#benchmarks-databases label", has_text="My places (only you)").click()
+    ann.locator("#benchmarks-databases label", has_text="Tiny city").click()
+    ann.locator("#benchmarks-run").click()
+    expect(ann.locator("#benchmarks-words")).to_contain_text("Done: 2 of 2", timeout=PATIENCE)
+    expect(ann.locator("#benchmarks-count")).to_contain_text("1 of 1 queries", timeout=PATIENCE)
     assert "mine-" not in ann.locator("#tab-benchmarks").inner_text()
     stranger = open_page()
     go_to_tab(stranger, "Benchmarks")
-    expect(stranger.locator("#bench-databases")).to_contain_text("Tiny city", timeout=PATIENCE)
-    assert "only you" not in stranger.locator("#bench-databases").inner_text()
+    expect(stranger.locator("#benchmarks-databases")).to_contain_text("Tiny city", timeout=PATIENCE)
+    assert "only you" not in stranger.locator("#benchmarks-databases").inner_text()
     assert not any("only you" in name for name in offered(stranger))
     assert len(list(mine.root.iterdir())) == 2
     names = {path.name for path in photos[:12]}

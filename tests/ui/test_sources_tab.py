@@ -32,7 +32,7 @@ def address(city_folder):
     import standin
 
     from app.build import build_app, launch_options
-    from app.sources import Sources
+    from app.tabs.models_and_data.service import Sources
 
     services = standin.recorded_services(city_folder)
     page = build_app(services, Sources(services, standin.load_recorded))

@@ -26,9 +26,9 @@ def address(city_folder):
     import tiny_family
 
     from app.build import build_app, launch_options
-    from app.rooms import BASELINE, STABLE, TEACHER
-    from app.services import Services
-    from app.sources import Sources
+    from app.core.model_slots import BASELINE, STABLE, TEACHER
+    from app.core.services import Services
+    from app.tabs.models_and_data.service import Sources
     from scicevpr.datasets import read_dataset
     from scicevpr.models.model import build_model
 
