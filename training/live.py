@@ -87,15 +87,15 @@ class Score:
     """A model on the held-out half.
 
     who: "teacher", "student" or a name given to :func:`measure`. epoch: epochs of training, None where it is not being
-    trained; 0 is the untrained student. recalls: Recall@1, 5, 10 in percent. movement: the largest change of any value
-    of a query's descriptor between being described alone and in file order with 15 others (32 queries are tried).
-    distance: mean L_D to the teacher's descriptors.
+    trained; 0 is the untrained student. recalls: Recall@1, 5, 10 in percent. descriptor_change: the largest change of
+    any value of a query's descriptor between being described alone and in file order with 15 others (32 queries are
+    tried). distance: mean L_D to the teacher's descriptors.
     """
 
     who: str
     epoch: int | None
     recalls: dict[int, float]
-    movement: float
+    descriptor_change: float
     distance: float
 
 
@@ -190,7 +190,7 @@ def measure(
         who=who,
         epoch=epoch,
         recalls=recall_at_n(found, held_out.positives() if right is None else right, NS),
-        movement=float(np.abs(together[some] - alone).max()),
+        descriptor_change=float(np.abs(together[some] - alone).max()),
         distance=float(np.square(queries - maps.target).sum(axis=1).mean()),
     )
 

@@ -54,6 +54,15 @@ class Described:
         found = self.index.search(query, count if count <= RANKED_WHOLE else RANKED_OF_MANY).indices[0]
         return found[found >= 0]
 
+    def protocol(self, name: str, dataset: Dataset) -> dict[str, str]:
+        """What was searched, in the order in which it is shown. name: what to call the database."""
+        return {
+            "database batches": self.descriptors.grouping,
+            "database": f"{name}, {dataset.split}, {len(dataset.database)} photos ({self.source})",
+            "search": f"{self.index.label}; {len(self.index):,} descriptors",
+            "right within": dataset.truth.label(),
+        }
+
 
 @dataclass
 class _Job:
@@ -62,9 +71,6 @@ class _Job:
     total: int = 0
     result: Described | None = None
     error: BaseException | None = None
-
-    def advance(self, done: int, total: int) -> None:
-        self.done, self.total = done, total
 
 
 def user_cache_folder() -> Path:
@@ -132,8 +138,8 @@ class DescriptorStore:
     ) -> Described:
         """Return the described database; the first caller computes, later ones wait and see its progress.
 
-        key names the database within this store; mode is a precision of `scicevpr.describe.precision`. Raises what describe()
-        raises (ImageError for an unreadable photo).
+        key names the database within this store; mode is a precision of `scicevpr.describe.precision`. Raises what
+        describe() raises (ImageError for an unreadable photo).
         """
         identity = (key, model.variant.name, model.weights.sha256 if model.weights else "random", mode)
         with self._lock:
@@ -152,7 +158,7 @@ class DescriptorStore:
 
     def _run(self, identity: tuple, job: _Job, dataset: Dataset, model: VPRModel, progress: Progress | None) -> None:
         def advance(done: int, total: int) -> None:
-            job.advance(done, total)
+            job.done, job.total = done, total
             if progress is not None:
                 progress(done, total)
 

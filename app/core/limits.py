@@ -39,8 +39,8 @@ WORST_CASE_S = 120.0
 
 def table() -> list[tuple[str, str]]:
     """What is limited, and to what, for people to read."""
-    places = Limits()
-    hours = f"{KEPT_S / HOUR:g} hours"
+    own, hours = Limits(), f"{KEPT_S / HOUR:g} hours"
+    all_photos = f"{own.photos:,}, {megabytes(own.total)} together, {megabytes(own.file)} each"
     return [
         ("one uploaded file", megabytes(UPLOAD_BYTES)),
         ("uploads and downloads on disk together", megabytes(CACHE_BYTES)),
@@ -48,12 +48,9 @@ def table() -> list[tuple[str, str]]:
         ("one query photo", f"{megabytes(PHOTO_BYTES)}, {MAX_PIXELS / 1e6:g} million pixels"),
         ("a photo with more than 8 bits a channel", f"{DEEP_PIXELS / 1e6:g} million pixels"),
         ("a question as JSON", f"{megabytes(REQUEST_BYTES)}, {REQUEST_DEPTH} levels deep"),
-        (
-            "photos of My places",
-            f"{places.photos:,}, {megabytes(places.total)} together, {megabytes(places.file)} each",
-        ),
-        ("files in a zip", f"{places.entries:,}, unpacking to at most {places.ratio:g} times its size"),
-        ("tables in a zip", f"{places.tables:,}, {megabytes(places.table)} each"),
+        ("photos of My places", all_photos),
+        ("files in a zip", f"{own.entries:,}, unpacking to at most {own.ratio:g} times its size"),
+        ("tables in a zip", f"{own.tables:,}, {megabytes(own.table)} each"),
         ("visitors with own places at once", f"{VISITS}; the one that was idle longest gives way"),
         ("files of results for a figure", f"{RESULT_FILES}, {megabytes(RESULT_BYTES)} each"),
         ("header of a safetensors file", f"{megabytes(MOST_HEADER_BYTES)}, {MOST_TENSORS:,} tensors"),

@@ -111,25 +111,16 @@ class Services:
         return thread
 
     def _warm_up(self) -> None:
-        try:
-            roles = [role for role in self.roles if role in (STABLE, BASELINE)]  # others are loaded when asked for
-            models = [model for model in map(self._model_or_none, roles) if model is not None]
-            for key, dataset in list(self.datasets.items())[:1]:
-                for model in models:
+        for role in (STABLE, BASELINE):  # others are loaded when asked for
+            try:
+                model = self.model(role)
+                for key, dataset in list(self.datasets.items())[:1]:
                     self._store.get(key, dataset, model, mode=self.mode(key, model).mode)
-        except SciceVPRError as error:
-            logger.warning("warm-up stopped: %s", error)
-        except Exception:
-            logger.exception("warm-up failed")
-        finally:
-            self._warm.set()
-
-    def _model_or_none(self, role: str) -> VPRModel | None:
-        try:
-            return self.model(role)
-        except SciceVPRError as error:
-            logger.warning("%s", error)
-            return None
+            except SciceVPRError as error:
+                logger.warning("warm-up: %s", error)
+            except Exception:
+                logger.exception("warm-up failed")
+        self._warm.set()
 
     @property
     def cache(self) -> Path | None:
@@ -176,10 +167,6 @@ class Services:
         key = self.datasets.add_private(title, dataset, folder)
         self._store.attach(key, descriptors)
         return key
-
-    def forget_private(self, key: str) -> None:
-        """Forget a private database and all that was computed about it."""
-        self.datasets.remove_private(key)
 
     def _forget(self, key: str, dataset: Dataset) -> None:
         self._store.forget(key)
@@ -297,17 +284,10 @@ class Services:
         )
 
     def _answer(
-        self,
-        role: str,
-        model: VPRModel,
-        query: Descriptors,
-        describe_ms: float,
-        key: str,
-        k: int,
-        relevance: Relevance,
-        progress: Progress | None,
-    ) -> Answer:
-        dataset, mode = self.datasets[key], self.mode(key, model)
+        self, role: str, model: VPRModel, query: Descriptors, describe_ms: float, key: str, k: int,
+        relevance: Relevance, progress: Progress | None,
+    ) -> Answer:  # fmt: skip
+        dataset, mode, others = self.datasets[key], self.mode(key, model), len(query.values) - 1
         answer = Answer(
             role=role,
             title=model.variant.title,
@@ -318,7 +298,7 @@ class Services:
             describe_ms=describe_ms,
             search_ms=0.0,
             trained=query.trained,
-            encoded=len(query.values),
+            encoded=others + 1,
         )
         try:
             database = self._store.get(key, dataset, model, progress, mode.mode)
@@ -327,37 +307,19 @@ class Services:
         hits, search_ms = timed(lambda: self.hits(database, query.values[0], k, key, relevance))
         first = relevance.first_positive(database.ranking(query.values[:1])) if relevance.positives else None
         rank, metres = first or (None, None)
+        told = query.protocol()
+        protocol = {
+            "model": model.variant.title,
+            "weights": told["weights"],
+            "input": told["resize"],
+            "descriptor": f"{query.values.shape[1]} dimensions, {query.dtype} on {query.device}",
+            "precision": mode.reason,
+            "query batch": f"with {others} of the query list" if others else "alone",
+            **database.protocol(self.datasets.title(key), dataset),
+        }
         return replace(
-            answer,
-            hits=hits,
-            first_positive=rank,
-            first_positive_metres=metres,
-            search_ms=search_ms,
-            protocol=protocol_of(model, query, mode.reason, database, self.datasets.title(key), dataset),
+            answer, hits=hits, first_positive=rank, first_positive_metres=metres, search_ms=search_ms, protocol=protocol
         )
-
-
-def protocol_of(
-    model: VPRModel, query: Descriptors, precision: str, database: Described, name: str, dataset: Dataset
-) -> dict[str, str]:
-    """How an answer was made, in the order in which it is shown.
-
-    query: descriptors of the query and the others of its batch. precision: why it was described in it. database, name,
-    dataset: what was searched, and what to call it.
-    """
-    told, others = query.protocol(), len(query.values) - 1
-    return {
-        "model": model.variant.title,
-        "weights": told["weights"],
-        "input": told["resize"],
-        "descriptor": f"{query.values.shape[1]} dimensions, {query.dtype} on {query.device}",
-        "precision": precision,
-        "query batch": f"with {others} of the query list" if others else "alone",
-        "database batches": database.descriptors.grouping,
-        "database": f"{name}, {dataset.split}, {len(dataset.database)} photos ({database.source})",
-        "search": f"{database.index.label}; {len(database.index):,} descriptors",
-        "right within": dataset.truth.label(),
-    }
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:

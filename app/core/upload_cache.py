@@ -1,6 +1,6 @@
-"""gradio's upload cache, and what keeps memory and disk flat: files go by age and when there are too many, visits by age.
+"""gradio's upload cache, and what keeps memory and disk flat.
 
-One thread does it, whatever gradio remembers of its sessions.
+Files go by age and when there are too many, visits by age. One thread does it, whatever gradio remembers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ JUST_MADE_S = 120.0
 
 
 def upload_folder() -> Path:
-    """The folder that gradio keeps uploads in and serves: the only one of this machine that the page gives files from."""
+    """The folder that gradio keeps uploads in and serves: the page gives files from nowhere else."""
     return Path(os.path.abspath(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()).resolve() / "gradio"))
 
 

@@ -37,7 +37,8 @@ def row_list(value: Any, longest: int = 1_000) -> list[int]:
     pieces = [piece.strip() for piece in text.split(",") if piece.strip()]
     if not all(piece.isascii() and piece.isdigit() and len(piece) < 10 for piece in pieces):
         raise UsageError(
-            f"The other photos in the batch must be numbers of photos in the query list, like 3,17,25, not {text[:60]!r}."
+            "The other photos in the batch must be numbers of photos in the query list, like 3,17,25, not "
+            f"{text[:60]!r}."
         )
     return [int(piece) for piece in pieces]
 

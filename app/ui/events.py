@@ -46,7 +46,7 @@ def toast(message: str) -> gr.Error:
 def toasts(work: Callable) -> Callable:
     """Turn errors into toasts: ours as they are, unexpected ones logged and put kindly.
 
-    An endpoint, and its MCP tool, has the name of its handler without "api_".
+    An endpoint, and its MCP tool, has the name of its handler without "api_"; other events must not take that name.
     """
 
     def kindly(error: Exception) -> gr.Error:
@@ -75,7 +75,8 @@ def toasts(work: Callable) -> Callable:
             raise kindly(error) from error
 
     chosen = streamed if inspect.isgeneratorfunction(work) else guarded
-    chosen.__name__ = work.__name__.removeprefix("api_")
+    name = work.__name__
+    chosen.__name__ = name.removeprefix("api_") if name.startswith("api_") else f"_{name}"
     return chosen
 
 
@@ -158,7 +159,9 @@ def event_data(event: gr.EventData) -> dict[str, Any]:
 # ---- named endpoints ------------------------------------------------------------------------------------------------
 
 
-def endpoint(handler: Callable, inputs: list, answer: type = gr.JSON, lane: dict[str, Any] = LONG, **options: Any) -> None:
+def endpoint(
+    handler: Callable, inputs: list, answer: type = gr.JSON, lane: dict[str, Any] = LONG, **options: Any
+) -> None:
     """A named endpoint, and an MCP tool, of the handler's name; nothing of it is seen on the page.
 
     inputs: components that say what is taken, and the defaults: the page's own, or hidden ones where the page's control
@@ -174,11 +177,6 @@ def database_input(services: Services) -> gr.Textbox:
     """The name of a database as text, because databases come and go while the page runs; the first one at the start
     is the default."""
     return text_input("Database", next(iter(services.datasets), ""))
-
-
-def image_input() -> gr.Image:
-    """A photo."""
-    return gr.Image(visible=False, type="filepath", label="Query photo")
 
 
 def count_input(label: str, value: int, low: int, high: int) -> gr.Slider:

@@ -86,10 +86,11 @@ def row_html(head: str, cells: Iterable[object], **attributes: str) -> str:
 def table_html(label: str, heads: Sequence[str | tuple[str, str]], rows: Iterable[str], kind: str = "") -> str:
     """A table that scrolls by itself. heads: of the columns, each perhaps with words that explain it; rows: as
     `row_html` gives them; kind: a class for what is special about it."""
-    titled = [(head, "") if isinstance(head, str) else head for head in heads]
-    top = "".join(
-        f'<th scope="col"{f""" title="{escape(title)}" """ if title else ""}>{escape(text)}</th>' for text, title in titled
-    )
+    top = ""
+    for head in heads:
+        text, words = (head, "") if isinstance(head, str) else head
+        title = f' title="{escape(words)}"' if words else ""
+        top += f'<th scope="col"{title}>{escape(text)}</th>'
     return (
         f'<section class="panel {kind}" aria-label="{escape(label)}"><div class="panel__scroll" tabindex="0" '
         f'role="region" aria-label="{escape(label)}, can be scrolled"><table>'
@@ -203,4 +204,5 @@ def matrix_table(
         f"<tr>{head(row_pictures[i], name, 'row')}{''.join(cell(i, j) for j in range(len(columns)))}</tr>"
         for i, name in enumerate(rows)
     ]
-    return f'<table class="matrix"><thead><tr><td></td>{"".join(tops)}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+    top = f"<thead><tr><td></td>{''.join(tops)}</tr></thead>"
+    return f'<table class="matrix">{top}<tbody>{"".join(body)}</tbody></table>'

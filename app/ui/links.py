@@ -22,7 +22,7 @@ from app.core.incoming import photo_name
 from app.core.outgoing import ServerFile
 from app.core.query_resolution import listed_photo, query_photo
 from app.core.services import Services
-from app.core.values import joined, plain_text, row_list, whole_number
+from app.core.values import joined, plain_text, real_number, row_list, whole_number
 from app.ui.events import QUICK, QUIET, toasts
 from scicevpr.errors import SciceVPRError, UsageError
 
@@ -136,11 +136,8 @@ def _chosen(text: str, word: str, offered: Sequence[Any]) -> Any:
 
 
 def _number(text: str, word: str, low: float, high: float, step: float) -> float | int:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not low <= value <= high or (value - low) % step:
+    value = real_number(text, f"{word} in this link", low, high)
+    if (value - low) % step:
         raise UsageError(f"{word} in this link must be from {low:g} to {high:g}, not {text!r}.")
     return int(value) if value == int(value) else value
 

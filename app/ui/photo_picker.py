@@ -60,6 +60,14 @@ def example_gallery(handlers: PickerHandlers, elem_id: str) -> gr.Gallery:
     )  # fmt: skip
 
 
+def photo_field(sources: list[str], elem_id: str, alt_text: str, **options: Any) -> gr.Image:
+    """A photo of the visitor's own."""
+    return gr.Image(
+        show_label=False, sources=sources, type="filepath", image_mode=None, buttons=[], elem_id=elem_id,
+        alt_text=alt_text, **options,
+    )  # fmt: skip
+
+
 def database_choice(services: Services, elem_id: str, **options: Any) -> gr.Dropdown:
     """The database to search."""
     names = list(services.datasets)
@@ -79,10 +87,9 @@ def photo_picker(services: Services, prefix: str, title: str, alt_text: str, tab
         examples = example_gallery(handlers, f"{prefix}-examples")
     with gr.Column(scale=4, min_width=260):
         gr.HTML(step_html(None, "or bring your own"), elem_classes="step")
-        photo = gr.Image(
-            show_label=False, sources=["upload", "clipboard"], type="filepath", image_mode=None, height=200, buttons=[],
-            placeholder="Drop a street photo here", alt_text=alt_text, elem_id=f"{prefix}-photo",
-        )  # fmt: skip
+        photo = photo_field(
+            ["upload", "clipboard"], f"{prefix}-photo", alt_text, height=200, placeholder="Drop a street photo here"
+        )
         database = database_choice(services, f"{prefix}-database", visible=len(services.datasets) > 1)
     examples.select(handlers.example, [database], [photo], show_progress="hidden", **QUIET)
     database.input(handlers.emptied, [database], [photo, examples], **QUICK)

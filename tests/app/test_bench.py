@@ -115,7 +115,7 @@ def test_nothing_about_a_visitors_own_places_is_kept(small_city, tmp_path):
     assert model.weights is not None
     assert not (tmp_path / "benchmarks").exists()
     assert own.results([result.key]) == [result]
-    services.forget_private(key)
+    services.datasets.remove_private(key)
     assert own.results([result.key]) == []
 
 

@@ -115,7 +115,8 @@ def test_a_pack_without_photos_answers_with_the_models_it_has_and_says_what_is_m
 def test_positives_that_a_data_set_lists_decide_for_its_own_queries(own_services):
     dataset = own_services.dataset(None)[1]
     listed = [[row] for row in range(len(dataset.queries))]
-    own_services.add_database("Listed", replace(dataset, truth=GroundTruth.lists(listed, "listed"), root=dataset.root / "x"))
+    truth = GroundTruth.lists(listed, "listed")
+    own_services.add_database("Listed", replace(dataset, truth=truth, root=dataset.root / "x"))
     query = dataset.queries[3]
     found = own_services.find(query.path, query.name, database="Listed", k=20)
     assert found.stable.positives == 1

@@ -199,7 +199,8 @@ def test_as_shipped_is_the_model_that_stands_in_the_column_now(monkeypatch):
     standing = [model("first")]
     room = Distillations(SimpleNamespace(model=lambda role: standing[0]), None)
     measured = []
-    monkeypatch.setattr("app.tabs.training.service._same_frozen_part", lambda model, teacher: model.variant.title != "stranger")
+    fits = lambda model, teacher: model.variant.title != "stranger"  # noqa: E731
+    monkeypatch.setattr("app.tabs.training.service._same_frozen_part", fits)
     monkeypatch.setattr("app.tabs.training.service.head_of", lambda model: model)
     monkeypatch.setattr("app.tabs.training.service.measure", lambda title, head, maps: measured.append(title) or title)
     maps = SimpleNamespace(whole=None)

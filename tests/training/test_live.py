@@ -131,7 +131,7 @@ def test_scores_are_those_of_an_ordinary_evaluation(maps: LiveMaps) -> None:
     maps.whole.allow_untrained = True
     assert evaluate(maps.whole, held_out, ns=(1, 5, 10)).overall.recalls == teacher.recalls
     assert teacher.distance == 0
-    assert last.movement < 1e-6 < teacher.movement
+    assert last.descriptor_change < 1e-6 < teacher.descriptor_change
 
 
 def test_the_student_comes_nearer_to_the_teacher(maps: LiveMaps) -> None:

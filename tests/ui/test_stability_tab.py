@@ -31,7 +31,8 @@ def pick(page: Page, number: int = 0) -> None:
 
 
 def cosine(page: Page, side: str) -> float:
-    return float(re.search(r"cosine to alone ([\d.]+)", page.locator(f"#stability-{side} .times").inner_text()).group(1))
+    words = page.locator(f"#stability-{side} .times").inner_text()
+    return float(re.search(r"cosine to alone ([\d.]+)", words).group(1))
 
 
 def test_photos_are_dragged_into_the_batch_and_out_again(open_page):

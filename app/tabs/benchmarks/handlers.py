@@ -16,24 +16,12 @@ from app.core.values import joined, plain_text, text_list, whole_number
 from app.tabs.benchmarks.html import (
     EMPTY_QUERIES,
     comparison_words,
-    condition_scores,
     problems_html,
     protocols_html,
     queries_html,
     results_html,
 )
-from app.tabs.benchmarks.query_table import (
-    ALL_RIGHT,
-    ANY,
-    CLOSE,
-    IN_ORDER,
-    MISTAKES,
-    NEAR,
-    NONE_RIGHT,
-    ONLY,
-    SUCCESSES,
-    QueryTable,
-)
+from app.tabs.benchmarks.query_table import ANY, CLOSE, NEAR, QueryTable
 from app.tabs.benchmarks.report_files import write_files
 from app.tabs.benchmarks.results import Result, compared
 from app.tabs.benchmarks.service import FILE, LARGEST_SEED, SHUFFLED, Benchmarks
@@ -42,6 +30,7 @@ from app.ui.html import escape
 from scicevpr.errors import SciceVPRError, UsageError
 from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.evaluation.comparison import Comparison
+from scicevpr.evaluation.report import ALL
 from scicevpr.figures.recall import Bar, condition_bars, recall_curves
 
 PAGE = 6
@@ -50,20 +39,6 @@ VIEW_PARTS = 9
 EVERYTHING = ""
 FILES = ("Table as CSV", "Curves as CSV", "Table as LaTeX", "All as JSON")
 """Words for the files of `write_files`."""
-
-SELECTIONS = (
-    ("every query", ANY),
-    ("only this model is wrong", ONLY),
-    ("all models are wrong", NONE_RIGHT),
-    ("all models are right", ALL_RIGHT),
-    ("near misses", NEAR),
-)
-QUERY_ORDERS = (
-    ("closest decisions first", CLOSE),
-    ("surest mistakes first", MISTAKES),
-    ("surest right answers first", SUCCESSES),
-    ("order of the query list", IN_ORDER),
-)
 
 
 class BenchmarkHandlers(Handlers):
@@ -342,7 +317,7 @@ def bars_of(own: Sequence[Result]) -> go.Figure:
     models = {}
     for result in own:
         bars = {}
-        for name, scores in condition_scores(result).items():
+        for name, scores in {**result.evaluation.conditions, ALL: result.evaluation.overall}.items():
             limits = (None, None) if scores.intervals is None else scores.intervals.recalls[1]
             bars[name] = Bar(scores.recalls[1], *limits, scores.queries)
         models[result.title] = bars

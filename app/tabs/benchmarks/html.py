@@ -22,7 +22,6 @@ from app.ui.html import (
 )
 from scicevpr.evaluation.comparison import Comparison
 from scicevpr.evaluation.report import ALL
-from scicevpr.evaluation.results import Scores
 
 NOT_TIMED = "not timed"
 EMPTY_TABLE = waiting_panel(
@@ -116,11 +115,6 @@ def comparison_words(comparison: Comparison, database: str) -> str:
         )
     better, worse = (a, b) if row.difference > 0 else (b, a)
     return f"On {database}, {better} is better than {worse} by {gap} of Recall@1 ({span}); {alone}."
-
-
-def condition_scores(result: Result) -> dict[str, Scores]:
-    """Scores by condition, all queries last."""
-    return {**result.evaluation.conditions, ALL: result.evaluation.overall}
 
 
 def queries_html(rows: Sequence[QueryRow]) -> str:

@@ -9,17 +9,9 @@ from typing import Any
 import gradio as gr
 
 from app.core.model_slots import BASELINE, STABLE
-from app.tabs.benchmarks.handlers import (
-    EVERYTHING,
-    FILES,
-    MOST_QUERIES,
-    QUERY_ORDERS,
-    SELECTIONS,
-    BenchmarkHandlers,
-    first_roles,
-)
+from app.tabs.benchmarks.handlers import EVERYTHING, FILES, MOST_QUERIES, BenchmarkHandlers, first_roles
 from app.tabs.benchmarks.html import EMPTY_QUERIES, results_html
-from app.tabs.benchmarks.query_table import ANY, CLOSE
+from app.tabs.benchmarks.query_table import ANY, CLOSE, QUERY_ORDERS, SELECTIONS
 from app.tabs.benchmarks.service import ALONE, FILE, LARGEST_SEED, SHUFFLED, Benchmarks
 from app.ui.events import LONG, QUICK, QUIET, count_input, database_input, endpoint, text_input
 from app.ui.html import hint_html, step_html
@@ -101,10 +93,9 @@ def build(tab: gr.Tab, benchmarks: Benchmarks) -> BenchmarkParts:
         curves = gr.Plot(visible=False, show_label=False, elem_id="benchmarks-curves")
         bars = gr.Plot(visible=False, show_label=False, elem_id="benchmarks-bars")
     with gr.Row(elem_id="benchmarks-compare", equal_height=False):
-        a = gr.Dropdown([], label="Compare", interactive=True, elem_id="benchmarks-a", min_width=180, info="Query by query.")
-        b = gr.Dropdown(
-            [], label="with", interactive=True, elem_id="benchmarks-b", min_width=180, info="On the same queries."
-        )
+        pair = {"interactive": True, "min_width": 180}
+        a = gr.Dropdown([], label="Compare", elem_id="benchmarks-a", info="Query by query.", **pair)
+        b = gr.Dropdown([], label="with", elem_id="benchmarks-b", info="On the same queries.", **pair)
     sentence = gr.HTML("", elem_id="benchmarks-sentence")
     protocols = gr.HTML("", elem_id="benchmarks-protocols")
     with gr.Row(elem_id="benchmarks-files"):

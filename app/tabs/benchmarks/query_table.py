@@ -17,7 +17,19 @@ from scicevpr.evaluation.results import UNNAMED
 
 ANY, ONLY, NONE_RIGHT, ALL_RIGHT, NEAR = "any", "only", "wrong", "right", "near"
 CLOSE, MISTAKES, SUCCESSES, IN_ORDER = "close", "mistakes", "successes", "file"
-ORDERS = (CLOSE, MISTAKES, SUCCESSES, IN_ORDER)
+SELECTIONS = (
+    ("every query", ANY),
+    ("only this model is wrong", ONLY),
+    ("all models are wrong", NONE_RIGHT),
+    ("all models are right", ALL_RIGHT),
+    ("near misses", NEAR),
+)
+QUERY_ORDERS = (
+    ("closest decisions first", CLOSE),
+    ("surest mistakes first", MISTAKES),
+    ("surest right answers first", SUCCESSES),
+    ("order of the query list", IN_ORDER),
+)
 NEAR_FACTOR = 2.0
 
 
@@ -118,7 +130,7 @@ class QueryTable:
         rows, margins = np.flatnonzero(chosen), self.margins[own]
         keys = {CLOSE: np.abs(margins), MISTAKES: margins, SUCCESSES: -margins, IN_ORDER: np.arange(len(margins))}
         if order not in keys:
-            raise UsageError(f"The order {order!r} is unknown; choose one of: {', '.join(ORDERS)}.")
+            raise UsageError(f"The order {order!r} is unknown; choose one of: {', '.join(keys)}.")
         return rows[np.argsort(keys[order][rows], kind="stable")]  # unknown margins (NaN) come last
 
     def row(self, row: int) -> QueryRow:
@@ -149,8 +161,8 @@ class QueryTable:
             if self.metres is None:
                 raise UsageError("Near misses need true positions, and these photos have none.")
             return (wrong & (self.metres <= self.near_limit)).any(axis=0)
-        words = ", ".join((ANY, ONLY, NONE_RIGHT, ALL_RIGHT, NEAR))
-        raise UsageError(f"The selection {show!r} is unknown; choose one of: {words}.")
+        known = ", ".join(key for _, key in SELECTIONS)
+        raise UsageError(f"The selection {show!r} is unknown; choose one of: {known}.")
 
 
 def _margins(result: Result) -> tuple[np.ndarray, np.ndarray]:

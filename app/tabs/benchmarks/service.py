@@ -145,7 +145,8 @@ class Benchmarks:
         scored = score_matches(task.title, task.dataset, search.matches, protocol=search.protocol)
         evaluation = replace(scored.with_intervals(), notes=search.notes, seconds=search.seconds)
         cost = Cost(search.dimensions, len(task.dataset.database), search.ms_a_photo)
-        return self._remember(Result(task.result_key, task.database, task.database_title, role, evaluation, cost, source))
+        names = (task.result_key, task.database, task.database_title, role)
+        return self._remember(Result(*names, evaluation, cost, source))
 
     def _at_pace(self, advance: Advance | None) -> Advance:
         """An advance that lets short questions go first, and ends what takes too long on a shared machine."""

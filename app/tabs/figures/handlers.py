@@ -11,7 +11,7 @@ import gradio as gr
 from app.core.incoming import result_files
 from app.core.limits import LABELS
 from app.core.outgoing import ServerFile
-from app.core.values import plain_text, text_list, whole_number
+from app.core.values import plain_text, real_number, text_list, whole_number
 from app.tabs.figures.service import Choices, FigureStudio, Written
 from app.ui.events import PROGRESS, Handlers, Stops, describing, toasts
 from app.ui.html import escape, hint_html
@@ -121,15 +121,9 @@ class FigureHandlers(Handlers):
 
     @toasts
     def api_figure(
-        self,
-        figure: Any,
-        image: Any = None,
-        database: Any = None,
-        results: Any = None,
-        models: Any = None,
-        width: Any = "double",
-        palette: Any = "colour",
-    ) -> list[ServerFile]:
+        self, figure: Any, image: Any = None, database: Any = None, results: Any = None, models: Any = None,
+        width: Any = "double", palette: Any = "colour",
+    ) -> list[ServerFile]:  # fmt: skip
         """Draw a publication figure as files.
 
         Args:
@@ -155,13 +149,9 @@ class FigureHandlers(Handlers):
 
 def style_of(width: Any, font: Any, palette: Any, letters: Any, labels: Any, dpi: Any, panels: Any) -> Style:
     """The style that the form holds. UsageError says what is allowed."""
-    try:
-        size = float(font)
-    except (TypeError, ValueError, OverflowError):
-        raise UsageError(f"The font size must be a number of points, not {repr(font)[:60]}.") from None
     return Style(
         width=str(width),
-        font_size=size,
+        font_size=real_number(font, "The font size in points", 0, 1000),
         palette=str(palette),
         letters=bool(letters),
         labels=parse_labels(plain_text(labels, "The names of the models", LABELS)),

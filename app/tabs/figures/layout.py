@@ -10,6 +10,7 @@ from app.core.model_slots import BASELINE, STABLE
 from app.tabs.figures.handlers import WAITING, FigureHandlers
 from app.tabs.figures.service import FigureStudio
 from app.tabs.find.layout import FindParts
+from app.tabs.stability.layout import ORDERS, batch_controls
 from app.ui.events import LONG, QUICK, QUIET, database_input, endpoint
 from app.ui.html import hint_html, step_html
 from app.ui.links import LinkedTab
@@ -29,7 +30,6 @@ LINK = LinkedTab(
     "figures-database", "figures-photo", "figures-examples",
 )  # fmt: skip
 FIRST = "strip"
-ORDERS = [("file order", "file"), ("shuffled", "shuffled"), ("grouped by place", "place")]
 FILES_HINT = (
     "PDF and SVG are vector files (fonts embedded or outlined), PNG has the dots per inch chosen above, CSV holds the "
     "plotted numbers, TXT the caption with the whole protocol; the table also comes as LaTeX. The command "
@@ -67,7 +67,8 @@ def build(tab: gr.Tab, studio: FigureStudio, found: FindParts) -> FigureParts:
     )  # fmt: skip
     with gr.Row(elem_id="figures-content", equal_height=False):
         models = gr.CheckboxGroup(
-            roles, value=[role for _, role in roles if role in (STABLE, BASELINE)], label="Models", elem_id="figures-models",
+            roles, value=[role for _, role in roles if role in (STABLE, BASELINE)], label="Models",
+            elem_id="figures-models",
             info="Fusion needs SciceVPR or Super-CricaVPR, attention a CricaVPR: the first that fits is drawn.",
         )  # fmt: skip
         top = gr.Slider(
@@ -75,7 +76,8 @@ def build(tab: gr.Tab, studio: FigureStudio, found: FindParts) -> FigureParts:
             info="Database photos of each model.",
         )  # fmt: skip
         batch_mates = gr.Slider(
-            1, MOST_COMPANY, value=7, step=1, label="Other photos in the batch", buttons=[], visible=False, elem_id="figures-batch-mates",
+            1, MOST_COMPANY, value=7, step=1, label="Other photos in the batch", buttons=[], visible=False,
+            elem_id="figures-batch-mates",
             info="Queries after the photo in the list that share its batch.",
         )  # fmt: skip
         pairs = gr.Slider(
@@ -87,17 +89,7 @@ def build(tab: gr.Tab, studio: FigureStudio, found: FindParts) -> FigureParts:
             info="Recall@N; empty: the smallest N in the results.",
         )  # fmt: skip
     with gr.Row(elem_id="figures-curve", equal_height=False, visible=False) as curve:
-        sizes = gr.CheckboxGroup(
-            list(SIZES), value=list(SIZES), label="Queries in a batch", elem_id="figures-sizes",
-            info="1 means: every query alone.",
-        )  # fmt: skip
-        orders = gr.CheckboxGroup(
-            ORDERS, value=[key for _, key in ORDERS], label="Order of the queries", elem_id="figures-orders",
-            info="Grouped by place uses the true positions.",
-        )  # fmt: skip
-        seeds = gr.Slider(
-            1, 20, value=10, step=1, label="Shuffles", buttons=[], elem_id="figures-seeds", info="Each has its own seed."
-        )
+        sizes, orders, seeds = batch_controls("figures", list(SIZES), [key for _, key in ORDERS], 10)
     gr.HTML(step_html(None, "Choose its looks"), elem_classes="step")
     with gr.Row(elem_id="figures-looks", equal_height=False):
         width = gr.Radio(

@@ -26,7 +26,7 @@ from app.tabs.find.html import (
 )
 from app.ui.events import PROGRESS, describing_database, toasts
 from app.ui.photo_picker import PickerHandlers
-from scicevpr.datasets import GroundTruth
+from scicevpr.datasets import Dataset, GroundTruth
 from scicevpr.errors import SciceVPRError, UsageError
 from scicevpr.figures import match_map
 
@@ -80,19 +80,20 @@ class FindHandlers(PickerHandlers):
 
     def legend(self, database: Any = None) -> str:
         """What the frames mean for this database."""
-        try:
-            truth = self.services.dataset(database)[1].truth
-        except SciceVPRError:
-            truth = GroundTruth()
-        return legend_html(truth.label())
+        dataset = self._known(database)
+        return legend_html((GroundTruth() if dataset is None else dataset.truth).label())
 
     def empty_map(self, database: Any = None) -> go.Figure | None:
         """The database alone on the map; None when its positions are unknown."""
+        dataset = self._known(database)
+        positions = None if dataset is None else drawable_positions(dataset)
+        return None if positions is None else match_map(positions)
+
+    def _known(self, database: Any) -> Dataset | None:
         try:
-            positions = drawable_positions(self.services.dataset(database)[1])
+            return self.services.dataset(database)[1]
         except SciceVPRError:
             return None
-        return None if positions is None else match_map(positions)
 
     @toasts
     def other_database(self, database: Any) -> tuple:
@@ -112,15 +113,9 @@ class FindHandlers(PickerHandlers):
 
     @toasts
     def api_find(
-        self,
-        image: Any = None,
-        database: Any = None,
-        k: Any = 5,
-        batch_mates: Any = 0,
-        east: Any = None,
-        north: Any = None,
-        query: Any = "",
-    ) -> dict:
+        self, image: Any = None, database: Any = None, k: Any = 5, batch_mates: Any = 0, east: Any = None,
+        north: Any = None, query: Any = "",
+    ) -> dict:  # fmt: skip
         """Find the place of a photo with SciceVPR, the CricaVPR baseline and the third model, if one is loaded.
 
         Args:

@@ -54,7 +54,8 @@ def strip_html(found: Found) -> str:
         name, about = f"photo {number} of the batch", described(mate)
         photo = picture(thumbnail(mate.path, TILE), f"{name}, {about}", f"{name.capitalize()}: {about}. {mate.name}")
         tiles.append(f'<li class="tile">{photo}<span>{escape(mate.condition or f"photo {number}")}</span></li>')
-    return _strip(f"The batch {found.baseline.title} saw", batch_sentence(found), f"<ol class=\"batch__photos\">{''.join(tiles)}</ol>")
+    photos = f'<ol class="batch__photos">{"".join(tiles)}</ol>'
+    return _strip(f"The batch {found.baseline.title} saw", batch_sentence(found), photos)
 
 
 def batch_sentence(found: Found) -> str:
@@ -67,16 +68,16 @@ def batch_sentence(found: Found) -> str:
         )
     return (
         f"Your photo and {counted(len(found.batch_mates), 'other photo')} of the query list went through {baseline} "
-        f"together. That turned its description of your photo: cosine {found.cosine_to_alone:.3f} to the one made alone "
-        f"(1.000 would be no change). {stable} described it alone."
+        f"together. That turned its description of your photo: cosine {found.cosine_to_alone:.3f} to the one made "
+        f"alone (1.000 would be no change). {stable} described it alone."
     )
 
 
 def waiting_strip_html() -> str:
     """The strip before the first search."""
     words = (
-        "CricaVPR describes photos in batches, and the photos of a batch influence each other. The ones it saw together "
-        "with yours will stand in this orange frame."
+        "CricaVPR describes photos in batches, and the photos of a batch influence each other. The ones it saw "
+        "together with yours will stand in this orange frame."
     )
     ghost = '<ol class="batch__photos" aria-hidden="true"><li class="tile"><div class="photo"></div></li></ol>'
     return _strip("The batch the baseline saw", words, ghost, "batch--waiting")

@@ -12,7 +12,7 @@ from app.tabs.find.handlers import PARTS, FindHandlers
 from app.ui.events import AT_ONCE, MODEL, QUIET, count_input, database_input, endpoint, text_input
 from app.ui.html import step_html
 from app.ui.links import LinkedTab
-from app.ui.photo_picker import BATCH_CHOICES, database_choice, example_gallery
+from app.ui.photo_picker import BATCH_CHOICES, database_choice, example_gallery, photo_field
 
 ID, TITLE = "find", "Find"
 LINK = LinkedTab(ID, {"k": "k", "batch_mates": "batch-mates"}, "database", "photo", "examples")
@@ -41,17 +41,10 @@ def build(tab: gr.Tab, services: Services, notice: gr.HTML) -> FindParts:
             legend = gr.HTML(legend_0, elem_id="legend")
         with gr.Column(scale=5, min_width=300):
             gr.HTML(step_html(None, "or bring your own photo"), elem_classes="step")
-            photo = gr.Image(
-                show_label=False,
-                sources=["upload", "clipboard", "webcam"],
-                type="filepath",
-                image_mode=None,
-                height=236,
-                buttons=[],
+            photo = photo_field(
+                ["upload", "clipboard", "webcam"], "photo", "your query photo", height=236,
                 placeholder="Drop a street photo here\n- or -\nclick to choose one",
-                alt_text="your query photo",
-                elem_id="photo",
-            )
+            )  # fmt: skip
             with gr.Accordion("Where was it taken? (optional)", open=False, elem_id="position"):
                 gr.Markdown(
                     "Only needed to check the answers. Examples, and files named `@easting@northing@…@.jpg`, bring "

@@ -195,7 +195,7 @@ PAPERS = (
 
 LESSONS = (
     ("domain_shift.ipynb", "Domain shift: what night, fog and snow do to a descriptor, and who survives it."),
-    ("batch_dependence.ipynb", "Batch dependence: how the other photos of a batch change CricaVPR's answer, and why not SciceVPR's."),
+    ("batch_dependence.ipynb", "Batch dependence: how other photos change CricaVPR's answer, and why not SciceVPR's."),
     ("distillation.ipynb", "Distillation: how SciceVPR learns from a teacher that sees the whole batch."),
 )
 

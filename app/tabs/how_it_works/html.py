@@ -13,6 +13,7 @@ from app.ui.html import Markup, counted, escape, hint_html, row_html, step_html,
 from app.ui.tour import go_html
 
 FIGURE = Path(__file__).with_name("architecture.svg")
+DIFFERENT = '<span class="families__sign" title="otherwise than the family before it">≠</span> '
 ARXIV = "https://arxiv.org/abs/"
 NOTES = {
     "photo": {},
@@ -58,7 +59,8 @@ def figure_html(walked: Walk, chosen: str) -> str:
     kind = "cross" if variant.cross_image else "self"
     fused = "last" if variant.class_token else "fused"
     caption = (
-        f"{variant.title}, drawn with three photos side by side; the shapes are those of a batch of {counted(walked.photos, 'photo')}. "
+        f"{variant.title}, drawn with three photos side by side; the shapes are those of a batch of "
+        f"{counted(walked.photos, 'photo')}. "
         + (f"It has learned {walked.total:,} numbers. " if walked.total else "")
         + "Orange: photos meet. Violet: what is special about this family."
     )
@@ -102,7 +104,8 @@ def part_html(walked: Walk, explained: Explained) -> str:
 def _tensors(explained: Explained) -> str:
     if not explained.tensors:
         return '<p class="part__what hint">The shapes are being worked out.</p>'
-    rows = [row_html(what, [Markup(f"<td><code>{escape(shape_words(shape))}</code></td>")]) for what, shape in explained.tensors]
+    shapes = ((what, f"<td><code>{escape(shape_words(shape))}</code></td>") for what, shape in explained.tensors)
+    rows = [row_html(what, [Markup(cell)]) for what, cell in shapes]
     rows.append(row_html("learned numbers in this part", [f"{explained.learned:,}" if explained.learned else "none"]))
     return table_html("Tensors", (), rows, "part__tensors")
 
@@ -131,8 +134,7 @@ def families_html(size: str, family: str) -> str:
     for label, cells in family_rows(size):
         marked = []
         for number, cell in enumerate(cells):
-            changed = number > 0 and cell != cells[number - 1]
-            sign = '<span class="families__sign" title="otherwise than the family before it">≠</span> ' if changed else ""
+            sign = DIFFERENT if number > 0 and cell != cells[number - 1] else ""
             mine = ' class="families__mine"' if list(FAMILIES)[number] == family else ""
             marked.append(Markup(f"<td{mine}>{sign}{escape(cell)}</td>"))
         rows.append(row_html(label, marked))

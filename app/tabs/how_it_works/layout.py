@@ -62,4 +62,5 @@ def build(tab: gr.Tab, services: Services) -> None:
     figure.select(handlers.picked, form, [part, shown], **QUICK)
     # change, not input: gradio sends input for keys alone, not for pasted text
     asked.change(handlers.terms, asked, terms, trigger_mode="always_last", **QUICK)
-    endpoint(handlers.api_architecture, [family, size, count_input("Photos in the batch", 1, 1, MAX_PHOTOS)], lane=AT_ONCE)
+    asked_for = [family, size, count_input("Photos in the batch", 1, 1, MAX_PHOTOS)]
+    endpoint(handlers.api_architecture, asked_for, lane=AT_ONCE)

@@ -15,7 +15,6 @@ from app.tabs.inside.html import stage_html, step_choices, waiting_stage_html
 from app.tabs.inside.service import Inspected, Inspector, chosen_view
 from app.ui.events import PROGRESS, Handlers, describing_database, event_data, toasts
 from scicevpr.config import REGION_COUNT
-from scicevpr.errors import UsageError
 from scicevpr.explain import View, class_attention
 from scicevpr.figures.inside import share_bars, term_bars, turning_bars, value_grid
 
@@ -45,21 +44,9 @@ class InsideHandlers(Handlers):
 
     @toasts
     def show(
-        self,
-        photo: Any,
-        database: Any,
-        role: Any,
-        rank: Any,
-        batch_mates: Any,
-        step: Any,
-        view_key: Any,
-        row: Any,
-        column: Any,
-        layer: Any,
-        head: Any,
-        region: Any,
-        progress: Any = PROGRESS,
-    ) -> tuple:
+        self, photo: Any, database: Any, role: Any, rank: Any, batch_mates: Any, step: Any, view_key: Any, row: Any,
+        column: Any, layer: Any, head: Any, region: Any, progress: Any = PROGRESS,
+    ) -> tuple:  # fmt: skip
         """What the form asks for: values for (notice, stage, plot, step, view, cell row, attention row)."""
         if not photo:
             return self.waiting()
@@ -92,14 +79,9 @@ class InsideHandlers(Handlers):
 
     @toasts
     def api_explain(
-        self,
-        image: Any = None,
-        database: Any = None,
-        model: Any = STABLE,
-        match: Any = 1,
-        batch_mates: Any = 3,
+        self, image: Any = None, database: Any = None, model: Any = STABLE, match: Any = 1, batch_mates: Any = 3,
         query: Any = "",
-    ) -> dict:
+    ) -> dict:  # fmt: skip
         """Explain why a photo matches: tensors on the way, layer shares, region terms, deciding region.
 
         Args:
@@ -124,12 +106,7 @@ class InsideHandlers(Handlers):
 
 def _part(value: Any, what: str) -> int | None:
     """A chosen layer, head or region (counted from 0), or None for the mean over all."""
-    if value in (None, "", "mean"):
-        return None
-    text = str(value)
-    if not (text.isascii() and text.isdigit() and len(text) < 4) or int(text) >= 64:
-        raise UsageError(f"The {what} must be a number or 'mean', not {text[:60]!r}.")
-    return int(text)
+    return None if value in (None, "", "mean") else whole_number(value, f"The {what}", 0, 63)
 
 
 def plot_of(inspected: Inspected, view: View, cell: tuple[int, int]) -> go.Figure | None:

@@ -12,6 +12,8 @@ from scicevpr.figures.overlay import colours, fitted, marked, overlay, pyramid, 
 
 PICTURE = 560
 CORRESPONDING = 3
+Part = tuple[int | None, int | None, int | None]
+"""Layer, head and region of the attention to look at; None for the mean."""
 NO_FUSION = "CricaVPR reads its last block alone: it fuses no layers and mixes no tokens, so there is nothing to see."
 
 
@@ -35,11 +37,7 @@ def waiting_stage_html() -> str:
 
 
 def stage_html(
-    inspected: Inspected,
-    step: str,
-    view: View | None,
-    cell: tuple[int, int],
-    attention: tuple[int | None, int | None, int | None] = (None, None, None),
+    inspected: Inspected, step: str, view: View | None, cell: tuple[int, int], attention: Part = (None, None, None)
 ) -> str:
     """Everything about one picture: sentence, formula, tensors, the pictures of the photo and of its match."""
     if view is None:
@@ -59,12 +57,7 @@ def stage_html(
     )
 
 
-def _pictures(
-    inspected: Inspected,
-    view: View,
-    cell: tuple[int, int],
-    attention: tuple[int | None, int | None, int | None],
-) -> str:
+def _pictures(inspected: Inspected, view: View, cell: tuple[int, int], attention: Part) -> str:
     explanation, match = inspected.explanation, inspected.match
     grid, boxes = explanation.trace.grid, explanation.trace.boxes
     mine, other = _captions(inspected)
@@ -131,28 +124,24 @@ def _pair(left: str, right: str) -> str:
 
 
 def _figure(
-    picture: Image.Image,
-    caption: str,
-    values: np.ndarray | None = None,
-    *,
-    pick: bool = False,
+    picture: Image.Image, caption: str, values: np.ndarray | None = None, *, pick: bool = False,
     cell: tuple[int, int] | None = None,
-) -> str:
+) -> str:  # fmt: skip
     """A picture; with values it answers the mouse, with ``pick`` also clicks and arrow keys (see stage.js)."""
     image = f'<img src="{data_uri(picture.convert("RGB"), 1000)}" alt="{escape(caption)}" draggable="false">'
-    facts = ""
+    data = ""
     if values is not None:
         rows, columns = values.shape
         numbers = ",".join(f"{v:.4g}" for v in values.ravel())
-        facts = f' data-rows="{rows}" data-columns="{columns}" data-values="{numbers}"'
+        data = f' data-rows="{rows}" data-columns="{columns}" data-values="{numbers}"'
     if pick and cell is not None:
-        facts += (
+        data += (
             f' data-pick="1" data-row="{cell[0]}" data-column="{cell[1]}" tabindex="0" role="application" '
             f'aria-label="{escape(caption)}: click a cell, or move the mark with the arrow keys"'
         )
     readout = '<output class="map__value" aria-live="off"></output>' if values is not None else ""
     return (
-        f'<figure class="map"><div class="map__picture"{facts}>{image}{readout}</div>'
+        f'<figure class="map"><div class="map__picture"{data}>{image}{readout}</div>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
@@ -197,7 +186,7 @@ def _patches(inspected: Inspected, cell: tuple[int, int]) -> str:
     return f'{pair}{_scale(low, high)}<p class="stage__numbers">{escape(text)}</p>'
 
 
-def _batch(inspected: Inspected, view: View, chosen: tuple[int | None, int | None, int | None]) -> str:
+def _batch(inspected: Inspected, view: View, chosen: Part) -> str:
     explanation = inspected.explanation
     pictures = [data_uri(explanation.photos[0], 120), *(thumbnail(mate.path, 120) for mate in inspected.batch_mates)]
     names = ["your photo", *(f"photo {i}" for i in range(1, len(pictures)))]

@@ -58,9 +58,7 @@ class Sources:
             SciceVPRError: with a message for the visitor.
         """
         self._check_unlocked()
-        source = str(source or "").strip()
-        if not source:
-            raise UsageError("There is no source yet. Write a path, a URL, a Hub repository or a model's name.")
+        source = _given(source, "There is no source yet. Write a path, a URL, a Hub repository or a model's name.")
         check_code(source, self.trusted)
 
         def load() -> VPRModel:
@@ -92,9 +90,7 @@ class Sources:
             SciceVPRError: with a message for the visitor.
         """
         self._check_unlocked()
-        source = str(source or "").strip()
-        if not source:
-            raise UsageError("There is no pack yet. Choose one, or write a folder or the name of a Hub data set.")
+        source = _given(source, "There is no pack yet. Choose one, or write a folder or the name of a Hub data set.")
         folder = Path(source).expanduser()
         if not folder.is_dir():
             folder = pull_pack(source).folder
@@ -107,6 +103,13 @@ class Sources:
                 "This server is shared, so nobody can change its models and databases. Run the studio on your own "
                 "machine (scripts/demo) to load other weights and packs."
             )
+
+
+def _given(source: str | None, otherwise: str) -> str:
+    text = str(source or "").strip()
+    if not text:
+        raise UsageError(otherwise)
+    return text
 
 
 def check_code(source: str, trusted: Sequence[str]) -> None:

@@ -43,17 +43,9 @@ class MyPlacesHandlers(Handlers):
 
     @toasts
     def build(
-        self,
-        token: Any,
-        files: Any,
-        folder: Any,
-        table: Any,
-        condition: Any,
-        title: Any,
-        hold_back: Any,
-        request: gr.Request,
-        progress: Any = PROGRESS,
-    ) -> Iterator[tuple]:
+        self, token: Any, files: Any, folder: Any, table: Any, condition: Any, title: Any, hold_back: Any,
+        request: gr.Request, progress: Any = PROGRESS,
+    ) -> Iterator[tuple]:  # fmt: skip
         """Read and describe what the form holds; values for (token, words, table, archive) as they come."""
 
         def tell(what: str, done: int, total: int) -> None:

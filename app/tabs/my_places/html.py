@@ -34,7 +34,8 @@ def waiting_html() -> str:
 
 def report_words_html(report: IntakeReport) -> str:
     """What was read, while it is being described."""
-    return _box("waiting", f"{_counted(report)}. They are being described now.", _remarks(report))
+    read = f"{counted(len(report.photos), 'photo')} read, {report.positioned} with a position"
+    return _box("waiting", f"{read}. They are being described now.", _remarks(report))
 
 
 def database_html(database: MyDatabase, report: IntakeReport | None = None) -> str:
@@ -59,10 +60,6 @@ def database_html(database: MyDatabase, report: IntakeReport | None = None) -> s
     return _box("ready", f"{database.title} can be searched ({database.seconds:.0f} s).", lines)
 
 
-def _counted(report: IntakeReport) -> str:
-    return f"{counted(len(report.photos), 'photo')} read, {report.positioned} with a position"
-
-
 def _remarks(report: IntakeReport) -> list[str]:
     lines = list(report.notes)
     if report.left_out:
@@ -78,8 +75,8 @@ def _verdicts(data: Dataset) -> str:
         return f"Every photo has a position, so answers are called right (within {data.truth.label()}) or wrong."
     missing = sum(photo.utm is None for photo in (*data.database, *data.queries))
     return (
-        f"{counted(missing, 'photo')} without a position, so no answer can be called right or wrong. Leave them out, or "
-        "bring a table of positions."
+        f"{counted(missing, 'photo')} without a position, so no answer can be called right or wrong. Leave them out, "
+        "or bring a table of positions."
     )
 
 

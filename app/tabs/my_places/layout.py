@@ -28,8 +28,8 @@ WHERE_HINT = (
     "searched too, but then no answer can be called right or wrong."
 )
 HOLD_HINT = (
-    "Held-back photos are not searched: Find offers them as queries, Stability as other photos of a batch. Photos in a folder called "
-    "queries are held back in any case, and then no others."
+    "Held-back photos are not searched: Find offers them as queries, Stability as other photos of a batch. Photos in a "
+    "folder called queries are held back in any case, and then no others."
 )
 PRIVATE_HINT = (
     "Nobody else sees these photos. They are deleted when you close or reload this page, when you remove them, or six "
@@ -66,12 +66,9 @@ def build(tab: gr.Tab, mine: MyPlaces, page: gr.Blocks) -> MyPlacesParts:
         with gr.Column(scale=5, min_width=300):
             gr.HTML(step_html(2, "Where were they taken? (optional)"), elem_classes="step")
             table = gr.File(
-                file_count="single",
-                file_types=[".csv"],
-                label="Table of positions (CSV)",
-                height=130,
+                file_count="single", file_types=[".csv"], label="Table of positions (CSV)", height=130,
                 elem_id="mine-table",
-            )
+            )  # fmt: skip
             gr.HTML(hint_html(WHERE_HINT), elem_classes="step")
             condition = gr.Textbox(
                 "", label="Condition", info="Such as night or snow; for photos whose name or row says none.",

@@ -201,7 +201,7 @@ class MyPlaces:
             visit.database = MyDatabase(key, title, mine, archive, groupings, seconds)
             visit.work = None
         if old is not None:
-            self.services.forget_private(old.key)
+            self.services.datasets.remove_private(old.key)
             shutil.rmtree(old.archive.parent, ignore_errors=True)
         return visit.database
 
@@ -224,7 +224,7 @@ class MyPlaces:
             visit.stopped = visit.gone = True
             own = visit.uploads - self.uploads()
         if visit.database is not None:
-            self.services.forget_private(visit.database.key)
+            self.services.datasets.remove_private(visit.database.key)
         self.when_ended(visit.session, own)
         shutil.rmtree(visit.folder, ignore_errors=True)
         return own

@@ -50,14 +50,7 @@ class StabilityHandlers(Handlers):
         return ("", "", 0, name) if name != batch_of else (gr.skip(),) * 4
 
     @toasts
-    def show(
-        self,
-        photo: Any,
-        database: Any,
-        batch_mates: Any,
-        seed: Any,
-        progress: Any = PROGRESS,
-    ) -> tuple:
+    def show(self, photo: Any, database: Any, batch_mates: Any, seed: Any, progress: Any = PROGRESS) -> tuple:
         """The tray and what both models make of it: values for (notice, tray, stable, baseline, why, both planes)."""
         if not photo:
             return self.waiting()
@@ -97,12 +90,7 @@ class StabilityHandlers(Handlers):
 
     @toasts
     def worst(
-        self,
-        photo: Any,
-        database: Any,
-        batch_mates: Any,
-        size: Any,
-        progress: Any = PROGRESS,
+        self, photo: Any, database: Any, batch_mates: Any, size: Any, progress: Any = PROGRESS
     ) -> Iterator[tuple[str, str]]:
         """Search for the batch that changes the baseline's answer most; yields (its other photos, words)."""
         if not photo:
@@ -122,13 +110,7 @@ class StabilityHandlers(Handlers):
 
     @toasts
     def curve(
-        self,
-        database: Any,
-        sizes: Any,
-        orders: Any,
-        seeds: Any,
-        request: gr.Request,
-        progress: Any = PROGRESS,
+        self, database: Any, sizes: Any, orders: Any, seeds: Any, request: gr.Request, progress: Any = PROGRESS
     ) -> Iterator[tuple]:
         """Recall@1 against batches, row by row, until it is done or stopped; values for (plot, table, file, words)."""
         numbers = batch_sizes(sizes)
@@ -255,21 +237,18 @@ def plane_of(reaction: Reaction) -> go.Figure:
 
 def table_rows(table: Any) -> list[list[Any]]:
     """The table's rows, rounded for reading, under COLUMNS."""
-    rows = []
-    for _, entry in table.iterrows():
-        seed = entry["seed"]
-        rows.append(
-            [
-                entry["model"],
-                entry["order"],
-                int(entry["size"]),
-                "" if seed is None or seed != seed else int(seed),
-                round(float(entry["recall_1"]), 2),
-                int(entry["flips"]),
-                *(round(float(entry[name]), 6) for name in COLUMNS[6:]),
-            ]
-        )
-    return rows
+    return [
+        [
+            entry["model"],
+            entry["order"],
+            int(entry["size"]),
+            "" if entry["seed"] is None or entry["seed"] != entry["seed"] else int(entry["seed"]),
+            round(float(entry["recall_1"]), 2),
+            int(entry["flips"]),
+            *(round(float(entry[name]), 6) for name in COLUMNS[6:]),
+        ]
+        for _, entry in table.iterrows()
+    ]
 
 
 def summary(table: Any) -> str:

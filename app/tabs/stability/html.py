@@ -18,8 +18,8 @@ from scicevpr.models.regions import region_boxes
 TILE = 150
 REGIONS = (CLASS_TOKEN, *(region.name for region in region_boxes()[1:]))
 WAITING = (
-    '<section class="answer answer--waiting"><p class="verdict verdict--waiting">Pick a query above to see what the other '
-    "photos of its batch do to this model's answer.</p></section>"
+    '<section class="answer answer--waiting"><p class="verdict verdict--waiting">Pick a query above to see what the '
+    "other photos of its batch do to this model's answer.</p></section>"
 )
 
 

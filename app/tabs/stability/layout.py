@@ -10,7 +10,7 @@ from app.tabs.find.layout import FindParts
 from app.tabs.stability.handlers import COLUMNS, LARGEST_SEEDS, MOST_IN_WORST_BATCH, StabilityHandlers
 from app.tabs.stability.html import WAITING, waiting_tray_html
 from app.tabs.stability.service import Stability
-from app.ui.events import LONG, MODEL, QUICK, QUIET, count_input, database_input, endpoint, image_input, text_input
+from app.ui.events import LONG, MODEL, QUICK, QUIET, count_input, database_input, endpoint, text_input
 from app.ui.html import hint_html, step_html
 from app.ui.links import LinkedTab
 from app.ui.photo_picker import Picker, photo_picker
@@ -32,6 +32,26 @@ CURVE_HINT = (
     "photo once."
 )
 ORDERS = [("file order", "file"), ("shuffled", "shuffled"), ("grouped by place", "place")]
+
+
+def batch_controls(
+    prefix: str, sizes: list[int], orders: list[str], shuffles: int
+) -> tuple[gr.CheckboxGroup, gr.CheckboxGroup, gr.Slider]:
+    """Sizes and orders of batches, and how many shuffles, inside the current row; with what is chosen at first."""
+    return (
+        gr.CheckboxGroup(
+            list(SIZES), value=sizes, label="Queries in a batch", elem_id=f"{prefix}-sizes",
+            info="1 means: every query alone.",
+        ),
+        gr.CheckboxGroup(
+            ORDERS, value=orders, label="Order of the queries", elem_id=f"{prefix}-orders",
+            info="Grouped by place uses the true positions, which nobody has in practice.",
+        ),
+        gr.Slider(
+            1, LARGEST_SEEDS, value=shuffles, step=1, label="Shuffles", buttons=[], elem_id=f"{prefix}-seeds",
+            info="Each has a seed of its own.",
+        ),
+    )  # fmt: skip
 
 
 def build(tab: gr.Tab, stability: Stability, notice: gr.HTML, found: FindParts) -> Picker:
@@ -59,7 +79,7 @@ def build(tab: gr.Tab, stability: Stability, notice: gr.HTML, found: FindParts) 
     words = gr.Markdown("", elem_id="stability-words")
     batch_mates = gr.Textbox("", visible=False, elem_id="stability-batch-mates")
     seed = gr.Number(0, visible=False, precision=0, elem_id="stability-seed")
-    batch_of = gr.Textbox("", visible=False, elem_id="stability-batch-of")  # the photo that the batch was put together for
+    batch_of = gr.Textbox("", visible=False, elem_id="stability-batch-of")  # the photo whose batch this is
     gr.HTML(step_html(3, "Whose answer changes?"), elem_classes="step")
     with gr.Row(elem_id="stability-answers", equal_height=False):
         stable = gr.HTML(WAITING, elem_id="stability-stable", elem_classes="answer-box")
@@ -71,18 +91,7 @@ def build(tab: gr.Tab, stability: Stability, notice: gr.HTML, found: FindParts) 
 
     gr.HTML(step_html(4, "And over all queries? Recall@1 against batch size and order"), elem_classes="step")
     with gr.Row(elem_id="curve-form", equal_height=False):
-        sizes = gr.CheckboxGroup(
-            list(SIZES), value=[1, 2, 4, 8, 16, 32], label="Queries in a batch", elem_id="curve-sizes",
-            info="1 means: every query alone.",
-        )  # fmt: skip
-        orders = gr.CheckboxGroup(
-            ORDERS, value=["file", "shuffled"], label="Order of the queries", elem_id="curve-orders",
-            info="Grouped by place uses the true positions, which nobody has in practice.",
-        )  # fmt: skip
-        seeds = gr.Slider(
-            1, 20, value=3, step=1, label="Shuffles", buttons=[], elem_id="curve-seeds",
-            info="Each has a seed of its own.",
-        )  # fmt: skip
+        sizes, orders, seeds = batch_controls("curve", [1, 2, 4, 8, 16, 32], ["file", "shuffled"], 3)
     with gr.Row(elem_id="curve-buttons"):
         run = gr.Button("Measure", variant="primary", elem_id="curve-run")
         figure_2 = gr.Button("Figure 2 of the paper", elem_id="figure-2")
@@ -124,7 +133,8 @@ def build(tab: gr.Tab, stability: Stability, notice: gr.HTML, found: FindParts) 
     asked, query = database_input(services), text_input("Query")
     endpoint(handlers.api_batch_mates, [photo, asked, text_input("Other photos in the batch"), query], lane=MODEL)
     size = count_input("Batch size", 8, 2, MOST_IN_WORST_BATCH)
-    endpoint(handlers.api_worst_batch, [image_input(), asked, size, query])
+    image = gr.Image(visible=False, type="filepath", label="Query photo")
+    endpoint(handlers.api_worst_batch, [image, asked, size, query])
     measured = text_input("Queries in a batch", "1,8,32"), text_input("Order of the queries", "file")
     endpoint(handlers.api_stability, [asked, *measured, count_input("Shuffles", 3, 1, LARGEST_SEEDS)])
     return picker

@@ -138,8 +138,8 @@ class Stability:
     ) -> Iterator[tuple[WorstCase, list[int]]]:
         """Search the whole query list for the batch that changes the baseline's answer most.
 
-        Yields the best so far and its other photos as rows of the query list. size: photos in the batch, the query included.
-        It gives way to short questions, and after some minutes the best so far is the answer.
+        Yields the best so far and its other photos as rows of the query list. size: photos in the batch, the query
+        included. It gives way to short questions, and after some minutes the best so far is the answer.
         """
         rows, turn = [int(row) for row in session.others], self.services.pace.long(WORST_CASE_S)
         lab = self._small_lab(BASELINE, session, rows, self.giving_way(progress))
@@ -199,7 +199,9 @@ class Stability:
         step = None if progress is None else (lambda done, total: progress(f"{title}: database", done, total))
         described = self.services.described(role, key, step)
         queries = self._regions(model, key, dataset.queries, progress, f"{title}: queries")
-        regions = self._regions(model, key, dataset.database, progress, f"{title}: database photos") if database else None
+        regions = None
+        if database:
+            regions = self._regions(model, key, dataset.database, progress, f"{title}: database photos")
         made = Lab(
             model=model,
             dataset=dataset,

@@ -20,7 +20,7 @@ from app.ui.events import Handlers, Stops, event_data, toasts
 from app.ui.html import banner_html
 from scicevpr.errors import SciceVPRError
 from scicevpr.figures.training import epoch_curve, loss_curves
-from training.live import LIVE, Loss, Score
+from training.live import LIVE, Loss
 from training.recipes import DistillRecipe
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -128,7 +128,8 @@ class TrainingHandlers(Handlers):
             seed: Of first weights, batches and dropout; the same seed gives the same student.
 
         Returns:
-            Losses of every step, and Recall@1/5/10 in %, descriptor change and L_D of teacher and student on the held-out half.
+            Losses of every step, and Recall@1/5/10 in %, descriptor change and L_D of teacher and student on the
+            held-out half.
         """
         recipe, progress = recipe_of(gamma, eta, rate, epochs, seed), Progress("")
         for progress in self.distillations.run(recipe):  # noqa: B007
@@ -137,7 +138,10 @@ class TrainingHandlers(Handlers):
         return {
             "recipe": asdict(recipe),
             "losses": [asdict(loss) for loss in progress.losses],
-            "scores": [score_record(score) for score in progress.scores],
+            "scores": [  # JSON knows text keys only
+                asdict(score) | {"recalls": {str(n): value for n, value in score.recalls.items()}}
+                for score in progress.scores
+            ],
             "weights": student.weights.sha256,
         }
 
@@ -174,8 +178,3 @@ def recall_of(progress: Progress, recipe: DistillRecipe) -> go.Figure:
 def shown(figure: go.Figure) -> dict:
     """A figure that becomes visible."""
     return gr.update(value=figure, visible=True)
-
-
-def score_record(score: Score) -> dict[str, Any]:
-    """A score as plain JSON values; JSON knows text keys only."""
-    return asdict(score) | {"recalls": {str(n): value for n, value in score.recalls.items()}}

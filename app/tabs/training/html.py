@@ -24,7 +24,8 @@ NOTHING = "0 (no digit changes)"
 EXPLANATION = (
     "Untrained, the student is not at chance: the teacher's frozen part has learnt already, and fresh layers pass on "
     "what it sees. L_D says how far the student still is from saying what its teacher says. The descriptor change is "
-    "measured from the frozen part on: other photos in its batch cannot change the student's, and do change the teacher's."
+    "measured from the frozen part on: other photos in the batch cannot change the student's, and do change the "
+    "teacher's."
 )
 
 
@@ -82,6 +83,6 @@ def scores_html(progress: Progress, learn: int) -> str:
     rows = []
     for name, learnt, score in scores:
         recalls = (f"{value:.1f}" for value in score.recalls.values())
-        change = NOTHING if score.movement == 0 else f"{score.movement:.1e}"
+        change = NOTHING if score.descriptor_change == 0 else f"{score.descriptor_change:.1e}"
         rows.append(row_html(name, (learnt, *recalls, change, f"{score.distance:.3f}"), data_model=name))
     return table_html("Teacher and student", HEADS, rows, "panel--numbers") + hint_html(EXPLANATION)

@@ -83,7 +83,8 @@ def build(tab: gr.Tab, distillations: Distillations) -> Any:
         stop = gr.Button("Stop", variant="stop", elem_id="train-stop")
         try_it = gr.Button("Try it in Find", interactive=False, elem_id="train-try")
     gr.HTML(hint_html(RUN_HINT), elem_classes="step")
-    gr.HTML(hint_html(LOCKED_HINT if distillations.sources.locked else TRY_HINT), elem_id="train-try-hint", elem_classes="step")
+    hint = LOCKED_HINT if distillations.sources.locked else TRY_HINT
+    gr.HTML(hint_html(hint), elem_id="train-try-hint", elem_classes="step")
     words = gr.Markdown("", elem_id="train-words")
     with gr.Row(elem_id="train-plots", equal_height=False):
         losses = gr.Plot(visible=False, show_label=False, elem_id="train-losses")

@@ -79,8 +79,8 @@ class Distillations:
         return self._halves[1]
 
     def run(self, recipe: DistillRecipe) -> Iterator[Progress]:
-        """Distil; yields a Progress after every step, every epoch and every few photos before the first step. Closing the
-        iterator ends the work.
+        """Distil; yields a Progress after every step, every epoch and every few photos before the first step. Closing
+        the iterator ends the work.
 
         Raises SciceVPRError: no teacher of size T, a database that cannot be cut in two, an impossible recipe.
         """

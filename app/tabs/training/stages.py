@@ -7,7 +7,6 @@ from typing import Any
 
 from training import recipes
 
-FAMILY = "python -m training.family --render --publish --data data/procity --runs runs"
 FULL_FAMILY = "python -m training.full_size"
 MAPS = "--data data/procity --maps runs/maps"
 
@@ -32,12 +31,9 @@ class Stage:
 def settings(recipe: Any) -> str:
     """What a recipe changes, as a stage's --set takes it: "epochs=6 lr=0.001"; "" where it changes nothing."""
     default = type(recipe)()
-    changed = [f.name for f in fields(recipe) if getattr(recipe, f.name) != getattr(default, f.name)]
-    return " ".join(f"{name}={_text(getattr(recipe, name))}" for name in changed)
-
-
-def _text(value: Any) -> str:
-    return "none" if value is None else str(value)
+    values = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
+    changed = {name: value for name, value in values.items() if value != getattr(default, name)}
+    return " ".join(f"{name}={'none' if value is None else value}" for name, value in changed.items())
 
 
 def _command(module: str, options: str, recipe: Any) -> str:
