@@ -17,7 +17,7 @@ Use = Callable[[Any, "Wish"], None]
 
 @dataclass(frozen=True)
 class Wish:
-    """What to show. example: which example query, from 1; company: photos in the baseline's batch in Find."""
+    """What to show. example: which example query, from 1; batch_mates: other photos in the baseline's batch in Find."""
 
     example: int = 1
     batch_mates: int = 7
@@ -57,7 +57,7 @@ def says(page: Any, element: str, words: str) -> None:
 
 
 def find(page: Any, wish: Wish) -> None:
-    """Pick the example, set the company."""
+    """Pick the example, put other photos into the batch."""
     from playwright.sync_api import expect
 
     page.locator("#examples button.thumbnail-item").nth(wish.example - 1).click()
@@ -78,7 +78,7 @@ def inside(page: Any, wish: Wish) -> None:
 
 
 def stability(page: Any, wish: Wish) -> None:
-    """Pick the example, search the worst company, measure the curve."""
+    """Pick the example, search the worst batch, measure the curve."""
     page.locator("#stability-examples button.thumbnail-item").nth(wish.example - 1).click()
     page.wait_for_selector("#stability-baseline .reaction")
     pressed("#stability-worst", "#stability-words", "Found")(page, wish)
@@ -118,10 +118,10 @@ def sources(page: Any, wish: Wish) -> None:
 
 
 TABS = (
-    TabShot("find", "Find", "A query in the company of seven others, and where both models place it.", find,
+    TabShot("find", "Find", "A query with seven others in its batch, and where both models place it.", find,
             "screenshot.png"),
     TabShot("inside", "Inside", "The similarity to a match as a sum over 14 regions.", inside, "inside.png"),
-    TabShot("stability", "Stability", "The company that changes CricaVPR's answer most; Recall@1 against batch size.",
+    TabShot("stability", "Stability", "The batch that changes CricaVPR's answer most; Recall@1 against batch size.",
             stability, "stability.png"),
     TabShot("benchmarks", "Benchmarks", "Two models on the bundled city, and every query behind the numbers.",
             pressed("#benchmarks-run", "#benchmarks-words", "Done", "#benchmarks-queries .query")),

@@ -32,7 +32,7 @@ from scicevpr.retrieval import Index, make_index
 logger = logging.getLogger(__name__)
 
 RANKED_WHOLE, RANKED_OF_MANY = 100_000, 1000
-"""Up to the first number of photos the rank of the first right one is always known, above it among so many."""
+"""Up to the first number of photos the rank of the first positive is always known, above it among so many."""
 
 PackDescriptors = Callable[..., Descriptors | None]
 """Called with (model) for the database, with (model, "queries") for the queries: None where the pack has none."""

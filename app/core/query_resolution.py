@@ -81,7 +81,7 @@ class Relevance:
         return None if self.right is None else int(self.right.sum())
 
     def first_positive(self, ranking: np.ndarray) -> tuple[int, float | None] | None:
-        """Rank (from 1) of the first right photo in a ranking of database rows, and its metres; None without one."""
+        """Rank (from 1) of the first positive in a ranking of database rows, and its metres; None without one."""
         if self.right is None or not self.right[ranking].any():
             return None
         rank = int(np.argmax(self.right[ranking]))

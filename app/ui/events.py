@@ -160,14 +160,14 @@ def event_data(event: gr.EventData) -> dict[str, Any]:
 
 
 def endpoint(
-    handler: Callable, inputs: list, answer: type = gr.JSON, lane: dict[str, Any] = LONG, **options: Any
+    handler: Callable, inputs: list, answer: type = gr.JSON, line: dict[str, Any] = LONG, **options: Any
 ) -> None:
     """A named endpoint, and an MCP tool, of the handler's name; nothing of it is seen on the page.
 
     inputs: components that say what is taken, and the defaults: the page's own, or hidden ones where the page's control
-    offers less than the endpoint takes. lane: MODEL, LONG, or {"queue": False} for what answers at once.
+    offers less than the endpoint takes. line: MODEL, LONG, or {"queue": False} for what answers at once.
     """
-    gr.on([], handler, inputs, answer(visible=False, **options), api_name=handler.__name__, preprocess=False, **lane)
+    gr.on([], handler, inputs, answer(visible=False, **options), api_name=handler.__name__, preprocess=False, **line)
 
 
 AT_ONCE = {"queue": False}

@@ -2,21 +2,21 @@
    private database or a photo of the visitor's own is left out. */
 (() => {
   const state = {}; // values by tab and word
-  const facts = {}; // what app/ui/links.py says of each tab
+  const about = {}; // what app/ui/links.py says of each tab
   let active = null;
   let opened = false; // until the address has been read, it is not written
   let secret = null; // how keys of private databases begin
 
   const same = (a, b) => JSON.stringify(a ?? "") === JSON.stringify(b ?? "");
   const remember = (tab, values) => {
-    facts[tab.tab] = tab;
+    about[tab.tab] = tab;
     state[tab.tab] = Object.fromEntries(tab.words.map((word, at) => [word, values[at]]));
   };
   const isPrivate = (value) => [].concat(value ?? []).some((one) => String(one).startsWith(secret));
 
   /* [[word, value], …] of the open tab; what is as on a fresh page is left out */
   const pairs = () => {
-    const tab = facts[active];
+    const tab = about[active];
     const found = [["tab", active]];
     if (!tab) return found;
     const values = state[active];
@@ -30,7 +30,7 @@
     });
     return found;
   };
-  const known = () => new Set(["tab", ...Object.values(facts).flatMap((tab) => tab.words)]);
+  const known = () => new Set(["tab", ...Object.values(about).flatMap((tab) => tab.words)]);
 
   const write = () => {
     if (!opened || !active) return;

@@ -244,16 +244,16 @@ def _open_on_load(
     brought.then(None, components, None, js=_ready(links), api_visibility="private")
 
 
-def _facts(tab: str, fields: dict[str, Any]) -> dict[str, Any]:
+def _about(tab: str, fields: dict[str, Any]) -> dict[str, Any]:
     """What the script needs to know of a tab: its words, and the values that need not stand in the address."""
     return {"tab": tab, "words": list(fields), "first": [component.value for component in fields.values()]}
 
 
 def _note(tab: str, fields: dict[str, Any], action: str) -> str:
-    facts = json.dumps(_facts(tab, fields))
-    return f"(...values) => {{ window.studioLinks?.{action}({facts}, values); return []; }}"
+    about = json.dumps(_about(tab, fields))
+    return f"(...values) => {{ window.studioLinks?.{action}({about}, values); return []; }}"
 
 
 def _ready(links: Links) -> str:
-    facts = json.dumps([_facts(tab, fields) for tab, fields in links.fields.items()])
-    return f"(...values) => {{ window.studioLinks?.ready({facts}, values, {json.dumps(PRIVATE)}); return []; }}"
+    about = json.dumps([_about(tab, fields) for tab, fields in links.fields.items()])
+    return f"(...values) => {{ window.studioLinks?.ready({about}, values, {json.dumps(PRIVATE)}); return []; }}"

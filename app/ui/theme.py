@@ -13,7 +13,6 @@ PAGE_SCRIPTS = [APP / "ui" / name for name in ("lightbox.js", "links.js", "tour.
 CHOOSE_PART = (APP / "ui" / "choose_part.js").read_text(encoding="utf-8")
 """Of a drawing whose parts can be chosen."""
 FAVICON = APP / "ui" / "logo.svg"
-SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "sans-serif")
 
 
 def page_head() -> str:
@@ -31,6 +30,6 @@ def theme() -> gr.themes.Base:
         secondary_hue=gr.themes.colors.slate,
         neutral_hue=gr.themes.colors.slate,
         radius_size=gr.themes.sizes.radius_lg,
-        font=[gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)), *SYSTEM_FONTS],
+        font=[gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif"],
         font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400,)), "ui-monospace", "Consolas", "monospace"],
     )

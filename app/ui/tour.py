@@ -40,10 +40,7 @@ class Step:
     follow: str = ""
 
 
-VERDICTS = (
-    ("SciceVPR", "#answer-stable p.verdict"),
-    ("CricaVPR", "#answer-baseline p.verdict"),
-)
+VERDICTS = (("SciceVPR", "#answer-stable p.verdict"), ("CricaVPR", "#answer-baseline p.verdict"))
 REACTIONS = (("SciceVPR", "#stability-stable p.verdict"), ("CricaVPR", "#stability-baseline p.verdict"))
 STEPS = (
     Step(

@@ -203,7 +203,7 @@ def test_closing_a_run_stops_it_before_the_queries_are_done(small_city, monkeypa
     assert "queries described" in next(run).label
     run.close()
     assert stopped.wait(5)
-    assert bench._results == {}
+    assert not bench._results._kept
 
 
 def test_an_unexpected_error_reaches_the_caller(small_city, monkeypatch):

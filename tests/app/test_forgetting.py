@@ -250,12 +250,12 @@ def test_long_work_gives_way_and_ends_where_others_share_the_machine():
         turn.step()
 
 
-def test_long_questions_wait_in_the_long_lane(city_folder):
+def test_long_questions_wait_in_a_line_of_their_own(city_folder):
     page = build_app(standin.city_services(city_folder))
-    lanes = {fn.api_name: fn.concurrency_id for fn in page.fns.values()}
+    lines = {fn.api_name: fn.concurrency_id for fn in page.fns.values()}
     long = {"worst_batch", "load_weights", "open_pack", "benchmark", "stability", "figure", "distill_demo"}
-    assert {lanes[name] for name in long | {"compare", "queries", "_worst", "_load", "_open_1"}} == {"long"}
-    assert {lanes[name] for name in ("find", "explain", "batch_mates")} == {"model"}
+    assert {lines[name] for name in long | {"compare", "queries", "_worst", "_load", "_open_1"}} == {"long"}
+    assert {lines[name] for name in ("find", "explain", "batch_mates")} == {"model"}
 
 
 def test_the_worst_case_ends_with_the_best_so_far(city_folder, monkeypatch):

@@ -9,8 +9,9 @@ from pathlib import Path
 import gradio as gr
 import pytest
 import standin
+from wire import served
 
-from app.build import build_app, launch_options
+from app.build import build_app
 from app.core.incoming import REFUSED, photo_name, query_photo
 from app.core.services import Services
 from app.tabs.find.handlers import PARTS, FindHandlers
@@ -153,12 +154,8 @@ def test_warm_up_is_watched_to_its_end(city_folder):
 def client(services):
     from gradio_client import Client
 
-    page = build_app(services)
-    _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(services)
-    )
-    yield Client(url, verbose=False)
-    page.close()
+    with served(build_app(services), services) as found:
+        yield Client(found.url, verbose=False)
 
 
 def test_only_the_named_endpoints_are_public_and_described(client):

@@ -146,7 +146,7 @@ def test_uploads_go_with_the_session_unless_others_need_them(mine, photos):
     handlers.leave(ANN)
     # the first was only ann's; the second is shown elsewhere, the third is ben's too, the fourth no upload at all
     assert [path.exists() for path in paths] == [False, True, True, True]
-    handlers.forget(ben)
+    mine.forget(ben)
     assert [path.exists() for path in paths] == [False, True, False, True]
     assert ann != ben
 

@@ -35,14 +35,14 @@ def own_services(city_folder):
 @pytest.fixture(scope="module")
 def address(own_services):
     """A page of its own that takes small files only."""
-    from app.build import build_app, launch_options
+    from wire import served
+
+    from app.build import build_app
 
     page = build_app(own_services)
     own_services.warm_up().join()
-    options = {**launch_options(own_services), "max_file_size": LIMIT}
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **options)
-    yield url
-    page.close()
+    with served(page, own_services, max_file_size=LIMIT) as found:
+        yield found.url
 
 
 @pytest.fixture

@@ -39,12 +39,12 @@ def uploads(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(mine, uploads):
     """The whole page over these places."""
-    from app.build import build_app, launch_options
+    from wire import served
 
-    page, options = build_app(mine.services, mine=mine), launch_options(mine.services)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **options)
-    yield url
-    page.close()
+    from app.build import build_app
+
+    with served(build_app(mine.services, mine=mine), mine.services) as found:
+        yield found.url
 
 
 @pytest.fixture(scope="module")

@@ -30,18 +30,16 @@ def pack(city_folder, tmp_path_factory):
 def address(city_folder):
     """A page of its own, whose models and databases may be changed."""
     import standin
+    from wire import served
 
-    from app.build import build_app, launch_options
+    from app.build import build_app
     from app.tabs.models_and_data.service import Sources
 
     services = standin.recorded_services(city_folder)
     page = build_app(services, Sources(services, standin.load_recorded))
     services.warm_up()
-    _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(services)
-    )
-    yield url
-    page.close()
+    with served(page, services) as found:
+        yield found.url
 
 
 def load(page: Page, source: str) -> None:

@@ -114,22 +114,20 @@ def bundled_page(browser):
     """The app as a visitor gets it: bundled city, bundled weights."""
     if not (assets_folder() / "weights" / "scicevpr-t.safetensors").is_file():
         pytest.fail("the bundled weights are missing from assets/weights")
-    from app.build import build_app, launch_options
+    from wire import served
+
+    from app.build import build_app
     from app.start import make_services, read_arguments
 
     services = make_services(read_arguments(["--no-cache"]))
-    page = build_app(services)
     services.warm_up()
-    _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(services)
-    )
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    opened = context.new_page()
-    opened.set_default_timeout(PATIENCE)
-    opened.goto(url)
-    yield opened
-    context.close()
-    page.close()
+    with served(build_app(services), services) as found:
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        opened = context.new_page()
+        opened.set_default_timeout(PATIENCE)
+        opened.goto(found.url)
+        yield opened
+        context.close()
 
 
 def test_company_flips_cricavpr_and_not_scicevpr_on_the_bundled_city(bundled_page):

@@ -119,12 +119,9 @@ class FigureStudio:
 
     def _pairs(self, choices: Choices, progress: Progress | None) -> Any:
         key, _ = self.services.dataset(choices.database)
-        labs = []
-        for role in self._inside_roles(choices):
-            crosses = self.services.model(role).variant.cross_image
-            lab = self.stability.lab(role, key, progress, database=crosses)
-            labs.append((lab.title, lab))
-        return make.pair_data(labs, choices.pairs)
+        models = {role: self.services.model(role) for role in self._inside_roles(choices)}
+        labs = [self.stability.lab(role, key, progress, model.variant.cross_image) for role, model in models.items()]
+        return make.pair_data([(lab.title, lab) for lab in labs], choices.pairs)
 
     def _about_photo(self, choices: Choices, progress: Progress | None) -> Any:
         if choices.photo is None:

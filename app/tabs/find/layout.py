@@ -8,7 +8,7 @@ import gradio as gr
 
 from app.core.query_resolution import MOST_BATCH_MATES
 from app.core.services import MAX_K, Services
-from app.tabs.find.handlers import PARTS, FindHandlers
+from app.tabs.find.handlers import FindHandlers
 from app.ui.events import AT_ONCE, MODEL, QUIET, count_input, database_input, endpoint, text_input
 from app.ui.html import step_html
 from app.ui.links import LinkedTab
@@ -80,11 +80,7 @@ def build(tab: gr.Tab, services: Services, notice: gr.HTML) -> FindParts:
             gr.HTML(step_html(None, "How these answers were made"), elem_classes="step")
             protocol = gr.HTML(protocol_0, elem_id="protocol")
 
-    by_name = {
-        "notice": notice, "strip": strip, "stable": stable, "baseline": baseline, "third": third, "map": map_,
-        "protocol": protocol, "legend": legend,
-    }  # fmt: skip
-    parts = [by_name[name] for name in PARTS]
+    parts = [notice, strip, stable, baseline, third, map_, protocol, legend]  # in the order of PARTS
     form = [photo, database, k, batch_mates, east, north]
 
     def search(event, handler, **options):
@@ -101,9 +97,9 @@ def build(tab: gr.Tab, services: Services, notice: gr.HTML) -> FindParts:
         handlers.other_database, [database], [photo, examples, *parts], queue=False, show_progress="hidden", **QUIET
     )
     named, others = database_input(services), count_input("Other photos in the batch", 0, 0, MOST_BATCH_MATES)
-    endpoint(handlers.api_find, [photo, named, k, others, east, north, text_input("Query")], lane=MODEL)
-    endpoint(handlers.api_databases, [], lane=AT_ONCE)
-    endpoint(handlers.api_models, [], lane=AT_ONCE)
+    endpoint(handlers.api_find, [photo, named, k, others, east, north, text_input("Query")], line=MODEL)
+    endpoint(handlers.api_databases, [], line=AT_ONCE)
+    endpoint(handlers.api_models, [], line=AT_ONCE)
     name = gr.Textbox(label="File name", visible=False)
     endpoint(handlers.api_photo, [name, database_input(services)], gr.File, AT_ONCE)
     return FindParts(photo, database, examples, form, parts, handlers)

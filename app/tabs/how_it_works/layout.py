@@ -63,4 +63,4 @@ def build(tab: gr.Tab, services: Services) -> None:
     # change, not input: gradio sends input for keys alone, not for pasted text
     asked.change(handlers.terms, asked, terms, trigger_mode="always_last", **QUICK)
     asked_for = [family, size, count_input("Photos in the batch", 1, 1, MAX_PHOTOS)]
-    endpoint(handlers.api_architecture, asked_for, lane=AT_ONCE)
+    endpoint(handlers.api_architecture, asked_for, line=AT_ONCE)

@@ -105,5 +105,5 @@ def build(tab: gr.Tab, services: Services, notice: gr.HTML, found: FindParts) ->
     show(picked.success)
     match, others = count_input("Match", 1, 1, RANKS), count_input("Other photos in the batch", 3, 0, MOST_BATCH_MATES)
     asked = [photo, database_input(services), role, match, others, text_input("Query")]
-    endpoint(handlers.api_explain, asked, lane=MODEL)
+    endpoint(handlers.api_explain, asked, line=MODEL)
     return picker

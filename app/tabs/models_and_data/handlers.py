@@ -12,6 +12,7 @@ from app.ui.events import PROGRESS, Handlers, toasts
 from app.ui.html import row_html, table_html
 from scicevpr.datasets import Dataset
 from scicevpr.errors import UsageError
+from scicevpr.packs import list_packs
 
 STATES = {"waiting": "loaded when needed", "missing": "cannot be used"}
 LONGEST_PATH = 4096
@@ -29,8 +30,8 @@ class SourceHandlers(Handlers):
         return models_html(self.services.model_states()), databases_html(self.services.datasets)
 
     def pack_choices(self) -> list[tuple[str, str]]:
-        """Packs on this machine for a dropdown: (words, folder)."""
-        return [(f"{pack.manifest.title} ({pack.reference})", pack.reference) for pack in self.sources.packs()]
+        """Packs on this machine, built here or downloaded before, for a dropdown: (label, folder)."""
+        return [(f"{pack.manifest.title} ({pack.reference})", pack.reference) for pack in list_packs()]
 
     @toasts
     def load(

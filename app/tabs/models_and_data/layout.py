@@ -40,7 +40,9 @@ def build(tab: gr.Tab, sources: Sources) -> SourceParts:
     """Lay out the tab inside the current gr.Tab."""
     handlers = SourceHandlers(sources)
     models_0, databases_0 = handlers.tables()
-    free = not sources.locked
+    free, named = not sources.locked, "Each has to be named when the app is started: --trust-remote-code SOURCE."
+    if sources.trusted:
+        named = f"Named when the app was started: {', '.join(sources.trusted)}."
     gr.HTML(step_html(None, "The models"), elem_classes="step")
     models = gr.HTML(models_0, elem_id="models-table")
     gr.HTML(step_html(None, "The databases"), elem_classes="step")
@@ -63,13 +65,8 @@ def build(tab: gr.Tab, sources: Sources) -> SourceParts:
                     value="", label="Variant of a published file", elem_id="load-variant",
                 )  # fmt: skip
                 trust = gr.Checkbox(
-                    False, label="Run the code of other people's repositories", interactive=sources.may_trust,
-                    info="Models of others come with code of their own, which torch.hub downloads and runs. "
-                    + (
-                        f"Named when the app was started: {', '.join(sources.trusted)}."
-                        if sources.may_trust
-                        else "Each has to be named when the app is started: --trust-remote-code SOURCE."
-                    ),
+                    False, label="Run the code of other people's repositories", interactive=bool(sources.trusted),
+                    info=f"Models of others come with code of their own, which torch.hub downloads and runs. {named}",
                     elem_id="load-trust",
                 )  # fmt: skip
             with gr.Row():

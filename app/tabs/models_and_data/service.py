@@ -14,7 +14,7 @@ from scicevpr.errors import UsageError
 from scicevpr.external_models import is_external
 from scicevpr.external_models.source import parse_source
 from scicevpr.models.model import VPRModel
-from scicevpr.packs import FoundPack, list_packs, open_pack, pull_pack
+from scicevpr.packs import open_pack, pull_pack
 
 Progress = Callable[[int, int], None]
 LoadWeights = Callable[..., VPRModel]
@@ -40,11 +40,6 @@ class Sources:
         """Refuse every change from now on."""
         self.locked = True
 
-    @property
-    def may_trust(self) -> bool:
-        """Whether code of other people can be run at all."""
-        return bool(self.trusted)
-
     def load_weights(
         self, role: str, source: str, variant: str | None = None, trust: bool = False, progress: Progress | None = None
     ) -> ModelState:
@@ -62,7 +57,7 @@ class Sources:
         check_code(source, self.trusted)
 
         def load() -> VPRModel:
-            return self._load(source, variant=variant or None, trust=trust and self.may_trust, progress=progress)
+            return self._load(source, variant=variant or None, trust=trust and bool(self.trusted), progress=progress)
 
         return self.services.slots.replace(role, source, load)
 
@@ -75,10 +70,6 @@ class Sources:
         """Back to the model that the page started with; the third column goes when it was empty then."""
         self._check_unlocked()
         self.services.slots.reset(role)
-
-    def packs(self) -> list[FoundPack]:
-        """The packs on this machine: built here, or downloaded before."""
-        return list_packs()
 
     def open_pack(self, source: str, photos: str = "") -> str:
         """Offer a pack as a database; returns its display name.

@@ -73,23 +73,15 @@ class MyPlacesHandlers(Handlers):
         database = self.mine.database(token)
         return waiting_html() if database is None else database_html(database), _download(database)
 
-    def stop(self, token: Any) -> None:
-        """Let the running work end."""
-        self.mine.stop(token)
-
     def remove(self, token: Any) -> tuple[str, str, str, dict]:
         """Remove the visitor's places at once; values for (token, words, table, archive)."""
-        self.forget(token)
+        self.mine.forget(token)
         return "", waiting_html(), "", _download(None)
 
     def leave(self, request: gr.Request) -> None:
         """The page of a session was closed or reloaded."""
-        self.forget(self.mine.token_of(request.session_hash))
+        self.mine.forget(self.mine.token_of(request.session_hash))
         forget_page(self.page, request.session_hash or "")  # it shows photos of its visitor anyway
-
-    def forget(self, token: Any) -> None:
-        """End a session: its places and its uploads are gone. Unknown tokens are no error."""
-        self.mine.forget(token)
 
     def _ended(self, session: str, uploads: set[Path]) -> None:
         """A visit has ended, however: its uploads go, and what gradio remembers of its page, which shows its photos."""

@@ -50,7 +50,7 @@ class MyPlacesParts:
 def build(tab: gr.Tab, mine: MyPlaces, page: gr.Blocks) -> MyPlacesParts:
     """Lay out the tab inside the current gr.Tab. page: the gr.Blocks around it, whose closing ends a session."""
     handlers = MyPlacesHandlers(mine, page)
-    token = gr.State("", time_to_live=int(KEPT_S), delete_callback=handlers.forget)
+    token = gr.State("", time_to_live=int(KEPT_S), delete_callback=mine.forget)
     with gr.Row(elem_id="mine-form", equal_height=False):
         with gr.Column(scale=5, min_width=300):
             gr.HTML(step_html(1, "Bring photos"), elem_classes="step")
@@ -104,7 +104,7 @@ def build(tab: gr.Tab, mine: MyPlaces, page: gr.Blocks) -> MyPlacesParts:
         **OWN_LINE,
     )
     built.failure(handlers.now, token, [words, archive], **QUICK)
-    stop.click(handlers.stop, token, None, **QUICK)
+    stop.click(mine.stop, token, None, **QUICK)
     removed = remove.click(handlers.remove, token, [token, words, listed, archive], **QUICK)
     wanted = find.click(
         None, None, None, js="() => document.getElementById('tab-find-button')?.click()", api_visibility="private"

@@ -227,10 +227,9 @@ class StabilityHandlers(Handlers):
 def plane_of(reaction: Reaction) -> go.Figure:
     """The projection of one model with the first answers marked."""
     points = reaction.projection
-    answers = {}
-    for name, hit in (("first answer alone", reaction.alone[0]), ("first answer in this batch", reaction.now[0])):
-        if name == "first answer alone" or reaction.flip:
-            answers[name] = (points.database[hit.row], hit.right)
+    firsts = {"first answer alone": reaction.alone[0]}
+    firsts |= {"first answer in this batch": reaction.now[0]} if reaction.flip else {}
+    answers = {name: (points.database[hit.row], hit.right) for name, hit in firsts.items()}
     title = f"{reaction.title}: the query among the database"
     return projection(points.database, points.cloud, points.alone, points.now, answers, title, points.explained)
 
