@@ -65,7 +65,7 @@ def wishes(visitor: Visitor, handle: Any) -> Iterator[tuple[str, list[Any], Path
     batch_mates = ",".join(map(str, visitor.batch_mates))
     yield "/find", [handle(first), None, 5, 3], first
     yield "/explain", [handle(first), None, ROLES[number % 3], 1, 3], first
-    yield "/company", [handle(second), None, batch_mates], None
+    yield "/batch_mates", [handle(second), None, batch_mates], None
     yield "/find", [handle(second), None, 5, 0], second
     if number == 0:
         yield "/benchmark", ["", "stable", "file"], None

@@ -10,7 +10,7 @@
   const same = (a, b) => JSON.stringify(a ?? "") === JSON.stringify(b ?? "");
   const remember = (tab, values) => {
     about[tab.tab] = tab;
-    state[tab.tab] = Object.fromEntries(tab.words.map((word, at) => [word, values[at]]));
+    state[tab.tab] = Object.fromEntries(tab.fields.map((word, at) => [word, values[at]]));
   };
   const isPrivate = (value) => [].concat(value ?? []).some((one) => String(one).startsWith(secret));
 
@@ -21,7 +21,7 @@
     if (!tab) return found;
     const values = state[active];
     const own = isPrivate(values.database);
-    tab.words.forEach((word, at) => {
+    tab.fields.forEach((word, at) => {
       const value = values[word];
       if (own && ["database", "query", "batch_mates"].includes(word)) return;
       const needed = word === "database" && values.query;
@@ -30,7 +30,7 @@
     });
     return found;
   };
-  const known = () => new Set(["tab", ...Object.values(about).flatMap((tab) => tab.words)]);
+  const known = () => new Set(["tab", ...Object.values(about).flatMap((tab) => tab.fields)]);
 
   const write = () => {
     if (!opened || !active) return;
@@ -97,7 +97,7 @@
     ready(tabs, values, prefix) {
       secret = prefix;
       let at = 0;
-      tabs.forEach((tab) => remember(tab, values.slice(at, (at += tab.words.length))));
+      tabs.forEach((tab) => remember(tab, values.slice(at, (at += tab.fields.length))));
       const selected = document.querySelector("#tabs [role=tab][aria-selected=true]");
       active = active || (selected ? selected.id.replace(/^tab-|-button$/g, "") : null);
       opened = true;

@@ -246,7 +246,7 @@ def _open_on_load(
 
 def _about(tab: str, fields: dict[str, Any]) -> dict[str, Any]:
     """What the script needs to know of a tab: its words, and the values that need not stand in the address."""
-    return {"tab": tab, "words": list(fields), "first": [component.value for component in fields.values()]}
+    return {"tab": tab, "fields": list(fields), "first": [component.value for component in fields.values()]}
 
 
 def _note(tab: str, fields: dict[str, Any], action: str) -> str:

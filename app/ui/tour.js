@@ -92,7 +92,7 @@
     panel().hidden = false;
     part(".tour__count").textContent = `Step ${next + 1} of ${all.length}`;
     part(".tour__title").textContent = step.title;
-    part(".tour__words").textContent = step.words;
+    part(".tour__words").textContent = step.text;
     tell("");
     part("[data-tour-back]").disabled = next === 0;
     part("[data-tour-next]").textContent = next === all.length - 1 ? "Finish" : "Next";

@@ -30,7 +30,7 @@ class Step:
     """
 
     title: str
-    words: str
+    text: str
     look_at: str
     tab: str = "Find"
     offer: str = ""

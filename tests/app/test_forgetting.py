@@ -54,7 +54,7 @@ def visit(city_folder, tmp_path, monkeypatch):
     clock = Clock()
     mine = MyPlaces(services, clock=clock)
     page = build_app(services, mine=mine)
-    laboratory, inspector = Stability(services, RegionStore(tmp_path / "cache")), Inspector(services)
+    stability, inspector = Stability(services, RegionStore(tmp_path / "cache")), Inspector(services)
     uploads = [(standin.upload(place.path, place.name), place.name) for place in read_dataset(city_folder).database[:6]]
     token = mine.welcome(session="ann")
     mine.remember(token, [path for path, _ in uploads])
@@ -67,13 +67,13 @@ def visit(city_folder, tmp_path, monkeypatch):
     page.state_holder.session_data["ann"] = {"values": shown}
     finder.example_items(key)
     inspector.inspect(query.path, query.name, key, "baseline", 1, 1)
-    laboratory.react(laboratory.session(query.path, query.name, key), [1], [1])
-    laboratory.lab("baseline", key)
+    stability.react(stability.session(query.path, query.name, key), [1], [1])
+    stability.lab("baseline", key)
     services.described("baseline", key)
     (services.outgoing.folder(key) / "figure.txt").write_text("made of private photos")
     return SimpleNamespace(
         services=services, mine=mine, page=page, token=token, clock=clock, cache=tmp_path / "cache",
-        keep=(laboratory, inspector, finder),
+        keep=(stability, inspector, finder),
     )  # fmt: skip
 
 
@@ -260,11 +260,11 @@ def test_long_questions_wait_in_a_line_of_their_own(city_folder):
 
 def test_the_worst_case_ends_with_the_best_so_far(city_folder, monkeypatch):
     services = standin.city_services(city_folder)
-    laboratory = Stability(services)
+    stability = Stability(services)
     query = services.dataset(None)[1].queries[0]
-    session = laboratory.session(query.path, query.name, None)
+    session = stability.session(query.path, query.name, None)
     monkeypatch.setattr("app.tabs.stability.service.WORST_CASE_S", -1.0)
-    found = list(laboratory.worst(session, 4))
+    found = list(stability.worst(session, 4))
     assert len(found) == 1
     assert found[0][0].done
     assert len(found[0][1]) == 3

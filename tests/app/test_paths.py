@@ -18,7 +18,7 @@ from app.page import FILE_COMPONENTS, StudioPage, check_outgoing
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """Services over three places: every event can be called in a moment."""
+    """Services over three places: every event can be called in a step."""
     return standin.city_services(standin.write_city(tmp_path_factory.mktemp("small") / "city", places=3))
 
 

@@ -1,4 +1,4 @@
-"""The search behind the page, without any web framework: positions, company, verdicts, stored descriptors."""
+"""The search behind the page, without any web framework: positions, batches, verdicts, stored descriptors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_query_of_the_list_brings_its_position_and_right_means_within_25_metre
             assert hit.right == (metres <= 25.0)
 
 
-def test_first_right_rank_counts_over_the_whole_database(services):
+def test_the_rank_of_the_first_positive_counts_over_the_whole_database(services):
     dataset = services.dataset(None)[1]
     for query in dataset.queries[::5]:
         everything = services.find(query.path, query.name, k=20)
@@ -52,7 +52,7 @@ def test_first_right_rank_counts_over_the_whole_database(services):
             assert (rights[0] if rights else None) == (full.first_positive if full.first_positive <= 20 else None)
 
 
-def test_company_changes_the_baseline_and_never_scicevpr(services):
+def test_other_photos_change_the_baseline_and_never_scicevpr(services):
     query = services.dataset(None)[1].queries[0]
     alone = services.find(query.path, query.name, k=20)
     together = services.find(query.path, query.name, k=20, batch_mates=7)
@@ -66,7 +66,7 @@ def test_company_changes_the_baseline_and_never_scicevpr(services):
     assert together.baseline.protocol["query batch"] == "with 7 of the query list"
 
 
-def test_company_wraps_around_and_starts_at_the_top_for_strangers(services):
+def test_batch_mates_wrap_around_and_start_at_the_top_for_strangers(services):
     queries = services.dataset(None)[1].queries
     last = len(queries) - 1
     assert batch_mates_of(services.dataset(None)[1], last, 2) == [queries[0], queries[1]]

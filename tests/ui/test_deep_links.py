@@ -50,12 +50,12 @@ def test_the_address_follows_the_choices_and_opens_them_again(open_page, service
     expect(page.locator("#answer-stable [data-verdict]")).to_have_count(5, timeout=PATIENCE)
     wait_for(page, query=name, batch_mates="3")
     assert page.url == link
-    assert len(asked) <= 6, "two questions to restore, then a search for the photo and one for the company"
+    assert len(asked) <= 6, "two questions to restore, then a search for the photo and one for its batch"
     page.locator("#photo button[aria-label='Remove Image']").click()
     wait_for(page, query="", batch_mates="3")
 
 
-def test_inside_and_stability_come_back_with_photo_step_and_company(open_page, services, address):
+def test_inside_and_stability_come_back_with_photo_step_and_batch(open_page, services, address):
     page = open_page()
     query = services.dataset("Village")[1].queries[1].name
     chosen = {"database": "Village", "query": query, "model": "baseline", "match": 2, "batch_mates": 1}

@@ -17,7 +17,7 @@ PATIENCE = 120_000
 def open_tab(page: Page) -> None:
     go_to_tab(page, "Figures")
     expect(page.locator("#figures-draw")).to_be_visible(timeout=PATIENCE)
-    page.wait_for_timeout(500)  # a tab's fields listen a moment after they are seen
+    page.wait_for_timeout(500)  # a tab's fields listen a step after they are seen
 
 
 def choose(page: Page, words: str) -> None:

@@ -65,7 +65,7 @@ def uploaded() -> set[str]:
 def choose(page: Page, files: list) -> None:
     go_to_tab(page, "My places")
     expect(page.locator("#mine-go")).to_be_visible(timeout=PATIENCE)
-    page.wait_for_timeout(500)  # a tab's fields listen a moment after they are seen
+    page.wait_for_timeout(500)  # a tab's fields listen a step after they are seen
     page.locator("#mine-files input[type=file]").set_input_files([str(file) for file in files])
     expect(page.locator("#mine-files .file-preview")).to_be_visible(timeout=PATIENCE)
     page.locator("#mine-go").click()
@@ -140,7 +140,7 @@ def test_mistakes_are_said_and_what_was_chosen_stays(open_page, photos, tmp_path
 
 def test_places_can_be_removed_at_once(open_page, photos, mine):
     page = open_page()
-    others = set(mine.root.iterdir())  # pages closed a moment ago may still be leaving
+    others = set(mine.root.iterdir())  # pages closed a step ago may still be leaving
     choose(page, photos[:3])
     expect(page.locator("#mine-words")).to_contain_text("can be searched", timeout=PATIENCE)
     page.locator("#mine-remove").click()

@@ -1,4 +1,4 @@
-"""The Stability tab in a real browser: company dragged in and out, and the bundled city's proof."""
+"""The Stability tab in a real browser: photos dragged into a batch and out, and the bundled city's proof."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_photos_are_moved_with_the_keyboard(open_page):
     expect(page.locator(IN_BATCH)).to_have_count(0, timeout=PATIENCE)
 
 
-def test_random_company_and_worst_case(open_page):
+def test_random_batch_and_worst_case(open_page):
     page = open_page()
     open_tab(page)
     pick(page)
@@ -130,8 +130,8 @@ def bundled_page(browser):
         context.close()
 
 
-def test_company_flips_cricavpr_and_not_scicevpr_on_the_bundled_city(bundled_page):
-    """The claim of the whole page: with trained weights, some company changes CricaVPR's first answer only."""
+def test_a_batch_flips_cricavpr_and_not_scicevpr_on_the_bundled_city(bundled_page):
+    """The claim of the whole page: with trained weights, some batch changes CricaVPR's first answer only."""
     page = bundled_page
     open_tab(page)
     for number in range(8):

@@ -1,4 +1,4 @@
-"""The Stability tab without a browser: company in, answers out, the same as the whole models give."""
+"""The Stability tab without a browser: a batch in, answers out, the same as the whole models give."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ VISITOR = SimpleNamespace(session_hash="a visitor")
 
 
 @pytest.fixture(scope="module")
-def laboratory(services):
+def stability(services):
     return Stability(services)
 
 
 @pytest.fixture(scope="module")
-def session(services, laboratory):
+def session(services, stability):
     query = services.dataset(None)[1].queries[2]
-    return laboratory.session(query.path, query.name, None)
+    return stability.session(query.path, query.name, None)
 
 
 @pytest.fixture(scope="module")
-def reactions(laboratory, session):
-    return laboratory.react(session, [5, 9, 1], laboratory.pool(session))
+def reactions(stability, session):
+    return stability.react(session, [5, 9, 1], stability.pool(session))
 
 
 def payload(place):
@@ -68,18 +68,18 @@ def test_reactions_are_what_the_whole_models_say(services, session, reactions):
     assert np.ptp(reactions[1].projection.cloud, axis=0).max() > 1e-4
 
 
-def test_the_pool_holds_the_next_photos_and_some_others_but_never_the_query(laboratory, session):
-    pool = laboratory.pool(session)
+def test_the_pool_holds_the_next_photos_and_some_others_but_never_the_query(stability, session):
+    pool = stability.pool(session)
     assert pool[:8] == list(range(3, 11))
     assert 2 not in pool
     assert len(set(pool)) == len(pool) == 23
-    assert laboratory.pool(session, 1)[:8] == pool[:8]
+    assert stability.pool(session, 1)[:8] == pool[:8]
 
 
-def test_an_uploaded_photo_can_be_the_query(laboratory):
-    session = laboratory.session(standin.noise_photo(), "holiday.jpg", None)
+def test_an_uploaded_photo_can_be_the_query(stability):
+    session = stability.session(standin.noise_photo(), "holiday.jpg", None)
     assert session.row is None
-    stable, baseline = laboratory.react(session, [0, 1], laboratory.pool(session))
+    stable, baseline = stability.react(session, [0, 1], stability.pool(session))
     assert stable.now[0].right is None
     assert stable.rewriting.max() < 1e-6
     assert baseline.rewriting.shape == (3, 14)
@@ -90,15 +90,15 @@ def test_an_uploaded_photo_can_be_the_query(laboratory):
 
 @pytest.mark.parametrize(
     ("batch_mates", "words"),
-    [([2], "keep itself"), ([99], "no photo 99"), ([3, 3], "only once"), (list(range(3, 24)) * 2, "only once")],
+    [([2], "share it with itself"), ([99], "no photo 99"), ([3, 3], "only once"), (list(range(3, 24)) * 2, "only once")],
 )
-def test_impossible_company(session, batch_mates, words):
+def test_impossible_batches(session, batch_mates, words):
     with pytest.raises(UsageError, match=words):
         checked_batch_mates(session, batch_mates)
 
 
-def test_the_tray_shows_who_is_in_and_who_is_not(laboratory, session):
-    pool = laboratory.pool(session)
+def test_the_tray_shows_who_is_in_and_who_is_not(stability, session):
+    pool = stability.pool(session)
     page = tray_html(session, [5, 9], pool)
     batch, others = page.split('data-zone="pool"')
     assert batch.count("<button") == 2
@@ -109,8 +109,8 @@ def test_the_tray_shows_who_is_in_and_who_is_not(laboratory, session):
     assert "{" not in page
 
 
-def test_moving_photos(services, laboratory):
-    handlers = StabilityHandlers(laboratory)
+def test_moving_photos(services, stability):
+    handlers = StabilityHandlers(stability)
 
     def event(row, to):
         return SimpleNamespace(_data={"row": row, "to": to})
@@ -126,8 +126,8 @@ def test_moving_photos(services, laboratory):
     assert row_list(joined([4, 2])) == [4, 2]
 
 
-def test_handlers_fill_all_parts(services, laboratory, session):
-    handlers = StabilityHandlers(laboratory)
+def test_handlers_fill_all_parts(services, stability, session):
+    handlers = StabilityHandlers(stability)
     place = session.dataset.queries[2]
     parts = handlers.show(payload(place), None, "5,9", 0)
     assert "Untrained weights" in parts[0]
@@ -145,8 +145,8 @@ def test_handlers_fill_all_parts(services, laboratory, session):
         handlers.drawn(None, None, "", 0)
 
 
-def test_the_worst_case_streams_and_ends_with_a_company(services, laboratory, session):
-    handlers = StabilityHandlers(laboratory)
+def test_the_worst_case_streams_and_ends_with_a_batch(services, stability, session):
+    handlers = StabilityHandlers(stability)
     place = session.dataset.queries[2]
     seen = list(handlers.worst(payload(place), None, "5", 4))
     assert [batch_mates for batch_mates, _ in seen[:-1]] == ["5"] * (len(seen) - 1)
@@ -158,8 +158,8 @@ def test_the_worst_case_streams_and_ends_with_a_company(services, laboratory, se
         next(handlers.worst(payload(place), None, "5", 1))
 
 
-def test_the_curve_streams_row_by_row(services, laboratory):
-    handlers = StabilityHandlers(laboratory)
+def test_the_curve_streams_row_by_row(services, stability):
+    handlers = StabilityHandlers(stability)
     steps = list(handlers.curve(None, [1, 4], ["file", "shuffled"], 2, VISITOR))
     assert len(steps) == 3 * 4 + 1
     assert "12 of 12" in steps[-2][3]
@@ -176,8 +176,8 @@ def test_the_curve_streams_row_by_row(services, laboratory):
         next(handlers.curve(None, [], ["file"], 2, VISITOR))
 
 
-def test_a_measurement_stops_for_its_visitor_only(services, laboratory):
-    handlers = StabilityHandlers(laboratory)
+def test_a_measurement_stops_for_its_visitor_only(services, stability):
+    handlers = StabilityHandlers(stability)
     steps = handlers.curve(None, [1, 4], ["file", "shuffled"], 2, VISITOR)
     next(steps)
     handlers.stops.stop(SimpleNamespace(session_hash="somebody else"))
@@ -188,8 +188,8 @@ def test_a_measurement_stops_for_its_visitor_only(services, laboratory):
     assert file.endswith(".csv")
 
 
-def test_figure_1_frames_right_and_wrong(laboratory):
-    figure = laboratory.pairs(None, count=1)
+def test_figure_1_frames_right_and_wrong(stability):
+    figure = stability.pairs(None, count=1)
     page = pair_figure_html(figure)
     assert page.count("pairs__batch--two") == 2
     assert page.count("<figure") == 8
@@ -199,8 +199,8 @@ def test_figure_1_frames_right_and_wrong(laboratory):
     assert "random pairs" in page
 
 
-def test_the_endpoint_tells_both_models(services, laboratory, session):
-    told = StabilityHandlers(laboratory).api_batch_mates(payload(session.dataset.queries[2]), None, "5,9")
+def test_the_endpoint_tells_both_models(services, stability, session):
+    told = StabilityHandlers(stability).api_batch_mates(payload(session.dataset.queries[2]), None, "5,9")
     assert [model["model"] for model in told] == ["SciceVPR-T", "CricaVPR-T"]
     assert told[0]["cosine_to_alone"] == pytest.approx(1, abs=1e-6)
     assert not told[0]["first_answer_changed"]

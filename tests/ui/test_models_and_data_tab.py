@@ -46,7 +46,7 @@ def load(page: Page, source: str) -> None:
     go_to_tab(page, "Models & data")
     field = page.locator("#load-from input, #load-from textarea")
     expect(field).to_be_visible(timeout=PATIENCE)
-    page.wait_for_timeout(500)  # a tab's fields listen a moment after they are seen
+    page.wait_for_timeout(500)  # a tab's fields listen a step after they are seen
     field.fill(source)
     field.blur()
     page.locator("#load-go").click()

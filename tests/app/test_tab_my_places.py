@@ -244,9 +244,9 @@ def test_stopping_and_leaving_end_the_work(mine, own_services, photos):
 def test_places_without_queries_can_be_tried_in_every_tab(mine, own_services, photos):
     _, database = built(mine, photos[:4])
     path, name = photos[7]
-    laboratory = Stability(own_services)
-    session = laboratory.session(path, name, database.key)
-    reaction = laboratory.react(session, [], laboratory.pool(session))[1]
+    stability = Stability(own_services)
+    session = stability.session(path, name, database.key)
+    reaction = stability.react(session, [], stability.pool(session))[1]
     assert reaction.cosine == pytest.approx(1, abs=1e-5)
     inspected = Inspector(own_services).inspect(path, name, database.key, "baseline", 1, 0)
     assert inspected.hit.photo.name in {name for _, name in photos[:4]}
@@ -274,7 +274,7 @@ def test_a_local_folder_is_read_where_it_is_and_never_removed(own_services, phot
 
 def test_gradio_ends_a_session_that_was_left_open_or_closed(mine, photos):
     with gr.Blocks() as page:
-        parts = tab.build(mine, page)
+        parts = tab.build(None, mine, page)
     token, database = built(mine, photos[:3])
     assert parts.token.time_to_live == tab.KEPT_S
     parts.token.delete_callback(token)

@@ -125,7 +125,7 @@ def test_handlers_fill_all_parts_and_offer_the_steps_pictures(services, query):
     [
         ({1: "nobody"}, "no model"),
         ({2: 9}, "The match must be a whole number from 1 to 5"),
-        ({3: 99}, "company must be a whole number"),
+        ({3: 99}, "other photos in the batch must be a whole number"),
         ({4: "nowhere"}, "no step"),
         ({6: 17}, "row must be a whole number from 1 to 16"),
         ({8: "x"}, "layer must be a whole number"),

@@ -37,7 +37,7 @@ SHIPPED = (recipes.SHIPPED_SUPER, recipes.SHIPPED_DISTILL, recipes.SHIPPED_CRICA
 
 
 @pytest.fixture(scope="module")
-def room(city_folder):
+def distillations(city_folder):
     tiny_family.register()
     models = {role: _tiny(f"{name}-x") for role, name in ((STABLE, "scicevpr"), (BASELINE, "cricavpr"))}
     models[TEACHER] = _tiny("super-cricavpr-x")
@@ -56,8 +56,8 @@ def _tiny(name: str):
 
 
 @pytest.fixture(scope="module")
-def handlers(room):
-    return TrainingHandlers(room)
+def handlers(distillations):
+    return TrainingHandlers(distillations)
 
 
 def visitor(name: str = "one") -> SimpleNamespace:
@@ -93,45 +93,45 @@ def test_the_full_size_command_is_understood(stage):
     assert str(options.out) == f"runs/{recipe.variant}"
 
 
-def test_a_run_tells_everything_and_its_student_is_tried_in_find(room):
-    moments = list(room.run(recipe_of(1, 1, 0.002, 2, 0)))
-    kinds = [type(moment.new) for moment in moments]
+def test_a_run_tells_everything_and_its_student_is_tried_in_find(distillations):
+    steps = list(distillations.run(recipe_of(1, 1, 0.002, 2, 0)))
+    kinds = [type(step.new) for step in steps]
     assert kinds[0] is type(None)
     assert kinds.count(Score) == 4  # teacher, untrained student, two epochs
     assert kinds[-1] is Score
-    last = moments[-1]
+    last = steps[-1]
     assert [score.epoch for score in last.scores] == [None, None, 0, 1, 2]
-    assert last.scores[0].who == room.services.model(STABLE).variant.title
+    assert last.scores[0].who == distillations.services.model(STABLE).variant.title
     assert len(last.losses) == kinds.count(Loss)
     table = scores_html(last, 36)
     assert table.count("<tr data-model") == 4
     assert "Student after 2 epochs" in table
-    state = room.try_student(last.key)
+    state = distillations.try_student(last.key)
     assert state.title.endswith(", trained here")
     assert state.trained
-    found = room.services.find(standin.noise_photo(), "photo.jpg", k=3)
+    found = distillations.services.find(standin.noise_photo(), "photo.jpg", k=3)
     assert found.third.title == state.title
     assert len(found.third.hits) == 3
-    room.services.slots.reset(THIRD)
+    distillations.services.slots.reset(THIRD)
 
 
-def test_the_photos_pass_once_for_all_runs(room):
-    list(room.run(recipe_of(1, 1, 0.002, 1, 0)))
-    words = [moment.label for moment in room.run(recipe_of(1, 1, 0.002, 1, 3))]
+def test_the_photos_pass_once_for_all_runs(distillations):
+    list(distillations.run(recipe_of(1, 1, 0.002, 1, 0)))
+    words = [step.label for step in distillations.run(recipe_of(1, 1, 0.002, 1, 3))]
     assert not any("frozen backbone" in text for text in words)
 
 
-def test_a_shared_server_keeps_its_columns(room):
-    key = list(room.run(recipe_of(1, 1, 0.002, 1, 0)))[-1].key
-    room.sources.locked = True
+def test_a_shared_server_keeps_its_columns(distillations):
+    key = list(distillations.run(recipe_of(1, 1, 0.002, 1, 0)))[-1].key
+    distillations.sources.locked = True
     try:
         with pytest.raises(UsageError, match="shared"):
-            room.try_student(key)
-        assert THIRD not in room.services.roles
+            distillations.try_student(key)
+        assert THIRD not in distillations.services.roles
     finally:
-        room.sources.locked = False
+        distillations.sources.locked = False
     with pytest.raises(UsageError, match="Train one first"):
-        room.try_student("nothing")
+        distillations.try_student("nothing")
 
 
 def test_the_page_stops_after_the_step_at_hand(handlers):
@@ -154,9 +154,9 @@ def test_the_last_row_says_what_was_done(handlers):
     assert list(last[2]["value"].data[-1].x) == [0, 1]
 
 
-def test_words_on_the_halves_are_counted(handlers, room):
+def test_words_on_the_halves_are_counted(handlers, distillations):
     words = handlers.honesty()
-    halves = room.halves()
+    halves = distillations.halves()
     assert f"{len(halves.learn)} photos" in words
     assert f"{len(halves.held_out.queries)} queries" in words
     assert "not comparable" in words
@@ -185,11 +185,11 @@ def test_impossible_numbers_are_named(form, words):
         recipe_of(*form)
 
 
-def test_a_large_teacher_is_refused(room):
+def test_a_large_teacher_is_refused(distillations):
     large = SimpleNamespace(variant=SimpleNamespace(channels=768, title="Super-CricaVPR-B"))
     services = SimpleNamespace(model=lambda role: large)
     with pytest.raises(UsageError, match="size T"):
-        next(Distillations(services, room.sources).run(LIVE))
+        next(Distillations(services, distillations.sources).run(LIVE))
 
 
 def test_as_shipped_is_the_model_that_stands_in_the_column_now(monkeypatch):
@@ -197,16 +197,16 @@ def test_as_shipped_is_the_model_that_stands_in_the_column_now(monkeypatch):
         return SimpleNamespace(variant=SimpleNamespace(name="x", title=title), weights=SimpleNamespace(sha256=title))
 
     standing = [model("first")]
-    room = Distillations(SimpleNamespace(model=lambda role: standing[0]), None)
+    distillations = Distillations(SimpleNamespace(model=lambda role: standing[0]), None)
     measured = []
     fits = lambda model, teacher: model.variant.title != "stranger"  # noqa: E731
     monkeypatch.setattr("app.tabs.training.service._same_frozen_part", fits)
     monkeypatch.setattr("app.tabs.training.service.head_of", lambda model: model)
     monkeypatch.setattr("app.tabs.training.service.measure", lambda title, head, maps: measured.append(title) or title)
     maps = SimpleNamespace(whole=None)
-    assert room._shipped_score(maps) == room._shipped_score(maps) == ("first",)
+    assert distillations._shipped_score(maps) == distillations._shipped_score(maps) == ("first",)
     standing[0] = model("second")
-    assert room._shipped_score(maps) == ("second",)
+    assert distillations._shipped_score(maps) == ("second",)
     standing[0] = model("stranger")
-    assert room._shipped_score(maps) == ()
+    assert distillations._shipped_score(maps) == ()
     assert measured == ["first", "second"]

@@ -62,7 +62,7 @@ def test_an_example_fills_both_columns_with_framed_photos(open_page):
     expect(page.locator("#map .legendtext", has_text="query")).to_be_visible(timeout=PATIENCE)
 
 
-def test_company_stands_in_the_orange_frame_and_changes_the_baseline_only(open_page):
+def test_the_batch_stands_in_the_orange_frame_and_changes_the_baseline_only(open_page):
     page = open_page()
     pick_example(page, 1)
     values = "cards => cards.map(card => card.querySelector('.card__similarity').textContent)"

@@ -39,7 +39,7 @@ CITY = "Tiny city"
 
 @pytest.fixture(scope="module")
 def small_city(tmp_path_factory):
-    return standin.write_city(tmp_path_factory.mktemp("bench") / "city", places=6)
+    return standin.write_city(tmp_path_factory.mktemp("benchmarks") / "city", places=6)
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +53,13 @@ def services_over(city, cache=None) -> Services:
 
 
 @pytest.fixture(scope="module")
-def bench(small_city, cache):
+def benchmarks(small_city, cache):
     return Benchmarks(services_over(small_city, cache))
 
 
 @pytest.fixture(scope="module")
-def both(bench):
-    return [bench.measure(CITY, role) for role in (STABLE, BASELINE)]
+def both(benchmarks):
+    return [benchmarks.measure(CITY, role) for role in (STABLE, BASELINE)]
 
 
 def answered(dataset, firsts, role=STABLE, title="A", similarities=None) -> Result:
@@ -78,12 +78,12 @@ def answered(dataset, firsts, role=STABLE, title="A", similarities=None) -> Resu
 # ---- the numbers ------------------------------------------------------------------------------------------------
 
 
-def test_a_run_gives_the_numbers_of_the_library_and_says_what_it_does(bench, small_city):
-    steps = list(bench.run([CITY], [STABLE, BASELINE]))
+def test_a_run_gives_the_numbers_of_the_library_and_says_what_it_does(benchmarks, small_city):
+    steps = list(benchmarks.run([CITY], [STABLE, BASELINE]))
     results = [step.new for step in steps if step.new]
     assert [result.role for result in results] == [STABLE, BASELINE]
     for result in results:
-        plain = evaluate(bench.services.model(result.role), read_dataset(small_city)).with_intervals()
+        plain = evaluate(benchmarks.services.model(result.role), read_dataset(small_city)).with_intervals()
         assert result.evaluation.overall == plain.overall
         assert result.evaluation.conditions == plain.conditions
         shared = {k: v for k, v in plain.protocol.items() if result.evaluation.protocol.get(k) != v}
@@ -93,8 +93,8 @@ def test_a_run_gives_the_numbers_of_the_library_and_says_what_it_does(bench, sma
     assert results[1].cost.database_megabytes == pytest.approx(12 * 2688 * 4 / 1e6)
 
 
-def test_a_result_is_remembered_in_memory_and_between_runs(bench, both, small_city, cache, monkeypatch):
-    assert bench.measure(CITY, STABLE).source == "remembered"
+def test_a_result_is_remembered_in_memory_and_between_runs(benchmarks, both, small_city, cache, monkeypatch):
+    assert benchmarks.measure(CITY, STABLE).source == "remembered"
     monkeypatch.setattr("app.tabs.benchmarks.service.evaluate", lambda *a, **k: pytest.fail("measured again"))
     again = Benchmarks(services_over(small_city, cache)).measure(CITY, STABLE)
     assert again.source == "remembered"
@@ -119,10 +119,10 @@ def test_nothing_about_a_visitors_own_places_is_kept(small_city, tmp_path):
     assert own.results([result.key]) == []
 
 
-def test_grouping_and_photos_are_part_of_the_fingerprint_where_they_matter(bench, both, small_city, tmp_path):
-    keys = {grouping: bench._task(CITY, BASELINE, grouping).key for grouping in ("file", "alone", "shuffled 1")}
+def test_grouping_and_photos_are_part_of_the_fingerprint_where_they_matter(benchmarks, both, small_city, tmp_path):
+    keys = {grouping: benchmarks._task(CITY, BASELINE, grouping).key for grouping in ("file", "alone", "shuffled 1")}
     assert len(set(keys.values())) == 3
-    assert bench._task(CITY, STABLE, "alone").key == bench._task(CITY, STABLE, "file").key
+    assert benchmarks._task(CITY, STABLE, "alone").key == benchmarks._task(CITY, STABLE, "file").key
     copy = shutil.copytree(small_city, tmp_path / "copy")
     first = next((copy / "images" / "test" / "queries").iterdir())
     before = Benchmarks(services_over(copy))._task(CITY, STABLE, "file").key
@@ -130,17 +130,17 @@ def test_grouping_and_photos_are_part_of_the_fingerprint_where_they_matter(bench
     assert Benchmarks(services_over(copy))._task(CITY, STABLE, "file").key != before
 
 
-def test_the_grouping_reaches_the_model(bench):
-    alone, together = (bench.measure(CITY, BASELINE, grouping) for grouping in ("alone", "shuffled 3"))
+def test_the_grouping_reaches_the_model(benchmarks):
+    alone, together = (benchmarks.measure(CITY, BASELINE, grouping) for grouping in ("alone", "shuffled 3"))
     assert alone.evaluation.protocol["query grouping"] == "alone"
     assert together.evaluation.protocol["query grouping"] == "shuffled with seed 3, 16"
     assert not np.array_equal(alone.evaluation.matches.similarities, together.evaluation.matches.similarities)
 
 
-def test_groupings_in_words(bench):
-    model, dataset = bench.services.model(BASELINE), bench.services.datasets[CITY]
+def test_groupings_in_words(benchmarks):
+    model, dataset = benchmarks.services.model(BASELINE), benchmarks.services.datasets[CITY]
     assert grouping_of("file", model, dataset) == Grouping.sequential(16)
-    assert grouping_of("alone", bench.services.model(STABLE), dataset) is None
+    assert grouping_of("alone", benchmarks.services.model(STABLE), dataset) is None
     for wrong in ("", "place", "alone 3", "shuffled x", "shuffled 1000"):
         with pytest.raises(UsageError, match="grouping must be"):
             grouping_of(wrong, model, dataset)
@@ -163,7 +163,7 @@ def test_a_damaged_or_foreign_file_of_the_cache_is_passed_over(tmp_path):
 # ---- errors and stopping ----------------------------------------------------------------------------------------
 
 
-def test_wrong_choices_are_refused_before_anything_runs(bench):
+def test_wrong_choices_are_refused_before_anything_runs(benchmarks):
     for databases, roles, words in (
         ([], [STABLE], "at least one database"),
         ([CITY], [], "at least one model"),
@@ -171,7 +171,7 @@ def test_wrong_choices_are_refused_before_anything_runs(bench):
         ([CITY], ["fourth"], "no model 'fourth'"),
     ):
         with pytest.raises(UsageError, match=words):
-            next(bench.run(databases, roles))
+            next(benchmarks.run(databases, roles))
 
 
 def test_a_database_without_labels_is_a_problem_and_the_others_go_on(small_city):
@@ -184,8 +184,8 @@ def test_a_database_without_labels_is_a_problem_and_the_others_go_on(small_city)
 
 
 def test_closing_a_run_stops_it_before_the_queries_are_done(small_city, monkeypatch):
-    bench, going, stopped = Benchmarks(services_over(small_city)), threading.Event(), threading.Event()
-    bench.services.described(STABLE, CITY)
+    benchmarks, going, stopped = Benchmarks(services_over(small_city)), threading.Event(), threading.Event()
+    benchmarks.services.described(STABLE, CITY)
 
     def slow(*_, progress, **__):
         try:
@@ -198,34 +198,34 @@ def test_closing_a_run_stops_it_before_the_queries_are_done(small_city, monkeypa
             raise
 
     monkeypatch.setattr("app.tabs.benchmarks.service.evaluate", slow)
-    run = bench.run([CITY], [STABLE])
+    run = benchmarks.run([CITY], [STABLE])
     assert "searching" in next(run).label or going.wait(5)
     assert "queries described" in next(run).label
     run.close()
     assert stopped.wait(5)
-    assert not bench._results._kept
+    assert not benchmarks._results._kept
 
 
 def test_an_unexpected_error_reaches_the_caller(small_city, monkeypatch):
-    bench = Benchmarks(services_over(small_city))
+    benchmarks = Benchmarks(services_over(small_city))
     monkeypatch.setattr("app.tabs.benchmarks.service.evaluate", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        list(bench.run([CITY], [STABLE]))
+        list(benchmarks.run([CITY], [STABLE]))
 
 
 @pytest.mark.slow
-def test_a_pack_without_photos_is_scored_with_its_own_query_descriptors(bench, small_city, tmp_path):
+def test_a_pack_without_photos_is_scored_with_its_own_query_descriptors(benchmarks, small_city, tmp_path):
     copy = shutil.copytree(small_city, tmp_path / "city")
-    models = [bench.services.model(role) for role in (STABLE, BASELINE)]
+    models = [benchmarks.services.model(role) for role in (STABLE, BASELINE)]
     full = build_pack(tmp_path / "full", read_dataset(copy), models, title="With queries")
-    database = Content(bench.services.described(STABLE, CITY).descriptors)
+    database = Content(benchmarks.services.described(STABLE, CITY).descriptors)
     bare = build_pack(tmp_path / "bare", read_dataset(copy), [database], title="Bare")
     shutil.rmtree(copy)
     services = services_over(small_city)
     sources, own = Sources(services, standin.load_recorded), Benchmarks(services)
     names = [sources.open_pack(str(pack.folder)) for pack in (full, bare)]
     found = own.measure(names[0], BASELINE)
-    assert found.evaluation.overall.recalls == bench.measure(CITY, BASELINE).evaluation.overall.recalls
+    assert found.evaluation.overall.recalls == benchmarks.measure(CITY, BASELINE).evaluation.overall.recalls
     assert found.cost.ms_a_photo is None
     assert "of the pack" in found.evaluation.protocol["query descriptors"]
     assert "not timed" in results_html([found])
@@ -239,8 +239,8 @@ def test_a_pack_without_photos_is_scored_with_its_own_query_descriptors(bench, s
 
 
 @pytest.fixture
-def cases(bench):
-    dataset = bench.services.datasets[CITY]
+def table(benchmarks):
+    dataset = benchmarks.services.datasets[CITY]
     right = [int(rows[0]) for rows in dataset.positives()]
     a, b = list(right), list(right)
     a[1] = right[2]  # 40 m away: a near miss
@@ -249,49 +249,49 @@ def cases(bench):
     return QueryTable([answered(dataset, a), answered(dataset, b, BASELINE, "B")])
 
 
-def test_queries_are_selected_by_who_is_wrong(cases):
+def test_queries_are_selected_by_who_is_wrong(table):
     selected = {
-        show: sorted(cases.select(show, BASELINE).tolist()) for show in ("any", "only", "wrong", "right", "near")
+        show: sorted(table.select(show, BASELINE).tolist()) for show in ("any", "only", "wrong", "right", "near")
     }
     assert selected == {"any": [0, 1, 2, 3, 4, 5], "only": [2], "wrong": [1], "right": [0, 3, 4, 5], "near": [1]}
-    assert cases.select("only", STABLE).tolist() == []
-    condition = cases.dataset.queries[2].condition
-    assert cases.select("any", STABLE, condition).tolist() == [2]
+    assert table.select("only", STABLE).tolist() == []
+    condition = table.dataset.queries[2].condition
+    assert table.select("any", STABLE, condition).tolist() == [2]
     for show, role, order in (("odd", STABLE, "file"), ("any", "third", "file"), ("any", STABLE, "odd")):
         with pytest.raises(UsageError):
-            cases.select(show, role, None, order)
+            table.select(show, role, None, order)
 
 
-def test_queries_are_sorted_by_margin(bench):
-    dataset = bench.services.datasets[CITY]
+def test_queries_are_sorted_by_margin(benchmarks):
+    dataset = benchmarks.services.datasets[CITY]
     right = [int(rows[0]) for rows in dataset.positives()]
     firsts = [right[1], right[0], *right[2:]]
-    cases = QueryTable([answered(dataset, firsts, similarities=[0.95, 0.99, 0.91, 0.97, 0.93, 0.98])])
-    assert cases.select("any", STABLE, None, "successes").tolist()[-1] == 1
-    assert cases.select("any", STABLE, None, "mistakes").tolist()[:2] == [1, 0]
-    assert cases.select("any", STABLE, None, "file").tolist() == list(range(6))
-    case = cases.row(0)
+    table = QueryTable([answered(dataset, firsts, similarities=[0.95, 0.99, 0.91, 0.97, 0.93, 0.98])])
+    assert table.select("any", STABLE, None, "successes").tolist()[-1] == 1
+    assert table.select("any", STABLE, None, "mistakes").tolist()[:2] == [1, 0]
+    assert table.select("any", STABLE, None, "file").tolist() == list(range(6))
+    row = table.row(0)
     others = [row for row in range(len(dataset.database)) if row != right[1]]
     best = 1 + others.index(min(dataset.positives()[0]))
-    cosine = float(cases.results[0].evaluation.matches.similarities[0, best])
-    assert case.answers[0].margin == pytest.approx(cosine - 0.95, abs=1e-6)
-    assert case.answers[0].hit.right is False
-    assert case.answers[0].hit.metres == pytest.approx(40, abs=10)
+    cosine = float(table.results[0].evaluation.matches.similarities[0, best])
+    assert row.answers[0].margin == pytest.approx(cosine - 0.95, abs=1e-6)
+    assert row.answers[0].hit.right is False
+    assert row.answers[0].hit.metres == pytest.approx(40, abs=10)
 
 
-def test_a_margin_is_a_bound_where_no_right_photo_was_found_and_unknown_where_none_exists(bench):
-    dataset = bench.services.datasets[CITY]
+def test_a_margin_is_a_bound_where_no_right_photo_was_found_and_unknown_where_none_exists(benchmarks):
+    dataset = benchmarks.services.datasets[CITY]
     result = answered(dataset, [0] * 6)
     cut = Matches(*(part[:, :3] for part in vars(result.evaluation.matches).values()))
     evaluation = score_matches("A", dataset, cut, ns=(1, 3)).with_intervals()
     lost = (np.array([], dtype=np.int64), *evaluation.positives[1:])
-    cases = QueryTable([replace(result, evaluation=replace(evaluation, positives=lost))])
-    assert cases.row(5).answers[0].at_least
-    assert cases.row(5).answers[0].margin < 0
-    assert cases.row(0).answers[0].margin is None
-    assert not cases.row(0).findable
-    assert cases.select("any", STABLE).tolist()[-1] == 0
-    page = queries_html([cases.row(5), cases.row(0)])
+    table = QueryTable([replace(result, evaluation=replace(evaluation, positives=lost))])
+    assert table.row(5).answers[0].at_least
+    assert table.row(5).answers[0].margin < 0
+    assert table.row(0).answers[0].margin is None
+    assert not table.row(0).findable
+    assert table.select("any", STABLE).tolist()[-1] == 0
+    page = queries_html([table.row(5), table.row(0)])
     assert "margin ≤ -" in page
     assert "No database photo shows this place" in page
 
@@ -312,8 +312,8 @@ def test_the_table_holds_every_number_with_its_interval(both):
     assert "sequential 16" in protocols
 
 
-def test_a_comparison_is_one_sentence_that_claims_no_more_than_it_knows(bench):
-    dataset = bench.services.datasets[CITY]
+def test_a_comparison_is_one_sentence_that_claims_no_more_than_it_knows(benchmarks):
+    dataset = benchmarks.services.datasets[CITY]
     right = [int(rows[0]) for rows in dataset.positives()]
     good, bad = answered(dataset, right), answered(dataset, [right[5], *right[1:]], BASELINE, "B")
     assert "same first answers right: 100.0 % of 6" in comparison_words(compared(good, good), CITY)
@@ -364,17 +364,17 @@ def test_figures_draw_the_intervals(both):
 
 
 @pytest.fixture
-def handlers(bench):
-    return BenchmarkHandlers(bench)
+def handlers(benchmarks):
+    return BenchmarkHandlers(benchmarks)
 
 
 def test_a_run_fills_the_page_model_by_model(handlers, both):
     visitor = SimpleNamespace(session_hash="a visitor")
-    moments = list(handlers.run([CITY], [STABLE, BASELINE], "file", 0, None, visitor))
-    tables = [values[2] for values in moments if isinstance(values[2], str)]
+    steps = list(handlers.run([CITY], [STABLE, BASELINE], "file", 0, None, visitor))
+    tables = [values[2] for values in steps if isinstance(values[2], str)]
     assert tables[0].count("<tr data-model") == 1
     assert tables[-1].count("<tr data-model") == 2
-    words, problems, _, keys, shown, curves, bars, *_ = moments[-1]
+    words, problems, _, keys, shown, curves, bars, *_ = steps[-1]
     assert words == "Done: 2 of 2 measured."
     assert problems == ""
     assert len(keys.split(",")) == 2
