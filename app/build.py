@@ -55,7 +55,7 @@ def build_app(services: Services, sources: Sources | None = None, mine: MyPlaces
         services.pace.share()
         mine.may_read_folders = False
 
-    options = {"title": "SciceVPR Studio", "analytics_enabled": False, "elem_id": "studio"}
+    options = {"title": "SciceVPR Studio", "analytics_enabled": False}
     with StudioPage(services.datasets, shared, **options) as page:
         gr.HTML(header_html(), elem_id="masthead")
         gr.HTML(tour_html(), elem_id="tour")
