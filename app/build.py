@@ -51,7 +51,7 @@ def build_app(services: Services, sources: Sources | None = None, mine: MyPlaces
     experiments = Stability(services)
 
     def shared() -> None:
-        sources.lock()
+        sources.locked = True
         services.pace.share()
         mine.may_read_folders = False
 

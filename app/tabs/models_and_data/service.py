@@ -36,10 +36,6 @@ class Sources:
         self.trusted = tuple(trusted)
         self._load = load
 
-    def lock(self) -> None:
-        """Refuse every change from now on."""
-        self.locked = True
-
     def load_weights(
         self, role: str, source: str, variant: str | None = None, trust: bool = False, progress: Progress | None = None
     ) -> ModelState:
