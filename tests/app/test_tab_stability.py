@@ -90,7 +90,7 @@ def test_an_uploaded_photo_can_be_the_query(stability):
 
 @pytest.mark.parametrize(
     ("batch_mates", "words"),
-    [([2], "share it with itself"), ([99], "no photo 99"), ([3, 3], "only once"), (list(range(3, 24)) * 2, "only once")],
+    [([2], "with itself"), ([99], "no photo 99"), ([3, 3], "only once"), (list(range(3, 24)) * 2, "only once")],
 )
 def test_impossible_batches(session, batch_mates, words):
     with pytest.raises(UsageError, match=words):
