@@ -48,7 +48,7 @@ class Clock:
 @pytest.fixture
 def visit(city_folder, tmp_path, monkeypatch):
     """A visitor with four places, whose page has looked at them from every side."""
-    monkeypatch.setattr(pictures, "_thumbnails", type(pictures._thumbnails)())  # other tests showed the same photos
+    monkeypatch.setattr(pictures, "_thumbnails", type(pictures._thumbnails)(1024))  # other tests showed the same photos
     services = standin.recorded_services(city_folder)
     services._store = DescriptorStore(cache=tmp_path / "cache")
     clock = Clock()
