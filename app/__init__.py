@@ -1,9 +1,8 @@
 """SciceVPR Studio: the web app around the scicevpr library.
 
-Layers, from the bottom: records (frozen results) -> store (descriptors of databases) -> services (no web server) ->
-handlers (values <-> components, errors -> toasts) -> components and tabs (layout) -> build (the page) -> start (command
-line). Each layer knows only those before it. Around them: limits (every number), incoming and outgoing (files),
-page and gate (what every event and every request has in common), upkeep (what goes by age).
+core (models, databases, the search, files in and out; no gradio) -> ui (what tabs share) -> tabs (a folder each:
+service, html, handlers, layout) -> build (all tabs on one page) -> start (the command line). Each knows only those
+before it. Beside them page and gate: what every event and every request has in common.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.limits import REQUEST_BYTES, REQUEST_DEPTH, UPLOAD_BYTES
+from app.core.limits import REQUEST_BYTES, REQUEST_DEPTH, UPLOAD_BYTES
 
 if TYPE_CHECKING:
     from app.page import StudioPage
@@ -51,9 +51,9 @@ QUESTION = re.compile(
 class Refusal(Exception):
     """A request that is not let through: HTTP status and the sentence to say."""
 
-    def __init__(self, status: int, words: str) -> None:
-        super().__init__(words)
-        self.status, self.words = status, words
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
 
 
 class Rules:
@@ -115,7 +115,7 @@ class Gate:
             received = await self._admitted(scope, receive)
             return await self.app(scope, received, watched)
         except Refusal as refusal:
-            answer = JSONResponse({"detail": refusal.words, "error": refusal.words}, refusal.status)
+            answer = JSONResponse({"detail": refusal.message, "error": refusal.message}, refusal.status)
         except Exception:
             if started:
                 raise

@@ -2,12 +2,11 @@
 
 What arrives is checked before a handler sees it, what leaves is checked before gradio copies it, errors leave as our
 sentences, and the server starts behind `app.gate`. Handlers stand on their own all the same: each reads files through
-`app.incoming` only, and `guarded = False` switches the checks here off, so that a test can see it.
+`app.core.incoming` only, and `guarded = False` switches the checks here off, so that a test can see it.
 """
 
 from __future__ import annotations
 
-import html
 import ipaddress
 import logging
 import os
@@ -17,20 +16,19 @@ from typing import Any
 
 import gradio as gr
 from gradio.exceptions import InvalidPathError
-from gradio.utils import get_upload_folder
 from pydantic import ValidationError
 from starlette.middleware import Middleware
 
-from app.databases import Databases
+from app.core.databases import Databases
+from app.core.incoming import REFUSED, RefusedPath, check_paths
+from app.core.limits import KEPT_S
+from app.core.outgoing import ServerFile
+from app.core.upload_cache import Upkeep, UploadCache, upload_folder
 from app.gate import Gate, Rules
-from app.incoming import REFUSED, RefusedPath, check_paths
-from app.limits import KEPT_S
-from app.outgoing import ServerFile
-from app.upkeep import Upkeep, UploadCache
+from app.ui.events import OUR_FAULT, toast
 
 logger = logging.getLogger(__name__)
 
-OUR_FAULT = "Something went wrong on our side, and the server's log says what. Try another photo, or again later."
 WRONG_KIND = (
     "A value of this question is of another kind than its field takes: a file is sent as an object with path and meta, "
     "files as a list of them. docs/api.md shows how."
@@ -64,7 +62,7 @@ class StudioPage(gr.Blocks):
 
     def _own_files(self) -> list[Path]:
         """What the page itself shows from the beginning on: entries of the upload cache."""
-        base = Path(os.path.abspath(get_upload_folder()))
+        base = upload_folder()
         files = (Path(file) for block in self.blocks.values() for file in block.keep_in_cache)
         return [base / file.relative_to(base).parts[0] for file in files if file.is_relative_to(base)]
 
@@ -74,9 +72,7 @@ class StudioPage(gr.Blocks):
             for file in [file for file in list(noted) if not os.path.exists(file)]:
                 noted.discard(file)
 
-    async def preprocess_data(
-        self, block_fn: Any, inputs: list, state: Any, explicit_call: bool = False
-    ) -> list:
+    async def preprocess_data(self, block_fn: Any, inputs: list, state: Any, explicit_call: bool = False) -> list:
         """gradio's, after every file that the inputs name was found to be one that may be opened."""
         if self.guarded:
             if len(inputs) < len(block_fn.inputs):
@@ -175,8 +171,3 @@ def is_loopback(host: str | None) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def toast(message: str) -> gr.Error:
-    """A toast with plain text (gradio would read HTML in it)."""
-    return gr.Error(html.escape(message), duration=12, print_exception=False)

@@ -10,26 +10,28 @@ import logging
 import os
 from collections.abc import Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from app.build import build_app, launch_options
+from app.core.descriptor_store import DescriptorStore, user_cache_folder
+from app.core.model_slots import BASELINE, FULL_PRECISION, PRECISIONS, ROLES, STABLE, TEACHER
+from app.core.services import Services
 from app.gate import VARIABLE
-from app.my_places import MyPlaces
 from app.page import StudioPage, asked_to_share, is_loopback
-from app.precision import CHOICES, FULL_PRECISION
-from app.rooms import BASELINE, ROLE_WORDS, STABLE, TEACHER
-from app.services import Services
-from app.sources import Sources
-from app.store import DescriptorStore, user_cache_folder
-from app.tools import mcp_is_here
+from app.tabs.models_and_data.service import Sources
+from app.tabs.my_places.service import MyPlaces
 from scicevpr.config import assets_folder
 from scicevpr.datasets import Dataset, bundled_city, read_dataset
 from scicevpr.errors import SciceVPRError
 from scicevpr.external_models import load_any
 
+logger = logging.getLogger(__name__)
+
 CITY_NAME = "ProCity test city"
 M_ARENA_MAX = -8  # of malloc.h
 STARTS = 5
+MCP_ADVICE = "pip install 'gradio[mcp]'."
 MODELS = {STABLE: "scicevpr-t", BASELINE: "cricavpr-t", TEACHER: "super-cricavpr-t"}
 
 
@@ -53,7 +55,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
         action="store_true",
         help="use random weights where trained ones are missing, to look at the page (answers mean nothing)",
     )
-    for role, words in ROLE_WORDS.items():
+    for role, words in ROLES.items():
         aliases = ["--weights"] if role == STABLE else []
         parser.add_argument(
             f"--{role}",
@@ -94,7 +96,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     )
     parser.add_argument(
         "--precision",
-        choices=CHOICES,
+        choices=PRECISIONS,
         default=FULL_PRECISION,
         help="what Find describes in; auto: the fastest whose Recall@1 was measured to be unchanged (default: "
         "float32, as the other tabs, so that all show the same digits)",
@@ -129,7 +131,7 @@ def example_names() -> list[str]:
             try:
                 content = json.loads(path.read_text(encoding="utf-8"))
             except ValueError:
-                logging.getLogger(__name__).warning("%s is not JSON; examples are picked instead", path)
+                logger.warning("%s is not JSON; examples are picked instead", path)
                 return []
             entries = (
                 next((v for v in content.values() if isinstance(v, list)), []) if isinstance(content, dict) else content
@@ -146,17 +148,10 @@ def make_services(options: argparse.Namespace) -> Services:
     store = DescriptorStore(assets_folder() / "descriptors", None if options.no_cache else user_cache_folder())
     load = partial(load_any, device=options.device, allow_untrained=untrained)
     models = {role: (name, partial(load, name)) for role, name in MODELS.items()}
-    for role in ROLE_WORDS:
+    for role in ROLES:
         if source := getattr(options, role):
             models[role] = (source, partial(load, source, download=True, trust=source in options.trust_remote_code))
-    return Services(
-        datasets,
-        models,
-        store,
-        {CITY_NAME: example_names()},
-        problems,
-        options.precision,
-    )
+    return Services(datasets, models, store, {CITY_NAME: example_names()}, problems, options.precision)
 
 
 def make_sources(options: argparse.Namespace, services: Services) -> Sources:
@@ -188,6 +183,14 @@ def share_memory_arenas() -> None:
     """Let all threads share two of glibc's memory arenas: with one each, what they free is kept many times over."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").mallopt(M_ARENA_MAX, 2)
+
+
+def mcp_is_here() -> bool:
+    """Whether the named endpoints can be tools for language models (launch(mcp_server=True)); the log says why not."""
+    if find_spec("mcp") is not None:
+        return True
+    logger.info("The page runs without MCP tools: the package mcp is not installed. To have them: %s", MCP_ADVICE)
+    return False
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -225,5 +228,5 @@ def serve(page: StudioPage, services: Services, options: argparse.Namespace) -> 
         except OSError:  # gradio gives its server 5 seconds a port; the machine may only be slow
             if attempt + 1 == STARTS:
                 raise
-            logging.getLogger(__name__).warning("the page could not be served yet; trying again")
+            logger.warning("the page could not be served yet; trying again")
     services.warm_up()

@@ -31,8 +31,9 @@ import torch
 from scicevpr.cluster import SHARD_PHOTOS, LocalEngine, RayEngine, ShardedDescribing
 from scicevpr.cluster.shards import ShardFolder, cut
 from scicevpr.datasets import bundled_city
-from scicevpr.describe.describing import Descriptors, Grouping, describe
+from scicevpr.describe.describing import Descriptors, describe
 from scicevpr.describe.descriptor_files import save_descriptors
+from scicevpr.describe.grouping import Grouping
 from scicevpr.describe.hardware import machine_facts
 from scicevpr.models.weights import load_model
 

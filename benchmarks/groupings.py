@@ -20,7 +20,8 @@ import torch
 
 from scicevpr import __version__
 from scicevpr.datasets import bundled_city
-from scicevpr.describe.describing import Grouping, describe, encode_groups, region_vectors
+from scicevpr.describe.describing import describe, encode_groups, region_vectors
+from scicevpr.describe.grouping import Grouping
 from scicevpr.describe.preprocessing import prepare
 from scicevpr.models.weights import load_model
 

@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 
 from scicevpr.datasets import bundled_city
-from scicevpr.describe.describing import Grouping, describe
+from scicevpr.describe.describing import describe
+from scicevpr.describe.grouping import Grouping
 from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.models.model import build_model
 from scicevpr.models.weights import load_model

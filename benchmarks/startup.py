@@ -32,7 +32,7 @@ PATIENCE_MS = 180_000
 def serve_without_models(arguments: list[str]) -> None:
     """The app, but nothing loads its models before they are asked for."""
     sys.path.insert(0, str(ROOT))
-    from app.services import Services
+    from app.core.services import Services
     from app.start import main as serve
 
     Services.warm_up = lambda self: None

@@ -17,7 +17,7 @@ Use = Callable[[Any, "Wish"], None]
 
 @dataclass(frozen=True)
 class Wish:
-    """What to show. example: which example query, from 1; company: photos in the baseline's batch in Find."""
+    """What to show. example: which example query, from 1; batch_mates: other photos in the baseline's batch in Find."""
 
     example: int = 1
     batch_mates: int = 7
@@ -57,13 +57,13 @@ def says(page: Any, element: str, words: str) -> None:
 
 
 def find(page: Any, wish: Wish) -> None:
-    """Pick the example, set the company."""
+    """Pick the example, put other photos into the batch."""
     from playwright.sync_api import expect
 
     page.locator("#examples button.thumbnail-item").nth(wish.example - 1).click()
     expect(page.locator("#answer-baseline .card[data-verdict]").first).to_be_visible(timeout=PATIENCE_MS)
     if wish.batch_mates:
-        page.locator("#company label", has_text=f"+{wish.batch_mates}").first.click()
+        page.locator("#batch-mates label", has_text=f"+{wish.batch_mates}").first.click()
         expect(page.locator("#strip .tile")).to_have_count(wish.batch_mates + 1, timeout=PATIENCE_MS)
     expect(page.locator("#map .legendtext", has_text="query")).to_be_visible(timeout=PATIENCE_MS)
 
@@ -78,21 +78,21 @@ def inside(page: Any, wish: Wish) -> None:
 
 
 def stability(page: Any, wish: Wish) -> None:
-    """Pick the example, search the worst company, measure the curve."""
-    page.locator("#lab-examples button.thumbnail-item").nth(wish.example - 1).click()
-    page.wait_for_selector("#lab-baseline .reaction")
-    pressed("#lab-worst", "#lab-words", "Found")(page, wish)
-    says(page, "#lab-baseline", "In this company")
+    """Pick the example, search the worst batch, measure the curve."""
+    page.locator("#stability-examples button.thumbnail-item").nth(wish.example - 1).click()
+    page.wait_for_selector("#stability-baseline .reaction")
+    pressed("#stability-worst", "#stability-words", "Found")(page, wish)
+    says(page, "#stability-baseline", "In this batch")
     pressed("#curve-run", "#curve-words", "over all settings", "#curve .plotly")(page, wish)
 
 
 def figures(page: Any, wish: Wish) -> None:
     """Draw the retrieval strip of the example."""
-    page.locator("#paper-examples button.thumbnail-item").nth(wish.example - 1).click()
-    page.wait_for_selector("#paper-photo img")
-    page.locator("#paper-draw").click()
-    page.wait_for_selector("#paper-sheet img")
-    says(page, "#paper-files", ".pdf")
+    page.locator("#figures-examples button.thumbnail-item").nth(wish.example - 1).click()
+    page.wait_for_selector("#figures-photo img")
+    page.locator("#figures-draw").click()
+    page.wait_for_selector("#figures-sheet img")
+    says(page, "#figures-files", ".pdf")
 
 
 def places(page: Any, wish: Wish) -> None:
@@ -118,13 +118,13 @@ def sources(page: Any, wish: Wish) -> None:
 
 
 TABS = (
-    TabShot("find", "Find", "A query in a batch with seven others, and where both models place it.", find,
+    TabShot("find", "Find", "A query with seven others in its batch, and where both models place it.", find,
             "screenshot.png"),
     TabShot("inside", "Inside", "The similarity to a match as a sum over 14 regions.", inside, "inside.png"),
     TabShot("stability", "Stability", "The batch that changes CricaVPR's answer most; Recall@1 against batch size.",
             stability, "stability.png"),
     TabShot("benchmarks", "Benchmarks", "Two models on the bundled city, and every query behind the numbers.",
-            pressed("#bench-run", "#bench-words", "Done", "#bench-cases .case")),
+            pressed("#benchmarks-run", "#benchmarks-words", "Done", "#benchmarks-queries .query")),
     TabShot("figures", "Figures", "A retrieval strip for a paper, and its files.", figures),
     TabShot("places", "My places", "Twelve photos made searchable for this visitor alone.", places),
     TabShot("training", "Training", "A student distilled here and now from the teacher, epoch by epoch.",

@@ -27,12 +27,12 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import torch
 
-from scicevpr.describe.describing import Grouping
+from scicevpr.describe.grouping import Grouping
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.evaluation.metrics import recall_at_n
 from scicevpr.models.model import VPRModel, WeightsInfo, build_model
-from scicevpr.models.weights import hash_tensors
+from scicevpr.models.native_checkpoints import hash_tensors
 from scicevpr.retrieval import ExactIndex
 from training.batches import Draw, keyed_seed, place_batches
 from training.distill import distillation_step, inherit

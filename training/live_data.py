@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from scicevpr.datasets import Dataset, Photo, utm_array
-from scicevpr.describe.describing import Grouping, evaluating
+from scicevpr.describe.describing import evaluating
+from scicevpr.describe.grouping import Grouping
 from scicevpr.describe.loading_ahead import photo_batches
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.models.model import VPRModel

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from scicevpr.datasets import Dataset, bundled_city, read_dataset
-from scicevpr.describe.describing import Grouping, describe, encode, region_vectors
+from scicevpr.describe.describing import describe, encode, region_vectors
+from scicevpr.describe.grouping import Grouping
 from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.evaluation.benchmark import evaluate, evaluate_baseline, score
 from scicevpr.evaluation.groupings import place_groups, shuffled_groups

@@ -16,8 +16,9 @@ from scicevpr.datasets.photos import left_out_note
 from scicevpr.datasets.positions import check_positions
 from scicevpr.datasets.tables import NameIndex
 from scicevpr.datasets.zones import in_one_zone
-from scicevpr.describe.describing import Descriptors, Grouping, describe
+from scicevpr.describe.describing import Descriptors, describe
 from scicevpr.describe.descriptor_files import find_descriptors
+from scicevpr.describe.grouping import Grouping
 from scicevpr.describe.photo_check import damaged_photos
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
 from scicevpr.models.model import VPRModel

@@ -15,7 +15,7 @@ from scicevpr.cli.terminal import Step, print_note, show_progress
 from scicevpr.config import STEM_TAP, VARIANTS, Preprocessing, Variant
 from scicevpr.datasets import Dataset
 from scicevpr.describe.automatic_precision import best_mode
-from scicevpr.describe.describing import Grouping
+from scicevpr.describe.grouping import Grouping
 from scicevpr.describe.precision import precision_words
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.groupings import place_groups, published_batch, published_grouping

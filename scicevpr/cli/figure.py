@@ -143,7 +143,8 @@ def _experiment(arguments: argparse.Namespace, dataset: Dataset, models: list[tu
     import pandas as pd
 
     from scicevpr.cli.chosen_data import stored_descriptors
-    from scicevpr.evaluation.batch_effects import ORDERS, SIZES, prepare_stability, query_batches
+    from scicevpr.evaluation.batch_effects import SIZES, prepare_stability, query_batches
+    from scicevpr.evaluation.groupings import ORDERS
     from scicevpr.figures.paper.curves import curve_data
     from scicevpr.figures.paper.retrieval import pair_data
 

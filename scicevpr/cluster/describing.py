@@ -16,14 +16,8 @@ import torch
 from scicevpr import __version__
 from scicevpr.cluster.shards import SHARD_PHOTOS, Shard, ShardFolder, clear, cut, numbered_within, plan_digest
 from scicevpr.config import Preprocessing
-from scicevpr.describe.describing import (
-    Descriptors,
-    Grouping,
-    default_grouping,
-    describe,
-    grouping_label,
-    require_weights,
-)
+from scicevpr.describe.describing import Descriptors, describe, grouping_label, require_weights
+from scicevpr.describe.grouping import Grouping, default_grouping
 from scicevpr.describe.loading_ahead import DEFAULT_WORKERS
 from scicevpr.errors import UsageError
 from scicevpr.files.descriptor_writer import require_space

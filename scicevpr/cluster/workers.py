@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from scicevpr import __version__
 from scicevpr.config import Preprocessing
-from scicevpr.describe.describing import Grouping, describe
+from scicevpr.describe.describing import describe
+from scicevpr.describe.grouping import Grouping
 from scicevpr.describe.preprocessing import to_views
 from scicevpr.errors import SciceVPRError
 

@@ -20,7 +20,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from scicevpr.config import Preprocessing
-from scicevpr.describe.describing import Descriptors, Grouping, default_grouping
+from scicevpr.describe.describing import Descriptors
+from scicevpr.describe.grouping import Grouping, default_grouping
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.files.checksums import known_sha256
 from scicevpr.files.descriptor_writer import MEMORY_LIMIT

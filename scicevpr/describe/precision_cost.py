@@ -13,7 +13,8 @@ import torch
 
 from scicevpr.datasets import Dataset
 from scicevpr.describe.automatic_precision import unchanged
-from scicevpr.describe.describing import Descriptors, Grouping, describe, require_inside
+from scicevpr.describe.describing import Descriptors, describe, require_inside
+from scicevpr.describe.grouping import Grouping
 from scicevpr.describe.precision import MODES, obstacle, precision_words, runner
 from scicevpr.evaluation.benchmark import score
 from scicevpr.evaluation.groupings import published_grouping

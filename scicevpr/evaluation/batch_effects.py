@@ -15,7 +15,8 @@ import pandas as pd
 from torch import Tensor
 
 from scicevpr.datasets import Dataset
-from scicevpr.describe.describing import Descriptors, Grouping, encode, region_vectors
+from scicevpr.describe.describing import Descriptors, encode, region_vectors
+from scicevpr.describe.grouping import Grouping
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.groupings import ORDERS, ordered_groups, published_grouping, shuffled_groups
 from scicevpr.evaluation.metrics import recall_at_n

@@ -16,7 +16,8 @@ import torch
 
 from scicevpr.config import Preprocessing
 from scicevpr.datasets import Dataset
-from scicevpr.describe.describing import Descriptors, Grouping, describe
+from scicevpr.describe.describing import Descriptors, describe
+from scicevpr.describe.grouping import Grouping
 from scicevpr.describe.loading_ahead import DEFAULT_WORKERS
 from scicevpr.describe.photo_check import require_sound
 from scicevpr.errors import IndexMismatchError, UsageError

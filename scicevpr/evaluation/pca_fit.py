@@ -17,7 +17,8 @@ import numpy as np
 from scicevpr.config import Preprocessing
 from scicevpr.datasets import list_photos
 from scicevpr.describe.automatic_precision import best_mode
-from scicevpr.describe.describing import Grouping, default_grouping, describe
+from scicevpr.describe.describing import describe
+from scicevpr.describe.grouping import Grouping, default_grouping
 from scicevpr.describe.loading_ahead import DEFAULT_WORKERS
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.files.descriptor_writer import MEMORY_LIMIT, scratch_folder

@@ -22,8 +22,9 @@ from filelock import FileLock, Timeout
 
 from scicevpr import __version__
 from scicevpr.datasets import Dataset
-from scicevpr.describe.describing import Descriptors, Grouping, describe
+from scicevpr.describe.describing import Descriptors, describe
 from scicevpr.describe.descriptor_files import save_descriptors
+from scicevpr.describe.grouping import Grouping
 from scicevpr.describe.photo_check import require_sound
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.groupings import published_grouping

@@ -13,9 +13,9 @@ import torch
 from gradio.utils import get_upload_folder
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
-from app.rooms import BASELINE, STABLE, TEACHER
-from app.services import Services
-from app.store import DescriptorStore
+from app.core.descriptor_store import DescriptorStore
+from app.core.model_slots import BASELINE, STABLE, TEACHER
+from app.core.services import Services
 from scicevpr.datasets import Dataset, format_name, read_dataset
 from scicevpr.errors import WeightsError
 from scicevpr.models.model import VPRModel, WeightsInfo, build_model

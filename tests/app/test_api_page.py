@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from wire import served
 
-from app.build import build_app, launch_options
+from app.build import build_app
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "api.md"
 TAKEN_TO_MEAN_NOTHING = ("required", "null", "first database", "empty")
@@ -87,16 +88,11 @@ def test_the_example_of_find_runs(page, services, tmp_path, monkeypatch, capsys)
     query = services.dataset(None)[1].queries[6]
     shutil.copy(query.path, tmp_path / "query.jpg")
     monkeypatch.chdir(tmp_path)
-    _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(services)
-    )
-    try:
+    with served(page, services) as found:
         text = PAGE.read_text(encoding="utf-8")
         first = re.search(r"```python\n(.*?)```", text, flags=re.S).group(1)
         example = re.search(r"```python\n(.*?)```", sections()["/find"], flags=re.S).group(1)
-        exec(first.replace("http://127.0.0.1:7860", url) + example, {})
-    finally:
-        page.close()
+        exec(first.replace("http://127.0.0.1:7860", found.url) + example, {})
     lines = capsys.readouterr().out
     assert "SciceVPR-T" in lines
     assert "CricaVPR-T" in lines

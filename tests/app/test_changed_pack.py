@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from app.services import Services
-from app.store import DescriptorStore
+from app.core.descriptor_store import DescriptorStore
+from app.core.services import Services
 from scicevpr.config import get_variant
 from scicevpr.datasets import Dataset, GroundTruth, Photo
 from scicevpr.describe.describing import Descriptors
@@ -60,7 +60,7 @@ def test_lists_that_were_kept_are_of_the_file_as_it_is_now(tmp_path):
 
 
 def test_a_right_photo_that_was_not_ranked_is_a_verdict_not_an_error():
-    from app.records import Answer
+    from app.core.records import Answer
 
     answer = Answer("stable", "M", (), None, None, 2, 1.0, 1.0, True)
     mood, words = answer.verdict()

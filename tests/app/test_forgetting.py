@@ -19,18 +19,19 @@ from gradio.utils import get_upload_folder
 from memory import files_with, holders
 from PIL import Image
 
-from app.bench import Bench
 from app.build import build_app
-from app.components.pictures import thumbnail
-from app.handlers import FindHandlers, toasts
-from app.inside import Inspector
-from app.lab import Laboratory
-from app.my_places import MyPlaces
-from app.my_places_handlers import MyPlacesHandlers, forget_page
-from app.pace import Pace, TimeIsUp
-from app.regions import RegionStore
-from app.store import DescriptorStore
-from app.upkeep import Upkeep, UploadCache
+from app.core.descriptor_store import DescriptorStore
+from app.core.pace import Pace, TimeIsUp
+from app.core.region_store import RegionStore
+from app.core.upload_cache import Upkeep, UploadCache
+from app.tabs.benchmarks.service import Benchmarks
+from app.tabs.find.handlers import FindHandlers
+from app.tabs.inside.service import Inspector
+from app.tabs.my_places.handlers import MyPlacesHandlers, forget_page
+from app.tabs.my_places.service import MyPlaces
+from app.tabs.stability.service import Stability
+from app.ui.events import toasts
+from app.ui.html import thumbnail
 from scicevpr.datasets import read_dataset
 from scicevpr.errors import UsageError
 
@@ -52,11 +53,11 @@ def visit(city_folder, tmp_path):
     clock = Clock()
     mine = MyPlaces(services, clock=clock)
     page = build_app(services, mine=mine)
-    laboratory, inspector = Laboratory(services, RegionStore(tmp_path / "cache")), Inspector(services)
+    stability, inspector = Stability(services, RegionStore(tmp_path / "cache")), Inspector(services)
     seed = zlib.crc32(str(tmp_path).encode())  # photos that no other test has ever shown
     uploads = [
-        (standin.upload(standin.noise_photo(seed + number), place.name), place.name)
-        for number, place in enumerate(read_dataset(city_folder).database[:6])
+        (standin.upload(standin.noise_photo(seed + number), photo.name), photo.name)
+        for number, photo in enumerate(read_dataset(city_folder).database[:6])
     ]
     token = mine.welcome(session="ann")
     mine.remember(token, [path for path, _ in uploads])
@@ -69,13 +70,13 @@ def visit(city_folder, tmp_path):
     page.state_holder.session_data["ann"] = {"values": shown}
     finder.example_items(key)
     inspector.inspect(query.path, query.name, key, "baseline", 1, 1)
-    laboratory.react(laboratory.session(query.path, query.name, key), [1], [1])
-    laboratory.lab("baseline", key)
+    stability.react(stability.session(query.path, query.name, key), [1], [1])
+    stability.lab("baseline", key)
     services.described("baseline", key)
     (services.outgoing.folder(key) / "figure.txt").write_text("made of private photos")
     return SimpleNamespace(
         services=services, mine=mine, page=page, token=token, clock=clock, cache=tmp_path / "cache",
-        keep=(laboratory, inspector, finder),
+        keep=(stability, inspector, finder),
     )  # fmt: skip
 
 
@@ -252,21 +253,21 @@ def test_long_work_gives_way_and_ends_where_others_share_the_machine():
         turn.step()
 
 
-def test_long_questions_wait_in_the_long_lane(city_folder):
+def test_long_questions_wait_in_a_line_of_their_own(city_folder):
     page = build_app(standin.city_services(city_folder))
-    lanes = {fn.api_name: fn.concurrency_id for fn in page.fns.values()}
-    long = {"worst_company", "load_weights", "open_pack", "benchmark", "stability", "figure", "distill_demo"}
-    assert {lanes[name] for name in long | {"compare", "queries", "_worst", "_load", "_open_1"}} == {"long"}
-    assert {lanes[name] for name in ("find", "explain", "company")} == {"model"}
+    lines = {fn.api_name: fn.concurrency_id for fn in page.fns.values()}
+    long = {"worst_batch", "load_weights", "open_pack", "benchmark", "stability", "figure", "distill_demo"}
+    assert {lines[name] for name in long | {"compare", "queries", "_worst", "_load", "_open_1"}} == {"long"}
+    assert {lines[name] for name in ("find", "explain", "batch_mates")} == {"model"}
 
 
 def test_the_worst_case_ends_with_the_best_so_far(city_folder, monkeypatch):
     services = standin.city_services(city_folder)
-    laboratory = Laboratory(services)
+    stability = Stability(services)
     query = services.dataset(None)[1].queries[0]
-    session = laboratory.session(query.path, query.name, None)
-    monkeypatch.setattr("app.lab.WORST_CASE_S", -1.0)
-    found = list(laboratory.worst(session, 4))
+    session = stability.session(query.path, query.name, None)
+    monkeypatch.setattr("app.tabs.stability.service.WORST_CASE_S", -1.0)
+    found = list(stability.worst(session, 4))
     assert len(found) == 1
     assert found[0][0].done
     assert len(found[0][1]) == 3
@@ -288,14 +289,14 @@ def test_a_cache_that_cannot_be_written_spoils_no_answer(tmp_path_factory, monke
     services._store = DescriptorStore(cache=folder / "cache")
     query = services.dataset(None)[1].queries[0]
     found = services.find(query.path, query.name)
-    assert found.stable.hits[0].place.name
-    assert Bench(services).measure(None, "stable").evaluation.overall.recalls
-    assert len(Laboratory(services, RegionStore(folder / "cache")).lab("baseline", "Tiny city").queries) == 3
+    assert found.stable.hits[0].photo.name
+    assert Benchmarks(services).measure(None, "stable").evaluation.overall.recalls
+    assert len(Stability(services, RegionStore(folder / "cache")).lab("baseline", "Tiny city").queries) == 3
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("app.outgoing.shutil.copyfile", full)
+    monkeypatch.setattr("app.core.outgoing.shutil.copyfile", full)
     finder = FindHandlers(services)
     assert finder.example_items() == []  # the page is built all the same
     with pytest.raises(gr.Error, match="disk is full"):

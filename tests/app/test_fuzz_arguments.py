@@ -16,7 +16,7 @@ from gradio.state_holder import SessionState
 from wire import finished
 
 from app.build import build_app
-from app.page import OUR_FAULT
+from app.ui.events import OUR_FAULT
 
 hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed (pip install hypothesis)")
 st = hypothesis.strategies

@@ -18,15 +18,15 @@ from gradio.utils import get_upload_folder
 from wire import finished, served
 
 from app.build import build_app
+from app.core.incoming import REFUSED
+from app.core.limits import REQUEST_BYTES, UPLOAD_BYTES
+from app.core.upload_cache import UploadCache
 from app.gate import Refusal, Rules, _json, host_name
-from app.incoming import REFUSED
-from app.limits import REQUEST_BYTES, UPLOAD_BYTES
-from app.sources import Sources
-from app.tools import mcp_is_here
-from app.upkeep import UploadCache
+from app.start import mcp_is_here
+from app.tabs.models_and_data.service import Sources
 from scicevpr.errors import UsageError
 
-BY_PHOTO = ("find", "explain", "company", "worst_company", "figure")
+BY_PHOTO = ("find", "explain", "batch_mates", "worst_batch", "figure")
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_questions_of_the_wrong_form_get_a_sentence(studio):
         ("photo", {"name": ["x"]}, "must be a text, not list"),
         ("load_weights", {"role": {"a": 1}, "source": "x"}, "must be a text, not dict"),
         ("distill_demo", {"gamma": {"a": 1}}, "must be a number from 0 to 10"),
-        ("company", {"company": {"x": 1}, "query": "q"}, "not among the queries"),
+        ("batch_mates", {"batch_mates": {"x": 1}, "query": "q"}, "not among the queries"),
         ("find", {"k": 10**400}, "no photo yet"),
         ("find", {"image": {"path": mine}, "k": "9" * 5000}, "must be a whole number"),
     ):

@@ -16,9 +16,9 @@ import standin
 import torch
 from PIL import Image
 
-from app import limits
-from app.incoming import query_photo, result_files, uploaded_files
-from app.my_places import MyPlaces
+from app.core import limits
+from app.core.incoming import query_photo, result_files, uploaded_files
+from app.tabs.my_places.service import MyPlaces
 from scicevpr.datasets.intake import Limits, gather
 from scicevpr.errors import DatasetError, ImageError, UsageError, WeightsError
 from scicevpr.evaluation.results import read_results
@@ -37,14 +37,14 @@ def test_the_table_of_limits_is_the_documented_one():
 def test_a_deep_photo_of_many_pixels_is_refused_before_it_is_decoded(monkeypatch):
     file = io.BytesIO()
     Image.fromarray(np.zeros((4100, 4000), dtype=np.uint16)).save(file, "PNG", compress_level=1)
-    monkeypatch.setattr("app.incoming.open_photo", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr("app.core.incoming.open_photo", lambda *_: pytest.fail("it was decoded"))
     payload = {"path": str(standin.upload(file.getvalue(), "deep.png")), "orig_name": "night sky.png"}
     with pytest.raises(ImageError, match=r"night sky\.png has 16\.4 million pixels of more than 8 bits; at most 16"):
         query_photo(payload)
 
 
 def test_too_large_a_photo_is_refused_unread(monkeypatch):
-    monkeypatch.setattr("app.incoming.PHOTO_BYTES", 1000)
+    monkeypatch.setattr("app.core.incoming.PHOTO_BYTES", 1000)
     with pytest.raises(ImageError, match=r"big\.png has .* at most 0\.001 MB"):
         query_photo({"path": str(standin.upload(standin.noise_photo(), "big.png"))})
     with pytest.raises(ImageError, match="too large"):
@@ -148,7 +148,7 @@ def test_results_are_few_and_small(monkeypatch):
     assert len(result_files(payload[:8])) == 8
     with pytest.raises(UsageError, match="at most 8"):
         result_files(payload)
-    monkeypatch.setattr("app.incoming.RESULT_BYTES", 1)
+    monkeypatch.setattr("app.core.incoming.RESULT_BYTES", 1)
     with pytest.raises(UsageError, match=r"0\.json has"):
         result_files(payload[:1])
     with pytest.raises(UsageError, match="no JSON file"):
@@ -166,8 +166,8 @@ def test_files_arrive_as_the_browser_sends_them():
 
 
 def test_long_texts_of_a_form_are_refused():
-    from app.figure_handlers import style_of
-    from app.handlers import plain_text
+    from app.core.values import plain_text
+    from app.tabs.figures.handlers import style_of
 
     with pytest.raises(UsageError, match="5,000 characters; at most 1000"):
         style_of("double", 8, "colour", True, "x" * 5_000, 300, [])

@@ -9,9 +9,9 @@ import gradio as gr
 import pytest
 import standin
 
-from app import links
-from app.build import build_app
-from app.databases import PRIVATE
+from app.build import LINKED, build_app
+from app.core.databases import PRIVATE
+from app.ui import links
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def made(city_folder):
     by_id = {block.elem_id: block for block in page.blocks.values() if getattr(block, "elem_id", None)}
     fields = {
         entry.tab: links._fields(entry, by_id, gr.Textbox(render=False) if entry.photo else None)
-        for entry in links.TABS
+        for entry in LINKED
     }
     tabs = [block.id for block in by_id["tabs"].children]
     return links.Links(services, tabs, fields), key, by_id
@@ -35,8 +35,9 @@ def address(**parts: object) -> str:
 
 def test_every_component_of_a_linked_tab_is_on_the_page(made):
     _, _, by_id = made
-    for entry in links.TABS:
-        names = [*entry.choices.values(), entry.database, entry.photo, entry.examples, entry.batch_mates, entry.keeper]
+    for entry in LINKED:
+        names = [*entry.choices.values(), entry.database, entry.photo, entry.examples]
+        names += [entry.batch_mates, entry.batch_of, entry.redrawn]
         assert not [name for name in names if name and name not in by_id], entry.tab
 
 
@@ -47,8 +48,8 @@ def test_names_become_values(made):
     assert (tab, problems) == ("inside", [])
     photo = Path(values.pop("query"))
     assert (photo.name, photo.read_bytes()) == (query.name, query.path.read_bytes())
-    assert values == {"model": "teacher", "match": 2, "company": 7}
-    assert found.read(address(tab="stability", query=query.name, batch_mates="3, 9"))[1]["company"] == "3,9"
+    assert values == {"model": "teacher", "match": 2, "batch_mates": 7}
+    assert found.read(address(tab="stability", query=query.name, batch_mates="3, 9"))[1]["batch_mates"] == "3,9"
     benchmark = found.read(address(tab="benchmarks", database=["Tiny city"], model=["stable", "teacher"], seed=4))
     assert benchmark[1] == {"database": ["Tiny city"], "model": ["stable", "teacher"], "seed": 4}
     assert found.read(address(tab="places", k=3)) == ("places", {}, [])
@@ -70,7 +71,7 @@ def test_other_addresses_change_nothing(made):
         ({"tab": "find", "k": 21}, "from 1 to 20"),
         ({"tab": "find", "k": "nan"}, "from 1 to 20"),
         ({"tab": "inside", "model": "<b>x</b>"}, "not on offer"),
-        ({"tab": "stability", "company": "a,b"}, "numbers of photos"),
+        ({"tab": "stability", "batch_mates": "a,b"}, "numbers of photos"),
         ({"tab": "figures", "dpi": "many"}, "whole number"),
     ],
 )

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import logging
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from wire import finished, served
 
-from app import tools
-from app.build import build_app, launch_options
+from app import start
+from app.build import build_app
 
 
 def test_without_the_package_the_log_says_so(monkeypatch, caplog):
-    monkeypatch.setattr(tools, "find_spec", lambda name: None)
+    monkeypatch.setattr(start, "find_spec", lambda name: None)
     with caplog.at_level(logging.INFO):
-        assert tools.mcp_is_here() is False
+        assert start.mcp_is_here() is False
     assert "pip install 'gradio[mcp]'" in caplog.text
 
 
 @pytest.fixture(scope="module")
 def server(services):
     pytest.importorskip("mcp", reason="gradio[mcp] is not installed (pip install 'gradio[mcp]')")
-    page = build_app(services)
-    _, url, _ = page.launch(
-        prevent_thread_lock=True,
-        quiet=True,
-        server_name="127.0.0.1",
-        mcp_server=tools.mcp_is_here(),
-        **launch_options(services),
-    )
-    yield page, url
-    page.close()
+    with served(build_app(services), services, mcp_server=start.mcp_is_here()) as found:
+        yield found.page, found.url
 
 
 def test_every_endpoint_is_a_described_tool(server):
@@ -64,13 +55,13 @@ def test_tools_answer_and_errors_arrive_in_words(server, services):
             await session.initialize()
             return [
                 await session.call_tool("databases", {}),
-                await session.call_tool("find", {"image": photo, "k": 2, "company": 2}),
+                await session.call_tool("find", {"image": photo, "k": 2, "batch_mates": 2}),
                 await session.call_tool("find", {"image": photo, "k": 99}),
                 await session.call_tool("photo", {"name": query.name}),
                 await session.call_tool("find", {"query": query.name, "k": 1}),
             ]
 
-    databases, found, refused, picture, named = _apart(talk)
+    databases, found, refused, picture, named = finished(talk())
     assert f"'photo': '{query.name}'" in named.content[0].text
     assert "Tiny city" in databases.content[0].text
     assert not found.isError
@@ -80,9 +71,3 @@ def test_tools_answer_and_errors_arrive_in_words(server, services):
     assert "from 1 to 20" in refused.content[0].text
     assert not picture.isError
     assert {part.type for part in picture.content} == {"image", "text"} or "file=" in picture.content[0].text
-
-
-def _apart(talk):
-    """Run a coroutine in a thread of its own: a browser's tests may have left an event loop in this one."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(lambda: asyncio.run(talk())).result()

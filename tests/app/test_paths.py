@@ -18,7 +18,7 @@ from app.page import FILE_COMPONENTS, StudioPage, check_outgoing
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """Services over three places: every event can be called in a moment."""
+    """Services over three places: every event can be called in a step."""
     return standin.city_services(standin.write_city(tmp_path_factory.mktemp("small") / "city", places=3))
 
 
@@ -89,7 +89,7 @@ def test_every_component_that_gives_files_is_watched(small):
 def test_what_is_chosen_travels_as_database_and_row(small):
     """The buttons of the Benchmarks tab name a query, and its file is the server's own choice."""
     page = build_app(small)
-    event = next(fn for fn in page.fns.values() if fn.name == "opened")
+    event = next(fn for fn in page.fns.values() if fn.name == "_opened")
     assert all(not isinstance(block, (gr.Image, gr.File)) for block in event.inputs)
     query = small.dataset(None)[1].queries[1]
     for tab in ("find", "inside"):

@@ -1,4 +1,4 @@
-"""The search behind the page, without any web framework: positions, company, verdicts, stored descriptors."""
+"""The search behind the page, without any web framework: positions, batches, verdicts, stored descriptors."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import pytest
 import standin
 from PIL import Image
 
-import app.store as store_module
-from app.precision import chosen_mode
-from app.queries import batch_mates_of, known_position, query_place, spread_over_conditions, whole_number
-from app.records import Answer
-from app.rooms import BASELINE, STABLE
-from app.services import Services
+import app.core.descriptor_store as store_module
+from app.core.descriptor_store import DescriptorStore
+from app.core.model_slots import BASELINE, STABLE, chosen_mode
+from app.core.query_resolution import batch_mates_of, known_position, query_photo, spread_over_conditions
+from app.core.records import Answer
+from app.core.services import Services
+from app.core.values import whole_number
 from app.start import CITY_NAME, example_names, make_services, open_datasets, read_arguments
-from app.store import DescriptorStore
 from scicevpr.datasets import read_dataset
-from scicevpr.describe.describing import Grouping, describe
+from scicevpr.describe.describing import describe
 from scicevpr.describe.descriptor_files import save_descriptors
+from scicevpr.describe.grouping import Grouping
 from scicevpr.describe.precision import obstacle
 from scicevpr.errors import ImageError, SciceVPRError, UsageError, WeightsError
 from scicevpr.models.model import WeightsInfo
@@ -29,45 +30,45 @@ from scicevpr.models.model import WeightsInfo
 def test_a_query_of_the_list_brings_its_position_and_right_means_within_25_metres(services):
     query = services.dataset(None)[1].queries[4]
     found = services.find(query.path, query.name, k=20)
-    assert found.position.source == "file name"
+    assert found.position.known_from == "file name"
     assert (found.position.east, found.position.north) == query.utm
     for answer in found.answers:
         assert [hit.rank for hit in answer.hits] == list(range(1, 21))
         similarities = [hit.similarity for hit in answer.hits]
         assert similarities == sorted(similarities, reverse=True)
-        assert answer.right_photos == 2  # two database photos per place, 3 and 6 m away
+        assert answer.positives == 2  # two database photos per place, 3 and 6 m away
         for hit in answer.hits:
-            metres = np.hypot(hit.place.utm[0] - query.utm[0], hit.place.utm[1] - query.utm[1])
+            metres = np.hypot(hit.photo.utm[0] - query.utm[0], hit.photo.utm[1] - query.utm[1])
             assert hit.metres == pytest.approx(metres)
             assert hit.right == (metres <= 25.0)
 
 
-def test_first_right_rank_counts_over_the_whole_database(services):
+def test_the_rank_of_the_first_positive_counts_over_the_whole_database(services):
     dataset = services.dataset(None)[1]
     for query in dataset.queries[::5]:
         everything = services.find(query.path, query.name, k=20)
         top = services.find(query.path, query.name, k=1)
         for full, short in zip(everything.answers, top.answers, strict=True):
-            assert short.first_right == full.first_right
+            assert short.first_positive == full.first_positive
             rights = [hit.rank for hit in full.hits if hit.right]
-            assert (rights[0] if rights else None) == (full.first_right if full.first_right <= 20 else None)
+            assert (rights[0] if rights else None) == (full.first_positive if full.first_positive <= 20 else None)
 
 
-def test_company_changes_the_baseline_and_never_scicevpr(services):
+def test_other_photos_change_the_baseline_and_never_scicevpr(services):
     query = services.dataset(None)[1].queries[0]
     alone = services.find(query.path, query.name, k=20)
     together = services.find(query.path, query.name, k=20, batch_mates=7)
     assert [hit.row for hit in together.stable.hits] == [hit.row for hit in alone.stable.hits]
     assert [hit.similarity for hit in together.stable.hits] == [hit.similarity for hit in alone.stable.hits]
-    assert alone.batch.drift is None
-    assert together.batch.drift < 0.9999
+    assert alone.cosine_to_alone is None
+    assert together.cosine_to_alone < 0.9999
     assert [hit.similarity for hit in together.baseline.hits] != [hit.similarity for hit in alone.baseline.hits]
-    names = [place.name for place in together.batch.batch_mates]
+    names = [place.name for place in together.batch_mates]
     assert names == [place.name for place in services.dataset(None)[1].queries[1:8]]
     assert together.baseline.protocol["query batch"] == "with 7 of the query list"
 
 
-def test_company_wraps_around_and_starts_at_the_top_for_strangers(services):
+def test_batch_mates_wrap_around_and_start_at_the_top_for_strangers(services):
     queries = services.dataset(None)[1].queries
     last = len(queries) - 1
     assert batch_mates_of(services.dataset(None)[1], last, 2) == [queries[0], queries[1]]
@@ -78,10 +79,10 @@ def test_company_wraps_around_and_starts_at_the_top_for_strangers(services):
 
 def test_position_entered_by_hand_wins_and_half_positions_are_refused(services):
     dataset = services.dataset(None)[1]
-    place, row = query_place(dataset, dataset.queries[2].name)
+    place, row = query_photo(dataset, dataset.queries[2].name)
     assert row == 2
-    assert known_position(place, dataset, 1.0, "2.5").source == "entered"
-    assert known_position(place, dataset, None, "").source == "file name"
+    assert known_position(place, dataset, 1.0, "2.5").known_from == "entered"
+    assert known_position(place, dataset, None, "").known_from == "file name"
     for east, north in ((1.0, None), (None, 2.0)):
         with pytest.raises(UsageError, match="both"):
             known_position(place, dataset, east, north)
@@ -97,7 +98,7 @@ def test_unknown_position_gives_no_verdict_and_a_far_one_says_that_nothing_can_b
     assert all(hit.right is None and hit.metres is None for answer in unknown.answers for hit in answer.hits)
     assert unknown.stable.verdict()[0] == "unknown"
     far = services.find(photo, "@0100000.00@1000000.00@.jpg")
-    assert far.stable.right_photos == 0
+    assert far.stable.positives == 0
     assert "no photo of this place" in far.stable.verdict()[1]
 
 
@@ -209,7 +210,7 @@ def test_own_cache_is_written_once_and_dropped_when_a_photo_changes(tmp_path, mo
 
 
 def test_an_index_in_the_cache_that_cannot_be_read_is_made_again(tmp_path, monkeypatch):
-    for module in ("retrieval.tiers", "places.descriptor_files"):
+    for module in ("retrieval.factory", "datasets.descriptor_files"):
         monkeypatch.setattr(f"scicevpr.{module}.MEMORY_LIMIT", 0)
     monkeypatch.setattr("scicevpr.retrieval.factory.MANY_ROWS", 1)
     dataset, model = read_dataset(standin.write_city(tmp_path / "city", places=3)), trained("scicevpr-t")
@@ -237,7 +238,7 @@ def test_find_describes_in_the_precision_asked_for_and_says_so(city_folder):
     answers = [services.find(photo, photo.name, k=4).stable for services in (plain, fast)]
     told = [answer.protocol["precision"] for answer in answers]
     assert told == ["float32, as in all tabs", f"{lower}, as asked for at the start"]
-    assert answers[1].protocol["descriptor"].startswith(f"2688 values, {lower}")
+    assert answers[1].protocol["descriptor"].startswith(f"2688 dimensions, {lower}")
     moved = [abs(a.similarity - b.similarity) for a, b in zip(*(answer.hits for answer in answers), strict=True)]
     assert 0 < max(moved) < 0.02
     assert fast.described(STABLE, "c").descriptors.dtype == "float32"  # the other tabs

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import torch
 
-from app.databases import Databases
-from app.regions import BATCH, RegionStore
-from app.rooms import ModelSlots
+from app.core.databases import Databases
+from app.core.model_slots import ModelSlots
+from app.core.region_store import BATCH, RegionStore
 
 PATIENCE = 60
 
@@ -24,31 +24,31 @@ def test_region_vectors_stay_for_who_asked_while_others_clear_the_store(monkeypa
         store._kept.clear()  # as another thread does, when there are too many
         return torch.ones(len(paths), 14, 2)
 
-    monkeypatch.setattr("app.regions.region_vectors", described)
+    monkeypatch.setattr("app.core.region_store.region_vectors", described)
     assert store.get(model, places).shape == (40, 14, 2)
     assert store.get(model, places).shape == (40, 14, 2)
 
 
 def test_a_model_that_loads_slowly_holds_up_nobody_else():
     begun, go, answers = threading.Event(), threading.Event(), []
-    quick = SimpleNamespace(variant=SimpleNamespace(title="quick"), weights=None)
+    quick = SimpleNamespace(variant=SimpleNamespace(title="quick", cross_image=False), weights=None)
 
     def slow():
         begun.set()
         assert go.wait(PATIENCE)
         return SimpleNamespace(variant=SimpleNamespace(title="slow"), weights=None)
 
-    rooms = ModelSlots({"stable": ("slow", slow), "baseline": ("quick", lambda: quick)})
-    first = threading.Thread(target=lambda: answers.append(rooms.model("stable")), daemon=True)
+    slots = ModelSlots({"stable": ("slow", slow), "baseline": ("quick", lambda: quick)})
+    first = threading.Thread(target=lambda: answers.append(slots.model("stable")), daemon=True)
     first.start()
     assert begun.wait(PATIENCE)
-    second = threading.Thread(target=lambda: answers.append(rooms.model("baseline")), daemon=True)
+    second = threading.Thread(target=lambda: answers.append(slots.model("baseline")), daemon=True)
     second.start()
     second.join(PATIENCE)
     assert answers == [quick]
-    assert rooms.states()[0].state == "waiting"
-    rooms.replace("third", "new", lambda: SimpleNamespace(variant=SimpleNamespace(cross_image=False)))
-    assert rooms.roles == ("stable", "baseline", "third")
+    assert slots.states()[0].state == "waiting"
+    slots.replace("third", "new", lambda: quick)
+    assert slots.roles == ("stable", "baseline", "third")
     go.set()
     first.join(PATIENCE)
     assert len(answers) == 2
@@ -77,7 +77,7 @@ def test_kept_region_vectors_with_a_flipped_byte_are_made_anew(monkeypatch, tmp_
         calls.append(len(paths))
         return torch.full((len(paths), 14, 2), 0.5)
 
-    monkeypatch.setattr("app.regions.region_vectors", described)
+    monkeypatch.setattr("app.core.region_store.region_vectors", described)
     wanted = RegionStore(tmp_path / "cache").get(model, places)
     once = sum(calls)
     assert torch.equal(RegionStore(tmp_path / "cache").get(model, places), wanted)

@@ -11,9 +11,9 @@ from wire import served
 
 from app import environment, start
 from app.build import build_app
-from app.my_places import MyPlaces
 from app.page import is_loopback
-from app.sources import Sources
+from app.tabs.models_and_data.service import Sources
+from app.tabs.my_places.service import MyPlaces
 from scicevpr.errors import UsageError
 
 VARIABLES = ("SPACE_ID", "GRADIO_SERVER_NAME", "GRADIO_SHARE")
@@ -117,9 +117,9 @@ def test_code_of_others_is_named_at_the_start(plain, small):
         ["--third", "python:some.module:model", "--trust-remote-code", "python:some.module:model"]
     )
     services = start.make_services(options)
-    assert services.rooms._first["third"][1].keywords["trust"] is True
+    assert services.slots._first["third"][1].keywords["trust"] is True
     other = start.make_services(start.read_arguments(["--third", "megaloc", "--trust-remote-code", "salad"]))
-    assert other.rooms._first["third"][1].keywords["trust"] is False
+    assert other.slots._first["third"][1].keywords["trust"] is False
     assert start.make_sources(options, services).trusted == ("python:some.module:model",)
     with pytest.raises(SystemExit):
         start.read_arguments(["--trust-remote-code"])  # everything at once is not to be had

@@ -56,15 +56,14 @@ def services(city_folder, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def address(services):
-    from app.build import build_app, launch_options
+    from wire import served
+
+    from app.build import build_app
 
     page = build_app(services)
     services.warm_up()
-    _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(services)
-    )
-    yield url
-    page.close()
+    with served(page, services) as found:
+        yield found.url
 
 
 @pytest.fixture

@@ -16,20 +16,20 @@ from playwright.sync_api import Page, expect
 pytestmark = pytest.mark.ui
 
 PATIENCE = 120_000
-ROWS = "#bench-table tr[data-model]"
-CASES = "#bench-cases .case"
+ROWS = "#benchmarks-table tr[data-model]"
+CASES = "#benchmarks-queries .query"
 
 
 def open_tab(page: Page) -> None:
     go_to_tab(page, "Benchmarks")
-    expect(page.locator("#bench-run")).to_be_visible(timeout=PATIENCE)
-    expect(page.locator("#bench-table")).to_contain_text("press Measure")
-    page.wait_for_timeout(500)  # a tab's fields listen a moment after they are seen
+    expect(page.locator("#benchmarks-run")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#benchmarks-table")).to_contain_text("press Measure")
+    page.wait_for_timeout(500)  # a tab's fields listen a step after they are seen
 
 
 def measure(page: Page, rows: int) -> None:
-    page.locator("#bench-run").click()
-    expect(page.locator("#bench-words")).to_contain_text(f"Done: {rows} of {rows}", timeout=PATIENCE)
+    page.locator("#benchmarks-run").click()
+    expect(page.locator("#benchmarks-words")).to_contain_text(f"Done: {rows} of {rows}", timeout=PATIENCE)
     expect(page.locator(ROWS)).to_have_count(rows)
     expect(page.locator(CASES).first).to_be_visible(timeout=PATIENCE)
 
@@ -46,39 +46,39 @@ def test_two_models_are_measured_compared_and_written(open_page):
     first = page.locator(ROWS).first.inner_text()
     assert "SciceVPR-T" in first
     assert re.search(r"\d+\.\d to \d+\.\d", first)
-    expect(page.locator("#bench-curves .plotly")).to_be_visible(timeout=PATIENCE)
-    expect(page.locator("#bench-bars .legendtext", has_text="CricaVPR-T").first).to_be_visible(timeout=PATIENCE)
-    expect(page.locator("#bench-sentence")).to_contain_text("of 24")
-    page.locator("#bench-protocols summary").click()
-    expect(page.locator("#bench-protocols")).to_contain_text("sequential 16")
+    expect(page.locator("#benchmarks-curves .plotly")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#benchmarks-bars .legendtext", has_text="CricaVPR-T").first).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#benchmarks-sentence")).to_contain_text("of 24")
+    page.locator("#benchmarks-protocols summary").click()
+    expect(page.locator("#benchmarks-protocols")).to_contain_text("sequential 16")
     with page.expect_download() as download:
         page.get_by_text("All as JSON").click()
     content = json.loads(download.value.path().read_text(encoding="utf-8"))
     recalls = [result["overall"]["recall_percent"]["1"] for result in content["results"]]
     shown = [float(row.split("\t")[1].split()[0]) for row in page.locator(ROWS).all_inner_texts()]
     assert shown == [round(value, 1) for value in recalls]
-    page.locator("#bench-figure").click()
+    page.locator("#benchmarks-figure").click()
     expect(page.get_by_role("tab", name="Figures")).to_have_attribute("aria-selected", "true", timeout=PATIENCE)
-    expect(page.locator("#paper-results")).to_contain_text(re.compile(r"benchmark\s*\.json"), timeout=PATIENCE)
-    page.wait_for_timeout(500)  # a tab's fields listen a moment after they are seen
-    page.locator("#paper-draw").click()
-    expect(page.locator("#paper-words")).to_contain_text("is ready", timeout=PATIENCE)
+    expect(page.locator("#figures-results")).to_contain_text(re.compile(r"benchmark\s*\.json"), timeout=PATIENCE)
+    page.wait_for_timeout(500)  # a tab's fields listen a step after they are seen
+    page.locator("#figures-draw").click()
+    expect(page.locator("#figures-words")).to_contain_text("is ready", timeout=PATIENCE)
 
 
 def test_queries_are_filtered_paged_and_opened(open_page):
     page = open_page()
     open_tab(page)
     measure(page, 2)
-    expect(page.locator("#bench-count")).to_contain_text("24 of 24 queries; shown: 1 to 6.")
-    page.locator("#bench-after").click()
-    expect(page.locator("#bench-count")).to_contain_text("shown: 7 to 12.", timeout=PATIENCE)
-    choose(page, "#bench-condition", "fog")
-    expect(page.locator("#bench-count")).to_contain_text("4 of 24 queries; shown: 1 to 4.", timeout=PATIENCE)
-    choose(page, "#bench-show", "all models are right")
+    expect(page.locator("#benchmarks-count")).to_contain_text("24 of 24 queries; shown: 1 to 6.")
+    page.locator("#benchmarks-after").click()
+    expect(page.locator("#benchmarks-count")).to_contain_text("shown: 7 to 12.", timeout=PATIENCE)
+    choose(page, "#benchmarks-condition", "fog")
+    expect(page.locator("#benchmarks-count")).to_contain_text("4 of 24 queries; shown: 1 to 4.", timeout=PATIENCE)
+    choose(page, "#benchmarks-show", "all models are right")
     expect(page.locator(f"{CASES} [data-verdict=wrong]")).to_have_count(0, timeout=PATIENCE)
-    choose(page, "#bench-condition", "all conditions")
-    choose(page, "#bench-show", "every query")
-    choose(page, "#bench-order", "order of the query list")
+    choose(page, "#benchmarks-condition", "all conditions")
+    choose(page, "#benchmarks-show", "every query")
+    choose(page, "#benchmarks-order", "order of the query list")
     expect(page.locator(CASES).first).to_have_attribute("data-row", "0", timeout=PATIENCE)
     button = page.get_by_role("button", name=re.compile("Open query 3.* in Inside"))
     button.focus()
@@ -93,27 +93,27 @@ def test_queries_are_filtered_paged_and_opened(open_page):
 def test_two_databases_stand_in_one_table_and_are_looked_at_in_turn(open_page):
     page = open_page(width=390, height=844, dark=True)
     open_tab(page)
-    page.locator("#bench-databases label", has_text="Village").click()
+    page.locator("#benchmarks-databases label", has_text="Village").click()
     measure(page, 4)
-    expect(page.locator("#bench-count")).to_contain_text("of 24 queries")
-    page.locator("#bench-shown label", has_text="Village").click()
-    expect(page.locator("#bench-count")).to_contain_text("of 3 queries", timeout=PATIENCE)
-    expect(page.locator("#bench-sentence")).to_contain_text("Village")
+    expect(page.locator("#benchmarks-count")).to_contain_text("of 24 queries")
+    page.locator("#benchmarks-shown label", has_text="Village").click()
+    expect(page.locator("#benchmarks-count")).to_contain_text("of 3 queries", timeout=PATIENCE)
+    expect(page.locator("#benchmarks-sentence")).to_contain_text("Village")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_nothing_chosen_is_said(open_page):
     page = open_page()
     open_tab(page)
-    page.locator("#bench-databases label", has_text="Tiny city").click()
-    page.locator("#bench-run").click()
+    page.locator("#benchmarks-databases label", has_text="Tiny city").click()
+    page.locator("#benchmarks-run").click()
     expect(page.locator(".toast-body")).to_contain_text("Choose at least one database", timeout=PATIENCE)
 
 
 def test_stop_ends_the_work_and_keeps_the_rows(open_page, monkeypatch):
-    import app.bench
+    import app.tabs.benchmarks.service
 
-    real, ended = app.bench.evaluate, threading.Event()
+    real, ended = app.tabs.benchmarks.service.evaluate, threading.Event()
 
     def endless(model, *values, progress, **named):
         if not model.variant.cross_image:
@@ -125,16 +125,16 @@ def test_stop_ends_the_work_and_keeps_the_rows(open_page, monkeypatch):
         finally:
             ended.set()
 
-    monkeypatch.setattr(app.bench, "evaluate", endless)
+    monkeypatch.setattr(app.tabs.benchmarks.service, "evaluate", endless)
     page = open_page()
     open_tab(page)
-    page.locator("#bench-grouping label", has_text="shuffled").click()  # not remembered yet
-    expect(page.locator("#bench-seed")).to_be_visible(timeout=PATIENCE)
-    page.locator("#bench-run").click()
-    expect(page.locator("#bench-words")).to_contain_text("of 100,000 queries described", timeout=PATIENCE)
+    page.locator("#benchmarks-grouping label", has_text="shuffled").click()  # not remembered yet
+    expect(page.locator("#benchmarks-seed")).to_be_visible(timeout=PATIENCE)
+    page.locator("#benchmarks-run").click()
+    expect(page.locator("#benchmarks-words")).to_contain_text("of 100,000 queries described", timeout=PATIENCE)
     expect(page.locator(ROWS)).to_have_count(1)
-    page.locator("#bench-stop").click()
-    expect(page.locator("#bench-words")).to_contain_text("Stopped. 1 measured", timeout=PATIENCE)
+    page.locator("#benchmarks-stop").click()
+    expect(page.locator("#benchmarks-words")).to_contain_text("Stopped. 1 measured", timeout=PATIENCE)
     assert ended.wait(10), "the work goes on after Stop"
     expect(page.locator(CASES).first).to_be_visible(timeout=PATIENCE)
     expect(page.locator(ROWS)).to_have_count(1)

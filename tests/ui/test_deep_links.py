@@ -39,7 +39,7 @@ def test_the_address_follows_the_choices_and_opens_them_again(open_page, service
     page.locator("#examples button.thumbnail-item").nth(1).click()
     name = services.examples(None)[1].name
     wait_for(page, tab="find", query=name, database="Tiny city", k="")
-    page.locator("#company label", has_text="+3").click()
+    page.locator("#batch-mates label", has_text="+3").click()
     wait_for(page, batch_mates="3")
     expect(page.locator("#strip .tile")).to_have_count(4, timeout=PATIENCE)
     link, asked = page.url, []
@@ -50,15 +50,15 @@ def test_the_address_follows_the_choices_and_opens_them_again(open_page, service
     expect(page.locator("#answer-stable [data-verdict]")).to_have_count(5, timeout=PATIENCE)
     wait_for(page, query=name, batch_mates="3")
     assert page.url == link
-    assert len(asked) <= 6, "two questions to restore, then a search for the photo and one for the company"
+    assert len(asked) <= 6, "two questions to restore, then a search for the photo and one for its batch"
     page.locator("#photo button[aria-label='Remove Image']").click()
     wait_for(page, query="", batch_mates="3")
 
 
-def test_inside_and_stability_come_back_with_photo_step_and_company(open_page, services, address):
+def test_inside_and_stability_come_back_with_photo_step_and_batch(open_page, services, address):
     page = open_page()
     query = services.dataset("Village")[1].queries[1].name
-    chosen = {"database": "Village", "query": query, "model": "baseline", "match": 2, "company": 1}
+    chosen = {"database": "Village", "query": query, "model": "baseline", "match": 2, "batch_mates": 1}
     follow(page, address, tab="inside", step="descriptor", **chosen)
     expect(page.get_by_role("tab", name="Inside")).to_have_attribute("aria-selected", "true", timeout=PATIENCE)
     expect(page.locator("#inside-examples button.thumbnail-item")).to_have_count(3, timeout=PATIENCE)
@@ -90,7 +90,7 @@ def test_copying_says_so_and_leaves_the_address_of_this_view(open_page, address)
     page = open_page(width=390, height=844, dark=True)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
     follow(page, address, tab="benchmarks", grouping="alone", __theme="dark")
-    expect(page.locator("#bench-run")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#benchmarks-run")).to_be_visible(timeout=PATIENCE)
     wait_for(page, tab="benchmarks", grouping="alone", __theme="dark")
     before = page.locator("#tabs").bounding_box()
     page.get_by_role("button", name="Copy link").click()

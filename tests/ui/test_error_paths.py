@@ -35,14 +35,14 @@ def own_services(city_folder):
 @pytest.fixture(scope="module")
 def address(own_services):
     """A page of its own that takes small files only."""
-    from app.build import build_app, launch_options
+    from wire import served
+
+    from app.build import build_app
 
     page = build_app(own_services)
     own_services.warm_up().join()
-    options = {**launch_options(own_services), "max_file_size": LIMIT}
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **options)
-    yield url
-    page.close()
+    with served(page, own_services, max_file_size=LIMIT) as found:
+        yield found.url
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def expected(services, row: int, batch_mates: int, side: str) -> list[list[str]]
     """The same of a search without any page."""
     place = services.examples(None)[row]
     answer = getattr(services.find(place.path, place.name, None, 5, batch_mates), side)
-    return [[hit.place.name, f"{hit.similarity:.3f}"] for hit in answer.hits]
+    return [[hit.photo.name, f"{hit.similarity:.3f}"] for hit in answer.hits]
 
 
 def upload(page: Page, path) -> None:
@@ -101,7 +101,7 @@ def test_bad_files_are_said_and_what_was_entered_stays(open_page, own_services, 
     page.locator("#north input").fill(str(query.utm[1]))
     page.locator("#k input[type=number]").fill("3")
     page.locator("#k input[type=number]").press("Enter")
-    page.locator("#company label", has_text="+3").click()
+    page.locator("#batch-mates label", has_text="+3").click()
     toasts = page.locator("[data-testid='toast-body']")
     upload(page, huge)
     expect(toasts.filter(has_text="maximum allowed size")).to_contain_text("poster.jpg", timeout=PATIENCE)
@@ -122,7 +122,7 @@ def test_bad_files_are_said_and_what_was_entered_stays(open_page, own_services, 
 def test_two_visitors_at_once_see_their_own_answers_and_trays(open_page, own_services, held):
     ann, ben = open_page(), open_page(width=390, height=844, dark=True)
     names = [place.name for place in own_services.examples(None)]
-    ben.locator("#company label", has_text="+3").click()
+    ben.locator("#batch-mates label", has_text="+3").click()
     ann.locator(EXAMPLES).nth(1).click()
     assert held.begun.wait(PATIENCE / 1000)
     ben.locator(EXAMPLES).nth(4).click()
@@ -138,12 +138,12 @@ def test_two_visitors_at_once_see_their_own_answers_and_trays(open_page, own_ser
         assert caption == f"Your query. {names[row]}"
     for page in (ann, ben):
         go_to_tab(page, "Stability")
-        expect(page.locator("#lab-baseline .reaction")).to_be_visible(timeout=PATIENCE)
-    ann.locator("#lab-random").click()
+        expect(page.locator("#stability-baseline .reaction")).to_be_visible(timeout=PATIENCE)
+    ann.locator("#stability-random").click()
     expect(ann.locator(IN_BATCH)).to_have_count(1, timeout=PATIENCE)
-    expect(ann.locator("#lab-baseline")).to_contain_text("In this company", timeout=PATIENCE)
+    expect(ann.locator("#stability-baseline")).to_contain_text("In this batch", timeout=PATIENCE)
     expect(ben.locator(IN_BATCH)).to_have_count(0)
-    expect(ben.locator("#lab-baseline")).not_to_contain_text("In this company")
+    expect(ben.locator("#stability-baseline")).not_to_contain_text("In this batch")
     queries = [page.locator("#tray .tray__tile--query img").get_attribute("src") for page in (ann, ben)]
     assert queries[0] != queries[1]
     stranger = open_page()

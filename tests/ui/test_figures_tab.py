@@ -16,12 +16,12 @@ PATIENCE = 120_000
 
 def open_tab(page: Page) -> None:
     go_to_tab(page, "Figures")
-    expect(page.locator("#paper-draw")).to_be_visible(timeout=PATIENCE)
-    page.wait_for_timeout(500)  # a tab's fields listen a moment after they are seen
+    expect(page.locator("#figures-draw")).to_be_visible(timeout=PATIENCE)
+    page.wait_for_timeout(500)  # a tab's fields listen a step after they are seen
 
 
 def choose(page: Page, words: str) -> None:
-    page.locator("#paper-figure label", has_text=words).click()
+    page.locator("#figures-figure label", has_text=words).click()
 
 
 def test_the_photo_of_find_becomes_a_strip_with_files(open_page):
@@ -30,17 +30,17 @@ def test_the_photo_of_find_becomes_a_strip_with_files(open_page):
     expect(page.locator("#answer-stable [data-verdict]")).to_have_count(5, timeout=PATIENCE)
     open_tab(page)
     choose(page, "Retrieval strip")
-    page.locator("#paper-draw").click()
-    expect(page.locator("#paper-sheet img")).to_be_visible(timeout=PATIENCE)
-    assert page.locator("#paper-sheet img").evaluate("image => image.naturalWidth") > 300
-    expect(page.locator("#paper-sheet")).to_contain_text("CricaVPR-T")
-    expect(page.locator("#paper-files")).to_contain_text(".pdf", timeout=PATIENCE)
+    page.locator("#figures-draw").click()
+    expect(page.locator("#figures-sheet img")).to_be_visible(timeout=PATIENCE)
+    assert page.locator("#figures-sheet img").evaluate("image => image.naturalWidth") > 300
+    expect(page.locator("#figures-sheet")).to_contain_text("CricaVPR-T")
+    expect(page.locator("#figures-files")).to_contain_text(".pdf", timeout=PATIENCE)
 
 
 def test_a_figure_without_its_photo_says_what_to_do(open_page):
     page = open_page(width=390, height=844, dark=True)
     open_tab(page)
     choose(page, "Retrieval strip")
-    page.locator("#paper-draw").click()
+    page.locator("#figures-draw").click()
     expect(page.locator(".toast-body")).to_contain_text("photo", timeout=PATIENCE)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

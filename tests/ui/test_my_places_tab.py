@@ -22,7 +22,7 @@ PATIENCE = 120_000
 def mine(city_folder):
     import standin
 
-    from app.my_places import MyPlaces
+    from app.tabs.my_places.service import MyPlaces
     from scicevpr.datasets.intake import Limits
 
     return MyPlaces(standin.recorded_services(city_folder), Limits(photos=12))
@@ -39,12 +39,12 @@ def uploads(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(mine, uploads):
     """The whole page over these places."""
-    from app.build import build_app, launch_options
+    from wire import served
 
-    page, options = build_app(mine.services, mine=mine), launch_options(mine.services)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **options)
-    yield url
-    page.close()
+    from app.build import build_app
+
+    with served(build_app(mine.services, mine=mine), mine.services) as found:
+        yield found.url
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def uploaded() -> set[str]:
 def choose(page: Page, files: list) -> None:
     go_to_tab(page, "My places")
     expect(page.locator("#mine-go")).to_be_visible(timeout=PATIENCE)
-    page.wait_for_timeout(500)  # a tab's fields listen a moment after they are seen
+    page.wait_for_timeout(500)  # a tab's fields listen a step after they are seen
     page.locator("#mine-files input[type=file]").set_input_files([str(file) for file in files])
     expect(page.locator("#mine-files .file-preview")).to_be_visible(timeout=PATIENCE)
     page.locator("#mine-go").click()
@@ -102,16 +102,16 @@ def test_two_visitors_bring_places_search_them_and_see_only_their_own(open_page,
         ann.locator("#mine-archive").click()
     assert download.value.suggested_filename == "my-places.zip"
     go_to_tab(ann, "Benchmarks")
-    ann.locator("#bench-databases label", has_text="My places (only you)").click()
-    ann.locator("#bench-databases label", has_text="Tiny city").click()
-    ann.locator("#bench-run").click()
-    expect(ann.locator("#bench-words")).to_contain_text("Done: 2 of 2", timeout=PATIENCE)
-    expect(ann.locator("#bench-count")).to_contain_text("1 of 1 queries", timeout=PATIENCE)
+    ann.locator("#benchmarks-databases label", has_text="My places (only you)").click()
+    ann.locator("#benchmarks-databases label", has_text="Tiny city").click()
+    ann.locator("#benchmarks-run").click()
+    expect(ann.locator("#benchmarks-words")).to_contain_text("Done: 2 of 2", timeout=PATIENCE)
+    expect(ann.locator("#benchmarks-count")).to_contain_text("1 of 1 queries", timeout=PATIENCE)
     assert "mine-" not in ann.locator("#tab-benchmarks").inner_text()
     stranger = open_page()
     go_to_tab(stranger, "Benchmarks")
-    expect(stranger.locator("#bench-databases")).to_contain_text("Tiny city", timeout=PATIENCE)
-    assert "only you" not in stranger.locator("#bench-databases").inner_text()
+    expect(stranger.locator("#benchmarks-databases")).to_contain_text("Tiny city", timeout=PATIENCE)
+    assert "only you" not in stranger.locator("#benchmarks-databases").inner_text()
     assert not any("only you" in name for name in offered(stranger))
     assert len(list(mine.root.iterdir())) == 2
     names = {path.name for path in photos[:12]}
@@ -140,7 +140,7 @@ def test_mistakes_are_said_and_what_was_chosen_stays(open_page, photos, tmp_path
 
 def test_places_can_be_removed_at_once(open_page, photos, mine):
     page = open_page()
-    others = set(mine.root.iterdir())  # pages closed a moment ago may still be leaving
+    others = set(mine.root.iterdir())  # pages closed a step ago may still be leaving
     choose(page, photos[:3])
     expect(page.locator("#mine-words")).to_contain_text("can be searched", timeout=PATIENCE)
     page.locator("#mine-remove").click()

@@ -1,4 +1,4 @@
-"""The Stability tab in a real browser: company dragged in and out, and the bundled city's proof."""
+"""The Stability tab in a real browser: photos dragged into a batch and out, and the bundled city's proof."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ ON_OFFER = "#tray [data-zone=pool] button"
 
 def open_tab(page: Page) -> None:
     page.get_by_role("tab", name="Stability").click()
-    expect(page.locator("#lab-examples button.thumbnail-item").first).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#stability-examples button.thumbnail-item").first).to_be_visible(timeout=PATIENCE)
 
 
 def pick(page: Page, number: int = 0) -> None:
-    page.locator("#lab-examples button.thumbnail-item").nth(number).click()
-    expect(page.locator("#lab-baseline .reaction")).to_be_visible(timeout=PATIENCE)
+    page.locator("#stability-examples button.thumbnail-item").nth(number).click()
+    expect(page.locator("#stability-baseline .reaction")).to_be_visible(timeout=PATIENCE)
     expect(page.locator(ON_OFFER).first).to_be_visible(timeout=PATIENCE)
 
 
 def cosine(page: Page, side: str) -> float:
-    return float(re.search(r"cosine to alone ([\d.]+)", page.locator(f"#lab-{side} .times").inner_text()).group(1))
+    words = page.locator(f"#stability-{side} .times").inner_text()
+    return float(re.search(r"cosine to alone ([\d.]+)", words).group(1))
 
 
 def test_photos_are_dragged_into_the_batch_and_out_again(open_page):
@@ -41,12 +42,12 @@ def test_photos_are_dragged_into_the_batch_and_out_again(open_page):
     pick(page)
     page.locator(ON_OFFER).nth(3).drag_to(page.locator("#tray [data-zone=batch]"))
     expect(page.locator(IN_BATCH)).to_have_count(1, timeout=PATIENCE)
-    expect(page.locator("#lab-baseline")).to_contain_text("In this company", timeout=PATIENCE)
+    expect(page.locator("#stability-baseline")).to_contain_text("In this batch", timeout=PATIENCE)
     assert cosine(page, "stable") == 1.0
     assert cosine(page, "baseline") < 1.0
     page.locator(IN_BATCH).first.drag_to(page.locator("#tray [data-zone=pool]"))
     expect(page.locator(IN_BATCH)).to_have_count(0, timeout=PATIENCE)
-    expect(page.locator("#lab-baseline")).not_to_contain_text("In this company", timeout=PATIENCE)
+    expect(page.locator("#stability-baseline")).not_to_contain_text("In this batch", timeout=PATIENCE)
 
 
 def test_photos_are_moved_with_the_keyboard(open_page):
@@ -56,21 +57,21 @@ def test_photos_are_moved_with_the_keyboard(open_page):
     page.locator(ON_OFFER).nth(1).focus()
     page.keyboard.press("Enter")
     expect(page.locator(IN_BATCH)).to_have_count(1, timeout=PATIENCE)
-    page.locator("#lab-empty").focus()
+    page.locator("#stability-empty").focus()
     page.keyboard.press("Enter")
     expect(page.locator(IN_BATCH)).to_have_count(0, timeout=PATIENCE)
 
 
-def test_random_company_and_worst_case(open_page):
+def test_random_batch_and_worst_case(open_page):
     page = open_page()
     open_tab(page)
     pick(page)
-    page.locator("#lab-random").click()
+    page.locator("#stability-random").click()
     expect(page.locator(IN_BATCH)).to_have_count(1, timeout=PATIENCE)
-    page.locator("#lab-worst").click()
-    expect(page.locator("#lab-words")).to_contain_text("Found", timeout=PATIENCE)
+    page.locator("#stability-worst").click()
+    expect(page.locator("#stability-words")).to_contain_text("Found", timeout=PATIENCE)
     expect(page.locator(IN_BATCH)).to_have_count(7, timeout=PATIENCE)
-    expect(page.locator("#lab-plane-baseline .plotly").first).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#stability-plane-baseline .plotly").first).to_be_visible(timeout=PATIENCE)
 
 
 def test_the_curve_is_measured_and_figure_1_drawn(open_page):
@@ -103,8 +104,8 @@ def test_nothing_overflows(open_page, width, dark):
     page = open_page(width=width, dark=dark)
     open_tab(page)
     pick(page)
-    page.locator("#lab-random").click()
-    expect(page.locator("#lab-why table.matrix")).to_be_visible(timeout=PATIENCE)
+    page.locator("#stability-random").click()
+    expect(page.locator("#stability-why table.matrix")).to_be_visible(timeout=PATIENCE)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1")
 
 
@@ -113,44 +114,42 @@ def bundled_page(browser):
     """The app as a visitor gets it: bundled city, bundled weights."""
     if not (assets_folder() / "weights" / "scicevpr-t.safetensors").is_file():
         pytest.fail("the bundled weights are missing from assets/weights")
-    from app.build import build_app, launch_options
+    from wire import served
+
+    from app.build import build_app
     from app.start import make_services, read_arguments
 
     services = make_services(read_arguments(["--no-cache"]))
-    page = build_app(services)
     services.warm_up()
-    _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(services)
-    )
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    opened = context.new_page()
-    opened.set_default_timeout(PATIENCE)
-    opened.goto(url)
-    yield opened
-    context.close()
-    page.close()
+    with served(build_app(services), services) as found:
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        opened = context.new_page()
+        opened.set_default_timeout(PATIENCE)
+        opened.goto(found.url)
+        yield opened
+        context.close()
 
 
-def test_company_flips_cricavpr_and_not_scicevpr_on_the_bundled_city(bundled_page):
-    """The claim of the whole page: with trained weights, some company changes CricaVPR's first answer only."""
+def test_a_batch_flips_cricavpr_and_not_scicevpr_on_the_bundled_city(bundled_page):
+    """The claim of the whole page: with trained weights, some batch changes CricaVPR's first answer only."""
     page = bundled_page
     open_tab(page)
     for number in range(8):
         pick(page, number)
         expect(page.locator(IN_BATCH)).to_have_count(0, timeout=PATIENCE)
-        page.locator("#lab-worst").click()
-        expect(page.locator("#lab-words")).to_contain_text("Found", timeout=PATIENCE)
+        page.locator("#stability-worst").click()
+        expect(page.locator("#stability-words")).to_contain_text("Found", timeout=PATIENCE)
         expect(page.locator(IN_BATCH)).to_have_count(7, timeout=PATIENCE)
-        expect(page.locator("#lab-baseline")).to_contain_text("In this company", timeout=PATIENCE)
-        assert page.locator("#lab-stable .reaction").get_attribute("data-flip") == "same"
+        expect(page.locator("#stability-baseline")).to_contain_text("In this batch", timeout=PATIENCE)
+        assert page.locator("#stability-stable .reaction").get_attribute("data-flip") == "same"
         assert cosine(page, "stable") == 1.0
-        if page.locator("#lab-baseline .reaction").get_attribute("data-flip") == "flip":
+        if page.locator("#stability-baseline .reaction").get_attribute("data-flip") == "flip":
             break
-    expect(page.locator("#lab-baseline")).to_contain_text("The first answer changed")
-    expect(page.locator("#lab-stable")).to_contain_text("The first answer stays the same")
+    expect(page.locator("#stability-baseline")).to_contain_text("The first answer changed")
+    expect(page.locator("#stability-stable")).to_contain_text("The first answer stays the same")
 
     def first(side: str, when: int) -> str:
-        return page.locator(f"#lab-{side} ol").nth(when).locator("img").first.get_attribute("alt")
+        return page.locator(f"#stability-{side} ol").nth(when).locator("img").first.get_attribute("alt")
 
     assert first("baseline", 0) != first("baseline", 1)
     assert first("stable", 0) == first("stable", 1)

@@ -24,11 +24,12 @@ def address(city_folder):
     """A page of its own over tiny models, whose columns may be changed."""
     import standin
     import tiny_family
+    from wire import served
 
-    from app.build import build_app, launch_options
-    from app.rooms import BASELINE, STABLE, TEACHER
-    from app.services import Services
-    from app.sources import Sources
+    from app.build import build_app
+    from app.core.model_slots import BASELINE, STABLE, TEACHER
+    from app.core.services import Services
+    from app.tabs.models_and_data.service import Sources
     from scicevpr.datasets import read_dataset
     from scicevpr.models.model import build_model
 
@@ -41,11 +42,8 @@ def address(city_folder):
     services = Services({"Tiny city": read_dataset(city_folder)}, models)
     page = build_app(services, Sources(services, standin.load_recorded))
     services.warm_up()
-    _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(services)
-    )
-    yield url
-    page.close()
+    with served(page, services) as found:
+        yield found.url
     tiny_family.unregister()
 
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 
 from scicevpr.datasets import format_name
 from scicevpr.models import VPRModel
-from scicevpr.models.weights import save_weights
+from scicevpr.models.native_checkpoints import save_weights
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 

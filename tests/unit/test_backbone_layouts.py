@@ -13,7 +13,8 @@ from scicevpr.describe.describing import describe
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.models import build_model, key_formats
 from scicevpr.models.key_formats import export_backbone, state_to_published
-from scicevpr.models.weights import load_backbone, load_model, save_weights
+from scicevpr.models.native_checkpoints import save_weights
+from scicevpr.models.weights import load_backbone, load_model
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from scicevpr.describe.describing import Grouping, describe
+from scicevpr.describe.describing import describe
+from scicevpr.describe.grouping import Grouping
 from scicevpr.describe.parallel_batches import BATCHES_PER_LANE, in_parallel_batches, parallel_batches_for
 from scicevpr.errors import ImageError
 

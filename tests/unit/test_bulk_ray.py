@@ -17,7 +17,8 @@ from filled_models import INFO, filled_model
 from scicevpr.cli.main import main
 from scicevpr.cluster import ClusterError, RayEngine, ShardedDescribing, describing
 from scicevpr.datasets import read_dataset
-from scicevpr.describe.describing import Grouping, describe
+from scicevpr.describe.describing import describe
+from scicevpr.describe.grouping import Grouping
 from scicevpr.errors import ImageError, UsageError
 from scicevpr.models.native_checkpoints import save_weights
 from scicevpr.models.weights import load_model

@@ -23,7 +23,8 @@ from scicevpr.cluster.ray_cluster import travelling_rows
 from scicevpr.cluster.shards import cut, numbered_within
 from scicevpr.cluster.workers import PackedModel
 from scicevpr.datasets import read_dataset
-from scicevpr.describe.describing import Grouping, describe
+from scicevpr.describe.describing import describe
+from scicevpr.describe.grouping import Grouping
 from scicevpr.errors import ImageError, UsageError, WeightsError
 from scicevpr.models import build_model
 from scicevpr.models.native_checkpoints import save_weights

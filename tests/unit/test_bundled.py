@@ -10,8 +10,9 @@ import pytest
 
 from scicevpr.config import assets_folder
 from scicevpr.datasets import bundled_city, positives, utm_array
-from scicevpr.describe.describing import Grouping, describe
+from scicevpr.describe.describing import describe
 from scicevpr.describe.descriptor_files import find_descriptors
+from scicevpr.describe.grouping import Grouping
 from scicevpr.evaluation.benchmark import score
 from scicevpr.models.weights import load_model
 from training.procity.conditions import QUERY_CONDITIONS

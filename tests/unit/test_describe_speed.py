@@ -8,7 +8,8 @@ from filled_models import filled_model
 
 from scicevpr.config import Preprocessing
 from scicevpr.describe import preprocessing, sampling
-from scicevpr.describe.describing import Grouping, describe
+from scicevpr.describe.describing import describe
+from scicevpr.describe.grouping import Grouping
 from scicevpr.describe.preprocessing import prepare
 from scicevpr.describe.shared_passes import SharedPasses
 from scicevpr.models.fused_parts import FoldedStem

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from scicevpr.config import get_variant
-from scicevpr.describe.describing import Grouping, describe
+from scicevpr.describe.describing import describe
+from scicevpr.describe.grouping import Grouping
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.explain import KINDS, Explanation, deciding_region, region_terms
 from scicevpr.explain.attention import class_attention, cross_image_attention, rewriting

@@ -21,7 +21,8 @@ from scicevpr.config import VARIANTS, Preprocessing
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.hub.card import model_card
 from scicevpr.models import VPRModel, build_model
-from scicevpr.models.weights import hash_tensors, load_model, save_weights
+from scicevpr.models.native_checkpoints import hash_tensors, save_weights
+from scicevpr.models.weights import load_model
 
 RESULT = {
     "title": "SciceVPR-T",

@@ -13,15 +13,8 @@ from safetensors.torch import load_file, save_file
 from scicevpr.config import get_variant
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.models import VPRModel, build_model
-from scicevpr.models.native_checkpoints import STEM_PREFIX
-from scicevpr.models.weights import (
-    bundled_weights,
-    hash_tensors,
-    load_backbone,
-    load_model,
-    save_backbone,
-    save_weights,
-)
+from scicevpr.models.native_checkpoints import STEM_PREFIX, hash_tensors, save_backbone, save_weights
+from scicevpr.models.weights import bundled_weights, load_backbone, load_model
 
 
 @pytest.mark.parametrize("name", T_VARIANTS)

@@ -12,8 +12,9 @@ from scicevpr.datasets import read_dataset
 from scicevpr.describe import precision
 from scicevpr.describe import precision_cost as measure
 from scicevpr.describe.automatic_precision import best_mode
-from scicevpr.describe.describing import Grouping, describe
+from scicevpr.describe.describing import describe
 from scicevpr.describe.descriptor_files import find_descriptors, save_descriptors
+from scicevpr.describe.grouping import Grouping
 from scicevpr.describe.precision import obstacle, precision_words, runner
 from scicevpr.describe.precision_cost import relative_distance
 from scicevpr.errors import UsageError

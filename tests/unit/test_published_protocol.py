@@ -14,14 +14,14 @@ from filled_models import filled_model
 from scicevpr.cli.main import main
 from scicevpr.config import VARIANTS, get_variant
 from scicevpr.datasets import read_dataset, read_folders
-from scicevpr.describe.describing import Grouping
+from scicevpr.describe.grouping import Grouping
 from scicevpr.describe.precision import precision_words
 from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.evaluation.comparison import compare, read_relevance
 from scicevpr.evaluation.groupings import published_batch, published_rounding
 from scicevpr.evaluation.pca_fit import fit_pca
 from scicevpr.models import WeightsInfo
-from scicevpr.models.weights import save_weights
+from scicevpr.models.native_checkpoints import save_weights
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from PIL import Image
 
 from scicevpr.config import Preprocessing
 from scicevpr.datasets import read_dataset
-from scicevpr.describe.describing import Grouping, describe
+from scicevpr.describe.describing import describe
+from scicevpr.describe.grouping import Grouping
 from scicevpr.describe.preprocessing import to_views
 from scicevpr.errors import ImageError, UsageError
 from scicevpr.evaluation.benchmark import evaluate

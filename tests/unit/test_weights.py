@@ -17,7 +17,8 @@ from scicevpr.describe.describing import describe
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.models import build_model
 from scicevpr.models.key_formats import detect, state_to_published, unwrap
-from scicevpr.models.weights import hash_tensors, load_model
+from scicevpr.models.native_checkpoints import hash_tensors
+from scicevpr.models.weights import load_model
 
 WRAPPERS = {
     "bare": lambda state: state,

@@ -11,7 +11,8 @@ from PIL import Image
 
 from scicevpr.config import Preprocessing
 from scicevpr.datasets import Dataset, Photo, parse_name, positives
-from scicevpr.describe.describing import Descriptors, Grouping, describe
+from scicevpr.describe.describing import Descriptors, describe
+from scicevpr.describe.grouping import Grouping
 from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import SciceVPRError
 from scicevpr.retrieval import ExactIndex

@@ -1,0 +1,251 @@
+"""Descriptors of whole databases: from memory, from a bundled pack, from this user's cache, or computed now.
+
+A pack or cached file is taken only when its architecture, weights and photo names agree with what is asked for;
+otherwise it is passed over and the descriptors are computed. Two callers that want the same database wait for one
+computation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from app.core.databases import PRIVATE
+from app.core.model_slots import FULL_PRECISION
+from scicevpr.datasets import Dataset, Photo
+from scicevpr.describe.describing import Descriptors, describe
+from scicevpr.describe.descriptor_files import find_descriptors, save_descriptors
+from scicevpr.describe.precision import precision_words
+from scicevpr.errors import IndexMismatchError
+from scicevpr.evaluation.groupings import published_grouping
+from scicevpr.models.model import VPRModel
+from scicevpr.retrieval import Index, make_index
+
+logger = logging.getLogger(__name__)
+
+RANKED_WHOLE, RANKED_OF_MANY = 100_000, 1000
+"""Up to the first number of photos the rank of the first positive is always known, above it among so many."""
+
+PackDescriptors = Callable[..., Descriptors | None]
+"""Called with (model) for the database, with (model, "queries") for the queries: None where the pack has none."""
+Progress = Callable[[int, int], None]
+"""Called with (photos done, photos in all)."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """A database ready to be searched. source: "bundled pack", "opened pack", "cache" or "computed here"."""
+
+    descriptors: Descriptors
+    index: Index
+    source: str
+
+    def ranking(self, query: np.ndarray) -> np.ndarray:
+        """Database rows for one query [1, D] from the most similar on: all, or the first thousand of very many."""
+        count = len(self.index)
+        found = self.index.search(query, count if count <= RANKED_WHOLE else RANKED_OF_MANY).indices[0]
+        return found[found >= 0]
+
+    def protocol(self, name: str, dataset: Dataset) -> dict[str, str]:
+        """What was searched, in the order in which it is shown. name: what to call the database."""
+        return {
+            "database batches": self.descriptors.grouping,
+            "database": f"{name}, {dataset.split}, {len(dataset.database)} photos ({self.source})",
+            "search": f"{self.index.label}; {len(self.index):,} descriptors",
+            "right within": dataset.truth.label(),
+        }
+
+
+@dataclass
+class _Job:
+    finished: threading.Event = field(default_factory=threading.Event)
+    done: int = 0
+    total: int = 0
+    result: Described | None = None
+    error: BaseException | None = None
+
+
+def user_cache_folder() -> Path:
+    """Where descriptors are kept between runs: $SCICEVPR_CACHE, or scicevpr in the user's cache folder."""
+    named = os.environ.get("SCICEVPR_CACHE")
+    if named:
+        return Path(named).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "scicevpr"
+
+
+def file_state(photo: Photo) -> str:
+    """What tells that a photo was changed: name, size and time."""
+    state = photo.path.stat() if photo.path.exists() else None
+    return f"{photo.name} {state.st_size if state else 0} {state.st_mtime_ns if state else 0}"
+
+
+class DescriptorStore:
+    """Database descriptors by (database, model). packs: folder of bundled packs; cache: folder of own ones, or None."""
+
+    def __init__(self, packs: Path | None = None, cache: Path | None = None) -> None:
+        self.packs = packs
+        self.cache = cache
+        self._jobs: dict[tuple[str, ...], _Job] = {}
+        self._attached: dict[str, PackDescriptors] = {}
+        self._lock = threading.Lock()
+
+    def attach(self, key: str, descriptors: PackDescriptors) -> None:
+        """Take a database's descriptors from an opened pack: a function that gives those of a model, and raises
+        IndexMismatchError for one that the pack does not have. Nothing about a private database is kept in the cache
+        folder. What was known of this key is forgotten: the pack may have been changed since."""
+        self.forget(key)
+        with self._lock:
+            self._attached[key] = descriptors
+
+    def is_attached(self, key: str) -> bool:
+        """True for a database whose descriptors come from an opened pack, in the pack's precision."""
+        return self._pack(key) is not None
+
+    def _pack(self, key: str) -> PackDescriptors | None:
+        with self._lock:
+            return self._attached.get(key)
+
+    def forget(self, key: str) -> None:
+        """Forget all descriptors of a database."""
+        with self._lock:
+            self._attached.pop(key, None)
+            self._jobs = {identity: job for identity, job in self._jobs.items() if identity[0] != key}
+
+    def queries(self, key: str, model: VPRModel) -> Descriptors | None:
+        """Descriptors of a database's queries that came with its pack; None where there are none of this model."""
+        pack = self._pack(key)
+        try:
+            return None if pack is None else pack(model, "queries")
+        except IndexMismatchError:
+            return None
+
+    def get(
+        self,
+        key: str,
+        dataset: Dataset,
+        model: VPRModel,
+        progress: Progress | None = None,
+        mode: str = FULL_PRECISION,
+    ) -> Described:
+        """Return the described database; the first caller computes, later ones wait and see its progress.
+
+        key names the database within this store; mode is a precision of `scicevpr.describe.precision`. Raises what
+        describe() raises (ImageError for an unreadable photo).
+        """
+        identity = (key, model.variant.name, model.weights.sha256 if model.weights else "random", mode)
+        with self._lock:
+            job = self._jobs.get(identity)
+            mine = job is None
+            if mine:
+                job = self._jobs[identity] = _Job()
+        if mine:
+            self._run(identity, job, dataset, model, progress)
+        while not job.finished.wait(0.2):
+            if progress is not None and job.total:
+                progress(job.done, job.total)
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    def _run(self, identity: tuple, job: _Job, dataset: Dataset, model: VPRModel, progress: Progress | None) -> None:
+        def advance(done: int, total: int) -> None:
+            job.done, job.total = done, total
+            if progress is not None:
+                progress(done, total)
+
+        private, mode = identity[0].startswith(PRIVATE), identity[-1]
+        try:
+            found = self._opened(identity[0], dataset, model) or self._stored(dataset, model, mode)
+            descriptors, source = found or (None, "")
+            if descriptors is None:
+                photos = [photo.path for photo in dataset.database]
+                descriptors = describe(
+                    model,
+                    photos,
+                    grouping=published_grouping(model.variant, dataset),
+                    precision=mode,
+                    progress=advance,
+                )
+                source = "computed here"
+                if not private:
+                    self._keep(dataset, model, descriptors, mode)
+            job.result = Described(descriptors, self._index(descriptors, identity, advance), source)
+        except BaseException as error:
+            job.error = error
+            with self._lock:  # the next caller may try again: the cause may have been mended
+                self._jobs.pop(identity, None)
+        finally:
+            with self._lock:
+                if private and identity[0] not in self._attached:  # forgotten meanwhile
+                    self._jobs.pop(identity, None)
+            job.finished.set()
+
+    def _index(self, descriptors: Descriptors, identity: tuple, advance: Progress) -> Index:
+        """The way of searching that fits the size (see `scicevpr.retrieval.factory`); lists are kept in the cache."""
+        folder = None
+        if self.cache is not None and not identity[0].startswith(PRIVATE):
+            folder = self.cache / "indexes" / hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
+
+        def step(_stage: str, done: int, total: int) -> None:
+            advance(done, total)
+
+        make = partial(make_index, descriptors.values, folder=folder, progress=step)
+        try:
+            return make()
+        except IndexMismatchError:  # kept by an earlier version, or damaged
+            if folder is None or not folder.exists():
+                raise
+            shutil.rmtree(folder)
+            return make()
+
+    def _opened(self, key: str, dataset: Dataset, model: VPRModel) -> tuple[Descriptors, str] | None:
+        pack = self._pack(key)
+        if pack is None:
+            return None
+        try:
+            return pack(model), "opened pack"
+        except IndexMismatchError:
+            if all(photo.path.is_file() for photo in dataset.database):
+                return None  # the photos are here, so this model can describe them itself
+            raise
+
+    def _stored(self, dataset: Dataset, model: VPRModel, mode: str) -> tuple[Descriptors, str] | None:
+        if model.weights is None:
+            return None
+        names = [photo.name for photo in dataset.database]
+        folders = [(self.packs, "bundled pack")] if self.packs else []
+        folders += [(self._cache_file(dataset, model, mode).parent, "cache")] if self.cache else []
+        for folder, source in folders:
+            grouping = published_grouping(model.variant, dataset)
+            dtype = None if mode == FULL_PRECISION else precision_words(mode)
+            found = find_descriptors(folder, model, names, grouping, model.variant.preprocessing, dtype)
+            if found is not None:
+                return found, source
+        return None
+
+    def _cache_file(self, dataset: Dataset, model: VPRModel, mode: str) -> Path:
+        parts = [model.variant.fingerprint, model.weights.sha256, str(dataset.root.resolve())]
+        parts += [] if mode == FULL_PRECISION else [mode]
+        parts += map(file_state, dataset.database)
+        digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        return self.cache / "descriptors" / digest / f"{model.variant.name}.safetensors"
+
+    def _keep(self, dataset: Dataset, model: VPRModel, descriptors: Descriptors, mode: str) -> None:
+        if self.cache is None or model.weights is None:
+            return
+        try:
+            path = self._cache_file(dataset, model, mode)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_descriptors(path, descriptors, [photo.name for photo in dataset.database])
+        except OSError as error:  # a full or read-only disk must not spoil the answer
+            logger.warning("descriptors could not be cached: %s", error)

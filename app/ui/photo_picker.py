@@ -1,0 +1,97 @@
+"""Where a tab gets its photo from: the examples of a database, or one of the visitor's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from app.core.outgoing import ServerFile
+from app.core.services import Services
+from app.ui.events import QUICK, QUIET, Handlers, toasts
+from app.ui.html import step_html
+from scicevpr.errors import SciceVPRError, UsageError
+
+BATCH_CHOICES = [("alone", 0), ("+1", 1), ("+3", 3), ("+7", 7), ("+15", 15)]
+"""How many other photos share a query's batch."""
+
+
+class PickerHandlers(Handlers):
+    """The events of a picker."""
+
+    @toasts
+    def example(self, database: Any, event: gr.SelectData) -> ServerFile:
+        """The file of the example that was clicked."""
+        key, _ = self.services.dataset(database)
+        examples = self.services.examples(key)
+        if not isinstance(event.index, int) or not 0 <= event.index < len(examples):
+            raise UsageError("That example does not exist any more. Reload the page.")
+        return self.services.outgoing.photo(key, examples[event.index])
+
+    def example_items(self, database: Any = None) -> list[tuple[ServerFile, str]]:
+        """Examples for the gallery: (file, caption); empty when there is no database."""
+        try:
+            key, _ = self.services.dataset(database)
+            photos, file = self.services.examples(key), self.services.outgoing.photo
+            return [(file(key, photo), photo.condition or f"example {n}") for n, photo in enumerate(photos, 1)]
+        except SciceVPRError:
+            return []
+
+    def emptied(self, database: Any) -> tuple[None, gr.Gallery]:
+        """Values for (photo, examples) after another database was chosen."""
+        return None, gr.Gallery(value=self.example_items(database), selected_index=None)
+
+
+@dataclass(frozen=True)
+class Picker:
+    """The photo, the database and the examples of a tab."""
+
+    photo: gr.Image
+    database: gr.Dropdown
+    examples: gr.Gallery
+
+
+def example_gallery(handlers: PickerHandlers, elem_id: str) -> gr.Gallery:
+    """The examples of the first database."""
+    return gr.Gallery(
+        handlers.example_items(), show_label=False, columns=4, height="auto", object_fit="cover", allow_preview=False,
+        buttons=[], interactive=False, elem_id=elem_id, elem_classes="examples",
+    )  # fmt: skip
+
+
+def photo_field(sources: list[str], elem_id: str, alt_text: str, **options: Any) -> gr.Image:
+    """A photo of the visitor's own."""
+    return gr.Image(
+        show_label=False, sources=sources, type="filepath", image_mode=None, buttons=[], elem_id=elem_id,
+        alt_text=alt_text, **options,
+    )  # fmt: skip
+
+
+def database_choice(services: Services, elem_id: str, **options: Any) -> gr.Dropdown:
+    """The database to search."""
+    names = list(services.datasets)
+    first = names[0] if names else None
+    return gr.Dropdown(names, value=first, label="Database", interactive=True, elem_id=elem_id, **options)
+
+
+def photo_picker(services: Services, prefix: str, title: str, alt_text: str, tab: gr.Tab, there: gr.Image) -> Picker:
+    """Lay out two columns (examples; own photo and database) inside the current row, and wire them.
+
+    prefix: of the elements' ids, such as "inside". tab: takes over the photo of another tab (there) when it is opened
+    without one of its own; in the browser, so that it cannot come late and undo a choice.
+    """
+    handlers = PickerHandlers(services)
+    with gr.Column(scale=6, min_width=300):
+        gr.HTML(step_html(1, title), elem_classes="step")
+        examples = example_gallery(handlers, f"{prefix}-examples")
+    with gr.Column(scale=4, min_width=260):
+        gr.HTML(step_html(None, "or bring your own"), elem_classes="step")
+        photo = photo_field(
+            ["upload", "clipboard"], f"{prefix}-photo", alt_text, height=200, placeholder="Drop a street photo here"
+        )
+        database = database_choice(services, f"{prefix}-database", visible=len(services.datasets) > 1)
+    examples.select(handlers.example, [database], [photo], show_progress="hidden", **QUIET)
+    database.input(handlers.emptied, [database], [photo, examples], **QUICK)
+    tab.select(None, [photo, there], photo, js="(here, there) => here ?? there", api_visibility="private")
+    return Picker(photo, database, examples)

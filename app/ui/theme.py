@@ -1,0 +1,35 @@
+"""The looks of the page, and the styles and scripts of all tabs, each from the folder that it belongs to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+
+APP = Path(__file__).resolve().parents[1]
+STYLES = sorted(APP.glob("ui/*.css")) + sorted(APP.glob("tabs/*/*.css"))
+PAGE_SCRIPTS = [APP / "ui" / name for name in ("lightbox.js", "links.js", "tour.js")] + [APP / "tabs/inside/stepper.js"]
+"""Of the whole page; scripts of a single component go with it."""
+CHOOSE_PART = (APP / "ui" / "choose_part.js").read_text(encoding="utf-8")
+"""Of a drawing whose parts can be chosen."""
+FAVICON = APP / "ui" / "logo.svg"
+
+
+def page_head() -> str:
+    """The scripts of the whole page."""
+    return "".join(f"<script>{path.read_text(encoding='utf-8')}</script>" for path in PAGE_SCRIPTS)
+
+
+def theme() -> gr.themes.Base:
+    """The looks: blue for the visitor's own photo (orange is kept for "one batch"), fonts shipped with gradio.
+
+    Of Source Sans Pro gradio ships regular and bold whole; its semi-bold file holds a few letters only.
+    """
+    return gr.themes.Default(
+        primary_hue=gr.themes.colors.blue,
+        secondary_hue=gr.themes.colors.slate,
+        neutral_hue=gr.themes.colors.slate,
+        radius_size=gr.themes.sizes.radius_lg,
+        font=[gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif"],
+        font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400,)), "ui-monospace", "Consolas", "monospace"],
+    )
