@@ -16,11 +16,12 @@ from app.rooms import weights_of
 from app.services import Services
 from scicevpr.config import Preprocessing
 from scicevpr.datasets import Dataset
-from scicevpr.describe.describing import Descriptors, Grouping
+from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import SciceVPRError, UsageError
 from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.evaluation.benchmark import DEFAULT_NS, evaluate, evaluate_baseline, score, score_matches
 from scicevpr.evaluation.groupings import published_grouping, shuffled_groups
+from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.models.model import VPRModel
 
 KEPT = 64

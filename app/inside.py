@@ -20,9 +20,9 @@ from app.rooms import STABLE, weights_of
 from app.services import MAX_COMPANY, Services
 from scicevpr.config import STEM_TAP
 from scicevpr.datasets import Dataset, Photo
-from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import UsageError
 from scicevpr.explain import KINDS, STEPS, Decision, Explanation, View, deciding_region, region_terms
+from scicevpr.files.photos import open_photo
 
 RANKS = 5
 REMEMBERED = 12

@@ -20,8 +20,7 @@ from app.regions import RegionStore
 from app.rooms import BASELINE, STABLE, THIRD, weights_of
 from app.services import Services
 from scicevpr.datasets import Dataset
-from scicevpr.describe.describing import encode_groups, region_vectors
-from scicevpr.describe.preprocessing import open_photo
+from scicevpr.descriptors.describe import encode_groups, region_vectors
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.batch_effects import (
     TOP,
@@ -35,6 +34,7 @@ from scicevpr.evaluation.plane import database_plane
 from scicevpr.evaluation.worst_batch import WorstCase, search_worst_batch
 from scicevpr.explain import rewriting
 from scicevpr.figures.paper.export import figure_1, pair_statistics, telling_pairs
+from scicevpr.files.photos import open_photo
 from scicevpr.retrieval import PCA
 
 SHOWN = 3

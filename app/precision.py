@@ -1,13 +1,12 @@
 """In which precision the Find tab describes photos.
 
 By default float32, as every other tab, so that the same similarity has the same digits everywhere; `--precision` at the
-start trades that for speed (see `scicevpr.describe.precision`).
+start trades that for speed (see `scicevpr.descriptors.precision`).
 """
 
 from __future__ import annotations
 
-from scicevpr.describe.automatic_precision import Choice, best_mode
-from scicevpr.describe.precision import obstacle
+from scicevpr.descriptors.precision import Choice, best_mode, obstacle
 from scicevpr.models.model import VPRModel
 
 FULL_PRECISION = "float32"

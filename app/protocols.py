@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.store import Described
 from scicevpr.datasets import Dataset
-from scicevpr.describe.describing import Descriptors
+from scicevpr.files.descriptor_files import Descriptors
 
 
 def answer_protocol(

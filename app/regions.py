@@ -20,11 +20,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scicevpr.datasets import Photo
-from scicevpr.describe.describing import region_vectors
+from scicevpr.descriptors.describe import region_vectors
 from scicevpr.errors import SciceVPRError
 from scicevpr.models.checkpoint import read_metadata
 from scicevpr.models.model import VPRModel
-from scicevpr.models.weights import hash_tensors
+from scicevpr.models.native_checkpoints import hash_tensors
 
 logger = logging.getLogger(__name__)
 

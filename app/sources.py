@@ -13,7 +13,7 @@ from app.rooms import ROLE_WORDS
 from app.services import Services
 from scicevpr.errors import UsageError
 from scicevpr.external_models import is_external
-from scicevpr.external_models.source import parse_source
+from scicevpr.external_models.registry import parse_source
 from scicevpr.models.model import VPRModel
 from scicevpr.packs import FoundPack, list_packs, open_pack, pull_pack
 

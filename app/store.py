@@ -21,11 +21,12 @@ import numpy as np
 
 from app.databases import PRIVATE
 from app.precision import FULL_PRECISION
-from scicevpr.datasets import Dataset, find_descriptors, save_descriptors
-from scicevpr.describe.describing import Descriptors, describe
-from scicevpr.describe.precision import precision_words
+from scicevpr.datasets import Dataset
+from scicevpr.descriptors.describe import describe, find_descriptors
+from scicevpr.descriptors.precision import precision_label
 from scicevpr.errors import IndexMismatchError
 from scicevpr.evaluation.groupings import published_grouping
+from scicevpr.files.descriptor_files import Descriptors, save_descriptors
 from scicevpr.models.model import VPRModel
 from scicevpr.retrieval import Index, make_index
 
@@ -126,7 +127,7 @@ class DescriptorStore:
     ) -> Described:
         """Return the described database; the first caller computes, later ones wait and see its progress.
 
-        key names the database within this store; mode is a precision of `scicevpr.describe.precision`. Raises what describe()
+        key names the database within this store; mode is a precision of `scicevpr.descriptors.precision`. Raises what describe()
         raises (ImageError for an unreadable photo).
         """
         identity = (key, model.variant.name, model.weights.sha256 if model.weights else "random", mode)
@@ -214,7 +215,7 @@ class DescriptorStore:
         folders += [(self._cache_file(dataset, model, mode).parent, "cache")] if self.cache else []
         for folder, source in folders:
             grouping = published_grouping(model.variant, dataset)
-            dtype = None if mode == FULL_PRECISION else precision_words(mode)
+            dtype = None if mode == FULL_PRECISION else precision_label(mode)
             found = find_descriptors(folder, model, names, grouping, model.variant.preprocessing, dtype)
             if found is not None:
                 return found, source

@@ -22,8 +22,7 @@ from scicevpr.config import get_variant
 from scicevpr.datasets import read_dataset
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.losses import mine_pairs, multi_similarity_loss
-from scicevpr.models.adapters import MultiScaleAdapter
-from scicevpr.models.backbone import HybridEmbed
+from scicevpr.models.backbone import HybridEmbed, MultiScaleAdapter
 from scicevpr.models.efficientnet_lite import CHANNELS
 from scicevpr.models.fusion import LayerFusion
 from scicevpr.models.model import VPRModel, build_model

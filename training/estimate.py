@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scicevpr.describe.describing import describe
+from scicevpr.descriptors.describe import describe
 from training.chunked_step import Networks
 from training.cross_image import set_training
 from training.distributed import Processes

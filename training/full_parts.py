@@ -10,9 +10,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from scicevpr.datasets import Dataset, read_dataset
 from scicevpr.errors import UsageError
+from scicevpr.hub.load import load_backbone, load_model
 from scicevpr.models.model import build_model
-from scicevpr.models.native_checkpoints import backbone_part
-from scicevpr.models.weights import hash_tensors, load_backbone, load_model
+from scicevpr.models.native_checkpoints import backbone_part, hash_tensors
 from training.batches import BatchPlan, Draw, keyed_seed
 from training.chunked_step import Networks, chunks_in
 from training.cross_image import freeze_published

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from scicevpr.errors import UsageError
 from scicevpr.models.model import VPRModel
-from scicevpr.models.weights import save_weights
+from scicevpr.models.native_checkpoints import save_weights
 from training.batches import Draw, keyed_seed
 from training.chunked_step import Networks, accumulate_gradients, chunks_in
 from training.cross_image import set_training

@@ -16,10 +16,13 @@ import numpy as np
 from safetensors.torch import load_file
 
 from scicevpr.config import assets_folder
-from scicevpr.datasets import Dataset, bundled_city, positives, save_descriptors, utm_array
-from scicevpr.describe.describing import Grouping, describe, encode, region_vectors
+from scicevpr.datasets import Dataset, bundled_city, positives, utm_array
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe, encode, region_vectors
+from scicevpr.files.descriptor_files import save_descriptors
+from scicevpr.hub.load import load_model
 from scicevpr.models.model import VPRModel, build_model
-from scicevpr.models.weights import load_model, save_backbone, save_weights
+from scicevpr.models.native_checkpoints import save_backbone, save_weights
 from scicevpr.retrieval import ExactIndex
 from training.procity.dataset import read_csv, write_csv
 from training.procity.querysets import benchmark_sets

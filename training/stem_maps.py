@@ -22,8 +22,9 @@ from torch import Tensor
 
 from scicevpr.config import EFFICIENTNET_LITE0, Variant, get_variant
 from scicevpr.datasets import Dataset
-from scicevpr.describe.describing import evaluating
-from scicevpr.describe.preprocessing import open_photo, prepare
+from scicevpr.descriptors.describe import evaluating
+from scicevpr.descriptors.preprocessing import prepare
+from scicevpr.files.photos import open_photo
 from scicevpr.models.backbone import HYBRID_CHANNELS, HybridEmbed
 from scicevpr.models.efficientnet_lite import imagenet_weights
 from scicevpr.models.model import VPRModel

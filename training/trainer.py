@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scicevpr.datasets import Dataset
-from scicevpr.describe.describing import evaluating
+from scicevpr.descriptors.describe import evaluating
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.benchmark import evaluate, score
 from scicevpr.models.model import VPRModel

@@ -13,8 +13,8 @@ from pathlib import Path
 from PIL import Image
 
 from scicevpr.datasets import Photo
-from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import ImageError
+from scicevpr.files.photos import open_photo
 
 LONGEST = 320
 QUALITY = 85

@@ -16,17 +16,11 @@ import torch
 from scicevpr import __version__
 from scicevpr.cluster.shards import SHARD_PHOTOS, Shard, ShardFolder, clear, cut, numbered_within, plan_digest
 from scicevpr.config import Preprocessing
-from scicevpr.describe.describing import (
-    Descriptors,
-    Grouping,
-    default_grouping,
-    describe,
-    grouping_label,
-    require_weights,
-)
-from scicevpr.describe.loading_ahead import DEFAULT_WORKERS
+from scicevpr.descriptors.batches import DEFAULT_WORKERS, Grouping, default_grouping
+from scicevpr.descriptors.describe import describe, grouping_label, require_weights
 from scicevpr.errors import UsageError
-from scicevpr.files.descriptor_writer import require_space
+from scicevpr.files.descriptor_files import Descriptors
+from scicevpr.files.writing import require_space
 from scicevpr.models.model import VPRModel
 from scicevpr.models.native_checkpoints import hash_tensors
 

@@ -22,8 +22,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from scicevpr.errors import UsageError
-from scicevpr.files.checksums import sha256_of
-from scicevpr.files.descriptor_writer import RowStore
+from scicevpr.files.reading import sha256_of
+from scicevpr.files.writing import DescriptorWriter
 
 SHARD_PHOTOS = 512
 """Photos in a shard, unless one batch holds more: what an interruption can cost at most, for every worker."""
@@ -126,9 +126,9 @@ class ShardFolder:
         """Where the shard's file belongs."""
         return self.folder / shard.file
 
-    def store(self, shard: Shard) -> RowStore:
-        """An open file for a shard's descriptors; see :class:`scicevpr.files.descriptor_writer.RowStore`."""
-        return RowStore((len(shard.rows), self._width), self._dtype, path=self.path(shard))
+    def store(self, shard: Shard) -> DescriptorWriter:
+        """An open file for a shard's descriptors; see :class:`scicevpr.files.writing.DescriptorWriter`."""
+        return DescriptorWriter((len(shard.rows), self._width), self._dtype, path=self.path(shard))
 
     def finish(self, shard: Shard, record: Mapping[str, Any]) -> None:
         """Enter a shard whose file is complete into the manifest. record: under which protocol it was described."""
@@ -147,7 +147,7 @@ class ShardFolder:
     def collect(self, scratch: Path | str | None) -> np.ndarray:
         """Descriptors [N, D] of the whole job in the order of the photos. scratch: as in `describe`."""
         count = sum(len(shard.rows) for shard in self.shards)
-        with RowStore((count, self._width), self._dtype, scratch=scratch) as store:
+        with DescriptorWriter((count, self._width), self._dtype, scratch=scratch) as store:
             for shard in self.shards:
                 store.write(shard.rows, np.load(self.path(shard), mmap_mode="r"))
             return store.finish()

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from scicevpr import __version__
 from scicevpr.config import Preprocessing
-from scicevpr.describe.describing import Grouping, describe
-from scicevpr.describe.preprocessing import to_views
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe
+from scicevpr.descriptors.preprocessing import to_views
 from scicevpr.errors import SciceVPRError
 
 VERSIONS = f"scicevpr {__version__}, torch {torch.__version__}"

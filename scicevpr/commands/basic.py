@@ -38,14 +38,14 @@ from scicevpr.commands.models import (
     reading_options,
 )
 from scicevpr.config import VARIANTS
-from scicevpr.datasets import list_photos, parse_name, save_descriptors
-from scicevpr.datasets.photo_check import damaged_photos
+from scicevpr.datasets import list_photos, parse_name
 from scicevpr.datasets.photos import left_out_note
-from scicevpr.describe.describing import Descriptors
-from scicevpr.describe.describing import describe as describe_photos
+from scicevpr.descriptors.describe import describe as describe_photos
 from scicevpr.errors import UsageError
-from scicevpr.files.checksums import sha256_of
-from scicevpr.files.descriptor_writer import scratch_folder
+from scicevpr.files.descriptor_files import Descriptors, save_descriptors
+from scicevpr.files.photos import damaged_photos
+from scicevpr.files.reading import sha256_of
+from scicevpr.files.writing import scratch_folder
 from scicevpr.models.checkpoint import read_metadata
 from scicevpr.models.model import VPRModel
 from scicevpr.models.weights import bundled_weights
@@ -138,7 +138,7 @@ def describe(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Check the installation against reference vectors; 1 when anything misses."""
-    from scicevpr.models.verify import verify_folder
+    from scicevpr.evaluation.verify import verify_folder
 
     prepare_machine(arguments)
     with show_progress("Verify") as step:

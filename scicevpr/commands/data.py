@@ -11,22 +11,14 @@ from typing import Any
 from scicevpr.cli.terminal import open_console, print_line
 from scicevpr.commands.models import chosen_grouping, chosen_preprocessing, dtype_words
 from scicevpr.config import assets_folder
-from scicevpr.datasets import (
-    Dataset,
-    Photo,
-    bundled_city,
-    find_descriptors,
-    list_photos,
-    parse_name,
-    read_dataset,
-    read_folders,
-)
-from scicevpr.datasets.photo_check import damaged_photos
+from scicevpr.datasets import Dataset, Photo, bundled_city, list_photos, parse_name, read_dataset, read_folders
 from scicevpr.datasets.photos import left_out_note
 from scicevpr.datasets.positions import check_positions
 from scicevpr.datasets.zones import in_one_zone
-from scicevpr.describe.describing import Descriptors
+from scicevpr.descriptors.describe import find_descriptors
 from scicevpr.errors import IndexMismatchError, UsageError
+from scicevpr.files.descriptor_files import Descriptors
+from scicevpr.files.photos import damaged_photos
 from scicevpr.models.model import VPRModel
 from scicevpr.models.weights import bundled_weights
 from scicevpr.packs import Pack, open_pack

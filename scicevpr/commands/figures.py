@@ -14,7 +14,7 @@ from scicevpr.commands.inside import query_row
 from scicevpr.commands.models import chosen_preprocessing, load_models
 from scicevpr.datasets import Dataset, Photo, parse_name
 from scicevpr.datasets.name_index import NameIndex
-from scicevpr.describe.describing import describe
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.batch_effects import ORDERS, SIZES, Lab, prepare_lab, query_batches
 from scicevpr.evaluation.groupings import published_grouping

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from scicevpr.cli.terminal import check_outputs, open_console, print_line, show_progress, write_json
-from scicevpr.datasets import load_descriptors
 from scicevpr.errors import UsageError
+from scicevpr.files.descriptor_files import load_descriptors
 from scicevpr.packs import open_pack
 from scicevpr.retrieval import (
     StoredIndex,
@@ -23,7 +23,7 @@ from scicevpr.retrieval import (
     open_index,
     remove_records,
 )
-from scicevpr.retrieval.row_files import RowFiles, find_rows
+from scicevpr.retrieval.rows import RowFiles, find_rows
 
 MIB = 2**20
 
@@ -42,9 +42,9 @@ def build(arguments: argparse.Namespace) -> int:
             restart=arguments.restart,
             progress=step,
             dimension=arguments.pca,
-            lists=arguments.lists,
-            probes=arguments.probes,
-            shortlist=arguments.shortlist,
+            nlist=arguments.lists,
+            nprobe=arguments.probes,
+            rerank_k=arguments.shortlist,
             seed=arguments.seed,
         )
     _show(index)
@@ -89,7 +89,7 @@ def search(arguments: argparse.Namespace) -> int:
         found.append({"query": title, "matches": answers})
     print_line(console, f"Search: {index.label}")
     if arguments.json:
-        write_json(arguments.json, {"index": {"label": index.label, **index.facts()}, "queries": found})
+        write_json(arguments.json, {"index": {"label": index.label, **index.metadata()}, "queries": found})
     return 0
 
 
@@ -145,5 +145,5 @@ def _names(index: StoredIndex) -> dict[int, str]:
 def _show(index: StoredIndex) -> None:
     console = open_console()
     print_line(console, f"{index.folder}: {index.label}")
-    for title, words in index.facts().items():
+    for title, words in index.metadata().items():
         print_line(console, f"  {title}: {words}")

@@ -17,7 +17,7 @@ from scicevpr.commands.data import read_data, read_database, stored_descriptors
 from scicevpr.commands.models import chosen_preprocessing, load_models
 from scicevpr.datasets import Dataset
 from scicevpr.datasets.name_index import NameIndex
-from scicevpr.describe.describing import describe
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation import batch_effects as experiments
 from scicevpr.evaluation.batch_mates import chosen_batch_mates, random_batches

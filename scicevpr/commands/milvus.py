@@ -12,8 +12,9 @@ from rich.text import Text
 
 from scicevpr.cli.terminal import check_outputs, open_console, print_line, show_progress, write_json
 from scicevpr.commands.data import read_database
-from scicevpr.datasets import Dataset, bundled_city, load_descriptors
+from scicevpr.datasets import Dataset, bundled_city
 from scicevpr.errors import UsageError
+from scicevpr.files.descriptor_files import load_descriptors
 from scicevpr.milvus import MilvusIndex
 from scicevpr.packs import open_pack
 
@@ -71,7 +72,7 @@ def search(arguments: argparse.Namespace) -> int:
     with _open(arguments) as index:
         matches = index.search(queries, arguments.top, near, arguments.condition, arguments.database)
         places = index.places(matches.indices.ravel().tolist())
-        label, facts = index.label, index.facts()
+        label, metadata = index.label, index.metadata()
     for row, title in enumerate(titles):
         table = Table("rank", "similarity", "row", "condition", "photo", title=Text(title), box=box.SIMPLE)
         answers = []
@@ -96,7 +97,7 @@ def search(arguments: argparse.Namespace) -> int:
         found.append({"query": title, "matches": answers})
     print_line(console, f"Search: {label}")
     if arguments.json:
-        write_json(arguments.json, {"index": {"label": label, **facts}, "queries": found})
+        write_json(arguments.json, {"index": {"label": label, **metadata}, "queries": found})
     return 0
 
 
@@ -117,5 +118,5 @@ def _open(arguments: argparse.Namespace, create: bool = False) -> MilvusIndex:
 def _show(index: MilvusIndex) -> None:
     console = open_console()
     print_line(console, f"{index.collection}: {index.label}")
-    for title, words in index.facts().items():
+    for title, words in index.metadata().items():
         print_line(console, f"  {title}: {words}")

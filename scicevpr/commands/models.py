@@ -12,7 +12,7 @@ import torch
 from scicevpr.cli.terminal import open_console, print_line, show_progress
 from scicevpr.config import STEM_TAP, VARIANTS, Preprocessing, Variant
 from scicevpr.datasets import Dataset
-from scicevpr.describe.describing import Grouping
+from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.groupings import place_groups, published_batch, published_grouping
 from scicevpr.external_models import is_external, load_any
@@ -142,7 +142,7 @@ def chosen_precision(model: VPRModel, arguments: argparse.Namespace) -> str | No
     """The mode of --precision, with auto resolved and its reason told; None where the option is not given."""
     if getattr(arguments, "precision", None) != "auto":
         return getattr(arguments, "precision", None)
-    from scicevpr.describe.automatic_precision import best_mode
+    from scicevpr.descriptors.precision import best_mode
 
     choice = best_mode(model)
     print_line(open_console(stderr=True), f"Note: {model.variant.title} in {choice.mode}: {choice.reason}.")
@@ -151,9 +151,9 @@ def chosen_precision(model: VPRModel, arguments: argparse.Namespace) -> str | No
 
 def dtype_words(model: VPRModel, mode: str | None) -> str:
     """How a protocol calls the precision in which a model describes, in a mode or (None) as it was loaded."""
-    from scicevpr.describe.precision import precision_words
+    from scicevpr.descriptors.precision import precision_label
 
-    return precision_words(mode) if mode else str(next(model.parameters()).dtype).removeprefix("torch.")
+    return precision_label(mode) if mode else str(next(model.parameters()).dtype).removeprefix("torch.")
 
 
 def reading_options(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -12,11 +12,9 @@ from rich.text import Text
 from scicevpr.cli.terminal import check_outputs, open_console, print_line, show_progress, write_json
 from scicevpr.commands.data import read_data
 from scicevpr.commands.models import load_models
-from scicevpr.describe.automatic_precision import best_mode
-from scicevpr.describe.hardware import machine_facts
-from scicevpr.describe.precision import MODES, obstacle
-from scicevpr.describe.precision_cost import available_modes, measure_modes
+from scicevpr.descriptors.precision import MODES, best_mode, hardware, obstacle
 from scicevpr.errors import UsageError
+from scicevpr.evaluation.precision_cost import available_modes, measure_modes
 
 
 def precision(arguments: argparse.Namespace) -> int:
@@ -45,7 +43,7 @@ def precision(arguments: argparse.Namespace) -> int:
     if arguments.json:
         data = {"name": f"{dataset.name} / {dataset.split}", "database": len(dataset.database)}
         data["queries"] = len(dataset.queries)
-        write_json(arguments.json, {"dataset": data, "machine": machine_facts(), "models": measured})
+        write_json(arguments.json, {"dataset": data, "machine": hardware(), "models": measured})
     return 0
 
 

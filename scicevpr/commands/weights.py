@@ -19,14 +19,14 @@ from scicevpr import hub
 from scicevpr.cli.terminal import open_console, print_line
 from scicevpr.config import VARIANTS
 from scicevpr.errors import UsageError, WeightsError
-from scicevpr.files.checksums import sha256_of
-from scicevpr.hub.environment import VARIABLE, assigned_weights
+from scicevpr.files.reading import sha256_of
+from scicevpr.hub.load import VARIABLE, assigned_weights, load_model
+from scicevpr.hub.pretrained import push_to_hub
 from scicevpr.hub.sources import LocalFile, Source, address, entries_named, registry
 from scicevpr.hub.web import Progress as OnBytes
-from scicevpr.hub.web import in_megabytes
+from scicevpr.hub.web import bytes_label
 from scicevpr.models.checkpoint import read_checkpoint, read_metadata
 from scicevpr.models.key_formats import detect, unwrap
-from scicevpr.models.weights import load_model
 
 
 def show_list(arguments: argparse.Namespace) -> int:
@@ -61,7 +61,7 @@ def get(arguments: argparse.Namespace) -> int:
         fits = f"It fits {model.variant.name}." if model.weights else f"It fits the backbone of {model.variant.name}."
     console = open_console()
     print_line(console, str(path))
-    print_line(console, f"{in_megabytes(path.stat().st_size)}, SHA-256 of the file {sha256_of(path)}")
+    print_line(console, f"{bytes_label(path.stat().st_size)}, SHA-256 of the file {sha256_of(path)}")
     for fact in _facts(path):
         print_line(console, fact)
     if fits:
@@ -86,7 +86,7 @@ def info(arguments: argparse.Namespace) -> int:
         return 0
     path = hub.fetch(source, local_files_only=True)
     print_line(console, f"File: {path}")
-    print_line(console, f"{in_megabytes(path.stat().st_size)}, SHA-256 of the file {sha256_of(path)}")
+    print_line(console, f"{bytes_label(path.stat().st_size)}, SHA-256 of the file {sha256_of(path)}")
     for fact in _facts(path):
         print_line(console, fact)
     return 0
@@ -98,12 +98,13 @@ def push(arguments: argparse.Namespace) -> int:
     variant = None if name.lower() in VARIANTS else arguments.variant
     results = _results(arguments.results) if arguments.results else ()
     model = load_model(name, variant=variant, local_files_only=True)
-    card = {"results": results, "licence": arguments.licence}
-    url = model.push_to_hub(
+    url = push_to_hub(
+        model,
         arguments.repository,
         private=arguments.private or None,
         endpoint=arguments.endpoint,
-        model_card_kwargs=card,
+        results=results,
+        licence=arguments.licence,
     )
     print_line(open_console(), f"{model.variant.title}, weights {model.weights.sha256}: {url}")
     return 0
@@ -124,7 +125,7 @@ def _facts(path: Path) -> list[str]:
     content, metadata = read_checkpoint(path)
     state, _ = unwrap(content, str(path))
     if metadata.get("format") != "scicevpr-weights":
-        return [f"{len(state)} tensors, layout {detect(state, str(path))}"]
+        return [f"{len(state)} tensors, key format {detect(state, str(path))}"]
     names = {"sha256": "hash of the tensors (in protocols)", "backbone_sha256": "hash of the backbone's tensors"}
     facts = [f"{names.get(key, key)}: {value}" for key, value in sorted(read_metadata(path).items()) if key != "format"]
     return [f"this project's format, {len(state)} tensors", *facts]

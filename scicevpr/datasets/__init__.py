@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from scicevpr.datasets.dataset import Dataset
-from scicevpr.datasets.descriptor_files import find_descriptors, load_descriptors, save_descriptors
 from scicevpr.datasets.ground_truth_files import GroundTruth
 from scicevpr.datasets.layouts import bundled_city, read_dataset, read_folders
 from scicevpr.datasets.names import Photo, format_name, parse_name
 from scicevpr.datasets.photos import list_photos
 from scicevpr.datasets.positives import distances, positives, utm_array
+from scicevpr.descriptors.describe import find_descriptors
+from scicevpr.files.descriptor_files import load_descriptors, save_descriptors
 
 __all__ = [
     "Dataset",

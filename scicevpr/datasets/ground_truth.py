@@ -14,7 +14,7 @@ from scicevpr.datasets.name_index import NameIndex
 from scicevpr.datasets.names import Photo
 from scicevpr.datasets.tables import column_names, read_rows
 from scicevpr.errors import DatasetError
-from scicevpr.files.json_files import read_json
+from scicevpr.files.reading import read_json
 from scicevpr.files.safe_npy import read_npy
 
 HEADER = ("query", "database")

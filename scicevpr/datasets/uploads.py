@@ -16,8 +16,8 @@ from scicevpr.datasets.names import Photo, parse_name, position_problem
 from scicevpr.datasets.positions import check_positions, read_positions, with_positions
 from scicevpr.datasets.utm import latitude_letter
 from scicevpr.datasets.zones import frame_of, in_one_zone, project, utm_zone
-from scicevpr.describe.preprocessing import FORMATS
 from scicevpr.errors import DatasetError
+from scicevpr.files.photos import FORMATS
 
 TABLE, NAME, GPS, NOWHERE = "table", "file name", "GPS of the camera", ""
 GPS_BLOCK = 0x8825  # the EXIF tag that leads to it, and its own tags:

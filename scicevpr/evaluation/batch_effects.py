@@ -15,10 +15,12 @@ import pandas as pd
 from torch import Tensor
 
 from scicevpr.datasets import Dataset
-from scicevpr.describe.describing import Descriptors, Grouping, encode, region_vectors
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import encode, region_vectors
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.groupings import ORDERS, ordered_groups, published_grouping
 from scicevpr.evaluation.metrics import recall_at_n
+from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.models.model import VPRModel
 from scicevpr.retrieval import ExactIndex
 
@@ -86,7 +88,7 @@ def prepare_lab(
         query_regions: region vectors made before, [Q, 14, C]. progress: called with (stage, done, in all).
 
     Raises:
-        WeightsError, ImageError: as :func:`scicevpr.describe.describing.describe`.
+        WeightsError, ImageError: as :func:`scicevpr.descriptors.describe.describe`.
     """
 
     def step(stage: str) -> Callable[[int, int], None] | None:

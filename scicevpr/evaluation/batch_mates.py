@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from scicevpr.describe.describing import Grouping, encode_groups
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import encode_groups
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.batch_effects import TOP, Lab, compare
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from scicevpr.datasets import Dataset
-from scicevpr.files.checksums import known_sha256
+from scicevpr.files.reading import known_sha256
 from scicevpr.retrieval import Matches
 
 SAME_DISTANCE = 1e-6  # squared, of unit descriptors of one photo: rounding alone

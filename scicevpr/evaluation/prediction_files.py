@@ -20,12 +20,12 @@ import numpy as np
 from PIL import Image
 
 from scicevpr.datasets import Photo, parse_name
-from scicevpr.describe.describing import Descriptors
-from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import DatasetError, ImageError, UsageError
 from scicevpr.evaluation.results import Evaluation, relative_name
 from scicevpr.figures.strips import Tile, draw_strip
-from scicevpr.files.checksums import sha256_of
+from scicevpr.files.descriptor_files import Descriptors
+from scicevpr.files.photos import open_photo
+from scicevpr.files.reading import sha256_of
 from scicevpr.retrieval import Match, Matches
 
 DESCRIPTORS_FORMAT = "scicevpr-exported-descriptors-1"

@@ -15,7 +15,6 @@ import numpy as np
 from scicevpr.datasets import Dataset
 from scicevpr.datasets.photos import path_below
 from scicevpr.datasets.positives import separate_positions
-from scicevpr.describe.describing import Descriptors
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.metrics import hit_matrix
 from scicevpr.evaluation.uncertainty import (
@@ -27,6 +26,7 @@ from scicevpr.evaluation.uncertainty import (
     places_by_positives,
     score_intervals,
 )
+from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.retrieval import Match, Matches, list_matches
 
 UNNAMED = "unnamed"

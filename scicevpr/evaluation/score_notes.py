@@ -9,7 +9,7 @@ import numpy as np
 
 from scicevpr.datasets import Dataset
 from scicevpr.errors import UsageError
-from scicevpr.retrieval.blocks import shape_of, zero_rows
+from scicevpr.retrieval.rows import shape_of, zero_rows
 
 
 def truth_notes(dataset: Dataset, right: Sequence[np.ndarray] | None) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scicevpr.describe.describing import encode_groups
+from scicevpr.descriptors.describe import encode_groups
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.batch_effects import Lab
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from scicevpr.config import Preprocessing, Variant
-from scicevpr.describe.describing import evaluating, require_inside, require_weights
-from scicevpr.describe.preprocessing import open_photo, prepare
+from scicevpr.descriptors.describe import evaluating, require_inside, require_weights
+from scicevpr.descriptors.preprocessing import prepare
 from scicevpr.errors import UsageError
 from scicevpr.explain.backbone import attention_maps, shown_blocks
 from scicevpr.explain.catalogue import KINDS, View, views
@@ -22,6 +22,7 @@ from scicevpr.explain.cross_image import cross_image_attention, rewriting
 from scicevpr.explain.fusion import LayerContribution, average_influence, influence_on, layer_contribution, map_energy
 from scicevpr.explain.pooling import pooled_map, region_pooling
 from scicevpr.explain.similarity import Correspondence, patch_correspondence
+from scicevpr.files.photos import open_photo
 from scicevpr.models.model import Trace, VPRModel
 from scicevpr.models.regions import region_boxes
 

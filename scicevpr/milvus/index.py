@@ -11,31 +11,31 @@ from typing import TYPE_CHECKING, Any
 
 from scicevpr.datasets import Dataset, Photo
 from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.milvus.agreement import measure
-from scicevpr.milvus.connection import Connection, Progress, check_name
-from scicevpr.milvus.filters import Near, check_near, expression, quoted
-from scicevpr.milvus.loading import check_protocol, load_rows, protocol_of
-from scicevpr.milvus.schema import (
+from scicevpr.milvus.collection import (
     FORMAT,
     INDEXES,
     MAX_TOP,
     SCALARS,
     IndexKind,
+    check_protocol,
     create,
     delete_fact,
     facts_name,
+    load_rows,
     make_searchable,
+    protocol_of,
     read_facts,
     to_place,
     write_fact,
 )
-from scicevpr.milvus.searching import IDS_AT_ONCE, Finder, ranked
-from scicevpr.retrieval.blocks import row_blocks
+from scicevpr.milvus.connection import Connection, Progress, check_name
+from scicevpr.milvus.search import IDS_AT_ONCE, Finder, Near, check_near, expression, measure, quoted, ranked
 from scicevpr.retrieval.matches import Matches
 from scicevpr.retrieval.rerank import check_search, empty_matches, fill
+from scicevpr.retrieval.rows import row_blocks
 
 if TYPE_CHECKING:
-    from scicevpr.describe.describing import Descriptors
+    from scicevpr.files.descriptor_files import Descriptors
     from scicevpr.packs import Pack
 
 QUESTIONS = 100

@@ -21,13 +21,15 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from scicevpr import __version__
-from scicevpr.datasets import Dataset, save_descriptors
-from scicevpr.datasets.photo_check import require_sound
-from scicevpr.describe.describing import Descriptors, Grouping, describe
+from scicevpr.datasets import Dataset
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.groupings import published_grouping
-from scicevpr.files.checksums import sha256_of
-from scicevpr.files.descriptor_writer import MEMORY_LIMIT, scratch_folder
+from scicevpr.files.descriptor_files import Descriptors, save_descriptors
+from scicevpr.files.photos import require_sound
+from scicevpr.files.reading import sha256_of
+from scicevpr.files.writing import MEMORY_LIMIT, scratch_folder
 from scicevpr.models.model import VPRModel
 from scicevpr.packs.card import write_card
 from scicevpr.packs.check import external_files
@@ -45,8 +47,7 @@ from scicevpr.packs.manifest import (
     read_manifest,
 )
 from scicevpr.packs.pack import Pack, open_pack
-from scicevpr.packs.photos import write_thumbnails
-from scicevpr.packs.records import write_positives, write_records
+from scicevpr.packs.tables import write_positives, write_records, write_thumbnails
 from scicevpr.retrieval import PCA
 
 Progress = Callable[[str, int, int], None]  # (stage, done, in all)

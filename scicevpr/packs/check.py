@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scicevpr.errors import SciceVPRError
-from scicevpr.files.checksums import sha256_of
-from scicevpr.packs.hub_cache import pack_folder
+from scicevpr.files.reading import sha256_of
+from scicevpr.packs.library import pack_folder
 from scicevpr.packs.manifest import CARD, MANIFEST, Manifest, check_links, read_manifest
 from scicevpr.packs.pack import Pack, check_size, open_pack
 

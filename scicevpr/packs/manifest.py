@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from scicevpr.errors import DatasetError
-from scicevpr.files.json_files import read_json
+from scicevpr.files.reading import read_json, safe_name
 
 MANIFEST = "pack.json"
 CARD = "README.md"
@@ -107,16 +107,6 @@ def read_manifest(folder: Path) -> Manifest:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise DatasetError(f"{path} does not hold what a manifest holds: {reason}. Get the pack again.") from error
-
-
-def safe_name(name: object) -> str:
-    """Return a relative file name that stays inside its folder. ValueError for any other."""
-    text = str(name)
-    parts = text.split("/")
-    leaves = not isinstance(name, str) or any(part in ("", ".", "..") for part in parts)
-    if leaves or "\\" in text or "\0" in text or text[1:2] == ":":
-        raise ValueError(f"the file name {text!r} does not stay inside the pack")
-    return text
 
 
 def check_links(folder: Path) -> None:

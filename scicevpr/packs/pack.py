@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scicevpr.datasets import Dataset, GroundTruth, Photo, load_descriptors
+from scicevpr.config import VARIANTS
+from scicevpr.datasets import Dataset, GroundTruth, Photo
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
-from scicevpr.files.checksums import known_sha256
-from scicevpr.packs.hub_cache import pack_folder
+from scicevpr.evaluation.results import Evaluation
+from scicevpr.evaluation.stored import StoredDescriptors, score_stored
+from scicevpr.files.descriptor_files import load_descriptors
+from scicevpr.files.reading import known_sha256
+from scicevpr.packs.library import pack_folder
 from scicevpr.packs.manifest import (
     PARTS,
     POSITIVES,
@@ -23,15 +27,13 @@ from scicevpr.packs.manifest import (
     check_links,
     read_manifest,
 )
-from scicevpr.packs.photos import PhotoFolder
-from scicevpr.packs.records import read_positives, read_records
+from scicevpr.packs.tables import PhotoFolder, read_positives, read_records
 
 if TYPE_CHECKING:
     from scicevpr.config import Preprocessing
-    from scicevpr.describe.describing import Descriptors
+    from scicevpr.files.descriptor_files import Descriptors
     from scicevpr.models.model import VPRModel
     from scicevpr.retrieval import PCA
-
 
 AGAIN = "Get the pack again, or look for more damage with `scicevpr pack check`."
 
@@ -248,3 +250,32 @@ def _truth(folder: Path, manifest: Manifest) -> GroundTruth:
 def _words(facts: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = facts.get(key, [])
     return tuple(str(item) for item in value) if isinstance(value, list) else ()
+
+
+# MERGED DOC: Score a pack by itself: the descriptors of its queries against those of its database, without model and photos.
+
+
+def score_pack(pack: Pack, **scoring: Any) -> Iterator[Evaluation]:
+    """Search and score every model of a pack that described its queries too, in full and after PCA.
+
+    scoring: ns, radius, rounding as `evaluate` takes them. Values are the pack's float16. Raises DatasetError when the
+    pack holds no queries' descriptors.
+    """
+    pairs = [(entry, other) for entry in pack.models for other in pack.manifest.entries if _belongs(other, entry)]
+    if not pairs:
+        raise DatasetError(
+            f"The pack {pack.title!r} holds no descriptors of queries, so it can only be searched in with new ones."
+        )
+    for entry, other in pairs:
+        title = VARIANTS[entry.variant].title if entry.variant in VARIANTS else entry.variant
+        title = f"{title}, PCA {entry.dimension}" if entry.pca else title
+        yield score_stored(_stored(pack, entry), _stored(pack, other), pack.dataset, title=title, **scoring)
+
+
+def _belongs(queries: Entry, database: Entry) -> bool:
+    same = all(getattr(queries, name) == getattr(database, name) for name in ("fingerprint", "weights", "pca"))
+    return queries.part == "queries" and same
+
+
+def _stored(pack: Pack, entry: Entry) -> StoredDescriptors:
+    return StoredDescriptors(pack.folder / entry.file, pack.read(entry).values, protocol=entry.protocol)

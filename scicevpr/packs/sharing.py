@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.hub.repository import HUB, explain_push, explained, hub_endpoint, hub_is_off, is_ours
+from scicevpr.hub.download import HUB, explain_push, explained, hub_endpoint, hub_is_off, is_ours
 from scicevpr.hub.sources import HubFile
 from scicevpr.hub.web import NoRouteError
 from scicevpr.packs.check import check_pack
-from scicevpr.packs.hub_cache import PATTERNS, cache_folder, cached_pack, parse_repository
+from scicevpr.packs.library import PATTERNS, cache_folder, cached_pack, parse_repository
 from scicevpr.packs.manifest import MANIFEST, Manifest, read_manifest
 from scicevpr.packs.pack import Pack, open_pack
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scicevpr.parsers import options
 
-TIERS = ("auto", "lists", "8-bit", "streamed")
+TIERS = ("auto", "ivf-pq", "int8", "streamed")
 
 
 def add(commands: argparse._SubParsersAction) -> None:

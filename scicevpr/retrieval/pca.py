@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.files.descriptor_writer import RowStore
-from scicevpr.files.json_files import parse_json
-from scicevpr.retrieval.blocks import check_finite, row_blocks, shape_of
+from scicevpr.files.reading import parse_json
+from scicevpr.files.writing import DescriptorWriter
+from scicevpr.retrieval.rows import check_finite, row_blocks, shape_of
 
 SOLVERS = ("auto", "exact", "randomized")
 EXACT_WORK = 5e10
@@ -136,7 +136,7 @@ class PCA:
                 "again with the model in use."
             )
         dtype = "float64" if getattr(descriptors, "dtype", None) == np.float64 else "float32"
-        with RowStore((count, self.dimension), dtype, scratch=scratch) as store:
+        with DescriptorWriter((count, self.dimension), dtype, scratch=scratch) as store:
             for start, block in _blocks(descriptors):
                 store.write(range(start, start + len(block)), (block - self.mean) @ self.components.T)
             return store.finish()

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.retrieval.blocks import check_finite, in_double, rows_as_stored, shape_of
 from scicevpr.retrieval.matches import Matches
+from scicevpr.retrieval.rows import check_finite, in_double, rows_as_stored, shape_of
 
 ROWS_AT_ONCE = 1024
 ROWS_COMPARED = 16  # in double precision: as many as stay in the processor's cache

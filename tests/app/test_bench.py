@@ -27,7 +27,7 @@ from app.services import Services
 from app.sources import Sources
 from app.store import DescriptorStore
 from scicevpr.datasets import read_dataset
-from scicevpr.describe.describing import Grouping
+from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.benchmark import evaluate, score_matches
 from scicevpr.packs import Content, build_pack

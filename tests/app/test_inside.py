@@ -11,7 +11,8 @@ from app.components.stage import stage_html, step_choices
 from app.inside import Inspector, chosen_view
 from app.inside_handlers import InsideHandlers, plot_of
 from app.rooms import BASELINE, STABLE, TEACHER
-from scicevpr.describe.describing import Grouping, describe
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import UsageError
 from scicevpr.explain import STEPS, region_terms
 

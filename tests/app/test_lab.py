@@ -18,7 +18,8 @@ from app.lab_handlers import COLUMNS, LabHandlers, rows_of, summary, table_rows,
 from app.lab_records import checked_batch_mates
 from app.regions import RegionStore
 from app.rooms import BASELINE, STABLE
-from scicevpr.describe.describing import Grouping, describe, region_vectors
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe, region_vectors
 from scicevpr.errors import UsageError
 from scicevpr.figures.stability import recall_curve
 from scicevpr.models.model import WeightsInfo

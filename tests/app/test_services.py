@@ -18,10 +18,12 @@ from app.rooms import BASELINE, STABLE
 from app.services import Services
 from app.start import CITY_NAME, example_names, make_services, open_datasets, read_arguments
 from app.store import DescriptorStore
-from scicevpr.datasets import read_dataset, save_descriptors
-from scicevpr.describe.describing import Grouping, describe
-from scicevpr.describe.precision import obstacle
+from scicevpr.datasets import read_dataset
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe
+from scicevpr.descriptors.precision import obstacle
 from scicevpr.errors import ImageError, SciceVPRError, UsageError, WeightsError
+from scicevpr.files.descriptor_files import save_descriptors
 from scicevpr.models.model import WeightsInfo
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from scicevpr.datasets import format_name
 from scicevpr.models import build_model
-from scicevpr.models.weights import save_backbone, save_weights
+from scicevpr.models.native_checkpoints import save_backbone, save_weights
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,12 @@ import torch
 from filled_models import INFO, descriptors, filled_model, random_images, training_checkpoint
 from safetensors.torch import save_file
 
-from scicevpr.describe.describing import describe
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import UsageError, WeightsError
+from scicevpr.hub.load import load_backbone, load_model
 from scicevpr.models import build_model, key_formats
 from scicevpr.models.key_formats import export_backbone, state_to_published
-from scicevpr.models.weights import load_backbone, load_model, save_weights
+from scicevpr.models.native_checkpoints import save_weights
 
 
 @pytest.fixture(scope="module")

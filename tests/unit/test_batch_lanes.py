@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from scicevpr.describe.describing import Grouping, describe
-from scicevpr.describe.parallel_batches import BATCHES_PER_LANE, in_parallel_batches, parallel_batches_for
+from scicevpr.descriptors.batches import BATCHES_PER_LANE, Grouping, in_parallel_batches, parallel_batches_for
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import ImageError
 
 CPU = torch.device("cpu")

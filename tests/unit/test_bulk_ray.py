@@ -17,10 +17,11 @@ from filled_models import INFO, filled_model
 from scicevpr.cli.main import main
 from scicevpr.cluster import ClusterError, RayEngine, ShardedDescribing, describing
 from scicevpr.datasets import read_dataset
-from scicevpr.describe.describing import Grouping, describe
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import ImageError, UsageError
+from scicevpr.hub.load import load_model
 from scicevpr.models.native_checkpoints import save_weights
-from scicevpr.models.weights import load_model
 from scicevpr.packs import build_pack, describe_content, open_pack
 
 pytestmark = [

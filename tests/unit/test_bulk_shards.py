@@ -23,7 +23,8 @@ from scicevpr.cluster.ray_cluster import travelling_rows
 from scicevpr.cluster.shards import cut, numbered_within
 from scicevpr.cluster.workers import PackedModel
 from scicevpr.datasets import read_dataset
-from scicevpr.describe.describing import Grouping, describe
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import ImageError, UsageError, WeightsError
 from scicevpr.models import build_model
 from scicevpr.models.native_checkpoints import save_weights
@@ -285,7 +286,7 @@ def finished(folder: Path) -> set[tuple[str, int]]:
 
 def same_as_at_once(folder: Path, city: Path, weights: Path, other: Path, **options) -> None:
     """The pack has the descriptors, names and protocol of one that `describe` makes at once, byte for byte."""
-    from scicevpr.models.weights import load_model
+    from scicevpr.hub.load import load_model
 
     dataset, model = read_dataset(city), load_model(weights)
     described = describe_content(model, dataset, batch_size=2, **options)

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 from scicevpr.errors import WeightsError
+from scicevpr.hub.load import load_model
 from scicevpr.models.checkpoint import read_checkpoint, read_metadata
-from scicevpr.models.weights import load_model
 
 
 class Attack:

@@ -18,10 +18,10 @@ from scicevpr.commands.models import (
     load_models,
 )
 from scicevpr.datasets import read_dataset
-from scicevpr.describe.describing import Grouping
+from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import UsageError
 from scicevpr.models import build_model, key_formats
-from scicevpr.models.weights import save_weights
+from scicevpr.models.native_checkpoints import save_weights
 
 DEFAULT = ("scicevpr-t", "cricavpr-t")
 

@@ -7,11 +7,13 @@ import torch.nn.functional as F
 from filled_models import filled_model
 
 from scicevpr.config import Preprocessing
-from scicevpr.describe import preprocessing, sampling
-from scicevpr.describe.describing import Grouping, describe
-from scicevpr.describe.preprocessing import prepare
-from scicevpr.describe.shared_passes import SharedPasses
-from scicevpr.models.fused_parts import FoldedStem
+from scicevpr.descriptors import preprocessing
+from scicevpr.descriptors import preprocessing as sampling
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe
+from scicevpr.descriptors.precision import SharedPasses
+from scicevpr.descriptors.preprocessing import prepare
+from scicevpr.models.fused_layers import FusedStem
 from scicevpr.models.model import WeightsInfo
 
 SMALL = Preprocessing(size=(28, 42), antialias=False)
@@ -56,8 +58,8 @@ def family():
 
 def test_models_with_one_stem_pass_photos_through_it_once(family, monkeypatch):
     images = _photos(3)
-    passes, run = [], FoldedStem.maps
-    monkeypatch.setattr(FoldedStem, "maps", lambda self, x: passes.append(len(x)) or run(self, x))
+    passes, run = [], FusedStem.maps
+    monkeypatch.setattr(FusedStem, "maps", lambda self, x: passes.append(len(x)) or run(self, x))
     shared = SharedPasses(images)
     grouping = Grouping.explicit([range(3)])
     for model in family:

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from scicevpr.config import get_variant
-from scicevpr.describe.describing import Grouping, describe
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.explain import (
     KINDS,

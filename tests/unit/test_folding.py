@@ -4,7 +4,7 @@ import pytest
 import torch
 from filled_models import T_VARIANTS, descriptors, filled_model, random_images
 
-from scicevpr.describe.describing import describe
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import UsageError
 from scicevpr.models import build_model
 from scicevpr.models.fused import folded

@@ -14,8 +14,8 @@ from tiny_hub import cut_off, load_entry, random_photos, write_hub
 from torch import nn
 
 from scicevpr.config import Preprocessing
-from scicevpr.datasets import load_descriptors, read_dataset, save_descriptors
-from scicevpr.describe.describing import describe, region_vectors
+from scicevpr.datasets import read_dataset
+from scicevpr.descriptors.describe import describe, region_vectors
 from scicevpr.errors import IndexMismatchError, UsageError, WeightsError
 from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.explain import Explanation
@@ -27,7 +27,8 @@ from scicevpr.external_models import (
     load_external,
     probe_batch_dependence,
 )
-from scicevpr.external_models.source import parse_source
+from scicevpr.external_models.registry import parse_source
+from scicevpr.files.descriptor_files import load_descriptors, save_descriptors
 from scicevpr.models import build_model
 from scicevpr.retrieval import PCA
 

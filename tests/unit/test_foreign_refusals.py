@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_hub import cut_off, load_entry, random_photos, write_hub
 
-from scicevpr.describe.describing import describe
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.external_models import load_any, load_external
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from filled_models import INFO, descriptors, filled_model, random_images
 
-from scicevpr.config import VARIANTS
+from scicevpr.config import VARIANTS, bundled_path
 from scicevpr.errors import WeightsError
-from scicevpr.models.weights import bundled_path, save_weights
+from scicevpr.models.native_checkpoints import save_weights
 
 ROOT = str(Path(__file__).resolve().parents[2])
 

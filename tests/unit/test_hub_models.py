@@ -10,12 +10,14 @@ from filled_models import INFO, descriptors, filled_model
 from safetensors.torch import save_file
 from stand_in_server import StandIn, stand_in
 
+from scicevpr.config import bundled_path
 from scicevpr.errors import WeightsError
 from scicevpr.hub import sources
+from scicevpr.hub.load import load_backbone, load_model
 from scicevpr.hub.sources import HubFile, UrlFile, WeightsEntry
 from scicevpr.models import build_model
 from scicevpr.models.key_formats import TRANSFORMERS, export_backbone, state_to_published
-from scicevpr.models.weights import bundled_path, hash_tensors, load_backbone, load_model, save_weights
+from scicevpr.models.native_checkpoints import hash_tensors, save_weights
 
 
 @pytest.fixture

@@ -19,9 +19,10 @@ from stand_in_server import StandIn, stand_in
 
 from scicevpr.config import VARIANTS, Preprocessing
 from scicevpr.errors import UsageError, WeightsError
-from scicevpr.hub.card import model_card
+from scicevpr.hub.load import load_model
+from scicevpr.hub.pretrained import model_card
 from scicevpr.models import VPRModel, build_model
-from scicevpr.models.weights import hash_tensors, load_model, save_weights
+from scicevpr.models.native_checkpoints import hash_tensors, save_weights
 
 RESULT = {
     "title": "SciceVPR-T",

@@ -12,32 +12,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from synthetic_city import City
 
 from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.retrieval import ExactIndex, build_index, check_index, open_index, resumable_steps
-from scicevpr.retrieval.generator import City
+from scicevpr.retrieval import ExactIndex, build_index, check_index, open_index, steps
 
-SETTINGS = {"dimension": 24, "lists": 16, "part_rows": 128, "questions": 60}
+SETTINGS = {"dimension": 24, "nlist": 16, "part_rows": 128, "questions": 60}
 SCRIPT = """
 import os, signal, sys
-from scicevpr.retrieval import builder_parts, index_build, index_manifest, resumable_steps
+from contextlib import contextmanager
+from scicevpr.retrieval import builder, manifest, steps
 out, descriptors, tier, name, moment = sys.argv[1:]
-write_whole = builder_parts.write_whole
-def killed(path, make):
+written_whole = steps.written_whole
+@contextmanager
+def killed(path):
     def die(when):
         if path.name == name and when == moment:
             os.kill(os.getpid(), signal.SIGKILL)
-    def made(part):
-        make(part)
+    die("before")
+    with written_whole(path) as part:
+        yield part
         if path.name == name and moment == "half":
             os.truncate(part, part.stat().st_size // 2)
         die("half")
-    die("before")
-    write_whole(path, made)
     die("after")
-    return path
-builder_parts.write_whole = index_manifest.write_whole = killed
-index_build.build_files(out, [descriptors], resumable_steps.Settings(tier, **{settings}))
+steps.written_whole = manifest.written_whole = killed
+builder.build_files(out, [descriptors], builder.Settings(tier, **{settings}))
 """
 
 
@@ -68,7 +68,7 @@ def _build(out: Path, descriptors: Path, tier: str, name: str = "", moment: str 
     ("tier", "moments"),
     [
         (
-            "lists",
+            "ivf-pq",
             [
                 ("projection-1.npy", "half"),
                 ("part-00004.safetensors", "after"),
@@ -78,7 +78,7 @@ def _build(out: Path, descriptors: Path, tier: str, name: str = "", moment: str 
                 ("index.json", "after"),
             ],
         ),
-        ("8-bit", [("codes-1-00007.npy", "half"), ("scales-1.safetensors.sha256", "before")]),
+        ("int8", [("codes-1-00007.npy", "half"), ("scales-1.safetensors.sha256", "before")]),
     ],
 )
 def test_a_killed_build_gives_the_same_index(tmp_path, descriptors, tier, moments):
@@ -102,19 +102,19 @@ def test_killed_at_any_moment(tmp_path, descriptors):
     for folder in (whole, killed):
         folder.parent.mkdir()
     started = time.monotonic()
-    assert _build(whole, descriptors, "lists") == 0
+    assert _build(whole, descriptors, "ivf-pq") == 0
     longest = time.monotonic() - started
     for _ in range(4):
         if not killed.exists():  # else it was quicker than the kill
-            _build(killed, descriptors, "lists", seconds=longest * random.uniform(0.4, 1))
-    assert killed.exists() or _build(killed, descriptors, "lists") == 0
+            _build(killed, descriptors, "ivf-pq", seconds=longest * random.uniform(0.4, 1))
+    assert killed.exists() or _build(killed, descriptors, "ivf-pq") == 0
     assert _sums(whole) == _sums(killed)
 
 
 def test_what_is_there_is_not_done_again_and_what_is_damaged_is(tmp_path, descriptors, monkeypatch):
-    whole = build_index(tmp_path / "whole", descriptors, "lists", **SETTINGS)
+    whole = build_index(tmp_path / "whole", descriptors, "ivf-pq", **SETTINGS)
     made: list[str] = []
-    step = resumable_steps.Builder.step
+    step = steps.ResumableSteps.step
 
     def watched(self, name, make, **more):
         def noted(path):
@@ -127,16 +127,16 @@ def test_what_is_there_is_not_done_again_and_what_is_damaged_is(tmp_path, descri
         return step(self, name, noted, **more)
 
     stopped: list[str] = []
-    monkeypatch.setattr(resumable_steps.Builder, "step", watched)
+    monkeypatch.setattr(steps.ResumableSteps, "step", watched)
     with pytest.raises(KeyboardInterrupt):
-        build_index(tmp_path / "again", descriptors, "lists", **SETTINGS)
+        build_index(tmp_path / "again", descriptors, "ivf-pq", **SETTINGS)
     part = tmp_path / "again.building" / "work" / "part-00002.safetensors"
     content = bytearray(part.read_bytes())
     content[len(content) // 2] ^= 1
     part.write_bytes(content)
     made.clear()
     said = []
-    build_index(tmp_path / "again", descriptors, "lists", progress=lambda *step: said.append(step), **SETTINGS)
+    build_index(tmp_path / "again", descriptors, "ivf-pq", progress=lambda *step: said.append(step), **SETTINGS)
     assert made[0] == "part-00002.safetensors"
     assert "part-00003.safetensors" not in made
     assert "trained.faiss" not in made
@@ -158,7 +158,7 @@ def test_another_plan_is_refused_until_it_is_started_again(tmp_path, descriptors
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("tier", ["8-bit", "streamed"])
+@pytest.mark.parametrize("tier", ["int8", "streamed"])
 def test_exact_tiers_on_disk_are_exact_over_several_files(tmp_path, dtype, tier):
     city = City(700, 64, seed=9)
     values, queries = city.chunk(0).astype(dtype), city.queries(9)[0]
@@ -186,10 +186,10 @@ def test_descriptors_that_do_not_fit_are_refused(tmp_path):
         ([np.load(tmp_path / "a.npy", mmap_mode="r")[1:]], UsageError, "not parts"),
         ([], UsageError, "at least one"),
     ):
-        for tier in ("8-bit", "streamed"):
+        for tier in ("int8", "streamed"):
             with pytest.raises(error, match=words):
                 build_index(tmp_path / "i", sources, tier)
     with pytest.raises(UsageError, match="100 lists need"):
-        build_index(tmp_path / "i", tmp_path / "a.npy", "lists", lists=100)
+        build_index(tmp_path / "i", tmp_path / "a.npy", "ivf-pq", nlist=100)
     with pytest.raises(UsageError, match="one of streamed"):
         build_index(tmp_path / "i", tmp_path / "a.npy", "exact")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from synthetic_city import CHUNK, PHOTOS, City
 
 from scicevpr.config import assets_folder
-from scicevpr.datasets import load_descriptors
 from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.retrieval import EightBitIndex, ExactIndex, Index, build_index, choose_tier, make_index
+from scicevpr.files.descriptor_files import load_descriptors
+from scicevpr.retrieval import ExactIndex, Index, Int8ExactIndex, build_index, choose_tier, make_index
 from scicevpr.retrieval import agreement as agreeing
-from scicevpr.retrieval.generator import CHUNK, PHOTOS, City
 
-EXACT = ("exact", "8-bit", "streamed")
+EXACT = ("exact", "int8", "streamed")
 
 
 def _clusters() -> tuple[np.ndarray, np.ndarray]:
@@ -100,21 +100,21 @@ def test_half_precision_is_exact_for_the_rounded_descriptors():
     np.testing.assert_array_equal(
         index.search(queries, 10).indices, _by_hand(database.astype(np.float16).astype(np.float32), queries, 10)[0]
     )
-    assert (index.label, index.facts()["in memory"]) == ("exact, float16", "0.5 MB")
+    assert (index.label, index.metadata()["in memory"]) == ("exact, float16", "0.5 MB")
 
 
 def test_8_bit_bounds_hold_and_leave_few_rows():
     """The proof itself: no row's true distance lies outside its bounds, whatever its length."""
     for make in DATA.values():
         database, queries = make()
-        index = EightBitIndex(database)
+        index = Int8ExactIndex(database)
         products, rests = index._products(queries)
         for row, query in enumerate(queries.astype(np.float64)):
             middle, margin = index._bounds(products[:, row], query, rests[row])
             far = ((database.astype(np.float64) - query) ** 2).sum(axis=1)
             assert (np.abs(far - middle) <= margin).all()
     database, queries = _clusters()
-    index = EightBitIndex(database)
+    index = Int8ExactIndex(database)
     products, rests = index._products(queries)
     left = [len(index._left(products[:, row], query, rests[row], 10)) for row, query in enumerate(queries)]
     assert max(left) < 100
@@ -122,7 +122,7 @@ def test_8_bit_bounds_hold_and_leave_few_rows():
 
 def test_8_bit_searches_exactly_where_too_many_rows_are_left():
     database = np.repeat(_duplicates()[0][:1], 3000, axis=0)
-    index = EightBitIndex(database)
+    index = Int8ExactIndex(database)
     found = index.search(database[:2], 5)
     np.testing.assert_array_equal(found.indices, np.tile(np.arange(5), (2, 1)))
     assert index.fallbacks == 2
@@ -142,7 +142,7 @@ def test_tiers_refuse_what_they_cannot_search():
     with pytest.raises(UsageError, match="There is no index tier 'tree'"):
         make_index(database, "tree")
     with pytest.raises(UsageError, match="name a folder"):
-        make_index(database, "lists")
+        make_index(database, "ivf-pq")
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,9 @@ def test_tiers_refuse_what_they_cannot_search():
     [
         (840, 2**30, "exact"),
         (10_000, 2**30, "exact"),
-        (100_000, 4 * 2**30, "8-bit"),
+        (100_000, 4 * 2**30, "int8"),
         (100_000, 2**29, "streamed"),
-        (1_000_000, 2**35, "lists"),
+        (1_000_000, 2**35, "ivf-pq"),
         (840, 2**20, "streamed"),
     ],
 )
@@ -165,8 +165,8 @@ def test_auto_takes_exact_for_small_data_and_never_lists_without_a_folder(monkey
     assert make_index(database).label == "exact, float32"
     monkeypatch.setattr("scicevpr.retrieval.factory.MEMORY_LIMIT", 1000)
     monkeypatch.setattr("scicevpr.retrieval.factory.MANY_ROWS", 500)
-    assert make_index(database).label.startswith("exact, 8-bit")
-    assert make_index(database, folder="nowhere").label.startswith("exact, 8-bit"), "an array is no file"
+    assert make_index(database).label.startswith("exact, int8")
+    assert make_index(database, folder="nowhere").label.startswith("exact, int8"), "an array is no file"
     assert make_index(database, memory=1000).label == "exact, float32"  # streamed, of an array in memory
 
 
@@ -174,7 +174,7 @@ def test_auto_takes_exact_for_small_data_and_never_lists_without_a_folder(monkey
 def test_a_shortlist_reaches_the_agreement_it_states(tmp_path):
     city = City(4000, 256, seed=1)
     np.save(tmp_path / "d.npy", np.concatenate([block for _, block in city.chunks()]).astype(np.float16))
-    index = build_index(tmp_path / "i", tmp_path / "d.npy", "lists", dimension=48, lists=64, part_rows=700)
+    index = build_index(tmp_path / "i", tmp_path / "d.npy", "ivf-pq", dimension=48, nlist=64, part_rows=700)
     assert isinstance(index, Index)
     stated = index.manifest.agreement
     values, queries = np.load(tmp_path / "d.npy"), city.queries(300)[0]
@@ -186,8 +186,8 @@ def test_a_shortlist_reaches_the_agreement_it_states(tmp_path):
     assert best == pytest.approx(stated["best"], abs=0.05)
     equal = exact.indices[:, 0] == found.indices[:, 0]
     np.testing.assert_array_equal(found.distances[equal, 0], exact.distances[equal, 0])
-    assert "held-out questions" in index.facts()["agreement with exact search"]
-    assert f"PCA 48, 64 lists ({index.manifest.settings['probes']} looked into), 4 bit" in index.label
+    assert "held-out questions" in index.metadata()["agreement with exact search"]
+    assert f"PCA 48, IVF-PQ nlist 64, nprobe {index.manifest.settings['nprobe']}, 4 bit" in index.label
     everything = index.search(queries[:2], 4000)
     np.testing.assert_array_equal(np.sort(everything.indices, axis=1), np.tile(np.arange(4000), (2, 1)))
     assert (index.search(queries[:2], 4001).indices[:, -1] == -1).all()
@@ -196,17 +196,17 @@ def test_a_shortlist_reaches_the_agreement_it_states(tmp_path):
 def test_agreement_counts_what_is_missed():
     questions, answers = np.array([5, 6, 7, 8]), np.array([[1, 2], [3, 4], [1, 2], [3, 4]])
 
-    def candidates(probes: int, length: int) -> np.ndarray:
+    def candidates(nprobe: int, length: int) -> np.ndarray:
         worse = [[5, 1, 2, 9], [6, 9, 3, 4], [7, 9, 9, 1], [8, 9, 9, 9]]
         better = [[5, 1, 2, 9], [3, 6, 9, 4], [7, 1, 2, 9], [8, 3, 4, 9]]
-        return np.array(better if probes == 2 else worse)[:, :length]
+        return np.array(better if nprobe == 2 else worse)[:, :length]
 
-    found = agreeing.tune(candidates, questions, answers, lists=2, list_bytes=10, row_bytes=1, probes=1, shortlist=1)
+    found = agreeing.tune(candidates, questions, answers, nlist=2, list_bytes=10, row_bytes=1, nprobe=1, rerank_k=1)
     assert (found.first, found.best, found.questions) == (0.0, 0.0, 2)
-    found = agreeing.tune(candidates, questions, answers, lists=2, list_bytes=10, row_bytes=1, probes=1, shortlist=2)
+    found = agreeing.tune(candidates, questions, answers, nlist=2, list_bytes=10, row_bytes=1, nprobe=1, rerank_k=2)
     assert (found.first, found.best) == (0.5, 0.25)
-    found = agreeing.tune(candidates, questions, answers, lists=2, list_bytes=10, row_bytes=1, shortlist=3)
-    assert (found.first, found.best, found.probes) == (1.0, 1.0, 2)
+    found = agreeing.tune(candidates, questions, answers, nlist=2, list_bytes=10, row_bytes=1, rerank_k=3)
+    assert (found.first, found.best, found.nprobe) == (1.0, 1.0, 2)
 
 
 def test_the_generator_is_a_city():

@@ -14,14 +14,14 @@ from pack_samples import described, small_pack, stand_in
 
 from scicevpr.cli.main import main
 from scicevpr.config import assets_folder
-from scicevpr.datasets import Dataset, Photo, bundled_city, load_descriptors, save_descriptors
+from scicevpr.datasets import Dataset, Photo, bundled_city
 from scicevpr.errors import IndexMismatchError, UsageError
+from scicevpr.files.descriptor_files import load_descriptors, save_descriptors
 from scicevpr.milvus import MilvusError, MilvusIndex, Near
 from scicevpr.milvus import loading as milvus_loading
+from scicevpr.milvus.collection import MAX_TOP, MESSAGE_BYTES, NOWHERE, batch_rows, entities, protocol_of
 from scicevpr.milvus.connection import Connection, may_pass
-from scicevpr.milvus.filters import expression
-from scicevpr.milvus.loading import MESSAGE_BYTES, batch_rows, protocol_of
-from scicevpr.milvus.schema import MAX_TOP, NOWHERE, entities
+from scicevpr.milvus.search import expression
 from scicevpr.retrieval import ExactIndex, Index
 
 pytestmark = pytest.mark.slow

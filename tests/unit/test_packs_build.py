@@ -10,8 +10,8 @@ from filled_models import INFO, filled_model
 from pack_samples import OTHER, VARIANT, WIDTH, content, described, small_pack, stand_in
 from PIL import Image
 
-from scicevpr.datasets import GroundTruth, find_descriptors, read_dataset
-from scicevpr.describe.describing import describe
+from scicevpr.datasets import GroundTruth, read_dataset
+from scicevpr.descriptors.describe import describe, find_descriptors
 from scicevpr.errors import DatasetError, ImageError, IndexMismatchError, UsageError
 from scicevpr.models.native_checkpoints import save_weights
 from scicevpr.packs import Content, build_pack, check_pack, open_pack

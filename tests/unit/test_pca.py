@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from filled_models import filled_model
 
-from scicevpr.describe.describing import Grouping
+from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.evaluation import pca_fit
 from scicevpr.models import WeightsInfo

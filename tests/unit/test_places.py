@@ -11,16 +11,14 @@ from scicevpr.datasets import (
     distances,
     format_name,
     list_photos,
-    load_descriptors,
     parse_name,
     positives,
     read_dataset,
     read_folders,
-    save_descriptors,
     utm_array,
 )
-from scicevpr.describe.describing import Descriptors
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
+from scicevpr.files.descriptor_files import Descriptors, load_descriptors, save_descriptors
 from scicevpr.models.model import build_model
 
 FULL = {

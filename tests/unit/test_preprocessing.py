@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from scicevpr.config import Preprocessing
-from scicevpr.describe.preprocessing import open_photo, prepare, to_display, to_tensor
+from scicevpr.descriptors.preprocessing import prepare, to_display, to_tensor
 from scicevpr.errors import ImageError, UsageError
+from scicevpr.files.photos import open_photo
 
 ROWS, COLUMNS = 40, 60
 

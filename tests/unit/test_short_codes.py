@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from synthetic_city import City
 
 from scicevpr.errors import IndexMismatchError
 from scicevpr.retrieval import ExactIndex, add_records, build_index, compact_index, open_index, remove_records
-from scicevpr.retrieval.generator import City
-from scicevpr.retrieval.ivf_pq import SCANNED, STEPS, ShortCodes, default_lists
+from scicevpr.retrieval.ivf_pq import SCANNED, STEPS, ShortCodes, default_nlist
 
 
 def test_a_byte_is_off_by_half_a_step_at_most():
@@ -37,7 +37,7 @@ def test_few_rows_and_odd_dimensions_are_searched_as_exactly_as_the_rest(tmp_pat
     city = City(rows, 64, seed=rows)
     values, queries = city.chunk(0).astype(np.float16), city.queries(6)[0]
     np.save(tmp_path / "d.npy", values)
-    index = build_index(tmp_path / "i", tmp_path / "d.npy", "lists", dimension=dimension, shortlist=rows)
+    index = build_index(tmp_path / "i", tmp_path / "d.npy", "ivf-pq", dimension=dimension, rerank_k=rows)
     expected = ExactIndex(values).search(queries, min(rows, 9))
     found = index.search(queries, min(rows, 9))
     np.testing.assert_array_equal(found.indices, expected.indices)
@@ -49,7 +49,7 @@ def test_lists_are_made_again_from_the_bytes_alone(tmp_path):
     city = City(900, 64, seed=3)
     values, queries = city.chunk(0).astype(np.float16), city.queries(9)[0]
     np.save(tmp_path / "d.npy", values)
-    build_index(tmp_path / "i", tmp_path / "d.npy", "lists", dimension=16, lists=8, probes=3, shortlist=30)
+    build_index(tmp_path / "i", tmp_path / "d.npy", "ivf-pq", dimension=16, nlist=8, nprobe=3, rerank_k=30)
     before = open_index(tmp_path / "i").search(queries, 5)
     add_records(tmp_path / "i", values[:40])
     remove_records(tmp_path / "i", np.arange(900, 940))
@@ -74,5 +74,5 @@ def test_an_index_of_another_format_is_refused_with_a_remedy(tmp_path, monkeypat
 
 
 def test_lists_grow_with_the_square_root():
-    assert [default_lists(count) for count in (2, 63, 1000, 100_000, 1_000_000)] == [1, 1, 8, 64, 256]
+    assert [default_nlist(count) for count in (2, 63, 1000, 100_000, 1_000_000)] == [1, 1, 8, 64, 256]
     assert SCANNED >= 20 * 100  # twenty times the usual shortlist

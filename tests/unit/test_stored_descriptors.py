@@ -9,11 +9,11 @@ from small_results import PLACES, result, street
 
 from scicevpr.cli.main import main
 from scicevpr.config import VARIANTS
-from scicevpr.datasets import GroundTruth, read_dataset, save_descriptors
-from scicevpr.describe.describing import Descriptors
+from scicevpr.datasets import GroundTruth, read_dataset
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
 from scicevpr.evaluation.prediction_files import write_descriptor_files
 from scicevpr.evaluation.stored import MADE_ELSEWHERE, open_descriptors, recorded_dataset, score_stored
+from scicevpr.files.descriptor_files import Descriptors, save_descriptors
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from scicevpr.describe.describing import Grouping, encode_groups
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import encode_groups
 from scicevpr.evaluation.batch_effects import SIZES, Lab, query_batches
 
 PAIR_DATABASE = Grouping.sequential(2)

@@ -8,7 +8,6 @@ import numpy as np
 
 from scicevpr.config import Preprocessing
 from scicevpr.datasets import Dataset, Photo
-from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import UsageError
 from scicevpr.explain import Explanation, region_terms
 from scicevpr.figures.paper.data import (
@@ -29,6 +28,7 @@ from scicevpr.figures.paper.from_parts import (
     photo_of,
     right_rows,
 )
+from scicevpr.files.photos import open_photo
 from scicevpr.models.model import VPRModel
 from scicevpr.models.regions import region_boxes
 

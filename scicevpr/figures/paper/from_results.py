@@ -12,7 +12,7 @@ from scicevpr.evaluation.report import shared_protocol
 from scicevpr.evaluation.results import Scores
 from scicevpr.evaluation.uncertainty import Intervals
 from scicevpr.figures.paper.data import ResultData
-from scicevpr.files.json_files import read_json
+from scicevpr.files.reading import read_json
 
 MOST_RESULTS, LONGEST_TITLE, LONGEST_LINE = 200, 200, 4000
 """Results, conditions or lines that are drawn; characters of a title or a line of a protocol."""
