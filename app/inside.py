@@ -21,7 +21,7 @@ from app.services import MAX_COMPANY, Services
 from scicevpr.config import STEM_TAP
 from scicevpr.datasets import Dataset, Photo
 from scicevpr.errors import UsageError
-from scicevpr.explain import KINDS, STEPS, Decision, Explanation, View, deciding_region, region_terms
+from scicevpr.explanations import KINDS, STEPS, Decision, Explanation, View, deciding_region, region_terms
 from scicevpr.files.photos import open_photo
 
 RANKS = 5

@@ -16,7 +16,7 @@ from app.rooms import STABLE
 from app.services import Services
 from scicevpr.config import REGION_COUNT
 from scicevpr.errors import UsageError
-from scicevpr.explain import View, class_attention
+from scicevpr.explanations import View, class_attention
 from scicevpr.figures.inside import share_bars, term_bars, turning_bars, value_grid
 
 GRID = 16

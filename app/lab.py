@@ -32,7 +32,7 @@ from scicevpr.evaluation.batch_effects import (
 from scicevpr.evaluation.batch_mates import random_batches
 from scicevpr.evaluation.plane import database_plane
 from scicevpr.evaluation.worst_batch import WorstCase, search_worst_batch
-from scicevpr.explain import rewriting
+from scicevpr.explanations import rewriting
 from scicevpr.figures.paper.export import figure_1, pair_statistics, telling_pairs
 from scicevpr.files.photos import open_photo
 from scicevpr.retrieval import PCA

@@ -31,7 +31,7 @@ BANK_ROWS = 64
 
 @dataclass(frozen=True)
 class City:
-    """A synthetic database of ``count`` descriptors with ``dimension`` dimensions. The same seed gives the same values."""
+    """A synthetic database of ``count`` descriptors with ``dimension`` dimensions; the same for the same seed."""
 
     count: int
     dimension: int = 10_752

@@ -9,7 +9,7 @@ from app.components.cards import metres_words
 from app.components.matrix import matrix_table, rewriting_html
 from app.components.pictures import data_uri, described, escape, thumbnail
 from app.inside import Inspected, sentence_of
-from scicevpr.explain import STEPS, View
+from scicevpr.explanations import STEPS, View
 from scicevpr.figures.overlay import colours, fitted, marked, overlay, pyramid, value_range
 
 PICTURE = 560

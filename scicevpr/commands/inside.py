@@ -23,7 +23,7 @@ from scicevpr.evaluation import batch_effects as experiments
 from scicevpr.evaluation.batch_mates import chosen_batch_mates, random_batches
 from scicevpr.evaluation.plane import database_plane
 from scicevpr.evaluation.worst_batch import worst_batch
-from scicevpr.explain import Explanation, deciding_region, region_terms
+from scicevpr.explanations import Explanation, deciding_region, region_terms
 from scicevpr.figures.overlay import overlay, value_range
 from scicevpr.figures.paper.export import figure_1, telling_pairs
 from scicevpr.models.model import VPRModel

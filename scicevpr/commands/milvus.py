@@ -71,7 +71,7 @@ def search(arguments: argparse.Namespace) -> int:
     console, found = open_console(), []
     with _open(arguments) as index:
         matches = index.search(queries, arguments.top, near, arguments.condition, arguments.database)
-        places = index.places(matches.indices.ravel().tolist())
+        places = index.photos(matches.indices.ravel().tolist())
         label, metadata = index.label, index.metadata()
     for row, title in enumerate(titles):
         table = Table("rank", "similarity", "row", "condition", "photo", title=Text(title), box=box.SIMPLE)

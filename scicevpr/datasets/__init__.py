@@ -8,8 +8,6 @@ from scicevpr.datasets.layouts import bundled_city, read_dataset, read_folders
 from scicevpr.datasets.names import Photo, format_name, parse_name
 from scicevpr.datasets.photos import list_photos
 from scicevpr.datasets.positives import distances, positives, utm_array
-from scicevpr.descriptors.describe import find_descriptors
-from scicevpr.files.descriptor_files import load_descriptors, save_descriptors
 
 __all__ = [
     "Dataset",
@@ -17,14 +15,11 @@ __all__ = [
     "Photo",
     "bundled_city",
     "distances",
-    "find_descriptors",
     "format_name",
     "list_photos",
-    "load_descriptors",
     "parse_name",
     "positives",
     "read_dataset",
     "read_folders",
-    "save_descriptors",
     "utm_array",
 ]

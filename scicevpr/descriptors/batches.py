@@ -159,7 +159,7 @@ def in_parallel_batches(run: Callable[[Tensor], Tensor], batches: Iterable[Tenso
     """``run`` of every batch, in order and in inference mode, ``parallel`` of them at a time.
 
     1 is the calling thread, with all of torch's threads. Otherwise each batch has one thread: threads that share the
-    products of one small batch wait for each other, and a sum by one thread does not depend on how many cores there are.
+    products of one small batch wait for each other, and a sum by one thread does not depend on the number of cores.
 
     When the caller stops early or ``run`` fails, nothing is running any more afterwards.
     """

@@ -106,8 +106,8 @@ def describe(
     """Describe photos.
 
     Args:
-        model: a loaded model. images: paths, PIL images or arrays (see `scicevpr.files.photos.open_photo`), or a prepared
-            tensor [N, 3, H, W].
+        model: a loaded model. images: paths, PIL images or arrays (see `scicevpr.files.photos.open_photo`), or a
+            prepared tensor [N, 3, H, W].
         batch_size: views per forward pass where that cannot change the result (SciceVPR, whose descriptors depend on
             their own photo alone). With a named grouping the groups are the batches.
         grouping: which photos share a batch. Default: "sequential 16" for models whose descriptors depend on it,
@@ -115,8 +115,8 @@ def describe(
         preprocessing: replaces the variant's own. framing: how it views a photo ("resize", "central_crop" or
             "five_crops", see `preprocessing.to_views`). Views of a photo share its batch and have a row each.
         device, dtype: where and in which precision; default: where the model is.
-        precision: instead of `dtype`, a mode of `scicevpr.descriptors.precision` for a float32 model: "float32" (the same
-            descriptors with less work), "bfloat16", "int8", "float16", or "auto": as `scicevpr.descriptors.precision.best_mode` picks.
+        precision: instead of `dtype`, a mode of `scicevpr.descriptors.precision` for a float32 model: "float32" (the
+            same descriptors with less work), "bfloat16", "int8", "float16", or "auto": as `best_mode` there picks.
         num_workers: threads that decode photos ahead of the model (files only); the result does not depend on it.
         out: write the rows straight into this .npy file, as ``out_dtype`` ("float32" or "float16"); ``values`` is then
             a read-only memory map. scratch: the same with a nameless temporary file in this folder, which disappears

@@ -55,8 +55,8 @@ def to_views(photo: PhotoSource, preprocessing: Preprocessing, framing: str = "r
     size = _scaled_size(pixels.shape[:2], preprocessing.size, framing)
     if framing != "resize" and size[0] * size[1] > preprocessing.max_pixels:
         raise ImageError(
-            f"{photo_name(photo)} is so long and narrow ({pixels.shape[1]}x{pixels.shape[0]} pixels) that it would have "
-            f"{size[1]}x{size[0]} before it is cropped. Use hard_resize, or leave it out."
+            f"{photo_name(photo)} is so long and narrow ({pixels.shape[1]}x{pixels.shape[0]} pixels) that it would "
+            f"have {size[1]}x{size[0]} before it is cropped. Use hard_resize, or leave it out."
         )
     if framing == "central_crop":
         return _central_crop(pixels, preprocessing)[None]

@@ -38,7 +38,7 @@ class ExternalVariant:
 
     ``code`` says where the model comes from; ``batch_dependence`` is the measured largest difference of a descriptor
     alone and with others in the batch, and ``cross_image`` whether it exceeds BATCH_TOLERANCE; ``unit_output`` whether
-    the model gives unit vectors by itself. ``fingerprint`` covers the code's name, its arguments and its tensors' shapes.
+    the model gives unit vectors by itself. ``fingerprint`` covers the code's name, arguments and tensor shapes.
     """
 
     name: str

@@ -120,8 +120,8 @@ def push_to_hub(
 ) -> str:
     """Upload what `save_pretrained` writes to a Hub repository in one commit; it is made if it is missing.
 
-    card: `results` and `licence`, see `model_card`. Returns the commit's address. Raises WeightsError when the Hub cannot
-    be reached or refuses.
+    card: `results` and `licence`, see `model_card`. Returns the commit's address. Raises WeightsError when the Hub
+    cannot be reached or refuses.
     """
     from huggingface_hub import HfApi
 

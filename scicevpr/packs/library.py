@@ -1,4 +1,4 @@
-"""Which packs are on this computer."""
+"""Which packs are on this computer: the user's own, and those in the Hub's cache. Nothing here uses the network."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from scicevpr.packs.manifest import CARD, FOLDERS, MANIFEST, POSITIVES, QUERIES,
 
 logger = logging.getLogger(__name__)
 
+REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
+PATTERNS = (MANIFEST, CARD, RECORDS, QUERIES, POSITIVES, *(f"{name}/*{suffix}" for name, suffix in FOLDERS.items()))
+"""What is fetched from a repository: the files of a pack and nothing else."""
+
 
 @dataclass(frozen=True)
 class FoundPack:
@@ -26,7 +30,7 @@ class FoundPack:
     @property
     def bytes(self) -> int:
         """Size of its files."""
-        return sum(facts.bytes for facts in self.manifest.files.values())
+        return sum(file.bytes for file in self.manifest.files.values())
 
 
 def packs_folder() -> Path:
@@ -54,14 +58,6 @@ def list_packs(folder: Path | None = None, cache: Path | None = None) -> list[Fo
         except DatasetError as error:
             logger.warning("pack left out: %s", error)
     return found
-
-
-# MERGED DOC: Packs that were pulled from the Hugging Face Hub: where its own cache keeps them. Nothing here uses the network.
-
-
-REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
-PATTERNS = (MANIFEST, CARD, RECORDS, QUERIES, POSITIVES, *(f"{name}/*{suffix}" for name, suffix in FOLDERS.items()))
-"""What is fetched from a repository: the files of a pack and nothing else."""
 
 
 def parse_repository(text: str, revision: str | None = None) -> tuple[str, str | None]:

@@ -14,7 +14,7 @@ from app.rooms import BASELINE, STABLE, TEACHER
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import UsageError
-from scicevpr.explain import STEPS, region_terms
+from scicevpr.explanations import STEPS, region_terms
 
 CELL = (4, 10)
 

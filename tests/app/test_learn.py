@@ -18,7 +18,7 @@ from app.learn_handlers import FIRST_PART, LearnHandlers
 from app.learning import ROOT, Learning, code_of, walk
 from scicevpr.config import VARIANTS, get_variant
 from scicevpr.errors import UsageError
-from scicevpr.explain import Explanation
+from scicevpr.explanations import Explanation
 
 KEYS = [part.key for part in PARTS]
 

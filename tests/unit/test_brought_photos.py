@@ -60,7 +60,7 @@ def test_deep_pixels_fill_the_range_they_use(tmp_path, values, end, caplog):
 
 
 def test_the_depth_that_was_taken_is_said(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("scicevpr.descriptors.preprocessing._told_depths", set())
+    monkeypatch.setattr("scicevpr.files.photos._told_depths", set())
     Image.fromarray(RAMP.astype(np.uint16)).save(tmp_path / "ramp.png")
     open_photo(tmp_path / "ramp.png")
     open_photo(tmp_path / "ramp.png")

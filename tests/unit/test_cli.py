@@ -26,7 +26,8 @@ def photos(tiny_city):
 
 
 def test_help_is_quick_and_the_version_is_told():
-    code = "import sys; from scicevpr.cli.main import main\ntry: main(['evaluate', '--help'])\nexcept SystemExit: pass\n"
+    code = "import sys; from scicevpr.cli.main import main\n"
+    code += "try: main(['evaluate', '--help'])\nexcept SystemExit: pass\n"
     done = subprocess.run(
         [sys.executable, "-c", code + "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"],
         capture_output=True, text=True, check=False,

@@ -8,7 +8,6 @@ from filled_models import filled_model
 
 from scicevpr.config import Preprocessing
 from scicevpr.descriptors import preprocessing
-from scicevpr.descriptors import preprocessing as sampling
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import describe
 from scicevpr.descriptors.precision import SharedPasses
@@ -28,14 +27,13 @@ def _plainly(pixels: np.ndarray, asked: Preprocessing) -> torch.Tensor:
 @pytest.mark.parametrize("size", [(280, 420), (97, 211), (1000, 83), (300, 4001), (168, 252)])
 def test_sampling_a_large_photo_is_exact(size):
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    assert sampling.pays(size, SMALL.size)
-    sampled = sampling.sample(pixels, SMALL.size, SMALL.mean, SMALL.std)
+    sampled = preprocessing.sample(pixels, SMALL.size, SMALL.mean, SMALL.std)
     assert float((sampled - _plainly(pixels, SMALL)).abs().max()) < 1e-6  # pixels reach 2.6, so two steps of float32
 
 
 def test_large_photos_are_sampled_and_others_are_not(monkeypatch):
-    calls = []
-    monkeypatch.setattr(preprocessing, "sample", lambda *a: calls.append(a) or sampling.sample(*a))
+    calls, sample = [], preprocessing.sample
+    monkeypatch.setattr(preprocessing, "sample", lambda *a: calls.append(a) or sample(*a))
     large, small = (np.zeros((side, side, 3), np.uint8) for side in (400, 60))
     for photo, asked in ((large, SMALL), (small, SMALL), (large, Preprocessing(size=(28, 42), antialias=True))):
         assert preprocessing.to_tensor(photo, asked).shape == (3, 28, 42)

@@ -12,7 +12,7 @@ from scicevpr.config import get_variant
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import UsageError, WeightsError
-from scicevpr.explain import (
+from scicevpr.explanations import (
     KINDS,
     Explanation,
     average_influence,

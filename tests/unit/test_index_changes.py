@@ -24,7 +24,7 @@ from scicevpr.retrieval import (
     open_index,
     remove_records,
 )
-from scicevpr.retrieval import index_changes as changes_module
+from scicevpr.retrieval import changes as changes_module
 
 TIERS = ("streamed", "int8", "ivf-pq")
 SETTINGS = {"dimension": 40, "nlist": 16, "nprobe": 16, "rerank_k": 100, "questions": 40, "part_rows": 200}

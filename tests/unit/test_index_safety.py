@@ -18,11 +18,11 @@ from scicevpr.retrieval import (
     build_index,
     check_index,
     compact_index,
-    index_build,
     open_index,
     remove_records,
-    row_files,
 )
+from scicevpr.retrieval import builder as index_build
+from scicevpr.retrieval import rows as row_files
 from scicevpr.retrieval.manifest import LOCK
 
 VALUES = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)

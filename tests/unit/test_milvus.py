@@ -18,7 +18,7 @@ from scicevpr.datasets import Dataset, Photo, bundled_city
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.files.descriptor_files import load_descriptors, save_descriptors
 from scicevpr.milvus import MilvusError, MilvusIndex, Near
-from scicevpr.milvus import loading as milvus_loading
+from scicevpr.milvus import collection as milvus_loading
 from scicevpr.milvus.collection import MAX_TOP, MESSAGE_BYTES, NOWHERE, batch_rows, entities, protocol_of
 from scicevpr.milvus.connection import Connection, may_pass
 from scicevpr.milvus.search import expression
@@ -99,7 +99,7 @@ def test_filters_are_those_of_brute_force(where, photos):
         assert (padded.indices[:, 5:] == -1).all()
         assert np.isinf(padded.distances[:, 5:]).all()
         assert (index.search(queries, 3, near=(0, 0, 5)).indices == -1).all()
-        found = index.places([7, 8, -1])
+        found = index.photos([7, 8, -1])
     assert found[8].path.as_posix() == "database/8.jpg"
     assert (found[7].utm, found[8].utm) == (None, photos.database[8].utm)
     assert (found[7].condition, found[8].condition, found[8].zone) == (None, 'a "wet" day', "33U")
@@ -156,7 +156,7 @@ def test_an_interrupted_load_goes_on(where, photos, monkeypatch):
     assert seen == [0, 10, 20]
     with MilvusIndex.open(where, "stopped") as index:
         assert index.databases == {"grid test": (20, 60)}
-        assert "20 of 60" in index.facts()["databases"]
+        assert "20 of 60" in index.metadata()["databases"]
         index.load(descriptors, photos, progress=lambda stage, done, total: seen.append(done))
         assert seen[3:] == [20, 30, 40, 50, 60]
         assert len(index) == 60
@@ -221,9 +221,9 @@ def test_the_agreement_of_an_approximate_index_is_measured(where, photos):
     with MilvusIndex.open(where, "graph") as index:
         index.load(made, photos, index="hnsw")
         assert index.label.startswith("Milvus HNSW, approximate")
-        assert "(6 questions of grid test)" in index.facts()["agreement with exact search"]
+        assert "(6 questions of grid test)" in index.metadata()["agreement with exact search"]
     with MilvusIndex.open(where, "graph") as index:
-        assert index.facts()["agreement with exact search"].startswith("first answer 100.0%")
+        assert index.metadata()["agreement with exact search"].startswith("first answer 100.0%")
 
 
 def test_batches_stay_below_the_message_limit(tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from scicevpr.datasets import Photo
 from scicevpr.errors import DatasetError
-from scicevpr.packs import photos as pack_photos
+from scicevpr.packs import tables as pack_photos
 from scicevpr.packs.tables import PhotoFolder
 
 

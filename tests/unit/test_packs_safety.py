@@ -9,9 +9,8 @@ import pytest
 from pack_samples import small_pack, stand_in
 
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.files.reading import sha256_of
+from scicevpr.files.reading import safe_name, sha256_of
 from scicevpr.packs import check_pack, open_pack
-from scicevpr.packs.manifest import safe_name
 
 DESCRIPTORS = "descriptors/scicevpr-t.aaaaaaaaaaaa.safetensors"
 

@@ -12,8 +12,8 @@ from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.evaluation import pca_fit
 from scicevpr.models import WeightsInfo
 from scicevpr.retrieval import PCA
-from scicevpr.retrieval import blocks as blocks_module
 from scicevpr.retrieval import pca as pca_module
+from scicevpr.retrieval import rows as blocks_module
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

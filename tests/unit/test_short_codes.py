@@ -61,7 +61,7 @@ def test_lists_are_made_again_from_the_bytes_alone(tmp_path):
 
 
 def test_an_index_of_another_format_is_refused_with_a_remedy(tmp_path, monkeypatch):
-    from scicevpr.retrieval import index_manifest
+    from scicevpr.retrieval import manifest as index_manifest
 
     np.save(tmp_path / "d.npy", City(50, 32).chunk(0))
     for version, remedy in ((1, "Build the index again"), (3, "Update the program")):

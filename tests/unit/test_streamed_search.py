@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from scicevpr.errors import UsageError
 from scicevpr.files.writing import DescriptorWriter, release, scratch_folder
 from scicevpr.retrieval import ExactIndex
-from scicevpr.retrieval import index as index_module
+from scicevpr.retrieval import exact as index_module
 
 BLOCKS = (1, 7, None)
 

@@ -9,7 +9,7 @@ import numpy as np
 from scicevpr.config import Preprocessing
 from scicevpr.datasets import Dataset, Photo
 from scicevpr.errors import UsageError
-from scicevpr.explain import Explanation, region_terms
+from scicevpr.explanations import Explanation, region_terms
 from scicevpr.figures.paper.data import (
     Answer,
     AttentionData,

@@ -18,14 +18,14 @@ from filled_models import INFO, filled_model
 from pack_samples import content
 
 from scicevpr.cli.main import main
-from scicevpr.cluster import ClusterError, RayEngine, ShardedDescribing, describing
+from scicevpr.cluster import RayEngine, ShardedDescribing, describing
 from scicevpr.cluster.ray_cluster import travelling_rows
 from scicevpr.cluster.shards import cut, numbered_within
 from scicevpr.cluster.workers import PackedModel
 from scicevpr.datasets import read_dataset
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import describe
-from scicevpr.errors import ImageError, UsageError, WeightsError
+from scicevpr.errors import ClusterError, ImageError, UsageError, WeightsError
 from scicevpr.models import build_model
 from scicevpr.models.native_checkpoints import save_weights
 from scicevpr.packs import build_pack, check_pack, describe_content, open_pack

@@ -18,7 +18,7 @@ from scicevpr.datasets import read_dataset
 from scicevpr.descriptors.describe import describe, region_vectors
 from scicevpr.errors import IndexMismatchError, UsageError, WeightsError
 from scicevpr.evaluation.benchmark import evaluate
-from scicevpr.explain import Explanation
+from scicevpr.explanations import Explanation
 from scicevpr.external_models import (
     BATCH_TOLERANCE,
     KNOWN,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scicevpr.config import REGION_COUNT
 from scicevpr.errors import UsageError
-from scicevpr.explain.fusion import cell_number
+from scicevpr.explanations.fusion import cell_number
 
 
 def region_terms(query: np.ndarray, match: np.ndarray) -> np.ndarray:
@@ -77,7 +77,7 @@ class Correspondence:
 
 @torch.no_grad()
 def patch_correspondence(query_map: Tensor, match_map: Tensor) -> Correspondence:
-    """Compare all patches of two maps [C, rows, columns] (see :func:`scicevpr.explain.pooling.pooled_map`)."""
+    """Compare all patches of two maps [C, rows, columns] (see :func:`scicevpr.explanations.pooling.pooled_map`)."""
     query, match = (F.normalize(m.cpu().double().flatten(1), dim=0) for m in (query_map, match_map))
     similarity = (query.T @ match).numpy()
     nearest, back = similarity.argmax(axis=1), similarity.argmax(axis=0)

@@ -5,11 +5,11 @@ The short way in is :class:`Explanation`; the functions behind it work on a Trac
 
 from __future__ import annotations
 
-from scicevpr.explain.backbone import attention_maps, class_attention, shown_blocks
-from scicevpr.explain.catalogue import KINDS, STEPS, MapKind, View, views
-from scicevpr.explain.cross_image import cross_image_attention, rewriting
-from scicevpr.explain.explanation import Explanation, HeatMap
-from scicevpr.explain.fusion import (
+from scicevpr.explanations.backbone import attention_maps, class_attention, shown_blocks
+from scicevpr.explanations.catalogue import KINDS, STEPS, MapKind, View, views
+from scicevpr.explanations.cross_image import cross_image_attention, rewriting
+from scicevpr.explanations.explanation import Explanation, HeatMap
+from scicevpr.explanations.fusion import (
     LayerContribution,
     average_influence,
     influence_on,
@@ -17,8 +17,8 @@ from scicevpr.explain.fusion import (
     layer_responses,
     map_energy,
 )
-from scicevpr.explain.pooling import pooled_map, pooling_attention, region_pooling
-from scicevpr.explain.similarity import (
+from scicevpr.explanations.pooling import pooled_map, pooling_attention, region_pooling
+from scicevpr.explanations.similarity import (
     Correspondence,
     Decision,
     deciding_region,

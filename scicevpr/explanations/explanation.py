@@ -16,12 +16,18 @@ from scicevpr.config import Preprocessing, Variant
 from scicevpr.descriptors.describe import evaluating, require_inside, require_weights
 from scicevpr.descriptors.preprocessing import prepare
 from scicevpr.errors import UsageError
-from scicevpr.explain.backbone import attention_maps, shown_blocks
-from scicevpr.explain.catalogue import KINDS, View, views
-from scicevpr.explain.cross_image import cross_image_attention, rewriting
-from scicevpr.explain.fusion import LayerContribution, average_influence, influence_on, layer_contribution, map_energy
-from scicevpr.explain.pooling import pooled_map, region_pooling
-from scicevpr.explain.similarity import Correspondence, patch_correspondence
+from scicevpr.explanations.backbone import attention_maps, shown_blocks
+from scicevpr.explanations.catalogue import KINDS, View, views
+from scicevpr.explanations.cross_image import cross_image_attention, rewriting
+from scicevpr.explanations.fusion import (
+    LayerContribution,
+    average_influence,
+    influence_on,
+    layer_contribution,
+    map_energy,
+)
+from scicevpr.explanations.pooling import pooled_map, region_pooling
+from scicevpr.explanations.similarity import Correspondence, patch_correspondence
 from scicevpr.files.photos import open_photo
 from scicevpr.models.model import Trace, VPRModel
 from scicevpr.models.regions import region_boxes

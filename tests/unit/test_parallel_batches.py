@@ -24,7 +24,7 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-def test_lanes_are_for_many_batches_on_a_processor(two_threads):
+def test_they_are_for_many_batches_on_a_processor(two_threads):
     assert parallel_batches_for(2 * BATCHES_PER_LANE, CPU) == 2
     assert parallel_batches_for(2 * BATCHES_PER_LANE - 1, CPU) == 1
     assert parallel_batches_for(1000, torch.device("meta")) == 1
@@ -62,9 +62,9 @@ def test_an_error_comes_when_its_batch_is_due_and_nothing_runs_on(two_threads):
         running.remove(int(batch))
         return batch
 
-    found, lanes = [], in_parallel_batches(run, (torch.tensor(n) for n in range(50)), 2)
+    found, running = [], in_parallel_batches(run, (torch.tensor(n) for n in range(50)), 2)
     with pytest.raises(ImageError, match="broken"):
-        found.extend(int(value) for value in lanes)
+        found.extend(int(value) for value in running)
     assert found == [0, 1]
     assert running == [2]
     stopped = in_parallel_batches(run, (torch.tensor(n) for n in range(3, 50)), 2)
@@ -74,7 +74,7 @@ def test_an_error_comes_when_its_batch_is_due_and_nothing_runs_on(two_threads):
 
 
 @pytest.mark.parametrize("name", ["scicevpr-t", "cricavpr-t"])
-def test_describing_in_lanes_is_describing_by_one_thread(models, name, two_threads):
+def test_describing_in_parallel_is_describing_by_one_thread(models, name, two_threads):
     photos = torch.rand(13, 3, 224, 224, generator=torch.Generator().manual_seed(5))
     grouping = Grouping.sequential(3)
     models[name].allow_untrained = True

@@ -15,11 +15,11 @@ import torch
 from filled_models import INFO, filled_model
 
 from scicevpr.cli.main import main
-from scicevpr.cluster import ClusterError, RayEngine, ShardedDescribing, describing
+from scicevpr.cluster import RayEngine, ShardedDescribing, describing
 from scicevpr.datasets import read_dataset
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import describe
-from scicevpr.errors import ImageError, UsageError
+from scicevpr.errors import ClusterError, ImageError, UsageError
 from scicevpr.hub.load import load_model
 from scicevpr.models.native_checkpoints import save_weights
 from scicevpr.packs import build_pack, describe_content, open_pack
