@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from scicevpr.descriptors.batches import BATCHES_PER_LANE, Grouping, in_parallel_batches, parallel_batches_for
+from scicevpr.descriptors.batches import BATCHES_PER_THREAD, Grouping, in_parallel_batches, parallel_batches_for
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import ImageError
 
@@ -25,8 +25,8 @@ def two_threads():
 
 
 def test_they_are_for_many_batches_on_a_processor(two_threads):
-    assert parallel_batches_for(2 * BATCHES_PER_LANE, CPU) == 2
-    assert parallel_batches_for(2 * BATCHES_PER_LANE - 1, CPU) == 1
+    assert parallel_batches_for(2 * BATCHES_PER_THREAD, CPU) == 2
+    assert parallel_batches_for(2 * BATCHES_PER_THREAD - 1, CPU) == 1
     assert parallel_batches_for(1000, torch.device("meta")) == 1
 
 

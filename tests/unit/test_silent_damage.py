@@ -25,7 +25,7 @@ from scicevpr.evaluation.stored import open_descriptors
 from scicevpr.figures.paper.from_results import read_results
 from scicevpr.files.descriptor_files import load_descriptors, save_descriptors
 from scicevpr.files.safe_npy import read_npy
-from scicevpr.hub.pretrained import read_pretrained
+from scicevpr.hub.pretrained import from_pretrained
 from scicevpr.retrieval import PCA, build_index, make_index, open_index
 from scicevpr.retrieval.manifest import read_manifest
 from scicevpr.retrieval.rows import find_rows
@@ -172,7 +172,7 @@ def test_json_that_is_too_deep_or_too_large_is_refused_by_every_reader(tmp_path,
         (lambda: read_results(results), "results"),
         (lambda: read_truth(results, CITY.database, CITY.queries), "results"),
         (lambda: read_manifest(tmp_path), "index"),
-        (lambda: read_pretrained(tmp_path), "config"),
+        (lambda: from_pretrained(tmp_path), "config"),
         (lambda: open_descriptors(tmp_path / "d.npy"), "descriptors"),
     ):
         with pytest.raises((DatasetError, IndexMismatchError, WeightsError), match=words):
