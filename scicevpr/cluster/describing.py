@@ -68,15 +68,12 @@ class LocalEngine:
     """This process, one shard after the other: `describe` with its threads that decode ahead."""
 
     def connected(self) -> AbstractContextManager[Any]:
-        """As in Engine; there is nothing to get ready."""
         return nullcontext()
 
     def device(self, job: Job) -> str:
-        """As in Engine."""
         return str(job.options.get("device") or next(job.model.parameters()).device)
 
     def run(self, job: Job, shards: Sequence[Shard], folder: ShardFolder, advance: Callable[[int], None]) -> None:
-        """As in Engine."""
         for shard in shards:
             before = 0
 

@@ -51,10 +51,13 @@ def fetch(
         WeightsError: offline and not here, no such repository, revision or file, gated, a refused token, broken off,
             wrong checksum, a web page, a server error, a full disk. The message says what to do.
     """
-    source, folder = parse_source(source), _folder(cache)
+    source, folder = parse_source(source), Path(cache).expanduser() if cache is not None else None
     first = source.places[0]
     if isinstance(first, LocalFile):
-        return _local(first.path)
+        found = _weights_in(first.path)
+        if not found.exists():
+            raise WeightsError(f"There is no weights file at {first.path}. Check the path.")
+        return found
     offline = local_files_only or hub_is_off()
     if source.registered or offline:
         for place in source.places:
@@ -81,8 +84,8 @@ def fetch(
 
 def find_cached(source: str | Path | Source, *, cache: str | Path | None = None) -> Path | None:
     """Where the weights lie on this computer, or None. Nothing is downloaded, and nothing is checked."""
-    source = parse_source(source)
-    found = (_find(place, _folder(cache)) for place in source.places)
+    folder = Path(cache).expanduser() if cache is not None else None
+    found = (_find(place, folder) for place in parse_source(source).places)
     return next((path for path in found if path is not None), None)
 
 
@@ -92,14 +95,8 @@ def _find(place: Location, folder: Path | None) -> Path | None:
     if isinstance(place, UrlFile):
         path = _url_path(place, folder)
         return path if path.is_file() else None
-    return _weights_in(place.path) if _weights_in(place.path).is_file() else None
-
-
-def _local(path: Path) -> Path:
-    found = _weights_in(path)
-    if not found.exists():
-        raise WeightsError(f"There is no weights file at {path}. Check the path.")
-    return found
+    path = _weights_in(place.path)
+    return path if path.is_file() else None
 
 
 def _weights_in(path: Path) -> Path:
@@ -113,7 +110,7 @@ def _checked(path: Path, place: Location) -> Path:
         return path
     if not isinstance(place, UrlFile):
         return path
-    found, record = sha256_of(path), _record(path)
+    found, record = sha256_of(path), path.with_name(path.name + ".sha256")
     expected = place.sha256 or (record.read_text(encoding="utf-8").split()[0] if record.is_file() else None)
     if expected not in (None, found):
         origin = "the checksum given with the address is" if place.sha256 else "when it was downloaded it had"
@@ -127,20 +124,12 @@ def _checked(path: Path, place: Location) -> Path:
     return path
 
 
-def _record(path: Path) -> Path:
-    return path.with_name(path.name + ".sha256")
-
-
 def _url_path(place: UrlFile, folder: Path | None) -> Path:
     if folder is None:
         import torch
 
         folder = Path(torch.hub.get_dir()) / "checkpoints"
     return folder / place.file_name
-
-
-def _folder(cache: str | Path | None) -> Path | None:
-    return Path(cache).expanduser() if cache is not None else None
 
 
 def _not_here(source: Source, folder: Path | None, endpoint: str | None, reason: str) -> str:
@@ -156,8 +145,6 @@ def _not_here(source: Source, folder: Path | None, endpoint: str | None, reason:
     )
 
 
-
-
 def hub_endpoint(endpoint: str | None = None) -> str | None:
     """The Hub to ask: the one given, or $HF_ENDPOINT, or None for huggingface.co."""
     chosen = endpoint or os.environ.get("HF_ENDPOINT")
@@ -171,7 +158,7 @@ def hub_is_off() -> bool:
 
 
 def web_address(place: HubFile, endpoint: str | None = None) -> str:
-    """Where a browser finds a file of a """
+    """Where a browser finds a file of a repository."""
     return f"{hub_endpoint(endpoint) or HUB}/{place.repo}/resolve/{place.revision or 'main'}/{place.file}"
 
 
@@ -252,9 +239,7 @@ def explained(error: Exception, place: HubFile, endpoint: str | None) -> Weights
     if isinstance(error, errors.GatedRepoError):
         return WeightsError(f"{place.repo} is gated: accept its terms on {page}. {ACCESS}")
     if isinstance(error, errors.RevisionNotFoundError):
-        return WeightsError(
-            f"{place.repo} has no revision {place.revision!r}. Branches and tags stand on {page}/tree/main."
-        )
+        return WeightsError(f"{place.repo} has no revision {place.revision!r}; branches and tags: {page}/tree/main.")
     if isinstance(error, errors.EntryNotFoundError) and status is not None:
         return WeightsError(
             f"{place.repo} has no file {place.file!r}. Its files stand on {page}/tree/main; name one of them as "
@@ -278,9 +263,7 @@ def explained(error: Exception, place: HubFile, endpoint: str | None) -> Weights
             f"what answers at {endpoint or HUB} is not a Hub ({_first_line(error)}); check HF_ENDPOINT and your proxy"
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return WeightsError(
-            f"The disk of the Hub's cache is full; nothing of {name} was kept. Make room, or set HF_HOME."
-        )
+        return WeightsError(f"The disk of the Hub's cache is full; nothing of {name} was kept. Make room there.")
     if type(error).__name__ in ("ConnectError", "ConnectTimeout", "ReadTimeout", "PoolTimeout", "ProxyError"):
         return NoRouteError(f"{endpoint or HUB} cannot be reached ({_first_line(error)})")
     return WeightsError(

@@ -39,7 +39,7 @@ class ExactIndex:
 
     def __init__(self, descriptors: Any, block_rows: int | None = None, *, checked: bool = False) -> None:
         self._values, self._block_rows = descriptors, block_rows
-        self._count, self._width = shape_of(descriptors, "database descriptors")
+        self._count, self.dimension = shape_of(descriptors, "database descriptors")
         if self._count == 0:
             raise UsageError("The database is empty: there is nothing to search in.")
         if not checked:
@@ -47,11 +47,6 @@ class ExactIndex:
 
     def __len__(self) -> int:
         return self._count
-
-    @property
-    def dimension(self) -> int:
-        """D."""
-        return self._width
 
     @property
     def label(self) -> str:
@@ -62,7 +57,7 @@ class ExactIndex:
     def metadata(self) -> dict[str, str]:
         """Rows, size in memory or on disk, and that there is no loss."""
         item = np.dtype(getattr(self._values, "dtype", np.float32)).itemsize
-        size = bytes_label(self._count * self._width * item)
+        size = bytes_label(self._count * self.dimension * item)
         place = {"in memory": size} if self._in_memory else {"in memory": "one block at a time", "on disk": size}
         return {"rows": f"{self._count:,}", **place, "agreement with exact search": "it is exact"}
 
@@ -71,7 +66,7 @@ class ExactIndex:
 
         Raises IndexMismatchError when D differs from the database's, UsageError when k is below 1.
         """
-        count = check_search(queries, self._width, k)
+        count = check_search(queries, self.dimension, k)
         found, wanted = min(k, self._count), min(k + max(SPARE, k // 8), self._count)
         candidates, farthest = self._candidates(queries, count, wanted)
         matches, unsettled = empty_matches(count, k), {}
@@ -114,11 +109,11 @@ class ExactIndex:
         queries = np.stack([query for query, _, _ in unsettled.values()])
         best = [(rows, distances) for _, rows, distances in unsettled.values()]
         squares = (queries**2).sum(axis=1)
-        for first, block in row_blocks(self._values, max(1, SETTLED_BYTES // (8 * self._width))):
+        for first, block in row_blocks(self._values, max(1, SETTLED_BYTES // (8 * self.dimension))):
             values = block.astype(np.float64)
             lengths = (values**2).sum(axis=1)
             far = squares[:, None] + lengths - 2 * queries @ values.T
-            far -= _rounding(self._width, DOUBLE) * (np.sqrt(squares)[:, None] + np.sqrt(lengths)) ** 2
+            far -= _rounding(self.dimension, DOUBLE) * (np.sqrt(squares)[:, None] + np.sqrt(lengths)) ** 2
             for number, (rows, distances) in enumerate(best):
                 near = np.flatnonzero(far[number] <= distances[-1])
                 near = near[~np.isin(near + first, rows)]

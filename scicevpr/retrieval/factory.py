@@ -75,7 +75,8 @@ def make_index(
         in_memory = isinstance(values, np.ndarray) and not isinstance(values, np.memmap)
         return ExactIndex(values if in_memory else _copied(values, np.float32))
     if tier == "float16":
-        return ExactIndex(half_precision(values))
+        with np.errstate(over="ignore"):  # what becomes infinite is refused by the index
+            return ExactIndex(_copied(values, np.float16))
     if tier == "int8":
         return Int8ExactIndex(values)
     if tier == "streamed":
@@ -108,12 +109,6 @@ def build_index(
         tier = choose_tier(sum(file.rows for file in files), files[0].width, memory)
         tier = {"exact": "streamed"}.get(tier, tier)
     return open_index(build_files(folder, sources, Settings(tier, **settings), restart=restart, progress=progress))
-
-
-def half_precision(values: Any) -> np.ndarray:
-    """Descriptors [N, D] rounded to float16, in memory. UsageError when one becomes infinite."""
-    with np.errstate(over="ignore"):
-        return _copied(values, np.float16)
 
 
 def _copied(values: Any, dtype: type[np.floating]) -> np.ndarray:

@@ -76,11 +76,13 @@ class Int8ExactIndex:
     Raises UsageError for another shape, no rows, or values that are not finite.
     """
 
+    label = "exact, int8 codes, what they leave open compared in full"
+
     def __init__(
         self, descriptors: Any, codes: Sequence[Codes] | None = None, *, removed: np.ndarray | None = None
     ) -> None:
         self._values = descriptors
-        self._count, self._width = shape_of(descriptors, "database descriptors")
+        self._count, self.dimension = shape_of(descriptors, "database descriptors")
         if self._count == 0:
             raise UsageError("The database is empty: there is nothing to search in.")
         self._codes = codes or [encode(block) for _, block in row_blocks(descriptors, ROWS_AT_ONCE)]
@@ -97,29 +99,19 @@ class Int8ExactIndex:
     def __len__(self) -> int:
         return self._count if self._live is None else len(self._live)
 
-    @property
-    def dimension(self) -> int:
-        """D."""
-        return self._width
-
-    @property
-    def label(self) -> str:
-        """How it searches."""
-        return "exact, int8 codes, what they leave open compared in full"
-
     def metadata(self) -> dict[str, str]:
         """Rows, bytes of the codes, where the full descriptors are."""
         item = np.dtype(getattr(self._values, "dtype", np.float32)).itemsize
         return {
             "rows": f"{len(self):,}",
-            "in memory": bytes_label(self._count * (self._width + 32)),
-            "full descriptors": bytes_label(self._count * self._width * item),
+            "in memory": bytes_label(self._count * (self.dimension + 32)),
+            "full descriptors": bytes_label(self._count * self.dimension * item),
             "agreement with exact search": "it is exact: proven by bounds for every query",
         }
 
     def search(self, queries: Any, k: int) -> Matches:
         """As `Index.search`; the same answer as `ExactIndex.search`."""
-        count = check_search(queries, self._width, k)
+        count = check_search(queries, self.dimension, k)
         matches, k = empty_matches(count, k), min(k, len(self))
         most = max(ROWS_AT_ONCE // 4, 4 * k)
         at_once = int(np.clip(SCORE_BYTES // (16 * self._count), 1, 64))

@@ -182,6 +182,7 @@ class IVFPQIndex:
         import faiss
 
         self._values, self._lists, self._bytes, self._codes = values, lists, list(bytes_of), codes
+        self.dimension = values.shape[1]
         self._starts = np.cumsum([0] + [len(part) for part in self._bytes])
         self._projection = np.ascontiguousarray(projection)
         self._offset = projection[1:] @ projection[0]
@@ -195,11 +196,6 @@ class IVFPQIndex:
 
     def __len__(self) -> int:
         return self._values.shape[0] - self._removed
-
-    @property
-    def dimension(self) -> int:
-        """D."""
-        return self._values.shape[1]
 
     @property
     def label(self) -> str:

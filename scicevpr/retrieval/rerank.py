@@ -24,8 +24,8 @@ def check_search(queries: Any, dimension: int, k: int) -> int:
     count, width = shape_of(queries, "query descriptors")
     if width != dimension:
         raise IndexMismatchError(
-            f"The queries have {width} values each, the database {dimension}. Describe both with "
-            "the same model and the same PCA."
+            f"The queries have {width} dimensions, the database {dimension}. Describe both with the same model and the "
+            "same PCA."
         )
     if k < 1:
         raise UsageError(f"The number of matches must be at least 1, not {k}.")

@@ -32,6 +32,7 @@ class StoredIndex:
         removed = read_removed(folder, manifest)
         self._numbers: np.ndarray | None = None
         self._engine = self._open(removed)
+        self.dimension, self.label = manifest.dimension, self._engine.label
 
     def _open(self, removed: np.ndarray) -> Index:
         folder, manifest = self.folder, self.manifest
@@ -65,16 +66,6 @@ class StoredIndex:
 
     def __len__(self) -> int:
         return self.manifest.count - self.manifest.removed
-
-    @property
-    def dimension(self) -> int:
-        """D."""
-        return self.manifest.dimension
-
-    @property
-    def label(self) -> str:
-        """How it searches."""
-        return self._engine.label
 
     def metadata(self) -> dict[str, str]:
         """What its engine tells, and the size of its own files."""

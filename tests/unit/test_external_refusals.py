@@ -76,14 +76,14 @@ def test_missing_dependencies_are_named(tmp_path) -> None:
 
 
 def test_another_length_than_stated(hub) -> None:
-    with pytest.raises(WeightsError, match="12 values, but 16 are expected"):
+    with pytest.raises(WeightsError, match="12 dimensions, but 16 are expected"):
         load_entry(hub, "plain", descriptor_dim=16)
 
 
 def test_another_input_size_that_changes_the_length() -> None:
     model = load_external(lambda x: x.mean(dim=(1, 2)), name="columns", size=56)
     assert model.variant.descriptor_dim == 56
-    with pytest.raises(WeightsError, match="28 values for photos of 28x28 pixels, but 56 are expected"):
+    with pytest.raises(WeightsError, match="28 dimensions for photos of 28x28 pixels, but 56 are expected"):
         describe(model, random_photos(1, 28))
 
 
@@ -135,7 +135,7 @@ def test_a_known_model_is_held_to_what_was_published(tmp_path) -> None:
     kept = tmp_path / "torch" / "hub" / "gmberton_MegaLoc_main"
     kept.mkdir(parents=True)
     (kept / "hubconf.py").write_text("def get_trained_model():\n    return lambda x: x.mean(dim=(2, 3))\n")
-    with pytest.raises(WeightsError, match="MegaLoc gives descriptors of 3 values, but 8448 are expected"):
+    with pytest.raises(WeightsError, match="MegaLoc gives descriptors of 3 dimensions, but 8448 are expected"):
         load_external("megaloc", trust=True)
     model = load_external("megaloc", trust=True, descriptor_dim=3, size=(40, 60))
     assert model.variant.preprocessing.size == (40, 60)

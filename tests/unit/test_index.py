@@ -44,7 +44,7 @@ def test_many_queries_are_searched_in_parts():
 
 def test_bad_descriptors_are_refused():
     index = ExactIndex(_random(3, 1))
-    with pytest.raises(IndexMismatchError, match="16 values each, the database 32"):
+    with pytest.raises(IndexMismatchError, match="16 dimensions, the database 32"):
         index.search(_random(2, 2)[:, :16], 1)
     with pytest.raises(UsageError, match="at least 1, not 0"):
         index.search(_random(2, 2), 0)

@@ -107,7 +107,7 @@ def test_a_change_that_fails_changes_nothing(copied, tier, monkeypatch):
     for rows, words in (([COUNT], "no row 600"), ([-1], "no row -1"), (range(COUNT), "every row")):
         with pytest.raises(UsageError, match=words):
             remove_records(folder / tier, rows)
-    with pytest.raises(IndexMismatchError, match="of 3 values, the index 64"):
+    with pytest.raises(IndexMismatchError, match="of 3 dimensions, the index 64"):
         add_records(folder / tier, np.ones((2, 3), np.float32))
 
 

@@ -135,7 +135,7 @@ def test_tiers_refuse_what_they_cannot_search():
             make_index(np.full((3, 8), np.nan, np.float32), tier)
         with pytest.raises(UsageError, match="empty"):
             make_index(np.empty((0, 8), np.float32), tier)
-        with pytest.raises(IndexMismatchError, match="100 values each, the database 256"):
+        with pytest.raises(IndexMismatchError, match="100 dimensions, the database 256"):
             make_index(database, tier).search(queries[:, :100], 1)
         with pytest.raises(UsageError, match="at least 1"):
             make_index(database, tier).search(queries, 0)

@@ -191,7 +191,7 @@ def test_other_models_and_protocols_are_refused(where, photos):
         assert index.search(own, 1).indices[:, 0].tolist() == list(range(60))
         with pytest.raises(IndexMismatchError, match="another model"):
             index.search(other, 1)
-        with pytest.raises(IndexMismatchError, match="16 values"):
+        with pytest.raises(IndexMismatchError, match="16 dimensions"):
             index.search(np.ones((1, 16)), 1)
         for k, words in ((MAX_TOP + 1, "at most 16,384"), (0, "at least 1")):
             with pytest.raises(UsageError, match=words):

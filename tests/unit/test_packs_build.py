@@ -122,7 +122,7 @@ def test_a_pca_goes_along_with_what_it_gives(city, tmp_path):
     assert check_pack(pack.folder) == []
 
     small = build_pack(tmp_path / "small", city, [replace(full, pca=pca, full=False)])
-    with pytest.raises(IndexMismatchError, match=r"no full descriptors.*5 values after PCA"):
+    with pytest.raises(IndexMismatchError, match=r"no full descriptors.*5 dimensions after PCA"):
         small.descriptors(model)
     assert small.descriptors(model, reduced=True).values.shape == (12, 5)
     with pytest.raises(IndexMismatchError, match="another weights"):

@@ -205,7 +205,7 @@ def test_a_manifest_that_is_no_manifest(folder, text):
 
 def test_descriptors_of_another_kind_are_refused(folder):
     _edit(folder, lambda facts: facts["descriptors"][0].update(dimension=7))
-    with pytest.raises(DatasetError, match=r"is not what the manifest says it is: .*7 values"):
+    with pytest.raises(DatasetError, match=r"is not what the manifest says it is: .*7 dimensions"):
         open_pack(folder).descriptors(stand_in())
     assert any("7 values" in message for message in _messages(folder))
     path = folder / DESCRIPTORS

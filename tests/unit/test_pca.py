@@ -153,11 +153,11 @@ def test_what_cannot_be_done_is_refused(golden, tmp_path):
     with pytest.raises(UsageError, match="solver 'magic'"):
         PCA.fit(data["fit"], 4, solver="magic")
     for dimension in (0, 65):
-        with pytest.raises(UsageError, match="200 photos with 64 values"):
+        with pytest.raises(UsageError, match="200 photos with 64 dimensions"):
             PCA.fit(data["fit"], dimension)
     with pytest.raises(UsageError, match="there are 10 photos"):
         PCA.fit(data["fit"][:10], 16)
-    with pytest.raises(IndexMismatchError, match="64 values"):
+    with pytest.raises(IndexMismatchError, match="64 dimensions"):
         PCA.fit(data["fit"], 4).transform(data["new"][:, :32])
     (tmp_path / "other.safetensors").write_bytes(b"no")
     for name in ("none.safetensors", "other.safetensors"):
