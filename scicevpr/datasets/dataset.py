@@ -39,7 +39,7 @@ class Dataset:
 
     @classmethod
     def open(cls, folder: Path | str, split: str = "test", **options: Any) -> Dataset:
-        """Read a data set folder of any known layout; options and errors of `scicevpr.datasets.layouts.read_dataset`."""
+        """Read a data set folder of any known layout; options and errors as in `scicevpr.datasets.layouts`."""
         from scicevpr.datasets.layouts import read_dataset  # the layouts themselves make data sets
 
         return read_dataset(folder, split, **options)

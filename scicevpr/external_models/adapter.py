@@ -74,10 +74,7 @@ class ExternalModel(nn.Module):
     """
 
     def __init__(
-        self,
-        inner: Callable[[Tensor], Any],
-        variant: ExternalVariant,
-        weights: WeightsInfo | None = None,
+        self, inner: Callable[[Tensor], Any], variant: ExternalVariant, weights: WeightsInfo | None = None
     ) -> None:
         super().__init__()
         where = first_tensor(inner)

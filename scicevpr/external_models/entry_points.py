@@ -1,5 +1,5 @@
 """Run an entry point of other people's code (a hubconf.py on GitHub or in a folder, a function of a package), and say
-in this project's words what went wrong inside."""
+in this project's terms what went wrong inside."""
 
 from __future__ import annotations
 
@@ -116,8 +116,6 @@ def _named_as_in(source: ExternalSource) -> list[str]:
     names = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/*.py")}
     names.discard("scicevpr")  # its hubconf.py may be ours
     return [name for name in sys.modules if name.partition(".")[0] in names]
-
-
 
 
 def explain(error: BaseException, title: str, doing: str, prefetch: str = "") -> WeightsError:

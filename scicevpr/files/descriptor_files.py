@@ -53,7 +53,7 @@ class Descriptors:
     metadata: dict[str, str] = field(default_factory=dict)
 
     def protocol(self) -> dict[str, str]:
-        """The protocol as words, in the order in which it is printed."""
+        """The protocol, in the order in which it is printed."""
         return {
             "variant": self.variant,
             "weights": f"{self.weights} ({'trained' if self.trained else 'NOT trained'})",
@@ -170,10 +170,10 @@ def _open(path: Path, remedy: str) -> tuple[np.memmap, dict[str, Any], list[str]
 
 def _check_record(record: dict[str, Any], names: Any) -> None:
     """ValueError for a record whose fields are not of their kinds."""
-    words = all(isinstance(record[name], str) for name in (*RECORD[:3], "grouping", "device", "dtype"))
+    texts = all(isinstance(record[name], str) for name in (*RECORD[:3], "grouping", "device", "dtype"))
     kinds = isinstance(record["trained"], bool) and isinstance(record["seconds"], int | float)
     more = isinstance(record["metadata"], dict) and all(isinstance(text, str) for text in record["metadata"].values())
-    if not (words and kinds and more and isinstance(names, list) and all(isinstance(name, str) for name in names)):
+    if not (texts and kinds and more and isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise ValueError("its record holds other kinds of values")
 
 

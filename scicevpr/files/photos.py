@@ -262,5 +262,3 @@ def _from_array(array: np.ndarray, max_pixels: int) -> Image.Image:
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     return Image.fromarray(np.ascontiguousarray(pixels))
-
-

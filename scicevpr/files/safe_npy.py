@@ -3,7 +3,7 @@
 Ground truth in this field comes as "object arrays": one array of database rows per query, of different lengths. NumPy
 stores those as a pickle, and a pickle can name any function of Python and ask for it to be called. Here only numbers,
 text, lists, tuples and arrays of these are rebuilt; for the few NumPy names that such a file needs, small records of
-our own stand in, so that NumPy's unpickling code is not run on foreign bytes either. All else is refused.
+our own stand in, so that NumPy's unpickling code is not run on a stranger's bytes either. All else is refused.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def read_npy(path: Path | str) -> np.ndarray:
             f"{path} asks Python to run `{error}`, which a list of rows or names never needs. The file was refused and "
             "nothing in it was run; do not use it unless you trust where it comes from."
         ) from error
-    except Exception as error:  # foreign bytes can make the reader fail in any way
+    except Exception as error:  # a stranger's bytes can make the reader fail in any way
         raise DatasetError(
             f"{path} cannot be read as an .npy array: {_reason(error)}. Download or copy the file again; if it is "
             "an .npz archive or another format, save the array in it with numpy.save."
@@ -75,7 +75,7 @@ def map_npy(path: Path | str, error: type[SciceVPRError], remedy: str) -> np.nda
         if 0 in shape:
             return np.empty(shape, dtype)
         return np.memmap(path, dtype, "r", offset, shape, "F" if by_columns else "C")
-    except Exception as failure:  # foreign bytes can make the reader fail in any way
+    except Exception as failure:  # a stranger's bytes can make the reader fail in any way
         raise error(f"{path} is no readable .npy file ({_reason(failure)}). {remedy}") from failure
 
 

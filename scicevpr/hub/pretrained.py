@@ -183,11 +183,7 @@ def _read_config(path: Path) -> tuple[Variant, dict[str, Any]]:
 
 
 def model_card(
-    model: VPRModel,
-    *,
-    results: Sequence[Mapping[str, Any]] = (),
-    licence: str | None = None,
-    repo: str | None = None,
+    model: VPRModel, *, results: Sequence[Mapping[str, Any]] = (), licence: str | None = None, repo: str | None = None
 ) -> str:
     """Markdown with a YAML header, ready to be README.md.
 

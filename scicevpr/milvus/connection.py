@@ -121,7 +121,7 @@ class Connection:
         return client
 
     def _message(self, error: Exception) -> str:
-        """An error's own words in one line, without the token."""
+        """An error's own message in one line, without the token."""
         text = " ".join(str(getattr(error, "message", "") or error).split())[:500].rstrip(".")
         for secret in (self._token, *self._token.split(":", 1)[1:]):
             text = text.replace(secret, "***") if secret else text
@@ -195,4 +195,3 @@ def _is_theirs(error: Exception) -> bool:
 
 def _silence() -> AbstractContextManager[None]:
     return silenced(SILENCED, logging.CRITICAL + 1)
-

@@ -37,7 +37,7 @@ from scicevpr.models.fused_layers import (
     Layer,
     Norm,
     QuantisedLinear,
-    fold_batchnorm,
+    fuse_batchnorm,
     fused_embedding,
     fused_encoder,
 )
@@ -235,11 +235,11 @@ class _FusedAdapter:
         self.fc1 = mode.linear(adapter.D_fc1.weight, adapter.D_fc1.bias, tokens)
         self.fc2 = mode.linear(gain[:, None] * adapter.D_fc2.weight, gain * adapter.D_fc2.bias, tokens)
         firsts = (adapter.branch1, adapter.branch2[0], adapter.branch3[0])
-        pairs = [fold_batchnorm(part.conv, part.bn) for part in firsts]
+        pairs = [fuse_batchnorm(part.conv, part.bn) for part in firsts]
         self.widths = [len(weight) for weight, _ in pairs]
         weight, bias = (torch.cat(tensors) for tensors in zip(*pairs, strict=True))
         self.ones = mode.linear(weight.flatten(1), bias, tokens)
-        self.convs = [fold_batchnorm(branch[1].conv, branch[1].bn) for branch in (adapter.branch2, adapter.branch3)]
+        self.convs = [fuse_batchnorm(branch[1].conv, branch[1].bn) for branch in (adapter.branch2, adapter.branch3)]
         self.convs = [(weight.to(mode.dtype), bias.to(mode.dtype)) for weight, bias in self.convs]
 
     def __call__(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -144,7 +144,7 @@ class FusedStem:
         return F.linear(maps.flatten(2).transpose(1, 2), self.weight, self.bias)
 
 
-def fold_batchnorm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def fuse_batchnorm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Weight and bias of a convolution followed by batch normalisation in evaluation mode."""
     gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
     bias = norm.bias.double() - norm.running_mean.double() * gain

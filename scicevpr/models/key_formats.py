@@ -38,11 +38,7 @@ _DEEPEST = 6  # prefixes one after the other
 
 # (published prefix, own prefix); the first match renames.
 _PREFIXES = {
-    SCICEVPR: (
-        ("backbone.dino_model.", "backbone."),
-        ("conv.", "fusion.conv."),
-        ("tokenmix.", "fusion.mixers."),
-    ),
+    SCICEVPR: (("backbone.dino_model.", "backbone."), ("conv.", "fusion.conv."), ("tokenmix.", "fusion.mixers.")),
     CRICAVPR: (("aggregation.1.p", "gem.p"),),
     DINOV2: (("", "backbone."),),
 }

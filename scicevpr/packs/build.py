@@ -284,7 +284,7 @@ def _write_content(draft: Path, dataset: Dataset, content: Content) -> Iterator[
 def _write_descriptors(
     draft: Path, file: str, part: str, described: Descriptors, names: list[str], pca: tuple[str, str] | None = None
 ) -> dict[str, Any]:
-    """Write one file. pca: the reduction's file, and words about it. Returns the file's entry for the manifest."""
+    """Write one file. pca: the reduction's file and its label. Returns the file's entry for the manifest."""
     save_descriptors(draft / file, described, names)
     return asdict(
         Entry(

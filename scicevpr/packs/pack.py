@@ -18,16 +18,7 @@ from scicevpr.files.descriptor_files import Descriptors, load_descriptors
 from scicevpr.files.reading import known_sha256
 from scicevpr.models.model import VPRModel
 from scicevpr.packs.library import pack_folder
-from scicevpr.packs.manifest import (
-    PARTS,
-    POSITIVES,
-    QUERIES,
-    RECORDS,
-    Entry,
-    Manifest,
-    check_links,
-    read_manifest,
-)
+from scicevpr.packs.manifest import PARTS, POSITIVES, QUERIES, RECORDS, Entry, Manifest, check_links, read_manifest
 from scicevpr.packs.tables import PhotoFolder, read_positives, read_records
 from scicevpr.retrieval.pca import PCA
 
@@ -224,9 +215,8 @@ def _truth(folder: Path, manifest: Manifest) -> GroundTruth:
     stated = stated if isinstance(stated, dict) else {}
     try:
         radius, turn = float(stated["radius"]), stated["turn"]
-        words = str(stated["words"])
         turn = None if turn is None else float(turn)
-        truth = GroundTruth(radius=radius, turn=turn, words=words)
+        truth = GroundTruth(radius=radius, turn=turn, words=str(stated["words"]))
     except (KeyError, TypeError, ValueError, OverflowError, UsageError) as error:
         raise DatasetError(
             f"{folder} does not say which answers are right (dataset.truth: {stated}). {AGAIN}"

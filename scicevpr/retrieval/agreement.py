@@ -1,4 +1,4 @@
-"""How often a shortlist gives the answer of exact search, measured on descriptors held out from the question.
+"""How often an approximate search gives the answer of exact search, measured on descriptors held out from the question.
 
 The questions are rows of the database itself, asked for their nearest *other* rows: photos of places the database
 knows, as queries are. The exact answer falls out of the pass over the descriptors that a build makes anyway. The
@@ -95,30 +95,30 @@ def tune(
         cheapest = scanned_bytes + probe * list_bytes + READ_COST * lengths[0] * row_bytes
         if chosen is not None and chosen[0] <= cheapest:
             break
-        places = _places(candidates(probe, max(lengths) + 1), questions, answers)
+        ranks = _ranks(candidates(probe, max(lengths) + 1), questions, answers)
         for length in lengths:
             cost = scanned_bytes + probe * list_bytes + READ_COST * length * row_bytes
-            first, best = _shares(places[::2], length)
+            first, best = _shares(ranks[::2], length)
             if first >= GOAL_FIRST and best >= GOAL_BEST and (chosen is None or cost < chosen[0]):
-                chosen = (cost, probe, length, places)
+                chosen = (cost, probe, length, ranks)
     if chosen is None:
-        chosen = (0.0, tries[-1], lengths[-1], places)
-    _, probe, length, places = chosen
-    held_out = places[1::2] if len(places) > 1 else places
+        chosen = (0.0, tries[-1], lengths[-1], ranks)
+    _, probe, length, ranks = chosen
+    held_out = ranks[1::2] if len(ranks) > 1 else ranks
     first, best = _shares(held_out, length)
     return Agreement(round(first, 4), round(best, 4), len(held_out), int(probe), int(length))
 
 
-def _places(found: np.ndarray, questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """Place [Q, 10] of each exact answer in the shortlist without the question itself; a large number: not there."""
-    places = np.full(answers.shape, np.iinfo(np.int64).max)
+def _ranks(found: np.ndarray, questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Rank [Q, 10] of each exact answer among the candidates without the question itself; a large number: not there."""
+    ranks = np.full(answers.shape, np.iinfo(np.int64).max)
     for row, (list_, question, answer) in enumerate(zip(found, questions, answers, strict=True)):
         others = list_[list_ != question]
         equal = others[None] == answer[:, None]
         there = equal.any(axis=1)
-        places[row, there] = equal.argmax(axis=1)[there]
-    return places
+        ranks[row, there] = equal.argmax(axis=1)[there]
+    return ranks
 
 
-def _shares(places: np.ndarray, rerank_k: int) -> tuple[float, float]:
-    return float((places[:, 0] < rerank_k).mean()), float((places < rerank_k).mean())
+def _shares(ranks: np.ndarray, rerank_k: int) -> tuple[float, float]:
+    return float((ranks[:, 0] < rerank_k).mean()), float((ranks < rerank_k).mean())

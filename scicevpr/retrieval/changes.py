@@ -45,9 +45,7 @@ from scicevpr.retrieval.stored_index import (
 BLOCK_ROWS = 2048
 
 
-def add_records(
-    folder: Path | str, source: Path | str | np.ndarray, progress: Progress | None = None
-) -> StoredIndex:
+def add_records(folder: Path | str, source: Path | str | np.ndarray, progress: Progress | None = None) -> StoredIndex:
     """Add the rows of a descriptor file, which then belongs to the index, or of an array, which is copied into it.
 
     progress is called with (rows done, rows in all). Raises IndexMismatchError for another length of descriptors.

@@ -1,4 +1,4 @@
-"""Search in millions of rows: a shortlist from short codes, compared in full afterwards.
+"""IVF-PQ, for millions of rows: candidates from short codes, compared in full afterwards.
 
 A PCA shortens the descriptors. Every short value is kept as one byte (`ShortCodes`), and every two of them as four bits
 more, in inverted lists (product quantisation, FAISS "fast scan"). A query scans the 4-bit codes of its nearest lists,
@@ -157,7 +157,7 @@ def read_lists(path: Path) -> Any:
 
 
 class IVFPQIndex:
-    """The k nearest rows of a shortlist. See `Index`.
+    """The k nearest of the candidates from short codes. See `Index`.
 
     values: full descriptors. lists: FAISS inverted lists of the short ones. bytes_of: the byte codes of all rows in
     order, in pieces [R, K] uint8. codes: what the bytes mean. projection: [1 + K, D] float32. nprobe: lists that a
@@ -230,9 +230,7 @@ class IVFPQIndex:
                 fill(matches, start + row, rank_rows(self._values, query, rows, wanted))
         return matches
 
-    def candidates(
-        self, queries: np.ndarray, rerank_k: int, wanted: int, nprobe: int | None = None
-    ) -> np.ndarray:
+    def candidates(self, queries: np.ndarray, rerank_k: int, wanted: int, nprobe: int | None = None) -> np.ndarray:
         """Rows [Q, rerank_k] int64, best by their bytes first, -1 where there are no more; at least ``wanted``."""
         import faiss
 

@@ -133,9 +133,7 @@ def describe_files(folder: Path, names: list[str]) -> dict[str, tuple[int, str]]
     return {name: ((folder / name).stat().st_size, sha256_of(folder / name)) for name in names}
 
 
-def check_files(
-    folder: Path, manifest: Manifest, whole: bool = True, progress: Progress | None = None
-) -> list[str]:
+def check_files(folder: Path, manifest: Manifest, whole: bool = True, progress: Progress | None = None) -> list[str]:
     """What is wrong with an index's own files: missing, cut off or too long, and where ``whole`` changed.
 
     progress is called with (bytes read, bytes in all).

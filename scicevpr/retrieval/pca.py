@@ -56,15 +56,7 @@ class PCA:
     grouping: str = ""
 
     @classmethod
-    def fit(
-        cls,
-        descriptors: Any,
-        dimension: int,
-        *,
-        solver: str = "exact",
-        seed: int = 0,
-        **origin: str,
-    ) -> PCA:
+    def fit(cls, descriptors: Any, dimension: int, *, solver: str = "exact", seed: int = 0, **origin: str) -> PCA:
         """Fit on descriptors [N, D]: an array, a memory map, anything that gives rows when sliced.
 
         solver: "exact" (singular value decomposition), "randomized" (depends on the seed; as many power iterations as
@@ -78,8 +70,8 @@ class PCA:
         samples, width = shape_of(descriptors, "descriptors for a PCA")
         if not 1 <= dimension <= min(samples, width) or samples < 2:
             raise UsageError(
-                f"A PCA to {dimension} dimensions needs at least {max(dimension, 2)} photos and descriptors of "
-                f"that length; there are {samples} photos with {width} dimensions. Choose a smaller dimension or more photos."
+                f"A PCA to {dimension} dimensions needs at least {max(dimension, 2)} photos and descriptors of that "
+                f"length; there are {samples} photos with {width} dimensions. Choose fewer dimensions or more photos."
             )
         check_finite(descriptors, "descriptors for a PCA")
         if solver == "auto":

@@ -1,6 +1,6 @@
 """The last word of every search: descriptors of candidate rows compared with the query in double precision.
 
-Exact search, 8-bit search and shortlists all end here, so equal candidates get equal numbers, bit for bit, in the same
+Exact search, int8 search and IVF-PQ all end here, so equal candidates get equal numbers, bit for bit, in the same
 order.
 """
 

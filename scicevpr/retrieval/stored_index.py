@@ -128,7 +128,7 @@ def _readable(folder: Path) -> Iterator[None]:
         yield
     except SciceVPRError:
         raise
-    except Exception as error:  # foreign bytes can make the reader fail in any way
+    except Exception as error:  # a stranger's bytes can make the reader fail in any way
         raise IndexMismatchError(
             f"{folder} holds files that are none of an index ({type(error).__name__}: {error}). {REMEDY}"
         ) from error
