@@ -1,4 +1,4 @@
-"""Ray Data as an engine for describing very many photos: reading tasks feed actors that hold a model; shards are written here."""
+"""Ray Data as an engine: reading tasks feed actors that hold a model; the shards are written here."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Two kinds of file are understood: safetensors, and what `torch.save` writes (`.p
 kind is a pickle, and a pickle can name any function of Python and ask for it to be called. So it is read with
 `torch.load(weights_only=True)`, which knows tensors and plain containers only. Training checkpoints also carry NumPy
 values (a `recalls` array, a `best_r5` scalar); for those few names the records of `scicevpr.files.safe_npy` stand in,
-so that NumPy's unpickling code is not run on a stranger's bytes either. Everything else that a file asks for is refused.
+so that NumPy's unpickling code is not run on a stranger's bytes either. All else that a file asks for is refused.
 """
 
 from __future__ import annotations

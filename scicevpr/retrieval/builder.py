@@ -243,7 +243,7 @@ class Build:
 
         self.tell("PCA", 0, 1)
         self.projection = np.load(self._kept("projection-1.npy", make))
-        self.short_codes = ShortCodes.of_table(np.load(self._kept("ranges-1.npy", range_of_values)))
+        self.short_codes = ShortCodes(*np.load(self._kept("ranges-1.npy", range_of_values)))
         self.tell("PCA", 1, 1)
         self.questions = agreeing.choose_questions(self.count, self.settings.seed, self.settings.questions)
         self.asked = self.rows.take_rows(self.questions).astype(np.float32)

@@ -85,7 +85,7 @@ def add_records(folder: Path | str, source: Path | str | np.ndarray, progress: P
                 codes.append(encode(np.ascontiguousarray(block, np.float32)))
             elif manifest.tier == "ivf-pq":
                 short = project(projection, np.ascontiguousarray(block, np.float32))
-                found.append(ShortCodes.of_table(ranges).encode(short))
+                found.append(ShortCodes(*ranges).encode(short))
             if progress is not None:
                 progress(min(first + BLOCK_ROWS, file.rows), file.rows)
         old = _rows(folder, manifest)
@@ -219,7 +219,7 @@ def _save_lists(folder: Path, number: int, manifest: Manifest, found: Sequence[n
     lists = read_lists(folder / named(manifest, "lists"))
     if first == 0:
         lists.reset()
-    codes = ShortCodes.of_table(np.load(folder / named(manifest, "ranges")))
+    codes = ShortCodes(*np.load(folder / named(manifest, "ranges")))
     fill_lists(lists, codes, found, first=first)
     names = f"bytes-{number}.npy", f"lists-{number}.faiss"
     count = sum(map(len, found))

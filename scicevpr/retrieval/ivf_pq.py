@@ -61,14 +61,9 @@ class ShortCodes:
         step = (high - low + 2 * spare) / STEPS
         return cls((low - spare).astype(np.float32), np.where(step > 0, step, 1).astype(np.float32))
 
-    @classmethod
-    def of_table(cls, table: np.ndarray) -> ShortCodes:
-        """From the table [2, K] that an index keeps."""
-        return cls(*table)
-
     @property
     def table(self) -> np.ndarray:
-        """[2, K]: low, step."""
+        """[2, K], as an index keeps it: low, step."""
         return np.stack([self.low, self.step])
 
     def encode(self, short: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.retrieval.matches import Matches
-from scicevpr.retrieval.rows import check_finite, in_double, rows_as_stored, shape_of
+from scicevpr.retrieval.rows import check_finite, in_single, rows_as_stored, shape_of
 
 ROWS_AT_ONCE = 1024
 ROWS_COMPARED = 16  # in double precision: as many as stay in the processor's cache
@@ -70,7 +70,7 @@ def rank_rows(values: Any, query: np.ndarray, rows: np.ndarray, k: int) -> tuple
     for start in range(0, len(rows), ROWS_AT_ONCE):
         taken = rows_as_stored(values, rows[start : start + ROWS_AT_ONCE])
         for first in range(0, len(taken), ROWS_COMPARED):
-            block = in_double(taken[first : first + ROWS_COMPARED])
+            block = in_single(taken[first : first + ROWS_COMPARED]).astype(np.float64)
             parts.append((squared_distances(block, query), cosines(block, query)))
     distances, near = (np.concatenate(part) for part in zip(*parts, strict=True))
     order = np.argsort(distances, kind="stable")[:k]

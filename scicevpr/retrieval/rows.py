@@ -100,11 +100,6 @@ def in_single(rows: Any) -> np.ndarray:
     return torch.from_numpy(np.array(rows)).to(torch.float32).numpy()  # a copy: torch warns about read-only memory
 
 
-def in_double(rows: np.ndarray) -> np.ndarray:
-    """Rows [R, D] as float64 numbers of float32 precision."""
-    return in_single(rows).astype(np.float64)
-
-
 @dataclass(frozen=True)
 class RowFile:
     """One file: ``rows`` rows of ``width`` dimensions in ``dtype`` from byte ``offset`` on; ``bytes`` in all.

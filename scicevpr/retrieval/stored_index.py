@@ -55,7 +55,7 @@ class StoredIndex:
             rows,
             read_lists(folder / named(manifest, "lists")),
             read_bytes(folder, manifest),
-            ShortCodes.of_table(_array(folder / named(manifest, "ranges"))),
+            ShortCodes(*_array(folder / named(manifest, "ranges"))),
             _array(folder / named(manifest, "projection")),
             nprobe=settings["nprobe"],
             rerank_k=settings["rerank_k"],

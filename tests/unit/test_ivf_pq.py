@@ -20,7 +20,7 @@ def test_a_byte_is_off_by_half_a_step_at_most():
     assert (codes.step[:3] < 1.2 * (sample.max(0) - sample.min(0))[:3] / STEPS).all()
     far = np.array([[1e6, -1e6, 3, 3]], np.float32)
     np.testing.assert_array_equal(codes.encode(far)[0, :2], [STEPS, 0])
-    again = ShortCodes.of_table(codes.table)
+    again = ShortCodes(*codes.table)
     np.testing.assert_array_equal(again.encode(sample), codes.encode(sample))
 
 
