@@ -178,7 +178,7 @@ def test_descriptors_that_do_not_fit_are_refused(tmp_path):
     np.save(tmp_path / "words.npy", np.array([["a"]]))
     (tmp_path / "text.npy").write_text("no array")
     for sources, error, words in (
-        ([tmp_path / "a.npy", tmp_path / "b.npy"], UsageError, r"rows of \[8, 9\] values"),
+        ([tmp_path / "a.npy", tmp_path / "b.npy"], UsageError, r"have \[8, 9\] dimensions"),
         ([tmp_path / "nan.npy"], UsageError, "NaN or infinite"),
         ([tmp_path / "words.npy"], UsageError, "needs rows"),
         ([tmp_path / "text.npy"], IndexMismatchError, "no readable .npy"),

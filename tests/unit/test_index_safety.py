@@ -16,14 +16,14 @@ from scicevpr.retrieval import (
     ExactIndex,
     add_records,
     build_index,
+    builder,
     check_index,
     compact_index,
     open_index,
     remove_records,
 )
-from scicevpr.retrieval import builder as index_build
-from scicevpr.retrieval import rows as row_files
 from scicevpr.retrieval.manifest import LOCK
+from scicevpr.retrieval.rows import RowFiles, find_rows
 
 VALUES = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
 
@@ -90,14 +90,14 @@ def test_descriptors_that_are_not_finite_take_only_the_draft_away(tmp_path):
 
 def test_two_builds_at_once_end_with_one_index_and_a_sentence(tmp_path, monkeypatch):
     np.save(tmp_path / "d.npy", VALUES)
-    lock = index_build._lock
+    lock = builder.FileLock
 
-    def late(draft):  # the other process finishes while this one is about to begin
-        monkeypatch.setattr(index_build, "_lock", lock)
+    def late(*place, **how):  # the other process finishes while this one is about to begin
+        monkeypatch.setattr(builder, "FileLock", lock)
         build_index(tmp_path / "i", tmp_path / "d.npy", "streamed")
-        return lock(draft)
+        return lock(*place, **how)
 
-    monkeypatch.setattr(index_build, "_lock", late)
+    monkeypatch.setattr(builder, "FileLock", late)
     with pytest.raises(UsageError, match="exists already"):
         build_index(tmp_path / "i", tmp_path / "d.npy", "streamed")
     assert len(open_index(tmp_path / "i")) == 60
@@ -129,13 +129,13 @@ def test_files_of_different_types_are_searched_and_sound(tmp_path, tier):
 def test_rows_are_read_where_the_system_has_no_preadv(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "preadv")
     np.save(tmp_path / "d.npy", VALUES)
-    rows = row_files.RowFiles([row_files.find_rows(tmp_path / "d.npy")])
+    rows = RowFiles([find_rows(tmp_path / "d.npy")])
     np.testing.assert_array_equal(rows[7:50], VALUES[7:50])
     np.testing.assert_array_equal(rows.take_rows(np.array([59, 0, 3])), VALUES[[59, 0, 3]])
 
 
 def test_a_build_that_was_killed_frees_its_lock_and_takes_nothing_with_it(tmp_path):
-    from test_index_build import _build
+    from test_index_builder import _build
 
     np.save(tmp_path / "d.npy", np.repeat(VALUES, 5, axis=0))
     assert _build(tmp_path / "i", tmp_path / "d.npy", "int8", "codes-1-00001.npy", "half") == -signal.SIGKILL

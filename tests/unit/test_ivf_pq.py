@@ -64,7 +64,7 @@ def test_an_index_of_another_format_is_refused_with_a_remedy(tmp_path, monkeypat
     from scicevpr.retrieval import manifest as index_manifest
 
     np.save(tmp_path / "d.npy", City(50, 32).chunk(0))
-    for version, remedy in ((1, "Build the index again"), (3, "Update the program")):
+    for version, remedy in ((2, "Build the index again"), (4, "Update the program")):
         with monkeypatch.context() as patched:
             patched.setattr(index_manifest, "FORMAT_VERSION", version)
             folder = tmp_path / str(version)

@@ -99,7 +99,7 @@ def test_names_that_leave_the_folder_are_refused(folder, name):
     with pytest.raises(ValueError, match="does not stay inside"):
         safe_name(name)
     _edit(folder, lambda facts: facts["descriptors"][0].update(file=name))
-    with pytest.raises(DatasetError, match="does not stay inside the pack"):
+    with pytest.raises(DatasetError, match="does not stay inside its folder"):
         open_pack(folder)
 
 

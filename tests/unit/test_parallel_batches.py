@@ -62,9 +62,9 @@ def test_an_error_comes_when_its_batch_is_due_and_nothing_runs_on(two_threads):
         running.remove(int(batch))
         return batch
 
-    found, running = [], in_parallel_batches(run, (torch.tensor(n) for n in range(50)), 2)
+    found, described = [], in_parallel_batches(run, (torch.tensor(n) for n in range(50)), 2)
     with pytest.raises(ImageError, match="broken"):
-        found.extend(int(value) for value in running)
+        found.extend(int(value) for value in described)
     assert found == [0, 1]
     assert running == [2]
     stopped = in_parallel_batches(run, (torch.tensor(n) for n in range(3, 50)), 2)
