@@ -207,7 +207,7 @@ def test_descriptors_of_another_kind_are_refused(folder):
     _edit(folder, lambda facts: facts["descriptors"][0].update(dimension=7))
     with pytest.raises(DatasetError, match=r"is not what the manifest says it is: .*7 dimensions"):
         open_pack(folder).descriptors(stand_in())
-    assert any("7 values" in message for message in _messages(folder))
+    assert any("7 dimensions" in message for message in _messages(folder))
     path = folder / DESCRIPTORS
     content = path.read_bytes()
     path.write_bytes(struct.pack("<Q", 2**40) + content[8:])
