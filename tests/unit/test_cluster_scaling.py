@@ -55,7 +55,7 @@ def test_numbers_follow_from_the_files(scaling, tmp_path):
 
 def test_the_plan_for_searching_is_the_line_through_two_measurements(scaling, tmp_path):
     assert "ms" not in scaling.searching(tmp_path)
-    small = {"rows": 100_000, "lists": {"milliseconds a query (median)": 8.0}}
+    small = {"rows": 100_000, "ivf-pq": {"milliseconds a query (median)": 8.0}}
     cached = "milliseconds a query, descriptors in the file cache (median)"
     found = {
         "tiers": {"measured": [small]},
