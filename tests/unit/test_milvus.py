@@ -181,7 +181,7 @@ def test_other_models_and_protocols_are_refused(where, photos):
         for made, words in (
             (other, "weights"),
             (described(60, stand_in("cricavpr-t")), "architecture"),
-            (described(60, stand_in(), width=16), "values a descriptor"),
+            (described(60, stand_in(), width=16), "dimensions"),
             (replace(own, grouping="sequential 8"), "grouping"),
             (replace(own, preprocessing={**own.preprocessing, "antialias": "other"}), "preprocessing"),
             (replace(own, values=2 * own.values), "lengths"),
