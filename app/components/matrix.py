@@ -13,7 +13,7 @@ from scicevpr.figures.overlay import colours
 def rewriting_html(moved: np.ndarray, pictures: Sequence[str | None], regions: Sequence[str]) -> tuple[str, str]:
     """Who rewrote which region, as a table, and in words.
 
-    moved [B, 14] as :func:`scicevpr.explanations.rewriting` gives it (the query first); pictures: data URIs of the batch.
+    moved [B, 14] as :func:`scicevpr.explanations.rewriting` gives it (query first); pictures: data URIs of the batch.
     """
     rows = ["the whole company", *(f"company {i}" for i in range(1, len(moved)))]
     table = matrix_table(moved, [None, *pictures[1:]], rows, None, list(regions), "moved by")

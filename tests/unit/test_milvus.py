@@ -317,7 +317,7 @@ def test_filters_that_cannot_be(tmp_path):
             expression(conditions=conditions)
     connection = Connection("http://host", "", client=SimpleNamespace(has_collection=lambda name, timeout: False))
     index = MilvusIndex(connection, "c")
-    index._facts = {"protocol": protocol_of(described(3, stand_in()), "flat")}
+    index._metadata = {"protocol": protocol_of(described(3, stand_in()), "flat")}
     for near in ((1, 2), (1, 2, 0), (1, float("nan"), 3), "abc"):
         with pytest.raises(UsageError, match="near"):
             index.search(np.ones((1, 32)), 1, near=near)
