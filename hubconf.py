@@ -20,8 +20,8 @@ dependencies = ["huggingface_hub", "numpy", "safetensors", "torch"]
 
 def _entry(name: str) -> Callable[..., VPRModel]:
     def load(pretrained: bool | str = True, device: str | torch.device = "cpu") -> VPRModel:
+        from scicevpr.hub.load import load_model
         from scicevpr.models import build_model
-        from scicevpr.models.weights import load_model
 
         if pretrained is False:
             return build_model(name).to(device)

@@ -31,11 +31,11 @@ import torch
 from scicevpr.cluster import SHARD_PHOTOS, LocalEngine, RayEngine, ShardedDescribing
 from scicevpr.cluster.shards import ShardFolder, cut
 from scicevpr.datasets import bundled_city
-from scicevpr.describe.describing import Descriptors, describe
-from scicevpr.describe.descriptor_files import save_descriptors
-from scicevpr.describe.grouping import Grouping
-from scicevpr.describe.hardware import machine_facts
-from scicevpr.models.weights import load_model
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe
+from scicevpr.descriptors.precision import hardware
+from scicevpr.files.descriptor_files import Descriptors, save_descriptors
+from scicevpr.hub.load import load_model
 
 TICKS = os.sysconf("SC_CLK_TCK")
 MIB = 2**20
@@ -222,7 +222,7 @@ def main() -> None:
     torch.set_num_threads(cores)
     with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
         result = {
-            "machine": machine_facts(),
+            "machine": hardware(),
             "versions": {name: version(name) for name in ("ray", "numpy")},
             "load when it began": round(load, 1),
             "describing": describing(options.model, options.photos, options.rounds, cores, Path(temporary)),

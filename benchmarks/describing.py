@@ -32,14 +32,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from scicevpr.datasets import bundled_city
-from scicevpr.describe.describing import describe
-from scicevpr.describe.hardware import best_rate, machine_facts
-from scicevpr.describe.parallel_batches import in_parallel_batches, parallel_batches_for
-from scicevpr.describe.precision import runner
-from scicevpr.describe.precision_cost import available_modes
-from scicevpr.describe.preprocessing import prepare
+from scicevpr.descriptors.batches import in_parallel_batches, parallel_batches_for
+from scicevpr.descriptors.describe import describe
+from scicevpr.descriptors.precision import hardware, runner
+from scicevpr.descriptors.preprocessing import prepare
+from scicevpr.evaluation.precision_cost import available_modes
+from scicevpr.hub.load import load_model
 from scicevpr.models import VPRModel, build_model
-from scicevpr.models.weights import bundled_weights, load_model
+from scicevpr.models.weights import bundled_weights
 
 RATES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -51,6 +51,19 @@ def open_model(name: str) -> VPRModel:
     model = build_model(name)
     model.allow_untrained = True
     return model
+
+
+def best_rate(dtype: torch.dtype, rounds: int = 5, rows: int = 2056, width: int = 1536) -> float:
+    """Billions of operations a second of a large matrix product: the best of some rounds."""
+    a, b = torch.randn(rows, width).to(dtype), torch.randn(width, width).to(dtype)
+    work, best = 2e-9 * rows * width * width, 0.0  # a multiplication and an addition count as two
+    with torch.inference_mode():
+        torch.nn.functional.linear(a, b)
+        for _ in range(rounds):
+            started = time.perf_counter()
+            torch.nn.functional.linear(a, b)
+            best = max(best, work / (time.perf_counter() - started))
+    return best
 
 
 def count_operations(model: nn.Module, photo: torch.Tensor) -> float:
@@ -176,7 +189,7 @@ def main() -> None:
     photos = [place.path for place in city.queries[:16]]
     modes = options.modes or list(available_modes())
     result: dict[str, Any] = {
-        "machine": machine_facts(),
+        "machine": hardware(),
         "rounds": options.rounds,
         "protocol": "median of interleaved rounds; plain: the float32 torch module; 224x224 photos of the bundled city",
         "models": {},

@@ -20,10 +20,10 @@ import torch
 
 from scicevpr import __version__
 from scicevpr.datasets import bundled_city
-from scicevpr.describe.describing import describe, encode_groups, region_vectors
-from scicevpr.describe.grouping import Grouping
-from scicevpr.describe.preprocessing import prepare
-from scicevpr.models.weights import load_model
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe, encode_groups, region_vectors
+from scicevpr.descriptors.preprocessing import prepare
+from scicevpr.hub.load import load_model
 
 BATCHES, SIZE, SAMPLE = 1000, 16, 12
 

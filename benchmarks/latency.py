@@ -19,11 +19,11 @@ from pathlib import Path
 import torch
 
 from scicevpr.datasets import bundled_city
-from scicevpr.describe.describing import describe
-from scicevpr.describe.grouping import Grouping
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe
 from scicevpr.evaluation.baselines import BASELINES
+from scicevpr.hub.load import load_model
 from scicevpr.models.model import build_model
-from scicevpr.models.weights import load_model
 
 
 def describers(photo: Path) -> dict[str, Callable[[], object]]:

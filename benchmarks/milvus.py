@@ -26,10 +26,10 @@ import torch
 
 from scicevpr.config import assets_folder
 from scicevpr.datasets import Dataset, bundled_city
-from scicevpr.describe.describing import describe
-from scicevpr.describe.descriptor_files import load_descriptors
+from scicevpr.descriptors.describe import describe
+from scicevpr.files.descriptor_files import load_descriptors
+from scicevpr.hub.load import load_model
 from scicevpr.milvus import MilvusIndex
-from scicevpr.models.weights import load_model
 from scicevpr.retrieval import ExactIndex
 
 MODELS = ("scicevpr-t", "cricavpr-t")

@@ -32,8 +32,8 @@ MODELS = ("scicevpr-t", "scicevpr-s", "scicevpr-b", "scicevpr-l")
 LATENCY_TITLES = {"SciceVPR-T": "scicevpr-t", "SciceVPR-S (random weights)": "scicevpr-s"}
 CORES, MEMORY, DISK = 64, 256 * 10**9, 15 * 10**12  # of the machine that is counted in; an assumption
 USED = 0.7  # of its memory and disk
-SCANNED_BYTES = 128 + 20  # of a photo in the lists tier, in memory: 4 bits for each two of 512 values, and its row
-ORDERED_BYTES = 512  # of a photo in the lists tier, read where it lies: a byte for each value
+SCANNED_BYTES = 128 + 20  # of a photo in the ivf-pq tier, in memory: 4 bits for each two of 512 values, and its row
+ORDERED_BYTES = 512  # of a photo in the ivf-pq tier, read where it lies: a byte for each value
 SEARCHED = (10**6, 10**7, 10**8)
 PACK_PHOTOS = 1_000_000
 """Photos in a pack: the names in a descriptor file must fit its header of 100 MB."""
@@ -152,7 +152,7 @@ def plan(folder: Path = HERE) -> str:
 
 
 def searching(folder: Path = HERE) -> str:
-    """The lists tier for more photos: the line through its two largest measurements, and the bytes of its codes."""
+    """The ivf-pq tier for more photos: the line through its two largest measurements, and the bytes of its codes."""
     content = _read(folder / "search.json")
     rows = []
     line = _line(content)
@@ -176,13 +176,13 @@ def searching(folder: Path = HERE) -> str:
 
 
 def _line(content: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Milliseconds a query in the lists tier: those that do not grow, and those a photo. None: not measured."""
+    """Milliseconds a query in the ivf-pq tier: those that do not grow, and those a photo. None: not measured."""
     large = content.get("large measure", {}).get("measured")
-    small = [row for row in content.get("tiers", {}).get("measured", []) if "lists" in row]
+    small = [row for row in content.get("tiers", {}).get("measured", []) if "ivf-pq" in row]
     if not large or not small:
         return None
     less, more = small[-1]["rows"], large["rows"]
-    first = small[-1]["lists"]["milliseconds a query (median)"]
+    first = small[-1]["ivf-pq"]["milliseconds a query (median)"]
     last = large["milliseconds a query, descriptors in the file cache (median)"]
     each = max(0.0, (last - first) / (more - less))
     return last - each * more, each
@@ -219,7 +219,7 @@ def tiers(folder: Path = HERE) -> str:
         memory = f"{large['resident memory, GiB (whole process)']:g} GiB, the whole process"
         same = (large["first answer as exact"], large["ten best as exact"])
         rows.append(
-            (f"{large['rows']:,}", "lists", f"{time:g} ms ({disk:g} from the disk)", memory,
+            (f"{large['rows']:,}", "ivf-pq", f"{time:g} ms ({disk:g} from the disk)", memory,
              *(f"{100 * share:.1f} %" for share in same))
         )  # fmt: skip
     return _table(("descriptors", "tier", "a query", "in memory", "first answer as exact", "ten best as exact"), rows)
@@ -262,7 +262,7 @@ def _search_rows(folder: Path) -> Iterator[tuple[str, ...]]:
             if isinstance(one, dict):
                 milliseconds = one["milliseconds a query (median)"]
                 title = f"one query, {tier}, {row['rows']:,} photos"
-                grown = f"{milliseconds * 1e6 / row['rows']:,.0f} ms, if linear" if tier != "lists" else ""
+                grown = f"{milliseconds * 1e6 / row['rows']:,.0f} ms, if linear" if tier != "ivf-pq" else ""
                 yield title, f"{milliseconds:g} ms, {one['in memory']} in memory", "search.json", grown
     large = found.get("large measure", {}).get("measured")
     if large:
@@ -270,7 +270,7 @@ def _search_rows(folder: Path) -> Iterator[tuple[str, ...]]:
         memory = large["resident memory, GiB (whole process)"]
         agreement = 100 * large["first answer as exact"]
         words = f"{cached:g} ms, {memory:g} GiB resident, {agreement:.1f} % first answers as exact"
-        yield f"one query, lists, {large['rows']:,} photos", words, "search.json", ""
+        yield f"one query, ivf-pq, {large['rows']:,} photos", words, "search.json", ""
 
 
 def _read(path: Path) -> dict[str, Any]:

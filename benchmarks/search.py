@@ -5,7 +5,7 @@
     python benchmarks/search.py draw                                 benchmarks/search.svg from what was measured
     python benchmarks/search.py all                                  all of these
 
-The descriptors come from scicevpr/retrieval/generator.py and lie in --folder (by default vpr-bench in the temporary
+The descriptors come from benchmarks/synthetic_city.py and lie in --folder (by default vpr-bench in the temporary
 folder: a real disk with room for 24 GB; --clean deletes it). Every stage writes what it measured into
 benchmarks/search.json beside what the others wrote, so each can be run alone; generate and build go on where they were
 stopped. Single queries are timed one after the other, each with another query, the tiers in turn; every stage is a
@@ -33,7 +33,7 @@ from typing import Any
 RESULT = Path(__file__).with_suffix(".json")
 WIDTH = 10_752
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000)
-TIERS = ("exact", "float16", "8-bit", "lists")
+TIERS = ("exact", "float16", "int8", "ivf-pq")
 LISTS_FROM = 10_000  # rows; fewer are searched exactly in no time
 K = 10
 AGREEMENT_QUERIES = 500
@@ -43,14 +43,13 @@ GIB = 2**30
 def generate(path: Path, rows: int, width: int, threads: int) -> dict[str, Any]:
     """Write a .npy file of float16 descriptors chunk by chunk; goes on where it was stopped."""
     import numpy as np
-
-    from scicevpr.retrieval.generator import CHUNK, City
+    from synthetic_city import CHUNK, City
 
     city, mark = City(rows, width), path.with_suffix(".chunks")
     chunks = math.ceil(rows / CHUNK)
     done = int(mark.read_text()) if path.exists() and mark.exists() else 0
     if done >= chunks:
-        return {"data": city.words, "rows made in this call": 0, "seconds": 0.0}
+        return {"data": city.label, "rows made in this call": 0, "seconds": 0.0}
     values = np.lib.format.open_memmap(path, "r+" if done else "w+", np.float16, (rows, width))
     started, made = time.perf_counter(), 0
     with ThreadPoolExecutor(threads) as pool:
@@ -65,7 +64,7 @@ def generate(path: Path, rows: int, width: int, threads: int) -> dict[str, Any]:
             mark.write_text(str(numbers.stop))
             _say(f"generate: {min(numbers.stop * CHUNK, rows):,} of {rows:,}")
     seconds = time.perf_counter() - started
-    return {"data": city.words, "rows made in this call": made, "seconds": round(seconds, 1)}
+    return {"data": city.label, "rows made in this call": made, "seconds": round(seconds, 1)}
 
 
 def build(folder: Path, path: Path, tier: str) -> dict[str, Any]:
@@ -93,9 +92,9 @@ def build(folder: Path, path: Path, tier: str) -> dict[str, Any]:
 def tiers(folder: Path, sizes: list[int], width: int, rounds: int, threads: int) -> list[dict[str, Any]]:
     """Single queries by every tier that fits, in turn, at each size; the answers compared with the exact ones."""
     import numpy as np
+    from synthetic_city import City
 
     from scicevpr.retrieval import make_index
-    from scicevpr.retrieval.generator import City
 
     results = []
     for size in sizes:
@@ -106,10 +105,10 @@ def tiers(folder: Path, sizes: list[int], width: int, rounds: int, threads: int)
         mapped = np.load(path, mmap_mode="r")
         indexes = {}
         for tier in TIERS:
-            if tier == "lists" and size < LISTS_FROM:
+            if tier == "ivf-pq" and size < LISTS_FROM:
                 continue
             started = time.perf_counter()
-            where = {"folder": folder / f"{size}-lists"} if tier == "lists" else {}
+            where = {"folder": folder / f"{size}-ivf-pq"} if tier == "ivf-pq" else {}
             indexes[tier] = make_index(mapped, tier, **where), time.perf_counter() - started
             _say(f"tiers: {size:,} {tier} ready")
         seconds, answers = _in_turn({tier: index for tier, (index, _) in indexes.items()}, queries, rounds)
@@ -120,7 +119,7 @@ def tiers(folder: Path, sizes: list[int], width: int, rounds: int, threads: int)
                 "milliseconds a query (median)": _ms(statistics.median(seconds[tier])),
                 "milliseconds a query (slowest)": _ms(max(seconds[tier])),
                 "seconds to make": round(ready, 1),
-                "in memory": index.facts()["in memory"],
+                "in memory": index.metadata()["in memory"],
                 "same first answer as exact": _share(
                     [a[0] == b[0] for a, b in zip(answers[tier], answers["exact"], strict=True)]
                 ),
@@ -134,14 +133,14 @@ def tiers(folder: Path, sizes: list[int], width: int, rounds: int, threads: int)
 def measure(folder: Path, path: Path, width: int, queries: int, rounds: int) -> dict[str, Any]:
     """The large index in this process: memory, single queries warm and cold, agreement with streamed exact search."""
     import numpy as np
+    from synthetic_city import City
 
     from scicevpr.retrieval import ExactIndex, open_index
-    from scicevpr.retrieval.generator import City
 
     rows = len(np.load(path, mmap_mode="r"))
     before = _memory("VmRSS")
     started = time.perf_counter()
-    index = open_index(folder / f"{path.stem}-lists")
+    index = open_index(folder / f"{path.stem}-ivf-pq")
     opened = time.perf_counter() - started
     asked = City(rows, width).queries(queries)[0]
     index.search(asked[:2], K)
@@ -203,7 +202,7 @@ def _in_turn(
 
 
 def _facts(index: Any) -> dict[str, str]:
-    return {name: words.split(" in ")[0] for name, words in index.facts().items()}  # without the folder
+    return {name: words.split(" in ")[0] for name, words in index.metadata().items()}  # without the folder
 
 
 def _ms(seconds: float) -> float:
@@ -237,7 +236,7 @@ def _forget(path: Path) -> None:
 
 
 def _unfinished(path: Path, rows: int) -> bool:
-    from scicevpr.retrieval.generator import CHUNK
+    from synthetic_city import CHUNK
 
     mark = path.with_suffix(".chunks")
     return not mark.exists() or int(mark.read_text()) * CHUNK < rows
@@ -249,7 +248,7 @@ def _say(text: str) -> None:
 
 def _keep(name: str, found: Any, options: argparse.Namespace) -> None:
     """Write what a stage measured into the result, with the machine it was measured on."""
-    from scicevpr.describe.hardware import machine_facts
+    from scicevpr.descriptors.precision import hardware
 
     content = json.loads(options.result.read_text()) if options.result.exists() else {}
     content[name] = {
@@ -257,7 +256,7 @@ def _keep(name: str, found: Any, options: argparse.Namespace) -> None:
         "values a descriptor": options.width,
         "threads": options.threads,
         "machine": {
-            **machine_facts(),
+            **hardware(),
             "load when it began": options.load,
             **{package: version(package) for package in ("numpy", "faiss-cpu")},
         },
@@ -271,7 +270,7 @@ def _stages(options: argparse.Namespace) -> dict[str, Callable[[], Any]]:
     return {
         "tiers": lambda: tiers(options.folder, options.sizes, options.width, options.rounds, options.threads),
         "generate": lambda: generate(large, options.rows, options.width, options.threads),
-        "build": lambda: build(options.folder, large, "lists"),
+        "build": lambda: build(options.folder, large, "ivf-pq"),
         "measure": lambda: measure(options.folder, large, options.width, options.queries, options.rounds),
     }
 

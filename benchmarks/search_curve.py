@@ -24,7 +24,7 @@ def draw(result: Path, tiers: Sequence[str]) -> None:
     if "large measure" in content:
         found = content["large measure"]["measured"]
         milliseconds = found["milliseconds a query, descriptors in the file cache (median)"]
-        curves.setdefault("lists", []).append((found["rows"], milliseconds))
+        curves.setdefault("ivf-pq", []).append((found["rows"], milliseconds))
     figure, axes = pyplot.subplots(figsize=(6, 3.6), layout="constrained")
     for tier, points in curves.items():
         axes.loglog(*zip(*sorted(points), strict=True), marker="o", label=tier)

@@ -12,8 +12,14 @@ from scicevpr.errors import UsageError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-REGION_COUNT = 14
-"""1 whole image (or class token) + 4 cells of the 2x2 split + 9 cells of the 3x3 split."""
+PATCH_SIZE = 14
+"""Pixels a side of a DINOv2 patch."""
+
+REGION_LEVELS = (1, 2, 3)
+"""Splits of a photo into regions: the whole (or the class token), 2x2 and 3x3 cells."""
+
+REGION_COUNT = sum(level**2 for level in REGION_LEVELS)
+"""R, the number of regions: 14."""
 
 STEM_TAP = -1
 """Number of the tap before block 0 of a hybrid: the projected stem, without positions."""
@@ -39,7 +45,7 @@ class Preprocessing:
     max_pixels: int = 64_000_000
 
     def label(self) -> str:
-        """Return the protocol words, e.g. ``"224x224 bilinear, no antialias"``."""
+        """As a protocol says it, e.g. ``"224x224 bilinear, no antialias"``."""
         smoothing = "antialias" if self.antialias else "no antialias"
         return f"{self.size[0]}x{self.size[1]} {self.interpolation}, {smoothing}"
 
@@ -87,7 +93,7 @@ class BackboneConfig:
     dim: int
     depth: int
     heads: int
-    patch: int = 14
+    patch: int = PATCH_SIZE
     position_grid: int = 37
     stem: str = "patch"
     adapters: bool = False
@@ -117,12 +123,12 @@ class Variant:
 
     @property
     def channels(self) -> int:
-        """Channels C after fusion; a region vector has C values."""
+        """Channels C after fusion, the dimensions of a region vector."""
         return self.backbone.dim
 
     @property
     def descriptor_dim(self) -> int:
-        """Length of a descriptor, 14 * C."""
+        """Length of a descriptor, R * C."""
         return REGION_COUNT * self.channels
 
     @property
@@ -148,7 +154,7 @@ class Variant:
     @property
     def fingerprint(self) -> str:
         """12 hex digits over the architecture. Weights, descriptors and indexes carry it; a mismatch is refused."""
-        facts = {
+        architecture = {
             "family": self.family,
             "backbone": asdict(self.backbone),
             "taps": self.taps,
@@ -159,8 +165,8 @@ class Variant:
         }
         if self.backbone.hybrid:
             stem = EFFICIENTNET_LITE0
-            facts["stem"] = [stem.sha256, stem.mean, stem.std, self.preprocessing.size]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+            architecture["stem"] = [stem.sha256, stem.mean, stem.std, self.preprocessing.size]
+        return hashlib.sha256(json.dumps(architecture, sort_keys=True).encode()).hexdigest()[:12]
 
 
 _SIZES = {

@@ -23,5 +23,9 @@ class DatasetError(SciceVPRError):
     """A dataset folder, file name or table that does not hold what it should."""
 
 
+class ClusterError(SciceVPRError):
+    """A Ray cluster that is not there, is too small, or broke down."""
+
+
 class IndexMismatchError(SciceVPRError):
     """Stored descriptors, a PCA or an index that belong to another model, photo set or protocol."""

@@ -24,15 +24,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scicevpr.datasets import read_dataset
-from scicevpr.describe.describing import evaluating
+from scicevpr.descriptors.describe import evaluating
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.benchmark import score
+from scicevpr.hub.load import load_backbone
 from scicevpr.models.backbone import HybridEmbed
 from scicevpr.models.efficientnet_lite import CHANNELS
 from scicevpr.models.fusion import LayerFusion
 from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.regions import region_boxes
-from scicevpr.models.weights import fill_stem, load_backbone
+from scicevpr.models.weights import fill_stem
 from training.batches import place_batches
 from training.recipes import CrossImageRecipe, DistillRecipe, override
 from training.stem_maps import StemMaps, maps_of, stage_parser, stem_maps

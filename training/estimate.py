@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from scicevpr.datasets import Dataset
-from scicevpr.describe.describing import describe
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import DatasetError, SciceVPRError, UsageError
 from training.distributed import Processes
 from training.full_run import (

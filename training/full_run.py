@@ -18,9 +18,9 @@ from torch.utils.data import Dataset as TorchDataset
 from scicevpr.datasets import Dataset, read_dataset
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.benchmark import evaluate
+from scicevpr.hub.load import load_backbone, load_model
 from scicevpr.models.model import build_model
 from scicevpr.models.native_checkpoints import backbone_part, hash_tensors, save_weights
-from scicevpr.models.weights import load_backbone, load_model
 from training.batches import BatchPlan, Draw, keyed_seed
 from training.distill import inherit, teacher_name
 from training.distributed import Processes

@@ -5,7 +5,7 @@ step, schedule and frozen parts are those of :mod:`training.distill`; only data 
 nothing is augmented. So the numbers show how distillation works; they are not comparable with those of the shipped
 weights.
 
-    from scicevpr.models import load_model
+    from scicevpr.hub.load import load_model
     from scicevpr.datasets import bundled_city
     from training.live import LIVE, LiveDistillation
     from training.live_data import keep_maps, split_in_halves
@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import torch
 
-from scicevpr.describe.grouping import Grouping
+from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.evaluation.metrics import recall_at_n

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from scicevpr.datasets import Dataset, Photo, utm_array
-from scicevpr.describe.describing import evaluating
-from scicevpr.describe.grouping import Grouping
-from scicevpr.describe.loading_ahead import photo_batches
+from scicevpr.descriptors.batches import Grouping, photo_batches
+from scicevpr.descriptors.describe import evaluating
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.models.model import VPRModel
 from training.batches import TrainingPhotos

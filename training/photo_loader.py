@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from scicevpr.config import Preprocessing
-from scicevpr.describe.preprocessing import to_tensor
+from scicevpr.descriptors.preprocessing import to_tensor
 from scicevpr.errors import DatasetError
 from training.augment import RandAugment
 from training.batches import BatchPlan

@@ -17,12 +17,12 @@ from safetensors.torch import load_file
 
 from scicevpr.config import assets_folder
 from scicevpr.datasets import Dataset, bundled_city, positives, utm_array
-from scicevpr.describe.describing import describe, encode, region_vectors
-from scicevpr.describe.descriptor_files import save_descriptors
-from scicevpr.describe.grouping import Grouping
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe, encode, region_vectors
+from scicevpr.files.descriptor_files import save_descriptors
+from scicevpr.hub.load import load_model
 from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.native_checkpoints import save_backbone, save_weights
-from scicevpr.models.weights import load_model
 from scicevpr.retrieval import ExactIndex
 from training.procity.dataset import read_csv, write_csv
 from training.procity.querysets import benchmark_sets

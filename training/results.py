@@ -19,14 +19,14 @@ import numpy as np
 import torch
 
 from scicevpr.datasets import Dataset, bundled_city, read_dataset
-from scicevpr.describe.describing import describe, encode, region_vectors
-from scicevpr.describe.grouping import Grouping
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe, encode, region_vectors
 from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.evaluation.benchmark import evaluate, evaluate_baseline, score
 from scicevpr.evaluation.groupings import place_groups, shuffled_groups
 from scicevpr.evaluation.results import Evaluation
+from scicevpr.hub.load import load_model
 from scicevpr.models.model import VPRModel
-from scicevpr.models.weights import load_model
 from training.procity.conditions import QUERY_CONDITIONS
 
 NS = (1, 5, 10)

@@ -21,7 +21,8 @@ from PIL import Image
 from torch import Tensor
 
 from scicevpr.config import EFFICIENTNET_LITE0, Variant, get_variant
-from scicevpr.describe.preprocessing import open_photo, prepare
+from scicevpr.descriptors.preprocessing import prepare
+from scicevpr.files.photos import open_photo
 from scicevpr.models.backbone import HYBRID_CHANNELS, HybridEmbed
 from scicevpr.models.efficientnet_lite import imagenet_weights
 from training.augment import CameraAugmentation, RandAugment

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from scicevpr.errors import UsageError
 from scicevpr.losses import distillation_loss, mine_pairs, multi_similarity_loss
-from scicevpr.models.adapters import MultiScaleAdapter
+from scicevpr.models.backbone import MultiScaleAdapter
 from scicevpr.models.model import VPRModel
 from scicevpr.models.regions import pool_fused_map
 from training.distributed import Processes

@@ -22,11 +22,11 @@ import numpy as np
 from app.core.databases import PRIVATE
 from app.core.model_slots import FULL_PRECISION
 from scicevpr.datasets import Dataset, Photo
-from scicevpr.describe.describing import Descriptors, describe
-from scicevpr.describe.descriptor_files import find_descriptors, save_descriptors
-from scicevpr.describe.precision import precision_words
+from scicevpr.descriptors.describe import describe, find_descriptors
+from scicevpr.descriptors.precision import precision_label
 from scicevpr.errors import IndexMismatchError
 from scicevpr.evaluation.groupings import published_grouping
+from scicevpr.files.descriptor_files import Descriptors, save_descriptors
 from scicevpr.models.model import VPRModel
 from scicevpr.retrieval import Index, make_index
 
@@ -139,7 +139,7 @@ class DescriptorStore:
     ) -> Described:
         """Return the described database; the first caller computes, later ones wait and see its progress.
 
-        key names the database within this store; mode is a precision of `scicevpr.describe.precision`. Raises what
+        key names the database within this store; mode is a precision of `scicevpr.descriptors.precision`. Raises what
         describe() raises (ImageError for an unreadable photo).
         """
         identity = (key, model.variant.name, model.weights.sha256 if model.weights else "random", mode)
@@ -227,7 +227,7 @@ class DescriptorStore:
         folders += [(self._cache_file(dataset, model, mode).parent, "cache")] if self.cache else []
         for folder, source in folders:
             grouping = published_grouping(model.variant, dataset)
-            dtype = None if mode == FULL_PRECISION else precision_words(mode)
+            dtype = None if mode == FULL_PRECISION else precision_label(mode)
             found = find_descriptors(folder, model, names, grouping, model.variant.preprocessing, dtype)
             if found is not None:
                 return found, source

@@ -24,8 +24,8 @@ from app.core.limits import DEEP_PIXELS, PHOTO_BYTES, RESULT_BYTES, RESULT_FILES
 from app.core.upload_cache import upload_folder
 from scicevpr.datasets import Photo
 from scicevpr.datasets.intake import megabytes
-from scicevpr.describe.preprocessing import FORMATS, open_photo
 from scicevpr.errors import ImageError, UsageError
+from scicevpr.files.photos import FORMATS, open_photo
 
 REFUSED = "This file is not one that was uploaded here, or it is not on the server any more. Choose it again."
 LONGEST_NAME = 255

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scicevpr.datasets.intake import Limits, megabytes
-from scicevpr.describe.preprocessing import MAX_PIXELS
+from scicevpr.files.photos import MAX_PIXELS
 from scicevpr.models.checkpoint import (
     MOST_HEADER_BYTES,
     MOST_TENSORS,

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from scicevpr.config import VARIANTS
-from scicevpr.describe.automatic_precision import Choice, best_mode
-from scicevpr.describe.precision import obstacle
+from scicevpr.descriptors.precision import Choice, best_mode, obstacle
 from scicevpr.errors import SciceVPRError, UsageError, WeightsError
 from scicevpr.models.model import VPRModel
 

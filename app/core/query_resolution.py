@@ -98,7 +98,7 @@ def relevance_to(dataset: Dataset, position: Position | None, positive_rows: np.
     known = position is not None and dataset.use_labels and bool(np.isfinite(database).all())
     metres = np.hypot(*(database - (position.east, position.north)).T) if known else None
     if positive_rows is None:
-        if not known or dataset.truth.listed is not None or dataset.truth.turn is not None:
+        if not known or dataset.truth.listed is not None or dataset.truth.max_heading_difference is not None:
             return Relevance(metres, None)
         positive_rows = positives(database, np.array([[position.east, position.north]]), dataset.truth.radius)[0]
     right = np.zeros(len(database), dtype=bool)

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scicevpr.datasets import Photo
-from scicevpr.describe.describing import region_vectors
+from scicevpr.descriptors.describe import region_vectors
 from scicevpr.errors import SciceVPRError
 from scicevpr.models.checkpoint import read_metadata
 from scicevpr.models.model import VPRModel

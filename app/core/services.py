@@ -41,13 +41,13 @@ from app.core.query_resolution import (
 from app.core.records import Answer, Found, Hit, Position
 from app.core.values import whole_number
 from scicevpr.datasets import Dataset, Photo
-from scicevpr.describe.automatic_precision import Choice
-from scicevpr.describe.describing import Descriptors, describe
-from scicevpr.describe.grouping import Grouping
-from scicevpr.describe.preprocessing import open_photo
-from scicevpr.describe.shared_passes import SharedPasses
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe
+from scicevpr.descriptors.precision import Choice, SharedPasses
 from scicevpr.errors import IndexMismatchError, SciceVPRError, UsageError
-from scicevpr.files.checksums import forget_below
+from scicevpr.files.descriptor_files import Descriptors
+from scicevpr.files.photos import open_photo
+from scicevpr.files.reading import forget_below
 from scicevpr.models.model import VPRModel
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Services:
         store: where database descriptors come from.
         examples: per database the file names of its example queries; without them some are picked over the conditions.
         notes: sentences for the page's head. precision: what the Find tab describes in: "float32", "auto", "bfloat16",
-            "int8" (see `scicevpr.describe.precision`).
+            "int8" (see `scicevpr.descriptors.precision`).
     """
 
     def __init__(

@@ -16,11 +16,11 @@ from scicevpr.datasets.photos import left_out_note
 from scicevpr.datasets.positions import check_positions
 from scicevpr.datasets.tables import NameIndex
 from scicevpr.datasets.zones import in_one_zone
-from scicevpr.describe.describing import Descriptors, describe
-from scicevpr.describe.descriptor_files import find_descriptors
-from scicevpr.describe.grouping import Grouping
-from scicevpr.describe.photo_check import damaged_photos
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe, find_descriptors
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
+from scicevpr.files.descriptor_files import Descriptors
+from scicevpr.files.photos import damaged_photos
 from scicevpr.models.model import VPRModel
 from scicevpr.models.weights import bundled_weights
 from scicevpr.packs import Pack, open_pack

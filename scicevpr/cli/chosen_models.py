@@ -14,9 +14,8 @@ import torch
 from scicevpr.cli.terminal import Step, print_note, show_progress
 from scicevpr.config import STEM_TAP, VARIANTS, Preprocessing, Variant
 from scicevpr.datasets import Dataset
-from scicevpr.describe.automatic_precision import best_mode
-from scicevpr.describe.grouping import Grouping
-from scicevpr.describe.precision import precision_words
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.precision import best_mode, precision_label
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.groupings import place_groups, published_batch, published_grouping
 from scicevpr.evaluation.pca_fit import fit_pca, named_pca, pca_cache_folder
@@ -203,7 +202,7 @@ def chosen_precision(model: VPRModel, arguments: argparse.Namespace) -> str | No
 
 def dtype_label(model: VPRModel, mode: str | None) -> str:
     """How a protocol calls the precision in which a model describes, in a mode or (None) as it was loaded."""
-    return precision_words(mode) if mode else str(next(model.parameters()).dtype).removeprefix("torch.")
+    return precision_label(mode) if mode else str(next(model.parameters()).dtype).removeprefix("torch.")
 
 
 def loading_options(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from scicevpr.cli.terminal import Step, check_outputs, open_console, print_line,
 from scicevpr.errors import UsageError
 
 if TYPE_CHECKING:
-    from scicevpr.describe.describing import Descriptors
+    from scicevpr.files.descriptor_files import Descriptors
     from scicevpr.models.model import VPRModel
 
 
@@ -37,9 +37,9 @@ def describe(arguments: argparse.Namespace) -> int:
     from scicevpr.cli.chosen_models import chosen_precision, load_models
     from scicevpr.datasets import list_photos
     from scicevpr.datasets.photos import left_out_note
-    from scicevpr.describe.descriptor_files import save_descriptors
-    from scicevpr.describe.photo_check import damaged_photos
-    from scicevpr.files.checksums import sha256_of
+    from scicevpr.files.descriptor_files import save_descriptors
+    from scicevpr.files.photos import damaged_photos
+    from scicevpr.files.reading import sha256_of
 
     output = arguments.output
     if output.suffix not in (".npy", ".safetensors"):
@@ -84,8 +84,8 @@ def describe_chosen(
 ) -> Descriptors:
     """Describe photos as the options say; what does not fit into memory goes to a temporary file."""
     from scicevpr.cli.chosen_models import chosen_grouping, chosen_preprocessing, loading_options
-    from scicevpr.describe.describing import describe
-    from scicevpr.files.descriptor_writer import scratch_folder
+    from scicevpr.descriptors.describe import describe
+    from scicevpr.files.writing import scratch_folder
 
     loading = loading_options(arguments)
     needed = (4 * len(paths) * model.variant.descriptor_dim, loading.pop("memory_limit"), loading.pop("storage"))

@@ -13,7 +13,7 @@ from scicevpr.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
 
-    from scicevpr.explain import Explanation
+    from scicevpr.explanations import Explanation
     from scicevpr.models.model import VPRModel
 
 
@@ -43,7 +43,7 @@ def explain(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from scicevpr.cli.chosen_models import chosen_preprocessing, load_models
-    from scicevpr.explain import Explanation, deciding_region, region_terms
+    from scicevpr.explanations import Explanation, deciding_region, region_terms
 
     folder = arguments.output
     check_outputs(folder / "explanation.json")
@@ -101,7 +101,7 @@ def _match(
     """The photo to compare with, its descriptor, and that of its best rival (None for a photo of one's own choice)."""
     from scicevpr.cli.chosen_data import database_descriptors, read_database
     from scicevpr.cli.chosen_models import chosen_preprocessing
-    from scicevpr.describe.describing import describe
+    from scicevpr.descriptors.describe import describe
     from scicevpr.retrieval import ExactIndex
 
     if arguments.match is not None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scicevpr.retrieval import StoredIndex
 
 MIB = 2**20
-TIERS = ("auto", "lists", "8-bit", "streamed")
+TIERS = ("auto", "ivf-pq", "int8", "streamed")
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -47,11 +47,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--pack", metavar="PATH_OR_REPO", help="instead: the database descriptors of a pack")
     add("--model", metavar="VARIANT", help="which of the pack's descriptors (default: the only ones it has)")
     add("--tier", choices=TIERS, default="auto",
-        help="lists: the nearest by a short code (IVF-PQ), re-ranked exactly; 8-bit: exact, a quarter of the memory; "
+        help="ivf-pq: the nearest by a short code, re-ranked exactly; int8: exact, a quarter of the memory; "
         "streamed: exact, from the disk (default: auto, by size and memory)")
     add("--memory", type=options.positive, metavar="MIB", help="what it may take (default: half of what is free)")
     add("--restart", action="store_true", help="throw away what an earlier call has done of it")
-    add, count = parser.add_argument_group("lists").add_argument, {"type": options.positive}
+    add, count = parser.add_argument_group("ivf-pq").add_argument, {"type": options.positive}
     add("--pca", default=512, metavar="K", help="dimensions of the short descriptors (default: 512)", **count)
     add("--nlist", metavar="N", help="lists (default: about a quarter of the square root of the rows)", **count)
     add("--nprobe", metavar="N",
@@ -99,9 +99,9 @@ def build(arguments: argparse.Namespace) -> int:
             restart=arguments.restart,
             progress=step,
             dimension=arguments.pca,
-            lists=arguments.nlist,
-            probes=arguments.nprobe,
-            shortlist=arguments.rerank_k,
+            nlist=arguments.nlist,
+            nprobe=arguments.nprobe,
+            rerank_k=arguments.rerank_k,
             seed=arguments.seed,
         )
     _show(index)
@@ -150,7 +150,7 @@ def search(arguments: argparse.Namespace) -> int:
         found.append({"query": title, "matches": answers})
     print_line(console, f"Search: {index.label}")
     if arguments.json:
-        write_json(arguments.json, {"index": {"label": index.label, **index.facts()}, "queries": found})
+        write_json(arguments.json, {"index": {"label": index.label, **index.metadata()}, "queries": found})
     return 0
 
 
@@ -193,8 +193,8 @@ def _of_pack(reference: str, variant: str | None) -> Path:
 
 
 def _queries(path: Path, index: StoredIndex) -> tuple[np.ndarray, list[str]]:
-    from scicevpr.describe.descriptor_files import load_descriptors
-    from scicevpr.retrieval.row_files import RowFiles, find_rows
+    from scicevpr.files.descriptor_files import load_descriptors
+    from scicevpr.retrieval.rows import RowFiles, find_rows
 
     file = find_rows(path)
     if file.model:
@@ -207,7 +207,7 @@ def _queries(path: Path, index: StoredIndex) -> tuple[np.ndarray, list[str]]:
 
 def _names(index: StoredIndex) -> dict[int, str]:
     """Photo names of the rows, as far as the descriptor files hold them."""
-    from scicevpr.describe.descriptor_files import load_descriptors
+    from scicevpr.files.descriptor_files import load_descriptors
 
     stored: list[str] = []
     for source in index.manifest.sources:
@@ -219,5 +219,5 @@ def _names(index: StoredIndex) -> dict[int, str]:
 def _show(index: StoredIndex) -> None:
     console = open_console()
     print_line(console, f"{index.folder}: {index.label}")
-    for title, text in index.facts().items():
+    for title, text in index.metadata().items():
         print_line(console, f"  {title}: {text}")

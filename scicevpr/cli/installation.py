@@ -44,7 +44,7 @@ def models(arguments: argparse.Namespace) -> int:
 def verify(arguments: argparse.Namespace) -> int:
     """Check the installation against reference vectors; 1 when anything misses."""
     from scicevpr.cli.chosen_models import prepare_machine
-    from scicevpr.models.verify import verify_folder
+    from scicevpr.evaluation.verify import verify_folder
 
     prepare_machine(arguments)
     with show_progress("Verify") as step:

@@ -81,7 +81,7 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
 
 def load(arguments: argparse.Namespace) -> int:
     """Load a database, or go on with it."""
-    from scicevpr.describe.descriptor_files import load_descriptors
+    from scicevpr.files.descriptor_files import load_descriptors
     from scicevpr.packs import open_pack
 
     if (arguments.pack is None) == (arguments.descriptors is None):
@@ -121,7 +121,7 @@ def _dataset(arguments: argparse.Namespace) -> Dataset:
 
 def search(arguments: argparse.Namespace) -> int:
     """Show the most similar photos of each query."""
-    from scicevpr.describe.descriptor_files import load_descriptors
+    from scicevpr.files.descriptor_files import load_descriptors
 
     check_outputs(arguments.json)
     if arguments.zone and arguments.near is None:
@@ -131,8 +131,8 @@ def search(arguments: argparse.Namespace) -> int:
     console, found = open_console(), []
     with _open(arguments) as index:
         matches = index.search(queries, arguments.top, near, arguments.condition, arguments.database)
-        photos = index.places(matches.indices.ravel().tolist())
-        label, facts = index.label, index.facts()
+        photos = index.photos(matches.indices.ravel().tolist())
+        label, facts = index.label, index.metadata()
     for title, rows, similarities in zip(
         titles, matches.indices.tolist(), matches.similarities.tolist(), strict=True
     ):
@@ -181,5 +181,5 @@ def _open(arguments: argparse.Namespace, create: bool = False) -> MilvusIndex:
 def _show(index: MilvusIndex) -> None:
     console = open_console()
     print_line(console, f"{index.collection}: {index.label}")
-    for title, text in index.facts().items():
+    for title, text in index.metadata().items():
         print_line(console, f"  {title}: {text}")

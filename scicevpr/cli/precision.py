@@ -45,10 +45,8 @@ def precision(arguments: argparse.Namespace) -> int:
     """Measure each mode and say which one `--precision auto` would pick."""
     from scicevpr.cli.chosen_data import read_data
     from scicevpr.cli.chosen_models import load_models
-    from scicevpr.describe.automatic_precision import best_mode
-    from scicevpr.describe.hardware import machine_facts
-    from scicevpr.describe.precision import MODES, obstacle
-    from scicevpr.describe.precision_cost import available_modes, measure_modes
+    from scicevpr.descriptors.precision import MODES, best_mode, hardware, obstacle
+    from scicevpr.evaluation.precision_cost import available_modes, measure_modes
 
     check_outputs(arguments.json)
     dataset = read_data(arguments)
@@ -72,7 +70,7 @@ def precision(arguments: argparse.Namespace) -> int:
     if arguments.json:
         counts = {"database": len(dataset.database), "queries": len(dataset.queries)}
         data = {"name": f"{dataset.name} / {dataset.split}", **counts}
-        write_json(arguments.json, {"dataset": data, "machine": machine_facts(), "models": measured})
+        write_json(arguments.json, {"dataset": data, "machine": hardware(), "models": measured})
     return 0
 
 

@@ -56,7 +56,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def show_list(arguments: argparse.Namespace) -> int:
     """All known sources, whose they are, and where they lie."""
     from scicevpr import hub
-    from scicevpr.hub.environment import VARIABLE, assigned_weights
+    from scicevpr.hub.load import VARIABLE, assigned_weights
     from scicevpr.hub.sources import Source, registry
 
     table = make_table("name", "what", "licence", "whose", "here", "source")
@@ -79,7 +79,7 @@ def show_list(arguments: argparse.Namespace) -> int:
 def get(arguments: argparse.Namespace) -> int:
     """Bring weights here, check them, print their path."""
     from scicevpr import hub
-    from scicevpr.models.weights import load_model
+    from scicevpr.hub.load import load_model
 
     source = _source(arguments.source)
     with show_download(source.text) as progress:
@@ -119,18 +119,17 @@ def info(arguments: argparse.Namespace) -> int:
 
 def push(arguments: argparse.Namespace) -> int:
     """Upload a model."""
-    from scicevpr.models.weights import load_model
+    from scicevpr.hub.load import load_model
+    from scicevpr.hub.pretrained import push_to_hub
 
     name = arguments.model
     variant = None if name.lower() in VARIANTS else arguments.variant
     results = _results(arguments.results) if arguments.results else ()
     model = load_model(name, variant=variant, local_files_only=True)
-    url = model.push_to_hub(
-        arguments.repository,
-        private=arguments.private or None,
-        endpoint=arguments.endpoint,
-        model_card_kwargs={"results": results, "licence": arguments.licence},
-    )
+    url = push_to_hub(
+        model, arguments.repository, private=arguments.private or None, endpoint=arguments.endpoint,
+        results=results, licence=arguments.licence,
+    )  # fmt: skip
     print_line(open_console(), f"{model.variant.title}, weights {model.weights.sha256}: {url}")
     return 0
 
@@ -150,12 +149,12 @@ def _source(text: str) -> Source:
 
 def _description(path: Path) -> list[str]:
     """What a weights file is and holds, a line each."""
-    from scicevpr.files.checksums import sha256_of
-    from scicevpr.hub.web import in_megabytes
+    from scicevpr.files.reading import sha256_of
+    from scicevpr.files.writing import bytes_label
     from scicevpr.models.checkpoint import read_checkpoint, read_metadata
     from scicevpr.models.key_formats import detect, unwrap
 
-    first = f"{in_megabytes(path.stat().st_size)}, SHA-256 of the file {sha256_of(path)}"
+    first = f"{bytes_label(path.stat().st_size)}, SHA-256 of the file {sha256_of(path)}"
     content, metadata = read_checkpoint(path)
     state, _ = unwrap(content, str(path))
     if metadata.get("format") != "scicevpr-weights":

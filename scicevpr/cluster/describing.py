@@ -14,21 +14,28 @@ from typing import Any, Protocol
 import torch
 
 from scicevpr import __version__
-from scicevpr.cluster.shards import SHARD_PHOTOS, Shard, ShardFolder, clear, cut, numbered_within, plan_digest
+from scicevpr.cluster.shards import (
+    RECORD,
+    SHARD_PHOTOS,
+    Shard,
+    ShardFolder,
+    clear,
+    cut,
+    numbered_within,
+    plan_digest,
+    record_of,
+)
 from scicevpr.config import Preprocessing
-from scicevpr.describe.describing import Descriptors, describe, grouping_label, require_weights
-from scicevpr.describe.grouping import Grouping, default_grouping
-from scicevpr.describe.loading_ahead import DEFAULT_WORKERS
+from scicevpr.descriptors.batches import DEFAULT_WORKERS, Grouping, default_grouping
+from scicevpr.descriptors.describe import describe, grouping_label, require_weights
 from scicevpr.errors import UsageError
-from scicevpr.files.descriptor_writer import require_space
+from scicevpr.files.descriptor_files import Descriptors
+from scicevpr.files.writing import require_space
 from scicevpr.models.model import VPRModel
 from scicevpr.models.native_checkpoints import hash_tensors
-
-RECORD = ("device", "dtype", "seconds", "facts")
-"""Fields of Descriptors that only a description can tell; kept with every shard."""
+from scicevpr.progress import Progress
 
 STORES = {"float16": 2, "float32": 4}
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -61,15 +68,12 @@ class LocalEngine:
     """This process, one shard after the other: `describe` with its threads that decode ahead."""
 
     def connected(self) -> AbstractContextManager[Any]:
-        """As in Engine; there is nothing to get ready."""
         return nullcontext()
 
     def device(self, job: Job) -> str:
-        """As in Engine."""
         return str(job.options.get("device") or next(job.model.parameters()).device)
 
     def run(self, job: Job, shards: Sequence[Shard], folder: ShardFolder, advance: Callable[[int], None]) -> None:
-        """As in Engine."""
         for shard in shards:
             before = 0
 
@@ -186,16 +190,11 @@ class ShardedDescribing:
         return [place for place in self._jobs if any(place.glob("shard-*.npy"))]
 
 
-def record_of(described: Descriptors) -> dict[str, Any]:
-    """What the manifest keeps of a description."""
-    return {name: getattr(described, name) for name in RECORD}
-
-
 def job_name(job: Job, device: str, shards: Sequence[Shard]) -> str:
     """The name of a job's folder: model, weights, and a digest of everything that could change a descriptor."""
     variant = job.model.variant
     weights = job.model.weights.sha256 if job.model.weights is not None else hash_tensors(job.model.state_dict())
-    facts = {
+    decisive = {
         "fingerprint": variant.fingerprint,
         "weights": weights,
         "preprocessing": asdict(job.preprocessing),
@@ -206,7 +205,7 @@ def job_name(job: Job, device: str, shards: Sequence[Shard]) -> str:
         "plan": plan_digest(shards, job.paths),
         "versions": [__version__, torch.__version__],
     }
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
     return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{variant.name}.{weights}.{digest}")
 
 
@@ -222,7 +221,5 @@ def _alike(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _earlier(kept: ShardFolder) -> str:
-    words = f"{len(kept.finished)} of {len(kept.shards)} shards of an earlier run are used again"
-    if kept.dropped:
-        words += f"; {kept.dropped} were damaged, or their photos changed, and are described again"
-    return f"{words} ({kept.folder})."
+    again = f"; {kept.dropped} were damaged, or their photos changed, and are described again" if kept.dropped else ""
+    return f"{len(kept.finished)} of {len(kept.shards)} shards of an earlier run are used again{again} ({kept.folder})."

@@ -1,4 +1,4 @@
-"""Ray Data as an engine for bulk describing: reading tasks feed actors that hold a model; shards are written here."""
+"""Ray Data as an engine: reading tasks feed actors that hold a model; the shards are written here."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from scicevpr import errors
-from scicevpr.errors import SciceVPRError, UsageError
+from scicevpr.cluster import workers
+from scicevpr.cluster.describing import Job
+from scicevpr.cluster.shards import Shard, ShardFolder, runs
+from scicevpr.errors import ClusterError, SciceVPRError, UsageError
 from scicevpr.files.process_switches import silenced, thrown
 from scicevpr.models.model import VPRModel
-
-if TYPE_CHECKING:
-    from scicevpr.cluster.describing import Job
-    from scicevpr.cluster.shards import Shard, ShardFolder
 
 INSTALL = 'Install it with: pip install "ray[data]"'
 READ_CPUS = 0.25
@@ -36,10 +35,6 @@ TRAVEL = 16  # photos that travel together at least, where batches are smaller: 
 STORE_BYTES = 512 * 2**20  # memory for photos on their way, on a cluster of this machine alone
 KNOCK_SECONDS = 5.0
 MAX_TEMP = 40  # characters; a socket's name may have 107, and Ray's own part of it takes about 60
-
-
-class ClusterError(SciceVPRError):
-    """A Ray cluster that is not there, is too small, or broke down."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +81,6 @@ class RayEngine:
                 ) from error
 
     def _stream(self, ray: Any, job: Job, shards: Sequence[Shard]) -> Iterator[dict[str, Any]]:
-        from scicevpr.cluster import workers
-
         have = ray.cluster_resources()
         count, cpus = self.share(have.get("CPU", 0.0), have.get("GPU", 0.0))
         rows = list(travelling_rows(shards, job.paths))
@@ -95,13 +88,13 @@ class RayEngine:
         options = {name: value for name, value in job.options.items() if name != "device"}
         if self.gpus:
             options["device"] = "cuda"
-        facts = (packed, workers.VERSIONS, self.threads, job.store, options)
+        how = (packed, workers.VERSIONS, self.threads, job.store, options)
         stream = (
             ray.data.from_items(rows, override_num_blocks=len(rows))
             .map(workers.read_photos, fn_kwargs={"preprocessing": job.preprocessing}, num_cpus=READ_CPUS)
             .map(
                 workers.Describer,
-                fn_constructor_args=facts,
+                fn_constructor_args=how,
                 compute=ray.data.ActorPoolStrategy(size=min(count, len(rows))),
                 num_cpus=cpus,
                 num_gpus=self.gpus or None,
@@ -166,8 +159,6 @@ class RayEngine:
 
 def travelling_rows(shards: Sequence[Shard], paths: Sequence[Any]) -> Iterator[dict[str, Any]]:
     """Rows for the cluster: whole batches of one shard. start: where they begin in the shard; sizes: of the batches."""
-    from scicevpr.cluster.shards import runs
-
     for shard in shards:
         start = 0
         for groups in runs(shard.groups, TRAVEL):
@@ -233,8 +224,7 @@ def _no_cluster(address: str | None, error: Exception) -> ClusterError:
 
 def _unpacked_error(text: str) -> SciceVPRError:
     name, message = json.loads(text)
-    kind = ClusterError if name == "ClusterError" else getattr(errors, name, SciceVPRError)
-    return kind(message)
+    return getattr(errors, name, SciceVPRError)(message)
 
 
 def require_ray(alone: bool = False) -> Any:

@@ -22,13 +22,22 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from scicevpr.errors import UsageError
-from scicevpr.files.checksums import sha256_of
-from scicevpr.files.descriptor_writer import RowStore
+from scicevpr.files.descriptor_files import Descriptors
+from scicevpr.files.reading import sha256_of
+from scicevpr.files.writing import DescriptorWriter, written_whole
 
 SHARD_PHOTOS = 512
 """Photos in a shard, unless one batch holds more: what an interruption can cost at most, for every worker."""
 
 MANIFEST = "manifest.jsonl"
+
+RECORD = ("device", "dtype", "seconds", "metadata")
+"""Fields of Descriptors that only a description can tell; kept with every shard."""
+
+
+def record_of(described: Descriptors) -> dict[str, Any]:
+    """What the manifest keeps of a description."""
+    return {name: getattr(described, name) for name in RECORD}
 
 
 @dataclass(frozen=True)
@@ -126,9 +135,9 @@ class ShardFolder:
         """Where the shard's file belongs."""
         return self.folder / shard.file
 
-    def store(self, shard: Shard) -> RowStore:
-        """An open file for a shard's descriptors; see :class:`scicevpr.files.descriptor_writer.RowStore`."""
-        return RowStore((len(shard.rows), self._width), self._dtype, path=self.path(shard))
+    def store(self, shard: Shard) -> DescriptorWriter:
+        """An open file for a shard's descriptors; see `DescriptorWriter`."""
+        return DescriptorWriter((len(shard.rows), self._width), self._dtype, path=self.path(shard))
 
     def finish(self, shard: Shard, record: Mapping[str, Any]) -> None:
         """Enter a shard whose file is complete into the manifest. record: under which protocol it was described."""
@@ -147,7 +156,7 @@ class ShardFolder:
     def collect(self, scratch: Path | str | None) -> np.ndarray:
         """Descriptors [N, D] of the whole job in the order of the photos. scratch: as in `describe`."""
         count = sum(len(shard.rows) for shard in self.shards)
-        with RowStore((count, self._width), self._dtype, scratch=scratch) as store:
+        with DescriptorWriter((count, self._width), self._dtype, scratch=scratch) as store:
             for shard in self.shards:
                 store.write(shard.rows, np.load(self.path(shard), mmap_mode="r"))
             return store.finish()
@@ -166,9 +175,8 @@ class ShardFolder:
             else:
                 self.dropped += 1
         if len(kept) != len(lines):
-            draft = manifest.with_suffix(".part")
-            draft.write_text("".join(f"{text}\n" for text in kept), encoding="utf-8")
-            os.replace(draft, manifest)
+            with written_whole(manifest) as part:
+                part.write_text("".join(f"{text}\n" for text in kept), encoding="utf-8")
 
     def _sound(self, shard: Shard, line: Mapping[str, Any]) -> bool:
         path = self.path(shard)
@@ -196,8 +204,8 @@ def photos_digest(shard: Shard, paths: Sequence[Any]) -> str:
     digest = hashlib.sha256()
     for row in shard.rows:
         try:
-            facts = os.stat(paths[row])
-            digest.update(f"{facts.st_size} {facts.st_mtime_ns}\n".encode())
+            state = os.stat(paths[row])
+            digest.update(f"{state.st_size} {state.st_mtime_ns}\n".encode())
         except OSError:
             digest.update(b"missing\n")
     return digest.hexdigest()

@@ -21,11 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from scicevpr import __version__
+from scicevpr.cluster.shards import numbered_within, record_of
 from scicevpr.config import Preprocessing
-from scicevpr.describe.describing import describe
-from scicevpr.describe.grouping import Grouping
-from scicevpr.describe.preprocessing import to_views
-from scicevpr.errors import SciceVPRError
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe
+from scicevpr.descriptors.preprocessing import to_views
+from scicevpr.errors import ClusterError, SciceVPRError
 
 VERSIONS = f"scicevpr {__version__}, torch {torch.__version__}"
 """What must agree on all machines of a cluster."""
@@ -68,7 +69,13 @@ class Describer:
     def __init__(self, packed: Any, versions: str, threads: int, store: str, options: dict[str, Any]) -> None:
         import ray
 
-        self._error = "" if versions == VERSIONS else _packed_error(_other_versions(versions))
+        self._error = ""
+        if versions != VERSIONS:
+            other = (
+                f"The cluster's machine {platform.node()} has {VERSIONS}; this one has {versions}. Descriptors could "
+                "differ, so install the same versions on all of them."
+            )
+            self._error = _packed_error(ClusterError(other))
         torch.set_num_threads(threads)
         self._model = ray.get(packed).model()
         self._width = self._model.variant.descriptor_dim
@@ -88,9 +95,6 @@ class Describer:
         return {"shard": row["shard"], "start": row["start"], "values": values, "record": record, "error": error}
 
     def _describe(self, row: Mapping[str, Any]) -> tuple[np.ndarray, str]:
-        from scicevpr.cluster.describing import record_of
-        from scicevpr.cluster.shards import numbered_within
-
         groups = Grouping.explicit(numbered_within([range(int(size)) for size in row["sizes"]]))
         pixels = torch.from_numpy(np.array(row["pixels"]))  # shared memory is read-only, torch wants its own
         described = describe(self._model, pixels, grouping=groups, **self._options)
@@ -101,15 +105,6 @@ class Describer:
 
 def _packed_error(problem: SciceVPRError) -> str:
     return json.dumps([type(problem).__name__, str(problem)])
-
-
-def _other_versions(wanted: str) -> SciceVPRError:
-    from scicevpr.cluster.ray_cluster import ClusterError
-
-    return ClusterError(
-        f"The cluster's machine {platform.node()} has {VERSIONS}; this one has {wanted}. Descriptors could differ, so "
-        "install the same versions on all of them."
-    )
 
 
 class _Packer(pickle.Pickler):
@@ -124,8 +119,8 @@ class _Packer(pickle.Pickler):
             flat = value.detach().cpu().contiguous().reshape(-1)
             self._places[id(value)] = len(self._arrays)
             self._arrays.append(flat.view(torch.uint8).numpy().copy())
-        facts = str(value.dtype).removeprefix("torch."), tuple(value.shape)
-        return (self._places[id(value)], *facts, isinstance(value, nn.Parameter), value.requires_grad)
+        kind = str(value.dtype).removeprefix("torch.")
+        return (self._places[id(value)], kind, tuple(value.shape), isinstance(value, nn.Parameter), value.requires_grad)
 
 
 class _Unpacker(pickle.Unpickler):

@@ -17,8 +17,8 @@ from scicevpr.datasets.dataset import Dataset
 from scicevpr.datasets.layouts import read_dataset, read_folders
 from scicevpr.datasets.photos import Photo
 from scicevpr.datasets.readers import gsv_cities, utm_tree
-from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import DatasetError, ImageError
+from scicevpr.files.photos import open_photo
 
 SAMPLE = 64
 

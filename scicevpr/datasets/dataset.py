@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,13 @@ class Dataset:
     truth: GroundTruth = field(default_factory=GroundTruth)
     benchmark: str | None = None
     layout: str = ""
+
+    @classmethod
+    def open(cls, folder: Path | str, split: str = "test", **options: Any) -> Dataset:
+        """Read a data set folder of any known layout; options and errors as in `scicevpr.datasets.layouts`."""
+        from scicevpr.datasets.layouts import read_dataset  # the layouts themselves make data sets
+
+        return read_dataset(folder, split, **options)
 
     @property
     def labelled(self) -> bool:

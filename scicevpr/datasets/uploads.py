@@ -15,8 +15,8 @@ from scicevpr.datasets.photos import Photo, parse_name, position_problem
 from scicevpr.datasets.positions import check_positions, read_positions, with_positions
 from scicevpr.datasets.tables import NameIndex
 from scicevpr.datasets.zones import frame_of, in_one_zone, latitude_letter, project, utm_zone
-from scicevpr.describe.preprocessing import FORMATS
 from scicevpr.errors import DatasetError
+from scicevpr.files.photos import FORMATS
 
 TABLE, NAME, GPS, NOWHERE = "table", "file name", "GPS of the camera", ""
 GPS_BLOCK = 0x8825  # the EXIF tag that leads to it, and its own tags:

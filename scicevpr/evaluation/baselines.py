@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from scicevpr.config import EFFICIENTNET_LITE0, Preprocessing
-from scicevpr.describe.preprocessing import open_photo, prepare
+from scicevpr.descriptors.preprocessing import prepare
+from scicevpr.files.photos import open_photo
 from scicevpr.models.efficientnet_lite import EfficientNetLite0, imagenet_weights
 from scicevpr.models.regions import region_boxes
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from scicevpr.describe.describing import encode_groups
-from scicevpr.describe.grouping import Grouping
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import encode_groups
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.batch_effects import TOP, StabilitySetup, compare
 from scicevpr.retrieval import PCA

@@ -16,10 +16,8 @@ import torch
 
 from scicevpr.config import Preprocessing
 from scicevpr.datasets import Dataset
-from scicevpr.describe.describing import Descriptors, describe
-from scicevpr.describe.grouping import Grouping
-from scicevpr.describe.loading_ahead import DEFAULT_WORKERS
-from scicevpr.describe.photo_check import require_sound
+from scicevpr.descriptors.batches import DEFAULT_WORKERS, Grouping
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.evaluation.groupings import published_grouping
@@ -27,11 +25,13 @@ from scicevpr.evaluation.metrics import f1_at_n, mean_reciprocal_rank, recall_at
 from scicevpr.evaluation.query_methods import MAJORITY_WEIGHT, QueryMethod, find_method, search_queries
 from scicevpr.evaluation.results import UNNAMED, Evaluation, Scores
 from scicevpr.evaluation.score_notes import own_rows, truth_notes, without_rows, zero_notes
-from scicevpr.files.descriptor_writer import MEMORY_LIMIT, scratch_folder
+from scicevpr.files.descriptor_files import Descriptors
+from scicevpr.files.photos import require_sound
+from scicevpr.files.writing import MEMORY_LIMIT, scratch_folder
 from scicevpr.models.model import VPRModel
 from scicevpr.retrieval import PCA, ExactIndex
-from scicevpr.retrieval.blocks import shape_of
 from scicevpr.retrieval.matches import Matches
+from scicevpr.retrieval.rows import shape_of
 
 DEFAULT_NS = (1, 5, 10, 100)
 Progress = Callable[[str, int, int], None]  # ("database" or "queries", photos done, photos in all)

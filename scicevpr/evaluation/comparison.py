@@ -13,7 +13,7 @@ from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.report import ALL
 from scicevpr.evaluation.results import UNNAMED
 from scicevpr.evaluation.uncertainty import DRAWS, LEVEL, UNITS, PairedRecall, compare_recalls
-from scicevpr.files.json_files import read_json
+from scicevpr.files.reading import read_json
 
 MUST_AGREE = ("dataset", "database", "right within", "UTM rounding")
 MOST_RANKS = 100_000  # of a list of predictions

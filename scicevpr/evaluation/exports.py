@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from scicevpr.datasets import Photo, parse_name
-from scicevpr.describe.describing import Descriptors
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.results import Evaluation, relative_name
-from scicevpr.files.checksums import sha256_of
+from scicevpr.files.descriptor_files import Descriptors
+from scicevpr.files.reading import sha256_of
 
 DESCRIPTORS_FORMAT = "scicevpr-exported-descriptors-2"
 DESCRIPTORS_FILE = "descriptors.json"

@@ -8,7 +8,7 @@ from scicevpr.config import Variant
 from scicevpr.datasets import Dataset
 from scicevpr.datasets.catalogue import BENCHMARKS
 from scicevpr.datasets.ground_truth import separate_positions
-from scicevpr.describe.grouping import DEFAULT_SEQUENTIAL, Grouping, default_grouping
+from scicevpr.descriptors.batches import DEFAULT_SEQUENTIAL, Grouping, default_grouping
 from scicevpr.errors import UsageError
 
 ORDERS = ("file", "shuffled", "place")

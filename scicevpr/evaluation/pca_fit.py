@@ -16,12 +16,11 @@ import numpy as np
 
 from scicevpr.config import Preprocessing
 from scicevpr.datasets import list_photos
-from scicevpr.describe.automatic_precision import best_mode
-from scicevpr.describe.describing import describe
-from scicevpr.describe.grouping import Grouping, default_grouping
-from scicevpr.describe.loading_ahead import DEFAULT_WORKERS
+from scicevpr.descriptors.batches import DEFAULT_WORKERS, Grouping, default_grouping
+from scicevpr.descriptors.describe import describe
+from scicevpr.descriptors.precision import best_mode
 from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.files.descriptor_writer import MEMORY_LIMIT, scratch_folder
+from scicevpr.files.writing import MEMORY_LIMIT, scratch_folder
 from scicevpr.models.model import VPRModel
 from scicevpr.retrieval import PCA
 from scicevpr.retrieval.pca import MAX_PHOTOS

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from scicevpr.describe.preprocessing import VIEWS
+from scicevpr.descriptors.preprocessing import VIEWS
 from scicevpr.errors import UsageError
 from scicevpr.retrieval import ExactIndex, Matches
-from scicevpr.retrieval.blocks import row_blocks, shape_of
+from scicevpr.retrieval.rows import row_blocks, shape_of
 
 MAJORITY_WEIGHT = 0.01
 VOTE_COLUMNS = (1, 5, 10)

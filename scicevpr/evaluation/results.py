@@ -16,7 +16,6 @@ import numpy as np
 from scicevpr.datasets import Dataset
 from scicevpr.datasets.ground_truth import separate_positions
 from scicevpr.datasets.photos import path_below
-from scicevpr.describe.describing import Descriptors
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.metrics import hit_matrix
 from scicevpr.evaluation.uncertainty import (
@@ -28,7 +27,8 @@ from scicevpr.evaluation.uncertainty import (
     places_by_positives,
     score_intervals,
 )
-from scicevpr.files.json_files import read_json
+from scicevpr.files.descriptor_files import Descriptors
+from scicevpr.files.reading import read_json
 from scicevpr.retrieval import Match, Matches, list_matches
 
 UNNAMED = "unnamed"

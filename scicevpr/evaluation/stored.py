@@ -16,14 +16,13 @@ import numpy as np
 
 from scicevpr.config import VARIANTS
 from scicevpr.datasets import Dataset, GroundTruth, Photo, parse_name
-from scicevpr.describe.descriptor_files import load_descriptors
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
 from scicevpr.evaluation.benchmark import DEFAULT_NS, score
 from scicevpr.evaluation.exports import DESCRIPTORS_FILE, DESCRIPTORS_FORMAT
 from scicevpr.evaluation.query_methods import MAJORITY_WEIGHT, find_method
 from scicevpr.evaluation.results import Evaluation
-from scicevpr.files.checksums import known_sha256
-from scicevpr.files.json_files import parse_json
+from scicevpr.files.descriptor_files import load_descriptors
+from scicevpr.files.reading import known_sha256, parse_json
 from scicevpr.files.safe_npy import map_npy
 
 MADE_ELSEWHERE = "unknown (descriptors made elsewhere)"

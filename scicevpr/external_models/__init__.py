@@ -2,8 +2,7 @@
 
 from scicevpr.external_models.adapter import BATCH_TOLERANCE, ExternalModel, ExternalVariant, probe_batch_dependence
 from scicevpr.external_models.loading import load_any, load_external
-from scicevpr.external_models.registry import KNOWN, HubEntry
-from scicevpr.external_models.source import is_external
+from scicevpr.external_models.registry import KNOWN, HubEntry, is_external
 
 __all__ = [
     "BATCH_TOLERANCE",

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from scicevpr.config import Preprocessing
 from scicevpr.errors import SciceVPRError, WeightsError
-from scicevpr.external_models.failures import explain
+from scicevpr.external_models.entry_points import explain
 from scicevpr.models.model import VPRModel, WeightsInfo
 
 BATCH_TOLERANCE = 1e-4
@@ -37,8 +37,8 @@ class ExternalVariant:
     """What a Variant is for this project's models: all that must agree between model, descriptors and indexes.
 
     ``code`` says where the model comes from; ``batch_dependence`` is the measured largest difference of a descriptor
-    alone and in company, and ``cross_image`` whether it exceeds BATCH_TOLERANCE; ``unit_output`` whether the model
-    gives unit vectors by itself. ``fingerprint`` covers the code's name, its arguments and the shapes of its tensors.
+    alone and with others in the batch, and ``cross_image`` whether it exceeds BATCH_TOLERANCE; ``unit_output`` whether
+    the model gives unit vectors by itself. ``fingerprint`` covers the code's name, arguments and tensor shapes.
     """
 
     name: str
@@ -56,7 +56,7 @@ class ExternalVariant:
         return self.batch_dependence > BATCH_TOLERANCE
 
     @property
-    def facts(self) -> dict[str, str]:
+    def metadata(self) -> dict[str, str]:
         """What a protocol adds for a model that is not this project's."""
         verdict = "depends on its batch" if self.cross_image else "independent of its batch"
         return {
@@ -67,17 +67,14 @@ class ExternalVariant:
 
 
 class ExternalModel(nn.Module):
-    """Any module or callable [B, 3, H, W] -> [B, D], with unit descriptors and the facts that the library asks for.
+    """Any module or callable [B, 3, H, W] -> [B, D], with unit descriptors and what else the library asks of a model.
 
     ``inner`` may give a tuple, of which the first element is taken. A callable that is no module must find its own way
     to device and precision of its input; a module is moved with this one.
     """
 
     def __init__(
-        self,
-        inner: Callable[[Tensor], Any],
-        variant: ExternalVariant,
-        weights: WeightsInfo | None = None,
+        self, inner: Callable[[Tensor], Any], variant: ExternalVariant, weights: WeightsInfo | None = None
     ) -> None:
         super().__init__()
         where = first_tensor(inner)
@@ -98,7 +95,7 @@ class ExternalModel(nn.Module):
         if output.shape[1] != self.variant.descriptor_dim:
             rows, columns = x.shape[-2:]
             raise WeightsError(
-                f"{self.variant.title} gives {output.shape[1]} values for photos of {rows}x{columns} pixels, but "
+                f"{self.variant.title} gives {output.shape[1]} dimensions for photos of {rows}x{columns} pixels, but "
                 f"{self.variant.descriptor_dim} are expected. Use the input size it was loaded for."
             )
         return unit(output)
@@ -139,7 +136,7 @@ def run(inner: Callable[[Tensor], Any], x: Tensor, title: str) -> Tensor:
     if isinstance(output, (tuple, list)) and len(output):
         output = output[0]
     if not isinstance(output, Tensor):
-        raise WeightsError(f"{title} gives {_described(output)}; one tensor [photos, values] is needed.")
+        raise WeightsError(f"{title} gives {_described(output)}; one tensor [photos, dimensions] is needed.")
     if output.ndim != 2 or len(output) != len(x) or not output.shape[1] or not output.is_floating_point():
         kind = str(output.dtype).removeprefix("torch.")
         raise WeightsError(
@@ -155,7 +152,7 @@ def run(inner: Callable[[Tensor], Any], x: Tensor, title: str) -> Tensor:
 
 
 def probe_batch_dependence(model: ExternalModel | VPRModel, *, photos: int = PROBE_PHOTOS, seed: int = 0) -> float:
-    """Largest difference of an entry of a unit descriptor when its photo is described alone and in company.
+    """Largest difference of an entry of a unit descriptor when its photo is described alone and with others.
 
     Measured on artificial photos of the model's own input size, where the model is and in its precision. Rounding alone
     gives about 1e-7 in float32; a model whose photos see each other gives far more.

@@ -30,12 +30,11 @@ from scicevpr.external_models.adapter import (
     run,
     unit,
 )
-from scicevpr.external_models.entry_points import ONE_AT_A_TIME, build, request
-from scicevpr.external_models.failures import explain
-from scicevpr.external_models.source import ExternalSource, is_external, parse_source
+from scicevpr.external_models.entry_points import ONE_AT_A_TIME, build, explain, request
+from scicevpr.external_models.registry import ExternalSource, is_external, parse_source
+from scicevpr.hub.load import load_model
 from scicevpr.models.model import VPRModel, WeightsInfo
 from scicevpr.models.native_checkpoints import NOT_RECORDED, hash_tensors
-from scicevpr.models.weights import load_model
 
 DEFAULT_PREPROCESSING = Preprocessing(antialias=True)
 
@@ -54,8 +53,8 @@ def load_any(
     """Load whatever a user names: this project's models, or one of other people.
 
     Args:
-        name_or_path: what `is_foreign` accepts goes to :func:`load_external`, everything else to
-            :func:`scicevpr.models.weights.load_model`.
+        name_or_path: what `is_external` accepts goes to :func:`load_external`, everything else to
+            :func:`scicevpr.hub.load.load_model`.
         trust, size: for models of other people only (ours take any size as an option of `describe`).
         variant, options: for this project's models only.
     """
@@ -119,7 +118,8 @@ def load_external(
     inner, known = _ready(inner, source.title), source.known
     if descriptor_dim is None and known is not None and source.kwargs == known.kwargs:
         descriptor_dim = known.descriptor_dim
-    tensors = _tensors(inner)
+    state = inner.state_dict() if isinstance(inner, nn.Module) else {}
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
     variant = ExternalVariant(
         name=source.name,
         title=source.title,
@@ -151,8 +151,8 @@ def _measure(model: ExternalModel, required: int | None) -> None:
         first = run(model.inner, photo, variant.title)
         if required is not None and first.shape[1] != required:
             raise WeightsError(
-                f"{variant.title} gives descriptors of {first.shape[1]} values, but {required} are expected. Check the "
-                f"arguments of {variant.code}, or state the length."
+                f"{variant.title} gives descriptors of {first.shape[1]} dimensions, but {required} are expected. Check "
+                f"the arguments of {variant.code}, or state the length."
             )
         norm = float(first.float().norm())
         if norm == 0:
@@ -186,12 +186,7 @@ def _preprocessing(chosen: Preprocessing, size: int | tuple[int, int] | None) ->
     return replace(chosen, size=(rows, columns))
 
 
-def _tensors(inner: Any) -> dict[str, Tensor]:
-    state = inner.state_dict() if isinstance(inner, nn.Module) else {}
-    return {key: value for key, value in state.items() if isinstance(value, Tensor)}
-
-
 def _fingerprint(source: ExternalSource, tensors: Mapping[str, Tensor]) -> str:
     shapes = {key: list(tensor.shape) for key, tensor in tensors.items()}
-    facts = json.dumps([source.label, source.kwargs, shapes], sort_keys=True, default=str)
-    return hashlib.sha256(facts.encode()).hexdigest()[:12]
+    text = json.dumps([source.label, source.kwargs, shapes], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

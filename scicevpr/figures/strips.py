@@ -14,10 +14,10 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from scicevpr.datasets import Photo
-from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import ImageError, UsageError
 from scicevpr.evaluation.results import Evaluation
 from scicevpr.figures.overlay import fitted
+from scicevpr.files.photos import open_photo
 from scicevpr.retrieval import Match, Matches
 
 TILE = 512

@@ -1,1 +1,1 @@
-"""Files: JSON with limits, checksums, safe .npy, descriptors written row by row."""
+"""Files: reading and writing them safely, photos, descriptor files; what every floor above stands on."""

@@ -44,8 +44,5 @@ def silenced(names: Sequence[str], level: int) -> Iterator[None]:
         yield
         return
     logger = logging.getLogger(names[0])
-    with (
-        thrown(("logger", names[0]), lambda: logger.level, logger.setLevel, level),
-        silenced(names[1:], level),
-    ):
+    with thrown(("logger", names[0]), lambda: logger.level, logger.setLevel, level), silenced(names[1:], level):
         yield

@@ -3,7 +3,7 @@
 Ground truth in this field comes as "object arrays": one array of database rows per query, of different lengths. NumPy
 stores those as a pickle, and a pickle can name any function of Python and ask for it to be called. Here only numbers,
 text, lists, tuples and arrays of these are rebuilt; for the few NumPy names that such a file needs, small records of
-our own stand in, so that NumPy's unpickling code is not run on foreign bytes either. All else is refused.
+our own stand in, so that NumPy's unpickling code is not run on a stranger's bytes either. All else is refused.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def read_npy(path: Path | str) -> np.ndarray:
             f"{path} asks Python to run `{error}`, which a list of rows or names never needs. The file was refused and "
             "nothing in it was run; do not use it unless you trust where it comes from."
         ) from error
-    except Exception as error:  # foreign bytes can make the reader fail in any way
+    except Exception as error:  # a stranger's bytes can make the reader fail in any way
         raise DatasetError(
             f"{path} cannot be read as an .npy array: {_reason(error)}. Download or copy the file again; if it is "
             "an .npz archive or another format, save the array in it with numpy.save."
@@ -75,7 +75,7 @@ def map_npy(path: Path | str, error: type[SciceVPRError], remedy: str) -> np.nda
         if 0 in shape:
             return np.empty(shape, dtype)
         return np.memmap(path, dtype, "r", offset, shape, "F" if by_columns else "C")
-    except Exception as failure:  # foreign bytes can make the reader fail in any way
+    except Exception as failure:  # a stranger's bytes can make the reader fail in any way
         raise error(f"{path} is no readable .npy file ({_reason(failure)}). {remedy}") from failure
 
 
@@ -115,8 +115,8 @@ class _Refused(Exception):
     """The name of a function or class that a file asked for."""
 
 
-class _Type:
-    """Stands in for `numpy.dtype`: the code of a plain number or text type, or of objects."""
+class PickledType:
+    """Stands in for `numpy.dtype` in a pickle: the code of a plain number or text type, or of objects."""
 
     def __init__(self, code: str, *_: object) -> None:
         self.objects = code in ("O", "O4", "O8")
@@ -131,14 +131,14 @@ class _Type:
         return np.dtype(self.order + self.code)
 
 
-class _Array:
-    """Stands in for `numpy.ndarray`; `values` holds the content once it is read."""
+class PickledArray:
+    """Stands in for `numpy.ndarray` in a pickle; `values` holds the content once it is read."""
 
     values: np.ndarray | None = None
 
     def __setstate__(self, state: tuple) -> None:
         shape, kind, by_columns, data = state[-4:]
-        if not isinstance(kind, _Type):
+        if not isinstance(kind, PickledType):
             raise ValueError("it holds an array without a type")
         if kind.objects:
             values = np.empty(len(data), dtype=object)
@@ -168,7 +168,13 @@ class _Named:
         raise _Refused("a change of Python's own functions")
 
 
-def _scalar(kind: _Type, data: bytes | str) -> Any:
+def new_array(*_: object) -> PickledArray:
+    """Stands in for the function that makes arrays in a pickle."""
+    return PickledArray()
+
+
+def pickled_scalar(kind: PickledType, data: bytes | str) -> Any:
+    """Stands in for the function that makes NumPy's scalars in a pickle."""
     content = data.encode("latin1") if isinstance(data, str) else data
     return _checked_text(np.frombuffer(content, kind.plain(), count=1))[0].item()
 
@@ -185,14 +191,18 @@ def _no_bytes(*content: object) -> bytes:
     return b""
 
 
-# The names under which Python 2 and 3 and NumPy 1 and 2 pickle arrays and scalars, and what answers to them here.
+PICKLED_NUMPY: dict[str, Callable] = {
+    "numpy.ndarray": PickledArray,
+    "numpy.dtype": PickledType,
+    **{f"numpy.{core}.multiarray._reconstruct": new_array for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray.scalar": pickled_scalar for core in ("core", "_core")},
+}
+"""The names under which NumPy 1 and 2 pickle arrays and scalars, and what answers to them here."""
+
 _ALLOWED: dict[str, Callable] = {
-    "numpy.ndarray": _Array,
-    "numpy.dtype": _Type,
+    **PICKLED_NUMPY,
     "_codecs.encode": _bytes,
     **{f"{builtins}.bytes": _no_bytes for builtins in ("__builtin__", "builtins")},  # how old pickles say b""
-    **{f"numpy.{core}.multiarray._reconstruct": lambda *_: _Array() for core in ("core", "_core")},
-    **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
 }
 
 
@@ -229,7 +239,7 @@ class _Plain:
         self.items += 1
         if self.items > _MAX_ITEMS:  # a list may name another one many times over
             raise ValueError(f"it holds more than {_MAX_ITEMS} items")
-        if isinstance(value, _Array):
+        if isinstance(value, PickledArray):
             value = value.values
         if isinstance(value, np.ndarray) and value.dtype == object:
             result = np.empty(value.shape, dtype=object)

@@ -23,7 +23,8 @@ from filelock import FileLock
 
 from scicevpr import __version__
 from scicevpr.errors import WeightsError
-from scicevpr.files.checksums import sha256_of
+from scicevpr.files.reading import sha256_of
+from scicevpr.files.writing import bytes_label
 
 Progress = Callable[[int, "int | None"], None]
 """Called with (bytes that are here, bytes in all or None)."""
@@ -86,10 +87,6 @@ def download(
         ) from error
 
 
-def in_megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
-
-
 class _Transfer:
     """One file on its way into `part`."""
 
@@ -130,7 +127,7 @@ class _Transfer:
         """Check the whole file and give it its name."""
         found = sha256_of(self.part)
         if sha256 not in (None, found):
-            size = in_megabytes(self.have)
+            size = bytes_label(self.have)
             self._discard()
             raise WeightsError(
                 f"{self.url} has the wrong checksum: SHA-256 {found} ({size}), expected {sha256}. The download was "
@@ -197,8 +194,8 @@ class _Transfer:
         free = shutil.disk_usage(self.part.parent).free
         if self.total is not None and self.total > free:
             raise WeightsError(
-                f"The disk of {self.part.parent} is too full for {self.url}: it needs {in_megabytes(self.total)}, "
-                f"{in_megabytes(free)} are free. Nothing was downloaded."
+                f"The disk of {self.part.parent} is too full for {self.url}: it needs {bytes_label(self.total)}, "
+                f"{bytes_label(free)} are free. Nothing was downloaded."
             )
         if self.version:
             record = {"url": self.url, "version": self.version, "total": self.total}
@@ -255,8 +252,8 @@ class _Transfer:
         if isinstance(error, _BusyError):
             text = f"{self.url} cannot be downloaded now: {error}, {failures} times in a row. "
         else:
-            whole = "an unknown size" if self.total is None else in_megabytes(self.total)
-            text = f"The download of {self.url} broke off at {in_megabytes(self.have)} of {whole} ({error}). "
+            whole = "an unknown size" if self.total is None else bytes_label(self.total)
+            text = f"The download of {self.url} broke off at {bytes_label(self.have)} of {whole} ({error}). "
         if self.version and self.have:
             return text + f"What came is kept in {self.part}: run the same again, and it goes on from there."
         if self.have:

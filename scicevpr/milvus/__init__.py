@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scicevpr.milvus.connection import MilvusError
-from scicevpr.milvus.filters import Near
 from scicevpr.milvus.index import MilvusIndex
+from scicevpr.milvus.search import Near
 
 __all__ = ["MilvusError", "MilvusIndex", "Near"]

@@ -1,4 +1,4 @@
-"""The way to a Milvus: a file (Milvus Lite) or a server, patience where that helps, errors in words, no token in them.
+"""The way to a Milvus, a file (Milvus Lite) or a server: patience where that helps, errors without a token in them.
 
 pymilvus logs every error with a traceback before it raises it. Its loggers are silenced here while something is asked
 for, because the errors raised here say the same, and because a log is no place for a token.
@@ -6,12 +6,12 @@ for, because the errors raised here say the same, and because a log is no place 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class Connection:
                     raise
                 if wait is None or not may_pass(error):
                     raise MilvusError(
-                        f"Milvus at {self.uri} did not do what was asked ({name}): {self._words(error)}"
+                        f"Milvus at {self.uri} did not do what was asked ({name}): {self._message(error)}"
                     ) from None  # the chain could hold what was sent
                 time.sleep(wait)
         raise AssertionError("unreachable")
@@ -112,7 +112,7 @@ class Connection:
                     "time can), or it is something else; name another file."
                 ) from None
             raise MilvusError(
-                f"No Milvus answers at {self.uri}: {self._words(error)}. Is the server started (docs/milvus.md), the "
+                f"No Milvus answers at {self.uri}: {self._message(error)}. Is the server started (docs/milvus.md), the "
                 f"port right (19530 by default), and the token ({TOKEN_VARIABLE})? Where a proxy is set, the server's "
                 "name belongs into the environment variable no_proxy."
             ) from None
@@ -120,12 +120,12 @@ class Connection:
             _opened[self.uri] += 1
         return client
 
-    def _words(self, error: Exception) -> str:
-        """An error's own words in one line, without the token."""
-        words = " ".join(str(getattr(error, "message", "") or error).split())[:500].rstrip(".")
+    def _message(self, error: Exception) -> str:
+        """An error's own message in one line, without the token."""
+        text = " ".join(str(getattr(error, "message", "") or error).split())[:500].rstrip(".")
         for secret in (self._token, *self._token.split(":", 1)[1:]):
-            words = words.replace(secret, "***") if secret else words
-        return words
+            text = text.replace(secret, "***") if secret else text
+        return text
 
 
 def may_pass(error: Exception) -> bool:
@@ -137,6 +137,13 @@ def may_pass(error: Exception) -> bool:
     if getattr(code, "name", None) in PASSING or code == RATE_LIMIT:
         return True
     return type(error).__name__ in ("ConnectError", "MilvusUnavailableException")
+
+
+def quoted(text: str) -> str:
+    """A text as a filter holds it. UsageError for control characters, which no server takes."""
+    if any(ord(character) < 32 for character in text):
+        raise UsageError(f"{text!r} holds characters that cannot be searched for.")
+    return json.dumps(text, ensure_ascii=False)
 
 
 def check_name(collection: str) -> str:
@@ -188,6 +195,3 @@ def _is_theirs(error: Exception) -> bool:
 
 def _silence() -> AbstractContextManager[None]:
     return silenced(SILENCED, logging.CRITICAL + 1)
-
-
-Progress = Callable[[str, int, int], None]  # (stage, rows done, rows in all)

@@ -11,34 +11,33 @@ from typing import TYPE_CHECKING, Any
 
 from scicevpr.datasets import Dataset, Photo
 from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.milvus.agreement import measure
-from scicevpr.milvus.connection import Connection, Progress, check_name
-from scicevpr.milvus.filters import Near, check_near, expression, quoted
-from scicevpr.milvus.loading import check_protocol, load_rows, protocol_of
-from scicevpr.milvus.schema import (
+from scicevpr.files.descriptor_files import Descriptors
+from scicevpr.milvus.collection import (
     FORMAT,
     INDEXES,
     MAX_TOP,
     SCALARS,
     IndexKind,
+    check_protocol,
     create,
-    delete_fact,
-    facts_name,
+    delete_metadata,
+    load_rows,
     make_searchable,
-    read_facts,
-    to_place,
-    write_fact,
+    metadata_name,
+    protocol_of,
+    read_metadata,
+    to_photo,
+    write_metadata,
 )
-from scicevpr.milvus.searching import IDS_AT_ONCE, Finder, ranked
-from scicevpr.retrieval.blocks import row_blocks
+from scicevpr.milvus.connection import Connection, check_name, quoted
+from scicevpr.milvus.search import IDS_AT_ONCE, Finder, Near, check_near, expression, measure, ranked
+from scicevpr.progress import StageProgress
 from scicevpr.retrieval.matches import Matches
 from scicevpr.retrieval.rerank import check_search, empty_matches, fill
+from scicevpr.retrieval.rows import row_blocks
 
 if TYPE_CHECKING:
-    from scicevpr.describe.describing import Descriptors
-    from scicevpr.packs import Pack
-
-QUESTIONS = 100
+    from scicevpr.packs.pack import Pack
 
 
 class MilvusIndex:
@@ -50,7 +49,7 @@ class MilvusIndex:
 
     def __init__(self, connection: Connection, collection: str) -> None:
         self._connection, self.collection = connection, check_name(collection)
-        self._facts: dict[str, Any] = {}
+        self._metadata: dict[str, Any] = {}
         self._count = 0
         self._read()
 
@@ -89,7 +88,7 @@ class MilvusIndex:
 
     @property
     def dimension(self) -> int:
-        """Values per descriptor (D). UsageError while there is no collection."""
+        """D. UsageError while there is no collection."""
         return self.protocol["dimension"]
 
     @property
@@ -101,26 +100,26 @@ class MilvusIndex:
     @property
     def protocol(self) -> dict[str, Any]:
         """Which model described the photos, and how. UsageError while there is no collection."""
-        if "protocol" not in self._facts:
+        if "protocol" not in self._metadata:
             raise UsageError(
                 f"There is no collection {self.collection!r} at {self._connection.uri}. Load descriptors into it with "
                 "`scicevpr milvus load`."
             )
-        return self._facts["protocol"]
+        return self._metadata["protocol"]
 
     @property
     def databases(self) -> dict[str, tuple[int, int]]:
         """Databases in the collection: name → (rows loaded, rows in all)."""
-        found = {key: fact for key, fact in self._facts.items() if key.startswith("database/")}
-        return {key.partition("/")[2]: (fact["done"], fact["count"]) for key, fact in found.items()}
+        found = {key: entry for key, entry in self._metadata.items() if key.startswith("database/")}
+        return {key.partition("/")[2]: (entry["done"], entry["count"]) for key, entry in found.items()}
 
-    def facts(self) -> dict[str, str]:
+    def metadata(self) -> dict[str, str]:
         """Rows, where they are, by which model, and the measured agreement with exact search."""
         held = self.protocol
         if self._kind.exact:
             agreement = "it is exact"
-        elif "agreement" in self._facts:
-            measured = self._facts["agreement"]
+        elif "agreement" in self._metadata:
+            measured = self._metadata["agreement"]
             agreement = (
                 f"first answer {measured['first']:.1%}, ten best {measured['best']:.1%} "
                 f"({measured['questions']} questions of {measured['database']})"
@@ -136,7 +135,7 @@ class MilvusIndex:
             "databases": ", ".join(loaded) or "none",
             "where": f"{self._connection.uri}, collection {self.collection}",
             "in memory": "as Milvus decides; here nothing",
-            "model": f"{held['variant']} (weights {held['weights']}), {held['dimension']:,} values",
+            "model": f"{held['variant']} (weights {held['weights']}), {held['dimension']:,} dimensions",
             "grouping": held["grouping"],
             "agreement with exact search": agreement,
         }
@@ -160,7 +159,7 @@ class MilvusIndex:
         database: str | None = None,
         index: str = "flat",
         restart: bool = False,
-        progress: Progress | None = None,
+        progress: StageProgress | None = None,
     ) -> None:
         """Load a database into the collection, which is made if it does not exist.
 
@@ -183,31 +182,34 @@ class MilvusIndex:
                 "one."
             )
         protocol = protocol_of(descriptors, index, pca)
-        if self._facts:
+        if self._metadata:
             check_protocol(self.protocol, protocol, f"The collection {self.collection}")
         else:
             create(self._connection, self.collection, protocol)
             self._read()
         name = f"{dataset.name} {dataset.split}".strip() if database is None else database
-        values, places = descriptors.values, dataset.database
-        load_rows(self._connection, self.collection, self._facts, values, places, name, dataset.root, progress, restart)
+        load_rows(
+            self._connection, self.collection, self._metadata, descriptors.values, dataset.database, name, dataset.root,
+            progress, restart,
+        )  # fmt: skip
         self._read()
         if not self._kind.exact:
-            self._measure(values, name)
+            self._measure(descriptors.values, name)
 
     def remove(self, database: str) -> None:
         """Take a database out. UsageError when there is none of that name."""
         if database not in self.databases:
             raise UsageError(f"{self.collection} has no database {database!r}; it has {', '.join(self.databases)}.")
         key = f"database/{database}"
-        write_fact(self._connection, self.collection, key, {**self._facts[key], "done": 0})  # should this be stopped
+        none_done = {**self._metadata[key], "done": 0}  # should this be stopped half-way
+        write_metadata(self._connection, self.collection, key, none_done)
         self._connection.ask("delete", self.collection, filter=f"database == {quoted(database)}")
-        delete_fact(self._connection, self.collection, key)
+        delete_metadata(self._connection, self.collection, key)
         self._read()
 
     def drop(self) -> None:
         """Take the whole collection out of Milvus."""
-        for name in (self.collection, facts_name(self.collection)):
+        for name in (self.collection, metadata_name(self.collection)):
             self._connection.ask("drop_collection", name)
         self._read()
 
@@ -247,12 +249,12 @@ class MilvusIndex:
                 fill(matches, start + offset, ranked(block[offset], sorted(hit.values()), fetched, k))
         return matches
 
-    def places(self, rows: Sequence[int]) -> dict[int, Photo]:
+    def photos(self, rows: Sequence[int]) -> dict[int, Photo]:
         """Records of photos by row; paths are relative to the root of their data set."""
         wanted, result = sorted({int(row) for row in rows if row >= 0}), {}
         for start in range(0, len(wanted), IDS_AT_ONCE):
             found = self._query(f"row in {wanted[start : start + IDS_AT_ONCE]}", list(SCALARS))
-            result.update({entity["row"]: to_place(entity) for entity in found})
+            result.update({entity["row"]: to_photo(entity) for entity in found})
         return result
 
     @property
@@ -261,27 +263,27 @@ class MilvusIndex:
 
     def _read(self) -> None:
         """What the collection says about itself."""
-        ask, self._facts, self._count = self._connection.ask, {}, 0
+        ask, self._metadata, self._count = self._connection.ask, {}, 0
         if not ask("has_collection", self.collection):
             return
-        facts = {}
-        if ask("has_collection", facts_name(self.collection)):
-            for name in (self.collection, facts_name(self.collection)):
+        metadata = {}
+        if ask("has_collection", metadata_name(self.collection)):
+            for name in (self.collection, metadata_name(self.collection)):
                 make_searchable(self._connection, name)
-            facts = read_facts(self._connection, self.collection)
-        if facts.get("protocol", {}).get("format") != FORMAT:
+            metadata = read_metadata(self._connection, self.collection)
+        if metadata.get("protocol", {}).get("format") != FORMAT:
             raise IndexMismatchError(
                 f"The collection {self.collection} at {self._connection.uri} was not loaded by this program. Name "
                 "another one."
             )
-        self._facts = facts
+        self._metadata = metadata
         self._count = int(self._query("", ["count(*)"])[0]["count(*)"])
 
     def _measure(self, values: Any, database: str) -> None:
-        first = self._facts[f"database/{database}"]["first"]
+        first = self._metadata[f"database/{database}"]["first"]
         found = measure(lambda asked, k: self.search(asked, k, database=database).indices - first, values)
-        self._facts["agreement"] = {**found, "database": database}
-        write_fact(self._connection, self.collection, "agreement", self._facts["agreement"])
+        self._metadata["agreement"] = {**found, "database": database}
+        write_metadata(self._connection, self.collection, "agreement", self._metadata["agreement"])
 
     def _query(self, chosen: str, fields: list[str]) -> list[dict[str, Any]]:
         return self._connection.ask(

@@ -1,6 +1,6 @@
 """DINOv2 ViT/14 backbone, and the T size's hybrid of it: every block's output can be tapped; adapters are optional.
 
-Source: DINOv2 (Oquab et al., 2023), the facts of its released checkpoints. Parameter names are those of the original
+Source: DINOv2 (Oquab et al., 2023), facts about its released checkpoints. Parameter names are those of the original
 checkpoints, so they load without renaming.
 """
 
@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from scicevpr.config import STEM_TAP, BackboneConfig
 from scicevpr.errors import UsageError
 from scicevpr.models import efficientnet_lite
-from scicevpr.models.adapters import MultiScaleAdapter
 from scicevpr.models.efficientnet_lite import EfficientNetLite0
 
 POSITION_OFFSET = 0.1
 ADAPTER_SCALE = 0.2
+ADAPTER_BATCHNORM_EPS = 1e-3
+ADAPTER_INIT_STD = 1e-5
 HYBRID_LAYER_SCALE = 0.05  # where the T size's blocks start
 HYBRID_CHANNELS = efficientnet_lite.CHANNELS + 3  # maps of the stem, and red, green, blue
 
@@ -51,7 +52,7 @@ def resize_position_grid(position: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 class PatchEmbed(nn.Module):
-    """DINOv2's linear patch embedding: [B, 3, H, W] -> [B, C, H/14, W/14]."""
+    """DINOv2's linear patch embedding: [B, 3, H, W] -> [B, C, H/patch, W/patch]."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -134,6 +135,52 @@ class LayerScale(nn.Module):
         return x * self.gamma
 
 
+class _ConvBnRelu(nn.Module):
+    def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2)
+        self.bn = nn.BatchNorm2d(channels_out, eps=ADAPTER_BATCHNORM_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.conv(x)))
+
+
+class MultiScaleAdapter(nn.Module):
+    """CricaVPR's adapter (Lu et al., CVPR 2024): a bottleneck (C -> C/2 -> C) with 1x1, 3x3 and 5x5 branches over the
+    patch map. Parameter names are those of its checkpoints.
+
+    The class token passes the branches untouched; the skip adds the *rectified* output of the first linear layer.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        hidden = dim // 2
+        reduced, wide = hidden // 16, hidden // 4
+        self.D_fc1 = nn.Linear(dim, hidden)
+        self.branch1 = _ConvBnRelu(hidden, hidden // 2, 1)
+        self.branch2 = nn.Sequential(_ConvBnRelu(hidden, reduced, 1), _ConvBnRelu(reduced, wide, 3))
+        self.branch3 = nn.Sequential(_ConvBnRelu(hidden, reduced, 1), _ConvBnRelu(reduced, wide, 5))
+        self.D_fc2 = nn.Linear(hidden, dim)
+
+    def reset_for_training(self) -> None:
+        """Start as published: ``D_fc2`` at zero (the adapted backbone begins as the frozen one), small convolutions."""
+        nn.init.zeros_(self.D_fc2.weight)
+        nn.init.zeros_(self.D_fc2.bias)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=ADAPTER_INIT_STD)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """[B, 1 + rows*columns, C] -> the same shape."""
+        hidden = F.relu(self.D_fc1(tokens))  # (B, 1 + T, C/2)
+        batch, _, channels = hidden.shape
+        patch_map = hidden[:, 1:].transpose(1, 2).reshape(batch, channels, *grid)  # (B, C/2, rows, columns)
+        branches = torch.cat((self.branch1(patch_map), self.branch2(patch_map), self.branch3(patch_map)), dim=1)
+        mixed = torch.cat((hidden[:, :1], branches.flatten(2).transpose(1, 2)), dim=1)
+        return self.D_fc2(mixed + hidden)  # (B, 1 + T, C)
+
+
 class Block(nn.Module):
     """Pre-norm transformer block with LayerScale and, for CricaVPR, an adapter parallel to the MLP."""
 
@@ -173,6 +220,14 @@ class BackboneOutput:
     grid: tuple[int, int]
 
 
+def wrong_input(x: Tensor, patch: int) -> UsageError:
+    """The error for photos that do not divide into patches."""
+    return UsageError(
+        f"The backbone takes [B, 3, H, W] with H and W multiples of {patch}; it got {tuple(x.shape)}. Choose another "
+        "input size."
+    )
+
+
 class DinoBackbone(nn.Module):
     """DINOv2 ViT/14; :meth:`forward` returns the outputs of the wanted blocks.
 
@@ -204,10 +259,7 @@ class DinoBackbone(nn.Module):
         """
         patch = self.config.patch
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[-2] % patch or x.shape[-1] % patch:
-            raise UsageError(
-                f"The backbone takes [B, 3, H, W] with H and W multiples of {patch}; it got {tuple(x.shape)}. "
-                "Choose another input size."
-            )
+            raise wrong_input(x, patch)
         return self.run_blocks(self.patch_embed(x), taps)
 
     def run_blocks(self, patch_map: Tensor, taps: tuple[int, ...] = ()) -> BackboneOutput:

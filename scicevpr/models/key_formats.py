@@ -1,8 +1,8 @@
-"""The key layouts in which weights of this family circulate, and the way between each of them and our own.
+"""The key formats in which weights of this family circulate, and the way from each of them to our own.
 
-A layout is how a file names its tensors. Values never change on the way; only transformers' split query, key and value
-are joined or split. Files read: this project's own names, the released SciceVPR / Super-CricaVPR and CricaVPR code, and
-DINOv2 backbones in the original, timm and transformers layouts. Writing them back serves users of those libraries.
+A key format is how a file names its tensors. Values never change on the way; only transformers' split query, key and
+value are joined. Files read: this project's own names, the released SciceVPR / Super-CricaVPR and CricaVPR code, and
+DINOv2 backbones with original, timm or transformers names.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from torch import Tensor, cat, nn
+from torch import Tensor, cat
 
-from scicevpr.errors import UsageError, WeightsError
-from scicevpr.models.backbone import resize_position_grid
+from scicevpr.errors import WeightsError
 from scicevpr.models.model import VPRModel
 
 logger = logging.getLogger(__name__)
@@ -26,9 +25,8 @@ SCICEVPR = "scicevpr"
 CRICAVPR = "cricavpr"
 DINOV2 = "dinov2"
 """The original DINOv2 release; timm's files use the same names, without `mask_token`."""
-TIMM = "timm"
 TRANSFORMERS = "transformers"
-BACKBONE_ONLY = (DINOV2, TIMM, TRANSFORMERS)
+BACKBONE_ONLY = (DINOV2, TRANSFORMERS)
 
 MASK_TOKEN = "backbone.mask_token"
 """Carried by some files and never used when describing: it may be missing."""
@@ -40,15 +38,10 @@ _DEEPEST = 6  # prefixes one after the other
 
 # (published prefix, own prefix); the first match renames.
 _PREFIXES = {
-    SCICEVPR: (
-        ("backbone.dino_model.", "backbone."),
-        ("conv.", "fusion.conv."),
-        ("tokenmix.", "fusion.mixers."),
-    ),
+    SCICEVPR: (("backbone.dino_model.", "backbone."), ("conv.", "fusion.conv."), ("tokenmix.", "fusion.mixers.")),
     CRICAVPR: (("aggregation.1.p", "gem.p"),),
     DINOV2: (("", "backbone."),),
 }
-_PREFIXES[TIMM] = _PREFIXES[DINOV2]
 
 # (transformers, DINOv2) names outside the blocks and inside block N.
 _TRANSFORMERS_STEM = (
@@ -80,11 +73,11 @@ def unwrap(content: Mapping[str, Any], source: str) -> tuple[dict[str, Tensor], 
     Raises WeightsError when no named tensors are found, or two models are.
     """
     state: Mapping[str, Any] = content
-    facts: dict[str, Any] = {}
+    record: dict[str, Any] = {}
     for wrapper in _WRAPPERS:
         if isinstance(content.get(wrapper), Mapping):
             state = content[wrapper]
-            facts = {key: value for key, value in content.items() if key != wrapper}
+            record = {key: value for key, value in content.items() if key != wrapper}
             break
     if not state:
         raise WeightsError(f"{source} holds no tensors at all.")
@@ -97,13 +90,13 @@ def unwrap(content: Mapping[str, Any], source: str) -> tuple[dict[str, Tensor], 
     named, prefix = without_prefix(state, source)
     if prefix not in ("", _DATAPARALLEL):
         logger.warning("%s: %r in front of the names of its tensors was left off.", source, prefix)
-    return named, facts
+    return named, record
 
 
 def without_prefix(state: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], str]:
-    """Named tensors without what stands in front of the names that a known layout has, and what that was ("" for none).
+    """Named tensors without what stands in front of the names of a known key format, and what that was ("" for none).
 
-    `_orig_mod.` is removed wherever it stands. Of several modules the one is taken whose names are of a known layout;
+    `_orig_mod.` is removed wherever it stands. Of several modules the one is taken whose names are of a known format;
     the others (a loss with weights of its own) are left out. Raises WeightsError where two fit.
     """
     compiled = any(_COMPILED in name.split(".") for name in state)
@@ -120,8 +113,8 @@ def without_prefix(state: Mapping[str, Tensor], source: str) -> tuple[dict[str, 
 
 
 def _known_part(named: Mapping[str, Tensor], source: str, depth: int) -> tuple[dict[str, Tensor], str] | None:
-    """The tensors whose names are of a known layout once what stands before them is left off, and what that is."""
-    if layout_of(named) is not None:
+    """The tensors whose names are of a known key format once what stands before them is left off, and what that is."""
+    if key_format_of(named) is not None:
         return dict(named), ""
     groups: dict[str, dict[str, Tensor]] = {}
     for name, tensor in named.items():
@@ -133,8 +126,7 @@ def _known_part(named: Mapping[str, Tensor], source: str, depth: int) -> tuple[d
     if len(fitting) > 1:
         raise WeightsError(
             f"{source} holds {len(fitting)} models: the names under {', '.join(f'{first}.' for first in fitting)} are "
-            "all "
-            "of a known layout. Save the one that is wanted in a file of its own."
+            "all of a known format. Save the one that is wanted in a file of its own."
         )
     for first, (inner, prefix) in fitting.items():
         return inner, f"{first}.{prefix}"
@@ -142,24 +134,24 @@ def _known_part(named: Mapping[str, Tensor], source: str, depth: int) -> tuple[d
 
 
 def detect(names: Iterable[str], source: str) -> str:
-    """Tell the layout from the names: OWN, SCICEVPR, CRICAVPR, DINOV2 (timm included) or TRANSFORMERS.
+    """Tell the key format from the names: OWN, SCICEVPR, CRICAVPR, DINOV2 (timm included) or TRANSFORMERS.
 
-    Raises WeightsError for names of no known layout, and for DINOv2 with registers, which is another architecture.
+    Raises WeightsError for names of no known key format, and for DINOv2 with registers, which is another architecture.
     """
     names = list(names)
     if any(name.rpartition(".")[2] in ("register_tokens", "reg_token") for name in names):
         raise WeightsError(f"{source} is a DINOv2 with registers. Load the one without registers.")
-    layout = layout_of(names)
-    if layout is not None:
-        return layout
+    key_format = key_format_of(names)
+    if key_format is not None:
+        return key_format
     raise WeightsError(
         f"{source} holds weights of no model known here: its tensors are called {_some(names)}. Expected SciceVPR, "
         "Super-CricaVPR, CricaVPR or DINOv2 ViT/14 (original, timm or transformers names)."
     )
 
 
-def layout_of(names: Iterable[str]) -> str | None:
-    """The layout that names are of, as `detect` tells it; None for no known one."""
+def key_format_of(names: Iterable[str]) -> str | None:
+    """The key format that names are of, as `detect` tells it; None for no known one."""
     names = list(names)
     rules = (
         (SCICEVPR, ("backbone.dino_model.", "tokenmix.")),
@@ -168,28 +160,28 @@ def layout_of(names: Iterable[str]) -> str | None:
         (TRANSFORMERS, ("embeddings.", "encoder.layer.")),
         (DINOV2, ("cls_token", "pos_embed", "patch_embed.", "blocks.")),
     )
-    return next((layout for layout, marks in rules if any(name.startswith(marks) for name in names)), None)
+    return next((key_format for key_format, marks in rules if any(name.startswith(marks) for name in names)), None)
 
 
-def to_own(state: Mapping[str, Tensor], layout: str, source: str = "the file") -> dict[str, Tensor]:
-    """Rename the tensors of any layout to this project's names (a backbone's become `backbone.*`).
+def to_own(state: Mapping[str, Tensor], key_format: str, source: str = "the file") -> dict[str, Tensor]:
+    """Rename the tensors of any key format to this project's names (a backbone's become `backbone.*`).
 
-    Names that the layout does not know are kept, so that strict loading can report them.
+    Names that the key format does not know are kept, so that strict loading can report them.
     Raises WeightsError when a transformers file lacks a part of a query, key, value triple.
     """
-    if layout == OWN:
+    if key_format == OWN:
         return dict(state)
-    if layout == TRANSFORMERS:
+    if key_format == TRANSFORMERS:
         return _from_transformers(state, source)
-    return {_swap_prefix(name, _PREFIXES[layout]): tensor for name, tensor in state.items()}
+    return {_swap_prefix(name, _PREFIXES[key_format]): tensor for name, tensor in state.items()}
 
 
-def name_in(layout: str, own_name: str) -> str:
-    """How a tensor with this project's name is called in another layout (for messages and for writing)."""
-    if layout == OWN:
+def name_in(key_format: str, own_name: str) -> str:
+    """How a tensor with this project's name is called in another key format."""
+    if key_format == OWN:
         return own_name
-    if layout != TRANSFORMERS:
-        return _swap_prefix(own_name, [(own, published) for published, own in _PREFIXES[layout]])
+    if key_format != TRANSFORMERS:
+        return _swap_prefix(own_name, [(own, published) for published, own in _PREFIXES[key_format]])
     name = own_name.removeprefix("backbone.")
     block = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
     if not block:
@@ -208,38 +200,8 @@ def state_to_published(model: VPRModel) -> dict[str, Tensor]:
     SciceVPR and Super-CricaVPR: `backbone.dino_model.*`, `conv.*`, `tokenmix.*`; CricaVPR: `backbone.*`,
     `aggregation.1.p`. The released training code adds `module.` in front and stores it as `model_state_dict`.
     """
-    layout = CRICAVPR if model.variant.family == "cricavpr" else SCICEVPR
-    return {name_in(layout, name): tensor.detach() for name, tensor in model.state_dict().items()}
-
-
-def export_backbone(model: nn.Module, layout: str, grid: tuple[int, int] | None = None) -> dict[str, Tensor]:
-    """The DINOv2 part of a model, under the names of the original release, timm or transformers.
-
-    Adapters are not part of DINOv2 and are left out. With `grid` (rows, columns) the position embedding is resampled
-    once by the rule of the released models (`resize_position_grid`): timm and transformers resample by another rule, so
-    their users get the same tokens only from a file that already has the grid they feed (16x16 for 224x224 pixels).
-
-    Raises UsageError for another layout and for a backbone that is no DINOv2 (the T size has a convolutional stem).
-    """
-    if layout not in BACKBONE_ONLY:
-        raise UsageError(f"A backbone can be written as {', '.join(BACKBONE_ONLY)}; not as {layout!r}.")
-    backbone = model.backbone
-    if backbone.config.stem != "patch":
-        raise UsageError("This backbone has a convolutional stem of this project's own; no other library can hold it.")
-    written: dict[str, Tensor] = {}
-    for name, tensor in backbone.state_dict(prefix="backbone.").items():
-        tensor = tensor.detach()
-        if ".adapter." in name or (layout == TIMM and name == MASK_TOKEN):
-            continue
-        if name == POSITION and grid is not None:
-            tensor = resize_position_grid(tensor, grid)
-        theirs = name_in(layout, name)
-        if "{query,key,value}" in theirs:
-            for part, piece in zip(_QKV, tensor.chunk(3), strict=True):
-                written[theirs.replace("{query,key,value}", part)] = piece.clone()
-        else:
-            written[theirs] = tensor
-    return written
+    key_format = CRICAVPR if model.variant.family == "cricavpr" else SCICEVPR
+    return {name_in(key_format, name): tensor.detach() for name, tensor in model.state_dict().items()}
 
 
 def _from_transformers(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:

@@ -1,15 +1,12 @@
-"""The three compositions: CricaVPR, Super-CricaVPR and SciceVPR, and the Trace of everything on the way."""
+"""The three compositions, CricaVPR, Super-CricaVPR and SciceVPR, and the Trace of everything on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from scicevpr.config import Variant, get_variant
@@ -23,37 +20,37 @@ from scicevpr.models.regions import GeM, Region, pool_class_token_and_map, pool_
 class WeightsInfo:
     """Where a model's weights come from. ``sha256`` is 12 hex digits over all tensors with their names.
 
-    ``facts``: what else their file records, such as command, seed and date.
+    ``metadata``: what else their file records, such as command, seed and date.
     """
 
     source: str
     sha256: str
     trained_on: str
     trained: bool
-    facts: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    metadata: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trace:
     """Every intermediate of one forward pass of B photos on a rows x columns token grid.
 
     ``position`` [1, 1+T, C]; ``tokens_in`` and each of ``blocks`` [B, 1+T, C] (before the final norm);
     ``class_token`` [B, C] and ``patch_map`` [B, C, rows, columns] after the final norm (CricaVPR, else None);
     ``layer_maps`` the M tapped maps [B, C, rows, columns] after the final norm; ``fused`` after the 1x1 convolution
-    and ReLU; ``mixed`` after each token mixer (empty lists and None for CricaVPR); ``regions`` [B, 14, C] as they enter
-    the encoder; ``encoder_layers`` [B, 14, C] each; ``attention`` [14, heads, B, B] per layer, cross-image models only;
-    ``descriptor`` [B, 14*C]; ``boxes`` the 14 regions.
+    and ReLU; ``mixed`` after each token mixer (empty and None for CricaVPR); ``regions`` [B, R, C] as they enter the
+    encoder; ``encoder_layers`` [B, R, C] each; ``attention`` [R, heads, B, B] per layer, cross-image models only;
+    ``descriptor`` [B, R*C]; ``boxes`` the R regions.
     """
 
     grid: tuple[int, int]
     position: Tensor
     tokens_in: Tensor
     blocks: tuple[Tensor, ...]
-    class_token: Tensor | None
-    patch_map: Tensor | None
-    layer_maps: tuple[Tensor, ...]
-    fused: Tensor | None
-    mixed: tuple[Tensor, ...]
+    class_token: Tensor | None = None
+    patch_map: Tensor | None = None
+    layer_maps: tuple[Tensor, ...] = ()
+    fused: Tensor | None = None
+    mixed: tuple[Tensor, ...] = ()
     regions: Tensor
     encoder_layers: tuple[Tensor, ...]
     attention: tuple[Tensor, ...]
@@ -61,12 +58,11 @@ class Trace:
     boxes: tuple[Region, ...]
 
 
-class VPRModel(nn.Module, PyTorchModelHubMixin):
-    """A visual place recognition model: [B, 3, H, W] normalised photos -> [B, 14*C] unit descriptors.
+class VPRModel(nn.Module):
+    """A visual place recognition model: [B, 3, H, W] normalised photos -> [B, R*C] unit descriptors.
 
-    ``weights`` is None until weights are loaded; :func:`scicevpr.describe.describing.describe` refuses such a model unless
-    ``allow_untrained`` is set. ``save_pretrained(folder)`` writes model.safetensors, config.json and a model card, for
-    :meth:`from_pretrained` and :func:`scicevpr.models.weights.load_model`.
+    ``weights`` is None until weights are loaded; :func:`scicevpr.descriptors.describe.describe` refuses such a model
+    unless ``allow_untrained`` is set.
     """
 
     def __init__(self, variant: Variant) -> None:
@@ -80,124 +76,53 @@ class VPRModel(nn.Module, PyTorchModelHubMixin):
         self.gem = GeM()
         self.encoder = RegionEncoder(variant.channels, variant.encoder_layers, variant.cross_image)
 
-    def layer_maps(self, features: BackboneOutput) -> list[Tensor]:
-        """Maps of the tapped blocks, final norm applied, in ascending block order: M tensors [B, C, rows, columns]."""
-        taps = sorted(self.variant.taps)
-        return [self.backbone.normed_map(features.blocks[tap], features.grid) for tap in taps]
-
-    def regions_of(self, features: BackboneOutput) -> Tensor:
-        """Region vectors entering the encoder: [B, 14, C]."""
-        if self.variant.class_token:
-            class_token = self.backbone.normed_class_token(features.last)
-            return pool_class_token_and_map(
-                class_token, self.backbone.normed_map(features.last, features.grid), self.gem
-            )
-        return pool_fused_map(self.fusion(torch.cat(self.layer_maps(features), dim=1)), self.gem)
-
     def forward(self, x: Tensor) -> Tensor:
         """Describe a batch. For cross-image families the rows depend on which photos share the batch."""
         return self.describe_features(self.backbone(x, self.variant.taps))
 
-    def describe_features(self, features: BackboneOutput) -> Tensor:
-        """What follows the backbone: unit descriptors [B, 14*C]."""
-        return F.normalize(self.encoder(self.regions_of(features)).flatten(1), dim=-1)
-
     @torch.no_grad()
     def trace(self, x: Tensor) -> Trace:
-        """Run the same computation as :meth:`forward` and keep every intermediate."""
-        features = self.backbone(x, (*range(len(self.backbone.blocks)), *self.variant.taps))
-        class_token = patch_map = fused = None
-        layer_maps: list[Tensor] = []
-        mixed: list[Tensor] = []
-        if self.variant.class_token:
-            class_token = self.backbone.normed_class_token(features.last)
-            patch_map = self.backbone.normed_map(features.last, features.grid)
-            regions = pool_class_token_and_map(class_token, patch_map, self.gem)
-        else:
-            layer_maps = self.layer_maps(features)
-            current = fused = self.fusion.fuse_channels(torch.cat(layer_maps, dim=1))
-            for mixer in self.fusion.mixers:
-                current = mixer(current)
-                mixed.append(current)
-            regions = pool_fused_map(current, self.gem)
-        outputs: list[Tensor] = []
-        attention: list[Tensor] = []
-        encoded = self.encoder(regions, outputs, attention)
+        """The same computation as :meth:`forward`, with every intermediate kept."""
+        blocks = range(len(self.backbone.blocks))
+        features = self.backbone(x, (*blocks, *self.variant.taps))
+        seen: dict[str, Any] = {"encoder_layers": [], "attention": []}
+        descriptor = self.describe_features(features, seen)
         return Trace(
             grid=features.grid,
             position=features.position,
             tokens_in=features.tokens_in,
-            blocks=tuple(features.blocks[i] for i in range(len(self.backbone.blocks))),
-            class_token=class_token,
-            patch_map=patch_map,
-            layer_maps=tuple(layer_maps),
-            fused=fused,
-            mixed=tuple(mixed),
-            regions=regions,
-            encoder_layers=tuple(outputs),
-            attention=tuple(attention),
-            descriptor=F.normalize(encoded.flatten(1), dim=-1),
+            blocks=tuple(features.blocks[number] for number in blocks),
+            descriptor=descriptor,
             boxes=region_boxes(features.grid),
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in seen.items()},
         )
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | Path,
-        *,
-        revision: str | None = None,
-        device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
-        local_files_only: bool = False,
-        token: str | bool | None = None,
-        cache_dir: str | Path | None = None,
-    ) -> VPRModel:
-        """A model from a folder or a Hub repository ("org/name") that `save_pretrained` or `push_to_hub` wrote.
+    def describe_features(self, features: BackboneOutput, seen: dict[str, Any] | None = None) -> Tensor:
+        """What follows the backbone: unit descriptors [B, R*C]. ``seen`` collects intermediates (see Trace)."""
+        seen = {} if seen is None else seen
+        seen["regions"] = self.regions_of(features, seen)
+        encoded = self.encoder(seen["regions"], seen.get("encoder_layers"), seen.get("attention"))  # (B, R, C)
+        return F.normalize(encoded.flatten(1), dim=-1)  # (B, R*C)
 
-        Raises WeightsError for another architecture, damaged tensors, and a download that fails.
-        """
-        from scicevpr.hub.pretrained import read_pretrained
+    def regions_of(self, features: BackboneOutput, seen: dict[str, Any] | None = None) -> Tensor:
+        """Region vectors entering the encoder: [B, R, C]. ``seen`` as above."""
+        seen = {} if seen is None else seen
+        if self.variant.class_token:
+            seen["class_token"] = self.backbone.normed_class_token(features.last)  # (B, C)
+            seen["patch_map"] = self.backbone.normed_map(features.last, features.grid)  # (B, C, rows, columns)
+            return pool_class_token_and_map(seen["class_token"], seen["patch_map"], self.gem)
+        seen["layer_maps"] = self.layer_maps(features)
+        x = seen["fused"] = self.fusion.fuse_channels(torch.cat(seen["layer_maps"], dim=1))  # (B, C, rows, columns)
+        seen["mixed"] = []
+        for mixer in self.fusion.mixers:
+            x = mixer(x)  # (B, C, rows, columns)
+            seen["mixed"].append(x)
+        return pool_fused_map(x, self.gem)
 
-        model = read_pretrained(
-            pretrained_model_name_or_path, revision, local_files_only=local_files_only, token=token, cache=cache_dir
-        )
-        return model.to(device=device, dtype=dtype)
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        private: bool | None = None,
-        token: str | None = None,
-        endpoint: str | None = None,
-        commit_message: str = "Weights, configuration and model card",
-        branch: str | None = None,
-        create_pr: bool | None = None,
-        model_card_kwargs: Mapping[str, Any] | None = None,
-        config: Any = None,
-    ) -> str:
-        """Upload what `save_pretrained` writes to a model repository, made if it is missing.
-
-        model_card_kwargs: `results` and `licence` for the card (scicevpr.hub.card). config: not used; the mixin passes
-        it. Returns the commit's address. Raises WeightsError when the Hub cannot be reached or refuses.
-        """
-        from scicevpr.hub.pretrained import push
-
-        return push(
-            self, repo_id, private=private, token=token, endpoint=endpoint, commit_message=commit_message,
-            branch=branch, create_pr=create_pr, card=model_card_kwargs or {},
-        )  # fmt: skip
-
-    def generate_model_card(self, **about: Any) -> ModelCard:
-        """The model card as `save_pretrained` writes it; `about` as in :func:`scicevpr.hub.card.model_card`."""
-        from scicevpr.hub.card import model_card
-
-        return ModelCard(model_card(self, **about))
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        from scicevpr.hub.pretrained import write_pretrained
-
-        write_pretrained(self, save_directory)
+    def layer_maps(self, features: BackboneOutput) -> list[Tensor]:
+        """Maps of the tapped blocks, final norm applied, in ascending block order: M tensors [B, C, rows, columns]."""
+        taps = sorted(self.variant.taps)
+        return [self.backbone.normed_map(features.blocks[tap], features.grid) for tap in taps]
 
 
 def build_model(variant: Variant | str) -> VPRModel:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from scicevpr.config import EFFICIENTNET_LITE0, VARIANTS, BackboneConfig, Variant
 from scicevpr.errors import UsageError, WeightsError
+from scicevpr.files.writing import written_whole
 from scicevpr.models.checkpoint import read_checkpoint, read_metadata
 from scicevpr.models.efficientnet_lite import imagenet_weights
 from scicevpr.models.key_formats import MASK_TOKEN
@@ -42,17 +42,14 @@ def save_weights(
     *,
     info: Mapping[str, Any],
     backbone_file: str | Path | None = None,
-    exclude: Sequence[str] = (),
     half: bool = False,
 ) -> WeightsInfo:
-    """Write a model as safetensors with the facts needed to load it again, and set `model.weights`.
+    """Write a model as safetensors with what is needed to load it again, and set `model.weights`.
 
     Args:
         info: what to record, e.g. trained_on, command, seed, date; `trained="false"` marks weights that mean nothing.
         backbone_file: a file of `save_backbone`, in the same folder. Tensors that it holds with exactly the same values
             are left out of this one and taken from there when loading.
-        exclude: name prefixes; only such tensors may be left out. Given alone, `backbone_file` is
-            `backbone-<size>.safetensors` beside `path`.
         half: store float16; the model's own tensors are rounded too, so that it stays what the file holds.
 
     Raises:
@@ -62,19 +59,14 @@ def save_weights(
     state = _to_save(model, half)
     metadata = _metadata("model", variant.fingerprint, hash_tensors(state), info)
     metadata |= {"variant": variant.name, "family": variant.family}
-    if backbone_file is not None or exclude:
-        name = Path(backbone_file).name if backbone_file else f"backbone-{variant.size.lower()}.safetensors"
-        shared, _ = _read_backbone_file(path.parent / name, variant)
+    if backbone_file is not None:
+        name = Path(backbone_file).name
+        shared = _read_backbone_file(path.parent / name, variant)
         metadata |= {"backbone_file": name, "backbone_sha256": hash_tensors(shared)}
-        prefixes = tuple(exclude) or ("",)
         state = {
-            key: tensor
-            for key, tensor in state.items()
-            if not (key in shared and key.startswith(prefixes) and torch.equal(tensor, shared[key]))
+            key: tensor for key, tensor in state.items() if not (key in shared and torch.equal(tensor, shared[key]))
         }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, path, metadata=metadata)
-    os.chmod(path, 0o644)  # safetensors makes it private
+    _write(path, state, metadata)
     model.weights = weights_info(path, metadata, metadata["sha256"])
     return model.weights
 
@@ -87,13 +79,16 @@ def save_backbone(model: VPRModel, path: str | Path, *, info: Mapping[str, Any],
     """
     state = backbone_part(_to_save(model, half))
     metadata = _metadata("backbone", backbone_fingerprint(model.variant.backbone), hash_tensors(state), info)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     stem = with_stem({}, model.variant.backbone)
     own = {name: tensor for name, tensor in state.items() if name not in stem or not torch.equal(tensor, stem[name])}
-    save_file(own, path, metadata=metadata)
-    os.chmod(path, 0o644)  # safetensors makes it private
+    _write(Path(path), own, metadata)
     return metadata["sha256"]
+
+
+def _write(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as part:
+        save_file(state, part, metadata=metadata)
 
 
 def hash_tensors(state: Mapping[str, Tensor]) -> str:
@@ -111,10 +106,10 @@ def hash_tensors(state: Mapping[str, Tensor]) -> str:
 
 def backbone_fingerprint(config: BackboneConfig) -> str:
     """12 hex digits over a backbone's architecture, adapters not counted."""
-    facts = json.dumps(asdict(replace(config, adapters=False)), sort_keys=True)
+    text = json.dumps(asdict(replace(config, adapters=False)), sort_keys=True)
     if config.hybrid:
-        facts += EFFICIENTNET_LITE0.sha256
-    return hashlib.sha256(facts.encode()).hexdigest()[:12]
+        text += EFFICIENTNET_LITE0.sha256
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def backbone_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -165,7 +160,7 @@ def with_backbone(
     name = metadata["backbone_file"]
     if Path(name).name != name:
         raise WeightsError(f"{path} names its backbone file {name!r}; that file must lie in the same folder.")
-    shared, _ = _read_backbone_file(path.parent / name, variant)
+    shared = _read_backbone_file(path.parent / name, variant)
     found = hash_tensors(shared)
     if found != metadata.get("backbone_sha256"):
         raise WeightsError(
@@ -178,16 +173,16 @@ def with_backbone(
 def weights_info(path: Path, metadata: Mapping[str, str], sha: str) -> WeightsInfo:
     """What is recorded about a file's weights."""
     trained = metadata.get("trained", "true").strip().lower() not in ("false", "no", "0")
-    facts = tuple(sorted((k, v) for k, v in metadata.items() if k not in _RESERVED | {"trained", "trained_on"}))
-    return WeightsInfo(path.name, sha, metadata.get("trained_on", NOT_RECORDED), trained, facts)
+    more = tuple(sorted((k, v) for k, v in metadata.items() if k not in _RESERVED | {"trained", "trained_on"}))
+    return WeightsInfo(path.name, sha, metadata.get("trained_on", NOT_RECORDED), trained, more)
 
 
-def _read_backbone_file(path: Path, variant: Variant) -> tuple[dict[str, Tensor], dict[str, str]]:
-    facts = own_metadata(path, read_metadata(path))
-    if facts.get("kind") != "backbone":
+def _read_backbone_file(path: Path, variant: Variant) -> dict[str, Tensor]:
+    metadata = own_metadata(path, read_metadata(path))
+    if metadata.get("kind") != "backbone":
         raise WeightsError(f"{path} is not a shared backbone file of this project (see save_backbone).")
-    check_fingerprint(path, facts, backbone_fingerprint(variant.backbone), f"the backbone of {variant.name}")
-    return with_stem(read_checkpoint(path)[0], variant.backbone), facts
+    check_fingerprint(path, metadata, backbone_fingerprint(variant.backbone), f"the backbone of {variant.name}")
+    return with_stem(read_checkpoint(path)[0], variant.backbone)
 
 
 def with_stem(state: dict[str, Tensor], config: BackboneConfig) -> dict[str, Tensor]:
@@ -219,6 +214,6 @@ def _metadata(kind: str, fingerprint: str, sha: str, info: Mapping[str, Any]) ->
     taken = sorted(_RESERVED.intersection(info))
     if taken:
         raise UsageError(f"The program itself writes these fields of a weights file: {', '.join(taken)}. Rename yours.")
-    facts = {"format": FILE_FORMAT, "format_version": FORMAT_VERSION, "kind": kind}
-    facts |= {"fingerprint": fingerprint, "sha256": sha}
-    return facts | {str(key): str(value) for key, value in info.items()}
+    own = {"format": FILE_FORMAT, "format_version": FORMAT_VERSION, "kind": kind}
+    own |= {"fingerprint": fingerprint, "sha256": sha}
+    return own | {str(key): str(value) for key, value in info.items()}

@@ -1,4 +1,4 @@
-"""The 14 regions as data, and generalised-mean pooling over them.
+"""The R = 14 regions as data, and generalised-mean pooling over them.
 
 One list of boxes serves pooling, the explanations and the overlay drawn on screen (paper, Figure 4).
 """
@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scicevpr.config import REGION_LEVELS
+
 GEM_EPS = 1e-6
-LEVELS = (1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,12 @@ def _bounds(tokens: int, parts: int) -> list[int]:
 
 
 def region_boxes(grid: tuple[int, int] = (16, 16)) -> tuple[Region, ...]:
-    """Return the 14 regions of a token grid: the whole, the 2x2 cells row by row, the 3x3 cells row by row.
+    """The R regions of a token grid: the whole, the 2x2 cells row by row, the 3x3 cells row by row.
 
     On 16 tokens the bounds are 0-8-16 and 0-5-11-16. Region 0 is the whole map; CricaVPR puts its class token there.
     """
     regions = []
-    for level in LEVELS:
+    for level in REGION_LEVELS:
         rows, columns = _bounds(grid[0], level), _bounds(grid[1], level)
         for i in range(level):
             for j in range(level):
@@ -60,20 +61,20 @@ class GeM(nn.Module):
     def forward(self, x: Tensor, regions: Sequence[Region]) -> Tensor:
         """[B, C, h, w] -> [B, len(regions), C]. Regions overlap, so the powers are taken once for all."""
         p = self.p if self.p.dtype == torch.float64 else self.p.float()
-        powers = x.to(p.dtype).clamp(min=GEM_EPS).pow(p)
-        means = [powers[..., r.top : r.bottom, r.left : r.right].mean(dim=(-2, -1)) for r in regions]
+        powers = x.to(p.dtype).clamp(min=GEM_EPS).pow(p)  # (B, C, h, w)
+        means = [powers[..., r.top : r.bottom, r.left : r.right].mean(dim=(-2, -1)) for r in regions]  # (B, C) each
         return torch.stack(means, dim=1).pow(1 / p).to(x.dtype)
 
 
 def pool_fused_map(fused: Tensor, gem: GeM) -> Tensor:
-    """Super-CricaVPR and SciceVPR: GeM per region, then L2 per region. [B, C, h, w] -> [B, 14, C]."""
+    """Super-CricaVPR and SciceVPR: GeM per region, then L2 per region. [B, C, h, w] -> [B, R, C]."""
     return F.normalize(gem(fused, region_boxes(tuple(fused.shape[-2:]))), dim=-1)
 
 
 def pool_class_token_and_map(class_token: Tensor, patch_map: Tensor, gem: GeM) -> Tensor:
     """CricaVPR: the class token, then GeM of the 13 cells over L2-normalised tokens; no L2 afterwards.
 
-    [B, C] and [B, C, h, w] -> [B, 14, C].
+    [B, C] and [B, C, h, w] -> [B, R, C].
     """
     cells = region_boxes(tuple(patch_map.shape[-2:]))[1:]
     return torch.cat([class_token[:, None], gem(F.normalize(patch_map, dim=1), cells)], dim=1)

@@ -1,20 +1,22 @@
-"""Load weights: bundled ones by name, this project's files and published checkpoints from any source."""
+"""Weights files into models: strict comparison of what a file holds with what a variant needs, then filling."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from scicevpr.config import VARIANTS, Variant, bundled_path, get_variant
-from scicevpr.errors import UsageError, WeightsError
+from scicevpr.config import VARIANTS, Variant, bundled_path
+from scicevpr.errors import WeightsError
 from scicevpr.models import key_formats
 from scicevpr.models.checkpoint import read_checkpoint
 from scicevpr.models.efficientnet_lite import imagenet_weights
+from scicevpr.models.key_formats import MASK_TOKEN, POSITION
 from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.native_checkpoints import (
     NOT_RECORDED,
@@ -23,119 +25,98 @@ from scicevpr.models.native_checkpoints import (
     check_fingerprint,
     hash_tensors,
     own_metadata,
-    save_backbone,
-    save_weights,
     variant_of,
     weights_info,
     with_backbone,
     with_stem,
 )
-from scicevpr.models.state_dict_check import KeyReport, compare, nearest_variant, shapes_of
 
-if TYPE_CHECKING:
-    from scicevpr.hub import Source
-
-__all__ = [
-    "bundled_path",
-    "bundled_weights",
-    "fill_model",
-    "fill_stem",
-    "hash_tensors",
-    "load_backbone",
-    "load_model",
-    "save_backbone",
-    "save_weights",
-]
+Shape = tuple[int, ...]
+NAMES_SHOWN = 8
 
 
-def load_model(
-    name_or_path: str | Path,
-    *,
-    variant: str | None = None,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
-    allow_untrained: bool = False,
-    download: bool = False,
-    local_files_only: bool = False,
-    progress: Callable[[int, int | None], None] | None = None,
-) -> VPRModel:
-    """Load a model, in evaluation mode, with its `weights` filled in.
+def load_file(path: Path, variant: Variant | None = None, allow_untrained: bool = False) -> VPRModel:
+    """A model from a weights file of this project or a published checkpoint, its `weights` filled in.
 
-    Args:
-        name_or_path: a variant ("scicevpr-t"), or a source of weights: a path, a web address, a Hub repository, a
-            registry name (all forms in scicevpr.hub.sources). Files are this project's safetensors, or published
-            SciceVPR, Super-CricaVPR or CricaVPR checkpoints, of which nothing is run. A variant's name always means
-            the variant, which takes, in this order, what SCICEVPR_WEIGHTS assigns to it (scicevpr.hub.environment),
-            its bundled weights, a single source in SCICEVPR_WEIGHTS that fits it, its authors' release if downloaded.
-        variant: which variant the file is for; told from names and shapes if not given. A DINOv2 backbone needs it.
-        device, dtype: where the model goes and in which precision.
-        allow_untrained: also return a model whose weights are random: all of them (no weights for that name), or all
-            but a DINOv2 backbone. Its `weights` stays None and its `allow_untrained` is set.
-        download: also get what a variant or a registry name stands for. Web addresses and Hub repositories are asked
-            for by naming them.
-        local_files_only, progress: as in `scicevpr.hub.fetch`.
+    variant: what it is for; told from names and shapes if not given. allow_untrained: also take a file with a DINOv2
+    backbone alone, and leave the rest random; `variant` must be given then.
 
-    Raises:
-        UsageError: no variant has that name.
-        WeightsError: no such file, an unsafe or damaged one, or one for another architecture (names what differs); or
-            the download failed (see scicevpr.hub.fetch).
+    Raises WeightsError for an unsafe or damaged file, or one for another architecture (names what differs).
     """
-    name, getting = str(name_or_path), _Getting(download, local_files_only, progress)
-    named = get_variant(variant) if variant is not None else None
-    if name.lower() in VARIANTS:
-        if named not in (None, get_variant(name)):
-            raise UsageError(f"{name} and variant={variant!r} contradict each other. Give one of them.")
-        model = _load_named(get_variant(name), allow_untrained, getting)
-    else:
-        model = _load_source(name_or_path, named, allow_untrained, getting)
-    return model.to(device=device, dtype=dtype)
+    own, key_format, metadata, record = _read(path)
+    if metadata.get("kind") == "backbone" or key_format in key_formats.BACKBONE_ONLY:
+        if variant is None or not allow_untrained:
+            raise WeightsError(
+                f"{path} holds a backbone only, without a SciceVPR or CricaVPR head, so it cannot describe places. "
+                "Load a whole checkpoint. To start training from this file, use load_backbone."
+            )
+        model = untrained_model(variant, allow_untrained)
+        load_backbone_file(model, path)
+        return model
+    if metadata:
+        variant = variant_of(path, metadata, variant)
+    if metadata.get("backbone_file"):
+        own = with_backbone(path, metadata, own, variant)
+    model = fill_model(variant or nearest_variant(shapes_of(own))[0], own, path, key_format)
+    sha = hash_tensors(model.state_dict())
+    if metadata.get("sha256", sha) != sha:
+        raise WeightsError(
+            f"{path} is damaged: its tensors have hash {sha}, but it was written with {metadata['sha256']}. "
+            "Download or copy it again."
+        )
+    if not metadata and isinstance(record.get("epoch_num"), int):
+        metadata = {"trained_on": f"{NOT_RECORDED} (epoch {record['epoch_num']})"}
+    model.weights = weights_info(path, metadata, sha)
+    return model
 
 
-def bundled_weights() -> dict[str, Path]:
-    """Name -> file of every variant whose weights come with the project."""
-    return {name: bundled_path(variant) for name, variant in VARIANTS.items() if bundled_path(variant).is_file()}
-
-
-def load_backbone(
-    model: VPRModel,
-    source: str | Path,
-    *,
-    download: bool = False,
-    local_files_only: bool = False,
-    progress: Callable[[int, int | None], None] | None = None,
-) -> str:
-    """Fill a model's backbone from a file: DINOv2 (original, timm, transformers), or any model of this family.
-
-    `source`: as in `load_model`; of the registry's names, "dinov2-b" is any of "dinov2-b:timm", "dinov2-b:facebook" and
-    "dinov2-b:original" that is on this computer. `download`, `local_files_only`, `progress` as in `load_model` too.
+def load_backbone_file(model: VPRModel, path: Path) -> str:
+    """Fill a model's backbone from a file: DINOv2, or any model of this family. Returns the backbone's hash.
 
     Strict over all backbone tensors but the adapters, which keep their values. A position embedding on another square
     grid than the variant's is taken as it is: the backbone resamples it, or uses it unchanged at the right size. The
-    rest of the model stays as it was, and so does `model.weights`.
-
-    Returns the hash of the loaded backbone (12 hex digits). Raises WeightsError like `load_model`.
+    rest of the model stays as it was, and so does `model.weights`. Raises WeightsError as `load_file`.
     """
-    path, _ = _located(source, _Getting(download, local_files_only, progress))
-    return _fill_backbone(model, path)
-
-
-def _fill_backbone(model: VPRModel, path: Path) -> str:
     variant = model.variant
     what = f"the backbone of {variant.name}"
-    own, layout, metadata, _ = _read(path)
+    own, key_format, metadata, _ = _read(path)
     if metadata.get("kind") == "backbone":
         check_fingerprint(path, metadata, backbone_fingerprint(variant.backbone), what)
     if metadata.get("backbone_file"):
         own = with_backbone(path, metadata, own, variant)
-    if layout not in key_formats.BACKBONE_ONLY:
+    if key_format not in key_formats.BACKBONE_ONLY:
         own = with_stem(backbone_part(own), variant.backbone)
     report = compare(shapes_of(backbone_part(model.state_dict())), shapes_of(own), grids=None)
     if report.count:
-        raise _mismatch(path, what, report, layout)
-    _check_values(path, own, layout)
-    _take_position_grid(model, own[key_formats.POSITION])
+        raise _mismatch(path, what, report, key_format)
+    _check_values(path, own, key_format)
+    _take_position_grid(model, own[POSITION])
     model.load_state_dict(own, strict=False)
     return hash_tensors(backbone_part(model.state_dict()))
+
+
+def fill_model(
+    variant: Variant, state: Mapping[str, Tensor], source: str | Path, key_format: str = key_formats.OWN
+) -> VPRModel:
+    """Build a variant and fill it strictly from tensors under this project's names; `weights` stays None.
+
+    `source` and `key_format` (how the file called its tensors) are for the message. Raises WeightsError, which names
+    the missing, unexpected and mis-shaped tensors, and the variant that fits better if there is one.
+    """
+    with torch.random.fork_rng(devices=[]):  # loading must not move anybody's random numbers
+        model = build_model(variant)
+    found = shapes_of(state)
+    report = compare(shapes_of(model.state_dict()), found, grids=(variant.grid[0],))
+    if report.count:
+        nearest, rest = nearest_variant(found)
+        hint = ""
+        if rest.count < report.count:
+            hint = f" It fits {nearest.name} {'better' if rest.count else 'exactly'}; load it with that variant."
+        raise _mismatch(source, variant.name, report, key_format, hint)
+    _check_values(source, state, key_format)
+    _take_position_grid(model, state[POSITION])
+    model.load_state_dict(dict(state), strict=MASK_TOKEN in state)
+    return model
 
 
 def fill_stem(model: VPRModel) -> VPRModel:
@@ -148,137 +129,8 @@ def fill_stem(model: VPRModel) -> VPRModel:
     return model
 
 
-def fill_model(
-    variant: Variant, state: Mapping[str, Tensor], source: str | Path, layout: str = key_formats.OWN
-) -> VPRModel:
-    """Build a variant and fill it strictly from tensors under this project's names; `weights` stays None.
-
-    `source` and `layout` (how the file called its tensors) are for the message. Raises WeightsError, which names the
-    missing, unexpected and mis-shaped tensors, and the variant that fits better if there is one.
-    """
-    with torch.random.fork_rng(devices=[]):  # loading must not move anybody's random numbers
-        model = build_model(variant)
-    found = shapes_of(state)
-    report = compare(shapes_of(model.state_dict()), found, grids=(variant.grid[0],))
-    if report.count:
-        nearest, rest = nearest_variant(found)
-        hint = ""
-        if rest.count < report.count:
-            hint = f" It fits {nearest.name} {'better' if rest.count else 'exactly'}; load it with that variant."
-        raise _mismatch(source, variant.name, report, layout, hint)
-    _check_values(source, state, layout)
-    _take_position_grid(model, state[key_formats.POSITION])
-    model.load_state_dict(dict(state), strict=key_formats.MASK_TOKEN in state)
-    return model
-
-
-@dataclass(frozen=True)
-class _Getting:
-    """What may be done to get weights that are not here."""
-
-    download: bool
-    local_files_only: bool
-    progress: Callable[[int, int | None], None] | None
-
-
-def _load_named(named: Variant, allow_untrained: bool, getting: _Getting) -> VPRModel:
-    from scicevpr.hub import Source, find_cached
-    from scicevpr.hub.environment import VARIABLE, assigned_weights
-    from scicevpr.hub.sources import entries_named
-
-    assigned, single = assigned_weights()
-    if named.name in assigned:
-        return _load_source(assigned[named.name], named, allow_untrained, getting)
-    if bundled_path(named).is_file():
-        return _load_file(bundled_path(named), named, allow_untrained)
-    note = ""
-    if single is not None:
-        model = _load_source(single, None, False, getting)
-        if model.variant is named:
-            return model
-        note = f" {VARIABLE} names {single}, which is for {model.variant.name}."
-    published = tuple(entry.place for entry in entries_named(named.name) if entry.kind != "bundled")
-    if published:
-        release = Source(named.name, published, registered=True)
-        if getting.download or find_cached(release):
-            return _load_source(release, named, allow_untrained, getting)
-        note += f" The published weights are not on this computer: get them with `scicevpr weights get {named.name}`."
-    return _untrained(named, allow_untrained, note)
-
-
-def _load_source(
-    source: str | Path | Source, named: Variant | None, allow_untrained: bool, getting: _Getting
-) -> VPRModel:
-    path, origin = _located(source, getting)
-    model = _load_file(path, named, allow_untrained)
-    if model.weights is not None:
-        model.weights = replace(model.weights, source=origin)
-    return model
-
-
-def _located(source: str | Path | Source, getting: _Getting) -> tuple[Path, str]:
-    """(The file of a source, how to call where it came from)."""
-    from scicevpr.hub import Source, fetch, find_cached, parse_source
-    from scicevpr.hub.sources import LocalFile, UrlFile, address, entries_named
-
-    if not isinstance(source, Source):
-        word, path = str(source), Path(source).expanduser()
-        if path.name == word and not path.suffix and not path.exists() and not entries_named(word):
-            raise WeightsError(
-                f"{word!r} is neither a variant nor a file. Variants: {', '.join(VARIANTS)}. "
-                f"Bundled weights: {', '.join(bundled_weights()) or 'none'}."
-            )
-    parsed = parse_source(source)
-    name, place = parsed.text, parsed.places[0]
-    if parsed.registered and not getting.download and not find_cached(parsed):
-        raise WeightsError(
-            f"The weights {name} ({address(place)}) are not on this computer. Get them with "
-            f"`scicevpr weights get {name}`."
-        )
-    path = fetch(parsed, local_files_only=getting.local_files_only, progress=getting.progress)
-    if parsed.registered or isinstance(place, LocalFile):
-        return path, path.name
-    return path, place.url.partition("?")[0] if isinstance(place, UrlFile) else name
-
-
-def _load_file(path: Path, named: Variant | None, allow_untrained: bool) -> VPRModel:
-    own, layout, metadata, facts = _read(path)
-    if metadata.get("kind") == "backbone" or layout in key_formats.BACKBONE_ONLY:
-        if named is None or not allow_untrained:
-            raise WeightsError(
-                f"{path} holds a backbone only, without a SciceVPR or CricaVPR head, so it cannot describe places. "
-                "Load a whole checkpoint. To start training from this file, use load_backbone."
-            )
-        model = _untrained(named, allow_untrained)
-        _fill_backbone(model, path)
-        return model
-    if metadata:
-        named = variant_of(path, metadata, named)
-    if metadata.get("backbone_file"):
-        own = with_backbone(path, metadata, own, named)
-    model = fill_model(named or nearest_variant(shapes_of(own))[0], own, path, layout)
-    sha = hash_tensors(model.state_dict())
-    if metadata.get("sha256", sha) != sha:
-        raise WeightsError(
-            f"{path} is damaged: its tensors have hash {sha}, but it was written with {metadata['sha256']}. "
-            "Download or copy it again."
-        )
-    if not metadata and isinstance(facts.get("epoch_num"), int):
-        metadata = {"trained_on": f"{NOT_RECORDED} (epoch {facts['epoch_num']})"}
-    model.weights = weights_info(path, metadata, sha)
-    return model
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], str, dict[str, str], dict[str, Any]]:
-    """(Tensors under our names, the file's layout, metadata if it is one of ours, what else a checkpoint records.)"""
-    content, metadata = read_checkpoint(path)
-    metadata = own_metadata(path, metadata)
-    state, facts = key_formats.unwrap(content, str(path))
-    layout = key_formats.OWN if metadata else key_formats.detect(state, str(path))
-    return key_formats.to_own(state, layout, str(path)), layout, metadata, facts
-
-
-def _untrained(variant: Variant, allowed: bool, note: str = "") -> VPRModel:
+def untrained_model(variant: Variant, allowed: bool, note: str = "") -> VPRModel:
+    """A variant with random weights; WeightsError, which says why there are no others, unless that is allowed."""
     if not allowed:
         raise WeightsError(
             f"No weights for {variant.name} come with the project ({variant.weights_note}). Bundled: "
@@ -289,9 +141,90 @@ def _untrained(variant: Variant, allowed: bool, note: str = "") -> VPRModel:
     return model
 
 
-def _check_values(source: str | Path, state: Mapping[str, Tensor], layout: str) -> None:
+def bundled_weights() -> dict[str, Path]:
+    """Name -> file of every variant whose weights come with the project."""
+    return {name: bundled_path(variant) for name, variant in VARIANTS.items() if bundled_path(variant).is_file()}
+
+
+@dataclass(frozen=True)
+class KeyReport:
+    """The differences between the tensors a model needs and those a file holds, under this project's names."""
+
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    misshaped: tuple[tuple[str, Shape, Shape], ...]
+    """(name, shape in the file, shape needed)"""
+
+    @property
+    def count(self) -> int:
+        return len(self.missing) + len(self.unexpected) + len(self.misshaped)
+
+    def sentence(self, rename: Callable[[str], str] = str) -> str:
+        """All differences with counts, the first 8 of each kind by name; `rename` turns our names into the file's."""
+        shapes = [f"{rename(name)} is {list(has)} instead of {list(needs)}" for name, has, needs in self.misshaped]
+        kinds = {
+            "missing": [rename(name) for name in self.missing],
+            "unexpected": [rename(name) for name in self.unexpected],
+            "mis-shaped": shapes,
+        }
+        return "; ".join(
+            f"{len(names)} {kind}: {', '.join(names[:NAMES_SHOWN])}" + (" …" if len(names) > NAMES_SHOWN else "")
+            for kind, names in kinds.items()
+            if names
+        )
+
+
+def compare(needed: Mapping[str, Shape], found: Mapping[str, Shape], grids: tuple[int, ...] | None = ()) -> KeyReport:
+    """Compare name -> shape tables.
+
+    The unused mask token may be missing. The position embedding may also have one of the square `grids` (side lengths
+    in tokens; None: any square), because the backbone resamples it or, at the right size, takes it as it is.
+    """
+    missing = tuple(name for name in needed if name not in found and name != MASK_TOKEN)
+    unexpected = tuple(name for name in found if name not in needed)
+    misshaped = tuple(
+        (name, found[name], shape)
+        for name, shape in needed.items()
+        if name in found and found[name] != shape and not (name == POSITION and _other_grid(shape, found[name], grids))
+    )
+    return KeyReport(missing, unexpected, misshaped)
+
+
+def nearest_variant(found: Mapping[str, Shape]) -> tuple[Variant, KeyReport]:
+    """The registered variant that a file's tensors fit best, and what is still different."""
+    reports = ((each, compare(_needed(each), found, grids=(each.grid[0],))) for each in VARIANTS.values())
+    return min(reports, key=lambda pair: pair[1].count)
+
+
+def shapes_of(state: Mapping[str, Tensor]) -> dict[str, Shape]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+@cache
+def _needed(variant: Variant) -> dict[str, Shape]:
+    with torch.device("meta"):  # names and shapes without memory for the values
+        return shapes_of(build_model(variant).state_dict())
+
+
+def _other_grid(needed: Shape, found: Shape, grids: tuple[int, ...] | None) -> bool:
+    if len(found) != 3 or (found[0], found[2]) != (needed[0], needed[2]):
+        return False
+    side = round((found[1] - 1) ** 0.5) if found[1] > 1 else 0
+    return side > 0 and side * side == found[1] - 1 and (grids is None or side in grids)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], str, dict[str, str], dict[str, Any]]:
+    """(Tensors under our names, the file's key format, metadata if it is one of ours, what else it records.)"""
+    content, metadata = read_checkpoint(path)
+    metadata = own_metadata(path, metadata)
+    state, record = key_formats.unwrap(content, str(path))
+    key_format = key_formats.OWN if metadata else key_formats.detect(state, str(path))
+    return key_formats.to_own(state, key_format, str(path)), key_format, metadata, record
+
+
+def _check_values(source: str | Path, state: Mapping[str, Tensor], key_format: str) -> None:
     for name, tensor in state.items():
-        theirs = key_formats.name_in(layout, name)
+        theirs = key_formats.name_in(key_format, name)
         counter = name.endswith("num_batches_tracked")
         if tensor.is_meta or tensor.layout != torch.strided or not (tensor.is_floating_point() or counter):
             raise WeightsError(f"{source}: {theirs} is stored as {tensor.dtype}, {tensor.layout}, not as numbers.")
@@ -299,8 +232,8 @@ def _check_values(source: str | Path, state: Mapping[str, Tensor], layout: str) 
             raise WeightsError(f"{source}: {theirs} holds values that are not finite: a failed training or damage.")
 
 
-def _mismatch(source: str | Path, needed_by: str, report: KeyReport, layout: str, hint: str = "") -> WeightsError:
-    differences = report.sentence(lambda name: key_formats.name_in(layout, name))
+def _mismatch(source: str | Path, needed_by: str, report: KeyReport, key_format: str, hint: str = "") -> WeightsError:
+    differences = report.sentence(lambda name: key_formats.name_in(key_format, name))
     return WeightsError(f"{source} does not fit {needed_by}: {differences}.{hint}")
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from scicevpr.packs.build import Content, build_pack, describe_content
 from scicevpr.packs.check import Problem, check_pack
 from scicevpr.packs.library import FoundPack, list_packs
-from scicevpr.packs.pack import Pack, open_pack
-from scicevpr.packs.scoring import score_pack
+from scicevpr.packs.pack import Pack, open_pack, score_pack
 from scicevpr.packs.sharing import pull_pack, push_pack
 
 __all__ = [

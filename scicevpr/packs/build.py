@@ -22,14 +22,14 @@ from filelock import FileLock, Timeout
 
 from scicevpr import __version__
 from scicevpr.datasets import Dataset
-from scicevpr.describe.describing import Descriptors, describe
-from scicevpr.describe.descriptor_files import save_descriptors
-from scicevpr.describe.grouping import Grouping
-from scicevpr.describe.photo_check import require_sound
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.groupings import published_grouping
-from scicevpr.files.checksums import sha256_of
-from scicevpr.files.descriptor_writer import MEMORY_LIMIT, scratch_folder
+from scicevpr.files.descriptor_files import Descriptors, save_descriptors
+from scicevpr.files.photos import require_sound
+from scicevpr.files.reading import sha256_of
+from scicevpr.files.writing import MEMORY_LIMIT, scratch_folder
 from scicevpr.models.model import VPRModel
 from scicevpr.packs.card import write_card
 from scicevpr.packs.check import external_files
@@ -43,15 +43,14 @@ from scicevpr.packs.manifest import (
     QUERIES,
     RECORDS,
     Entry,
-    FileFacts,
+    PackFile,
     read_manifest,
 )
 from scicevpr.packs.pack import Pack, open_pack
-from scicevpr.packs.photos import write_thumbnails
-from scicevpr.packs.records import write_positives, write_records
-from scicevpr.retrieval import PCA
+from scicevpr.packs.tables import write_positives, write_records, write_thumbnails
+from scicevpr.progress import Progress, StageProgress, of_stage
+from scicevpr.retrieval.pca import PCA
 
-Progress = Callable[[str, int, int], None]  # (stage, done, in all)
 PACKAGES = ("torch", "numpy", "safetensors")
 
 
@@ -78,7 +77,7 @@ def describe_content(
     full: bool = True,
     storage: Path | str | None = None,
     memory_limit: int = MEMORY_LIMIT,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     describe_with: Callable[..., Descriptors] = describe,
     **options: Any,
 ) -> Content:
@@ -91,14 +90,14 @@ def describe_content(
     `describe`.
     """
     grouping = grouping or published_grouping(model.variant, dataset)
-    require_sound(place.path for place in (*dataset.database, *dataset.queries))
+    require_sound(photo.path for photo in (*dataset.database, *dataset.queries))
     described = []
-    for part, places, chosen in (
+    for part, photos, chosen in (
         ("database", dataset.database, grouping),
         ("queries", dataset.queries, query_grouping or grouping),
     ):
-        step = _step(progress, part)
-        paths = [place.path for place in places]
+        step = of_stage(progress, part)
+        paths = [photo.path for photo in photos]
         if not paths:
             described.append(None)
             continue
@@ -116,7 +115,7 @@ def build_pack(
     licence: str = "",
     thumbnails: int | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Pack:
     """Write a database pack and open it.
 
@@ -140,7 +139,7 @@ def build_pack(
     if thumbnails is not None and thumbnails < 16:
         raise UsageError(f"Thumbnails of {thumbnails} pixels show nothing; ask for 16 or more, 320 is usual.")
     if thumbnails is not None:
-        require_sound(place.path for place in (*dataset.database, *dataset.queries))
+        require_sound(photo.path for photo in (*dataset.database, *dataset.queries))
     with _draft(folder) as draft:
         _write_tables(draft, dataset, thumbnails, progress)
         entries: list[dict[str, Any]] = []
@@ -153,7 +152,7 @@ def build_pack(
                 entries.append(entry)
         if not entries:
             raise UsageError("A pack needs the descriptors of at least one model.")
-        facts = {
+        manifest = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "title": title or f"{dataset.name} / {dataset.split}",
@@ -161,13 +160,13 @@ def build_pack(
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": {"scicevpr": __version__, "python": platform.python_version()}
             | {name: version(name) for name in PACKAGES},
-            "dataset": _dataset_facts(dataset),
+            "dataset": _dataset_entry(dataset),
             "counts": {"database": len(dataset.database), "queries": len(dataset.queries)},
             "thumbnails": thumbnails,
             "descriptors": entries,
-            "files": _checksums(draft, _step(progress, "checksums")),
+            "files": _checksums(draft, of_stage(progress, "checksums")),
         }
-        (draft / MANIFEST).write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        (draft / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         (draft / CARD).write_text(write_card(read_manifest(draft)), encoding="utf-8")
     return open_pack(folder)
 
@@ -232,14 +231,14 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _write_tables(draft: Path, dataset: Dataset, thumbnails: int | None, progress: Progress | None) -> None:
+def _write_tables(draft: Path, dataset: Dataset, thumbnails: int | None, progress: StageProgress | None) -> None:
     for part, file in zip(PARTS, (RECORDS, QUERIES), strict=True):
-        places = getattr(dataset, part)
-        if not places:
+        photos = getattr(dataset, part)
+        if not photos:
             continue
-        step = _step(progress, f"thumbnails of the {part}") or (lambda *_: None)
-        names = write_thumbnails(draft, part, places, thumbnails, step) if thumbnails else None
-        write_records(draft / file, places, dataset.root, names)
+        step = of_stage(progress, f"thumbnails of the {part}") or (lambda *_: None)
+        names = write_thumbnails(draft, part, photos, thumbnails, step) if thumbnails else None
+        write_records(draft / file, photos, dataset.root, names)
     if dataset.truth.listed is not None:
         write_positives(draft / POSITIVES, dataset.truth.listed)
 
@@ -256,7 +255,7 @@ def _write_content(draft: Path, dataset: Dataset, content: Content) -> Iterator[
         content.pca.check_model(owner.fingerprint, owner.weights)
     elif not content.full:
         raise UsageError("Without a PCA only full descriptors can be in a pack.")
-    for part, places, described in parts:
+    for part, photos, described in parts:
         if described is None:
             continue
         if (described.fingerprint, described.weights) != (owner.fingerprint, owner.weights):
@@ -267,7 +266,7 @@ def _write_content(draft: Path, dataset: Dataset, content: Content) -> Iterator[
             raise UsageError(
                 f"The queries were described in {described.dtype}, the database in {owner.dtype}. Describe both alike."
             )
-        names = [place.name for place in places]
+        names = [photo.name for photo in photos]
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{owner.variant}.{owner.weights}")
         folder = "descriptors" if part == "database" else "queries"
         if content.full:
@@ -285,7 +284,7 @@ def _write_content(draft: Path, dataset: Dataset, content: Content) -> Iterator[
 def _write_descriptors(
     draft: Path, file: str, part: str, described: Descriptors, names: list[str], pca: tuple[str, str] | None = None
 ) -> dict[str, Any]:
-    """Write one file. pca: the reduction's file, and words about it. Returns the file's entry for the manifest."""
+    """Write one file. pca: the reduction's file and its label. Returns the file's entry for the manifest."""
     save_descriptors(draft / file, described, names)
     return asdict(
         Entry(
@@ -302,7 +301,7 @@ def _write_descriptors(
     )
 
 
-def _dataset_facts(dataset: Dataset) -> dict[str, Any]:
+def _dataset_entry(dataset: Dataset) -> dict[str, Any]:
     truth = dataset.truth
     return {
         "name": dataset.name,
@@ -313,20 +312,17 @@ def _dataset_facts(dataset: Dataset) -> dict[str, Any]:
         "query_order": dataset.query_order,
         "notes": list(dataset.notes),
         "truth": {
-            "radius": truth.radius, "turn": truth.max_heading_difference, "words": truth.name, "label": truth.label(),
+            "radius": truth.radius, "max_heading_difference": truth.max_heading_difference,
+            "name": truth.name, "label": truth.label(),
         },
     }
 
 
-def _checksums(draft: Path, progress: Callable[[int, int], None] | None) -> dict[str, dict[str, Any]]:
+def _checksums(draft: Path, progress: Progress | None) -> dict[str, dict[str, Any]]:
     files = sorted(path for path in draft.rglob("*") if path.is_file())
-    facts = {}
+    listed = {}
     for done, path in enumerate(files, start=1):
-        facts[path.relative_to(draft).as_posix()] = asdict(FileFacts(path.stat().st_size, sha256_of(path)))
+        listed[path.relative_to(draft).as_posix()] = asdict(PackFile(path.stat().st_size, sha256_of(path)))
         if progress is not None:
             progress(done, len(files))
-    return facts
-
-
-def _step(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(stage, done, total)
+    return listed

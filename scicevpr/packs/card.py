@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from huggingface_hub import DatasetCardData
+
 from scicevpr.datasets.catalogue import BENCHMARKS
+from scicevpr.files.writing import bytes_label
 from scicevpr.packs.manifest import Entry, Manifest
 
 LICENCES = (
@@ -12,8 +15,6 @@ LICENCES = (
     *("cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-4.0", "odbl", "odc-by"),
 )
 """Licences that the Hub knows by these names; any other is written as "other" with its name."""
-
-MIB = 2**20
 
 
 def write_card(manifest: Manifest) -> str:
@@ -49,7 +50,7 @@ from scicevpr.packs import open_pack
 
 pack = open_pack("ORG/NAME")                # or a folder; photos="DIR" names your own copy of the data set
 pack.dataset                                # records: positions, conditions, which answers are right
-pack.descriptors(model)                     # memory-mapped float16 [photos, values]
+pack.descriptors(model)                     # memory-mapped float16 [photos, dimensions]
 ```
 
 `pack.json` holds size and SHA-256 of every file; `scicevpr pack check PATH` compares them.
@@ -61,8 +62,6 @@ Licence of this pack: {_line(manifest.licence) or "not stated by its maker"}. {_
 
 
 def _front_matter(manifest: Manifest) -> str:
-    from huggingface_hub import DatasetCardData
-
     licence = manifest.licence.strip()
     known = licence.lower() in LICENCES
     named = {"license_name": licence} if licence and not known else {}
@@ -75,22 +74,22 @@ def _front_matter(manifest: Manifest) -> str:
 
 
 def _contents(manifest: Manifest) -> str:
-    facts, counts = manifest.dataset, manifest.counts
-    truth = facts["truth"]["label"] if facts["use_labels"] else "not known (no labels)"
-    size = sum(file.bytes for file in manifest.files.values()) / MIB
+    stated, counts = manifest.dataset, manifest.counts
+    truth = stated["truth"]["label"] if stated["use_labels"] else "not known (no labels)"
+    size = bytes_label(sum(file.bytes for file in manifest.files.values()))
     rows = [
-        ("data set", f"{facts['name']} / {facts['split']}"),
-        ("benchmark", facts["benchmark"] or "none that is known to the program"),
+        ("data set", f"{stated['name']} / {stated['split']}"),
+        ("benchmark", stated["benchmark"] or "none that is known to the program"),
         ("database", f"{counts['database']} photos"),
-        ("queries", f"{counts['queries']} photos, {facts['query_order']}"),
+        ("queries", f"{counts['queries']} photos, {stated['query_order']}"),
         ("right within", truth),
-        ("size", f"{size:.1f} MiB in {len(manifest.files)} files"),
+        ("size", f"{size} in {len(manifest.files)} files"),
         ("made with", ", ".join(f"{name} {number}" for name, number in manifest.versions.items())),
     ]
-    return "\n".join([_table(("what", ""), rows), "", *(f"- {_line(note)}" for note in facts["notes"])]).rstrip()
+    return "\n".join([_table(("what", ""), rows), "", *(f"- {_line(note)}" for note in stated["notes"])]).rstrip()
 
 
-HEADS = ("model", "weights", "trained", "part", "values", "PCA", "resize", "grouping", "computed in")
+HEADS = ("model", "weights", "trained", "part", "dimensions", "PCA", "resize", "grouping", "computed in")
 
 
 def _rows(entries: Iterable[Entry]) -> list[tuple[str, ...]]:

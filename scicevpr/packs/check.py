@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scicevpr.errors import SciceVPRError
-from scicevpr.files.checksums import sha256_of
-from scicevpr.packs.hub_cache import pack_folder
+from scicevpr.files.reading import sha256_of
+from scicevpr.packs.library import pack_folder
 from scicevpr.packs.manifest import CARD, MANIFEST, Manifest, check_links, read_manifest
 from scicevpr.packs.pack import Pack, check_size, open_pack
+from scicevpr.progress import Progress
 
 NOT_LISTED = (MANIFEST, CARD, ".gitattributes")
 """Files without a checksum: the manifest itself, the card (its owner may edit it on the Hub), and Git's own file."""
@@ -25,7 +26,7 @@ class Problem:
     message: str
 
 
-def check_pack(path: Path | str, progress: Callable[[int, int], None] | None = None) -> list[Problem]:
+def check_pack(path: Path | str, progress: Progress | None = None) -> list[Problem]:
     """Check a pack completely: sizes, SHA-256 sums, files too many, records, descriptors and reductions.
 
     progress is called with (bytes read, bytes in all). Returns what is wrong, an empty list for a sound pack. Raises
@@ -44,14 +45,14 @@ def check_pack(path: Path | str, progress: Callable[[int, int], None] | None = N
     return problems + [Problem(name, f"{folder / name} is not in the manifest. Take it out.") for name in external]
 
 
-def _files(folder: Path, manifest: Manifest, progress: Callable[[int, int], None] | None) -> list[Problem]:
-    problems, done, total = [], 0, sum(facts.bytes for facts in manifest.files.values())
-    for name, facts in manifest.files.items():
+def _files(folder: Path, manifest: Manifest, progress: Progress | None) -> list[Problem]:
+    problems, done, total = [], 0, sum(file.bytes for file in manifest.files.values())
+    for name, file in manifest.files.items():
         wrong = _problem(name, lambda name=name: check_size(folder, manifest, name))
-        if not wrong and sha256_of(folder / name) != facts.sha256:
+        if not wrong and sha256_of(folder / name) != file.sha256:
             wrong = [Problem(name, f"{folder / name} was changed: its SHA-256 is not the one in the manifest.")]
         problems += wrong
-        done += facts.bytes
+        done += file.bytes
         if progress is not None:
             progress(done, total)
     return problems
@@ -60,9 +61,9 @@ def _files(folder: Path, manifest: Manifest, progress: Callable[[int, int], None
 def external_files(folder: Path, manifest: Manifest) -> list[str]:
     """Files below a pack's folder that its manifest does not list, sorted."""
     found = []
-    for place, _, names in os.walk(folder):
+    for within, _, names in os.walk(folder):
         for name in names:
-            relative = Path(place, name).relative_to(folder).as_posix()
+            relative = Path(within, name).relative_to(folder).as_posix()
             if relative not in manifest.files and relative not in NOT_LISTED:
                 found.append(relative)
     return sorted(found)
@@ -74,10 +75,10 @@ def _contents(pack: Pack) -> list[Problem]:
         problems += _problem(entry.file, lambda entry=entry: pack.read(entry))
         if entry.pca:
             problems += _problem(entry.pca, lambda entry=entry: pack.read_pca(entry))
-    for place in (*pack.dataset.database, *pack.dataset.queries):
-        name = place.path.relative_to(pack.folder).as_posix()
+    for photo in (*pack.dataset.database, *pack.dataset.queries):
+        name = photo.path.relative_to(pack.folder).as_posix()
         if name.startswith("thumbnails/") and name not in pack.manifest.files:
-            problems.append(Problem(name, f"The thumbnail of {place.name} is not among the pack's files."))
+            problems.append(Problem(name, f"The thumbnail of {photo.name} is not among the pack's files."))
     return problems
 
 

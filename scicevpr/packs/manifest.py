@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from scicevpr.errors import DatasetError
-from scicevpr.files.json_files import read_json
+from scicevpr.files.reading import read_json, safe_name
 
 MANIFEST = "pack.json"
 CARD = "README.md"
@@ -38,7 +38,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class FileFacts:
+class PackFile:
     """Size in bytes and SHA-256 of one file of a pack."""
 
     bytes: int
@@ -50,7 +50,7 @@ class Entry:
     """One file of descriptors [rows, dimension] in a pack: which model, under which protocol.
 
     part: "database" or "queries". pca: the file of the reduction that gave them, or None for full descriptors.
-    protocol: words about resize, grouping, precision and device.
+    protocol: resize, grouping, precision and device in words.
     """
 
     file: str
@@ -65,9 +65,9 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """Words such as ``"scicevpr-t (weights 0123abcd), 2688 values"``."""
+        """Such as ``"scicevpr-t (weights 0123abcd), 2688 dimensions"``."""
         reduced = " after PCA" if self.pca else ""
-        return f"{self.variant} (weights {self.weights}), {self.dimension} values{reduced}"
+        return f"{self.variant} (weights {self.weights}), {self.dimension} dimensions{reduced}"
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Manifest:
     counts: Mapping[str, int]
     thumbnails: int | None
     entries: tuple[Entry, ...]
-    files: Mapping[str, FileFacts]
+    files: Mapping[str, PackFile]
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -109,16 +109,6 @@ def read_manifest(folder: Path) -> Manifest:
         raise DatasetError(f"{path} does not hold what a manifest holds: {reason}. Get the pack again.") from error
 
 
-def safe_name(name: object) -> str:
-    """Return a relative file name that stays inside its folder. ValueError for any other."""
-    text = str(name)
-    parts = text.split("/")
-    leaves = not isinstance(name, str) or any(part in ("", ".", "..") for part in parts)
-    if leaves or "\\" in text or "\0" in text or text[1:2] == ":":
-        raise ValueError(f"the file name {text!r} does not stay inside the pack")
-    return text
-
-
 def check_links(folder: Path) -> None:
     """Refuse symbolic links that leave a pack. DatasetError.
 
@@ -143,7 +133,7 @@ def check_links(folder: Path) -> None:
 def _parse(content: Mapping[str, Any]) -> Manifest:
     if content["format_version"] != FORMAT_VERSION:
         raise ValueError(f"format_version is {content['format_version']!r}, not {FORMAT_VERSION}")
-    files = {safe_name(name): _file_facts(name, facts) for name, facts in content["files"].items()}
+    files = {safe_name(name): _pack_file(name, stated) for name, stated in content["files"].items()}
     counts = {part: _whole(content["counts"][part], f"counts.{part}") for part in PARTS}
     if counts["database"] < 1:
         raise ValueError("counts.database is 0")
@@ -168,21 +158,21 @@ def _parse(content: Mapping[str, Any]) -> Manifest:
     )
 
 
-def _file_facts(name: str, facts: Mapping[str, Any]) -> FileFacts:
-    if not SHA256.fullmatch(str(facts["sha256"])):
+def _pack_file(name: str, stated: Mapping[str, Any]) -> PackFile:
+    if not SHA256.fullmatch(str(stated["sha256"])):
         raise ValueError(f"the checksum of {name} is not a SHA-256")
-    return FileFacts(_whole(facts["bytes"], f"the size of {name}"), facts["sha256"])
+    return PackFile(_whole(stated["bytes"], f"the size of {name}"), stated["sha256"])
 
 
-def _entry(facts: Mapping[str, Any], files: Mapping[str, FileFacts]) -> Entry:
+def _entry(stated: Mapping[str, Any], files: Mapping[str, PackFile]) -> Entry:
     entry = Entry(
-        file=safe_name(facts["file"]),
-        part=facts["part"],
-        dimension=_whole(facts["dimension"], "a dimension"),
-        pca=None if facts["pca"] is None else safe_name(facts["pca"]),
-        trained=bool(facts["trained"]),
-        protocol={str(key): str(value) for key, value in facts["protocol"].items()},
-        **{name: str(facts[name]) for name in ("variant", "fingerprint", "weights")},
+        file=safe_name(stated["file"]),
+        part=stated["part"],
+        dimension=_whole(stated["dimension"], "a dimension"),
+        pca=None if stated["pca"] is None else safe_name(stated["pca"]),
+        trained=bool(stated["trained"]),
+        protocol={str(key): str(value) for key, value in stated["protocol"].items()},
+        **{name: str(stated[name]) for name in ("variant", "fingerprint", "weights")},
     )
     if entry.part not in PARTS:
         raise ValueError(f"{entry.file} belongs to {entry.part!r}, which is neither of {', '.join(PARTS)}")

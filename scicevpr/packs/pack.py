@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from scicevpr.config import VARIANTS, Preprocessing
 from scicevpr.datasets import Dataset, GroundTruth, Photo
-from scicevpr.describe.descriptor_files import load_descriptors
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
-from scicevpr.files.checksums import known_sha256
-from scicevpr.packs.hub_cache import pack_folder
-from scicevpr.packs.manifest import (
-    PARTS,
-    POSITIVES,
-    QUERIES,
-    RECORDS,
-    Entry,
-    Manifest,
-    check_links,
-    read_manifest,
-)
-from scicevpr.packs.photos import PhotoFolder
-from scicevpr.packs.records import read_positives, read_records
-
-if TYPE_CHECKING:
-    from scicevpr.config import Preprocessing
-    from scicevpr.describe.describing import Descriptors
-    from scicevpr.models.model import VPRModel
-    from scicevpr.retrieval import PCA
-
+from scicevpr.evaluation.results import Evaluation
+from scicevpr.evaluation.stored import StoredDescriptors, score_stored
+from scicevpr.files.descriptor_files import Descriptors, load_descriptors
+from scicevpr.files.reading import known_sha256
+from scicevpr.models.model import VPRModel
+from scicevpr.packs.library import pack_folder
+from scicevpr.packs.manifest import PARTS, POSITIVES, QUERIES, RECORDS, Entry, Manifest, check_links, read_manifest
+from scicevpr.packs.tables import PhotoFolder, read_positives, read_records
+from scicevpr.retrieval.pca import PCA
 
 AGAIN = "Get the pack again, or look for more damage with `scicevpr pack check`."
 
@@ -92,14 +80,10 @@ class Pack:
     def pca(self, model: VPRModel) -> PCA | None:
         """The reduction that gave the pack's reduced descriptors of a model; None when there are none."""
         entry = next((entry for entry in self._of(model) if entry.pca), None)
-        if entry is None:
-            return None
-        return self.read_pca(entry)
+        return None if entry is None else self.read_pca(entry)
 
     def read_pca(self, entry: Entry) -> PCA:
         """The reduction that gave an entry's descriptors. DatasetError when it is damaged or does not fit them."""
-        from scicevpr.retrieval import PCA
-
         check_content(self.folder, self.manifest, entry.pca)
         path = self.folder / entry.pca
         try:
@@ -108,16 +92,16 @@ class Pack:
         except IndexMismatchError as error:
             raise DatasetError(f"{error} {AGAIN}") from error
         if pca.dimension != entry.dimension:
-            raise DatasetError(f"{path} reduces to {pca.dimension} values, {entry.file} has {entry.dimension}. {AGAIN}")
+            raise DatasetError(f"{path} gives {pca.dimension} dimensions, {entry.file} has {entry.dimension}. {AGAIN}")
         return pca
 
     def read(self, entry: Entry) -> Descriptors:
         """One file of descriptors, memory-mapped. DatasetError when it is damaged or not what the manifest says."""
-        places = self.dataset.database if entry.part == "database" else self.dataset.queries
+        photos = getattr(self.dataset, entry.part)
         path = self.folder / entry.file
         check_content(self.folder, self.manifest, entry.file)
         try:
-            found, _ = load_descriptors(path, names=[place.name for place in places], mapped=True, remedy=AGAIN)
+            found, _ = load_descriptors(path, names=[photo.name for photo in photos], mapped=True, remedy=AGAIN)
         except IndexMismatchError as error:
             raise DatasetError(str(error)) from error
         stated = (entry.fingerprint, entry.weights, entry.dimension)
@@ -183,36 +167,37 @@ def check_content(folder: Path, manifest: Manifest, name: str) -> None:
 
 
 def _dataset(folder: Path, manifest: Manifest, photos: Path | None) -> Dataset:
-    facts, counts = manifest.dataset, manifest.counts
-    notes = _words(facts, "notes")
+    stated, counts = manifest.dataset, manifest.counts
+    notes = stated.get("notes", [])
+    notes = tuple(map(str, notes)) if isinstance(notes, list) else ()
     tables: list[tuple[Photo, ...]] = []
-    stated = [(name, counts[part]) for part, name in zip(PARTS, (RECORDS, QUERIES), strict=True)]
-    own = None if photos is None else PhotoFolder(photos, str(facts.get("split", "")))
-    for name, count in stated:
+    own = None if photos is None else PhotoFolder(photos, str(stated.get("split", "")))
+    for part, name in zip(PARTS, (RECORDS, QUERIES), strict=True):
+        count = counts[part]
         if count == 0:
             tables.append(())
             continue
         check_content(folder, manifest, name)
-        places, thumbnails = read_records(folder / name, count)
-        paths = [folder / (thumb or f"photos/{place.path}") for place, thumb in zip(places, thumbnails, strict=True)]
+        records, thumbnails = read_records(folder / name, count)
+        paths = [folder / (thumb or f"photos/{one.path}") for one, thumb in zip(records, thumbnails, strict=True)]
         if own is not None:
-            paths, missing = own.find(places, paths)
+            paths, missing = own.find(records, paths)
             notes += missing
-        tables.append(tuple(replace(place, path=path) for place, path in zip(places, paths, strict=True)))
+        tables.append(tuple(replace(one, path=path) for one, path in zip(records, paths, strict=True)))
     if photos is None:
         notes += (_without_photos(manifest),)
     return Dataset(
-        name=str(facts.get("name", manifest.title)),
-        split=str(facts.get("split", "")),
+        name=str(stated.get("name", manifest.title)),
+        split=str(stated.get("split", "")),
         root=folder,
         database=tables[0],
         queries=tables[1],
         notes=notes,
-        use_labels=bool(facts.get("use_labels", True)),
-        query_order=str(facts.get("query_order", "by path")),
+        use_labels=bool(stated.get("use_labels", True)),
+        query_order=str(stated.get("query_order", "by path")),
         truth=_truth(folder, manifest),
-        benchmark=None if facts.get("benchmark") is None else str(facts["benchmark"]),
-        layout=str(facts.get("layout", "")),
+        benchmark=None if stated.get("benchmark") is None else str(stated["benchmark"]),
+        layout=str(stated.get("layout", "")),
     )
 
 
@@ -226,16 +211,15 @@ def _without_photos(manifest: Manifest) -> str:
 
 
 def _truth(folder: Path, manifest: Manifest) -> GroundTruth:
-    facts = manifest.dataset.get("truth")
-    facts = facts if isinstance(facts, dict) else {}
+    stated = manifest.dataset.get("truth")
+    stated = stated if isinstance(stated, dict) else {}
     try:
-        radius, turn = float(facts["radius"]), facts["turn"]
-        words = str(facts["words"])
+        radius, turn = float(stated["radius"]), stated["max_heading_difference"]
         turn = None if turn is None else float(turn)
-        truth = GroundTruth(radius=radius, max_heading_difference=turn, name=words)
+        truth = GroundTruth(radius=radius, max_heading_difference=turn, name=str(stated["name"]))
     except (KeyError, TypeError, ValueError, OverflowError, UsageError) as error:
         raise DatasetError(
-            f"{folder} does not say which answers are right (dataset.truth: {facts}). {AGAIN}"
+            f"{folder} does not say which answers are right (dataset.truth: {stated}). {AGAIN}"
         ) from error
     if POSITIVES not in manifest.files:
         return truth
@@ -246,6 +230,27 @@ def _truth(folder: Path, manifest: Manifest) -> GroundTruth:
     return replace(truth, listed=tuple(listed))
 
 
-def _words(facts: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    value = facts.get(key, [])
-    return tuple(str(item) for item in value) if isinstance(value, list) else ()
+def score_pack(pack: Pack, **scoring: Any) -> Iterator[Evaluation]:
+    """Search and score every model of a pack that described its queries too, in full and after PCA.
+
+    scoring: ns, radius, rounding as `evaluate` takes them. Values are the pack's float16. Raises DatasetError when the
+    pack holds no queries' descriptors.
+    """
+    pairs = [(entry, other) for entry in pack.models for other in pack.manifest.entries if _belongs(other, entry)]
+    if not pairs:
+        raise DatasetError(
+            f"The pack {pack.title!r} holds no descriptors of queries, so it can only be searched in with new ones."
+        )
+    for entry, other in pairs:
+        title = VARIANTS[entry.variant].title if entry.variant in VARIANTS else entry.variant
+        title = f"{title}, PCA {entry.dimension}" if entry.pca else title
+        yield score_stored(_stored(pack, entry), _stored(pack, other), pack.dataset, title=title, **scoring)
+
+
+def _belongs(queries: Entry, database: Entry) -> bool:
+    same = all(getattr(queries, name) == getattr(database, name) for name in ("fingerprint", "weights", "pca"))
+    return queries.part == "queries" and same
+
+
+def _stored(pack: Pack, entry: Entry) -> StoredDescriptors:
+    return StoredDescriptors(pack.folder / entry.file, pack.read(entry).values, protocol=entry.protocol)

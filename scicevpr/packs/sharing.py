@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scicevpr.datasets.catalogue import BENCHMARKS
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.hub.repository import HUB, explain_push, explained, hub_endpoint, hub_is_off, is_ours
+from scicevpr.hub.download import HUB, explain_push, explained, hub_endpoint, hub_is_off, is_ours
 from scicevpr.hub.sources import HubFile
 from scicevpr.hub.web import NoRouteError
 from scicevpr.packs.check import check_pack
-from scicevpr.packs.hub_cache import PATTERNS, cache_folder, cached_pack, parse_repository
+from scicevpr.packs.library import PATTERNS, cache_folder, cached_pack, parse_repository
 from scicevpr.packs.manifest import MANIFEST, Manifest, read_manifest
 from scicevpr.packs.pack import Pack, open_pack
 
@@ -115,7 +116,8 @@ def check_photos_may_be_shared(manifest: Manifest, allowed: bool) -> None:
     if manifest.thumbnails is None:
         return
     key = manifest.dataset.get("benchmark")
-    redistributable = _redistributable(key)
+    known = BENCHMARKS.get(str(key))
+    redistributable = known and known.redistributable
     if redistributable is False:
         raise UsageError(
             f"The photos of {key} may not be passed on, and this pack holds thumbnails of them. Build it without: "
@@ -143,11 +145,3 @@ def _explained(error: Exception, name: str, revision: str | None, hub: str | Non
         f"The pack {name} was not pulled: {reason}. A copy pulled before can be opened with --local-files-only; "
         f"else get the files of {hub or HUB}/datasets/{name} on another computer and give their folder."
     )
-
-
-def _redistributable(benchmark: object) -> bool | None:
-    """What the catalogue says about passing a benchmark's photos on; None where it says nothing."""
-    from scicevpr.datasets.catalogue import BENCHMARKS
-
-    found = BENCHMARKS.get(str(benchmark))
-    return None if found is None else found.redistributable

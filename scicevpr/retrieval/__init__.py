@@ -1,22 +1,21 @@
-"""From descriptors to ranked matches: exact search, shortlists for millions of rows, reduction of dimensions."""
+"""From descriptors to ranked matches: exact search, IVF-PQ for millions of rows, fewer dimensions by PCA."""
 
 from __future__ import annotations
 
+from scicevpr.retrieval.changes import add_records, compact_index, remove_records
+from scicevpr.retrieval.exact import ExactIndex
 from scicevpr.retrieval.factory import TIERS, build_index, choose_tier, make_index
-from scicevpr.retrieval.index import ExactIndex
-from scicevpr.retrieval.index_changes import add_records, compact_index, remove_records
-from scicevpr.retrieval.int8_exact import EightBitIndex
-from scicevpr.retrieval.interface import Index
-from scicevpr.retrieval.matches import Match, Matches, list_matches
+from scicevpr.retrieval.int8_exact import Int8ExactIndex
+from scicevpr.retrieval.matches import Index, Match, Matches, list_matches
 from scicevpr.retrieval.pca import PCA
 from scicevpr.retrieval.stored_index import StoredIndex, check_index, open_index
 
 __all__ = [
     "PCA",
     "TIERS",
-    "EightBitIndex",
     "ExactIndex",
     "Index",
+    "Int8ExactIndex",
     "Match",
     "Matches",
     "StoredIndex",

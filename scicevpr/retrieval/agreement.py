@@ -1,4 +1,4 @@
-"""How often a shortlist gives the answer of exact search, measured on descriptors held out from the question.
+"""How often an approximate search gives the answer of exact search, measured on descriptors held out from the question.
 
 The questions are rows of the database itself, asked for their nearest *other* rows: photos of places the database
 knows, as queries are. The exact answer falls out of the pass over the descriptors that a build makes anyway. The
@@ -19,7 +19,7 @@ QUESTIONS = 500
 BEST = 10
 SPARE = 16  # single precision may have put them in the wrong order
 GOAL_FIRST, GOAL_BEST = 0.996, 0.95  # stricter than what is promised: the choice flatters itself a little
-SHORTLISTS = (20, 30, 50, 100, 200, 400)
+RERANKED = (20, 30, 50, 100, 200, 400)
 READ_COST = 8  # a byte of a re-ranked row costs about as much as these many bytes of codes
 
 
@@ -30,8 +30,8 @@ class Agreement:
     first: float
     best: float
     questions: int
-    probes: int
-    shortlist: int
+    nprobe: int
+    rerank_k: int
 
 
 def choose_questions(count: int, seed: int, wanted: int = QUESTIONS) -> np.ndarray:
@@ -75,54 +75,50 @@ def tune(
     questions: np.ndarray,
     answers: np.ndarray,
     *,
-    lists: int,
+    nlist: int,
     list_bytes: float,
     row_bytes: int,
     scanned_bytes: float = 0,
-    probes: int | None = None,
-    shortlist: int | None = None,
+    nprobe: int | None = None,
+    rerank_k: int | None = None,
 ) -> Agreement:
     """The cheapest settings that reach the goals on every second question, and what they reach on the others.
 
     candidates: gives rows [Q, S] best first for (lists to look into, S), questions among their own answers. list_bytes,
-    row_bytes, scanned_bytes: of an average list, of a full descriptor, of the codes read between. probes, shortlist:
+    row_bytes, scanned_bytes: of an average list, of a full descriptor, of the codes read between. nprobe, rerank_k:
     fixed by the caller.
     """
-    tries = [probes] if probes else sorted({min(2**power, lists) for power in range(lists.bit_length() + 1)})
-    lengths = [shortlist] if shortlist else list(SHORTLISTS)
+    tries = [nprobe] if nprobe else sorted({min(2**power, nlist) for power in range(nlist.bit_length() + 1)})
+    lengths = [rerank_k] if rerank_k else list(RERANKED)
     chosen: tuple[float, int, int, np.ndarray] | None = None
     for probe in tries:
         cheapest = scanned_bytes + probe * list_bytes + READ_COST * lengths[0] * row_bytes
         if chosen is not None and chosen[0] <= cheapest:
             break
-        places = _places(candidates(probe, max(lengths) + 1), questions, answers)
+        ranks = _ranks(candidates(probe, max(lengths) + 1), questions, answers)
         for length in lengths:
             cost = scanned_bytes + probe * list_bytes + READ_COST * length * row_bytes
-            if _reached(places[::2], length) and (chosen is None or cost < chosen[0]):
-                chosen = (cost, probe, length, places)
+            first, best = _shares(ranks[::2], length)
+            if first >= GOAL_FIRST and best >= GOAL_BEST and (chosen is None or cost < chosen[0]):
+                chosen = (cost, probe, length, ranks)
     if chosen is None:
-        chosen = (0.0, tries[-1], lengths[-1], places)
-    _, probe, length, places = chosen
-    held_out = places[1::2] if len(places) > 1 else places
+        chosen = (0.0, tries[-1], lengths[-1], ranks)
+    _, probe, length, ranks = chosen
+    held_out = ranks[1::2] if len(ranks) > 1 else ranks
     first, best = _shares(held_out, length)
     return Agreement(round(first, 4), round(best, 4), len(held_out), int(probe), int(length))
 
 
-def _places(found: np.ndarray, questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """Place [Q, 10] of each exact answer in the shortlist without the question itself; a large number: not there."""
-    places = np.full(answers.shape, np.iinfo(np.int64).max)
+def _ranks(found: np.ndarray, questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Rank [Q, 10] of each exact answer among the candidates without the question itself; a large number: not there."""
+    ranks = np.full(answers.shape, np.iinfo(np.int64).max)
     for row, (list_, question, answer) in enumerate(zip(found, questions, answers, strict=True)):
         others = list_[list_ != question]
         equal = others[None] == answer[:, None]
         there = equal.any(axis=1)
-        places[row, there] = equal.argmax(axis=1)[there]
-    return places
+        ranks[row, there] = equal.argmax(axis=1)[there]
+    return ranks
 
 
-def _shares(places: np.ndarray, shortlist: int) -> tuple[float, float]:
-    return float((places[:, 0] < shortlist).mean()), float((places < shortlist).mean())
-
-
-def _reached(places: np.ndarray, shortlist: int) -> bool:
-    first, best = _shares(places, shortlist)
-    return first >= GOAL_FIRST and best >= GOAL_BEST
+def _shares(ranks: np.ndarray, rerank_k: int) -> tuple[float, float]:
+    return float((ranks[:, 0] < rerank_k).mean()), float((ranks < rerank_k).mean())

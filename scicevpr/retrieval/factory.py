@@ -1,14 +1,15 @@
 """Which way of searching, by the size of the database and the memory there is.
 
     exact     float32 in memory, every value compared: up to 512 MiB
-    8-bit     a quarter of the memory and of the time, the same answer (`EightBitIndex`); the full descriptors stay
+    int8      a quarter of the memory and of the time, the same answer (`Int8ExactIndex`); the full descriptors stay
               where they are
-    lists     a shortlist, its agreement with exact search measured (`ListsIndex`): above 300,000 rows, on disk only
+    ivf-pq    candidates from short codes, agreement with exact search measured (`IVFPQIndex`): above 300,000 rows, on
+              disk only
     streamed  exact, from a file or an array where it lies, one block at a time: the reference, and what is left when
               nothing else fits
     float16   exact for descriptors rounded to half precision, half the memory of float32; never chosen by itself
 
-"exact", "8-bit" and "streamed" give the same answer, bit for bit.
+"exact", "int8" and "streamed" give the same answer, bit for bit.
 """
 
 from __future__ import annotations
@@ -21,31 +22,30 @@ from typing import Any
 import numpy as np
 
 from scicevpr.errors import IndexMismatchError, SciceVPRError, UsageError
-from scicevpr.files.descriptor_writer import MEMORY_LIMIT
-from scicevpr.retrieval.blocks import row_blocks, shape_of
-from scicevpr.retrieval.index import ExactIndex
-from scicevpr.retrieval.index_build import build_files
-from scicevpr.retrieval.int8_exact import EightBitIndex
-from scicevpr.retrieval.interface import Index
-from scicevpr.retrieval.resumable_steps import Progress, Settings
-from scicevpr.retrieval.row_files import RowFile
+from scicevpr.files.writing import MEMORY_LIMIT
+from scicevpr.progress import StageProgress
+from scicevpr.retrieval.builder import Settings, build_files
+from scicevpr.retrieval.exact import ExactIndex
+from scicevpr.retrieval.int8_exact import Int8ExactIndex
+from scicevpr.retrieval.matches import Index
+from scicevpr.retrieval.rows import RowFile, find_rows, row_blocks, shape_of
 from scicevpr.retrieval.stored_index import StoredIndex, check_index, open_index
 
-TIERS = ("exact", "float16", "8-bit", "lists", "streamed")
+TIERS = ("exact", "float16", "int8", "ivf-pq", "streamed")
 MANY_ROWS = 300_000
 """Above this a single query by 8-bit codes takes longer than a query should."""
 
 
 def choose_tier(count: int, dimension: int, memory: int | None = None) -> str:
-    """One of TIERS for N descriptors of D values. memory: bytes that the index may take (default: half of what is free
+    """One of TIERS for N descriptors [N, D]. memory: bytes that the index may take (default: half of what is free
     now)."""
     memory = free_memory() // 2 if memory is None else memory
     values = count * dimension
     if 4 * values <= min(memory, MEMORY_LIMIT):
         return "exact"
     if count > MANY_ROWS:
-        return "lists"
-    return "8-bit" if values + 32 * count <= memory else "streamed"
+        return "ivf-pq"
+    return "int8" if values + 32 * count <= memory else "streamed"
 
 
 def make_index(
@@ -54,36 +54,37 @@ def make_index(
     *,
     memory: int | None = None,
     folder: Path | str | None = None,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Index:
     """An index of descriptors [N, D]: an array, a memory map, anything that gives rows when sliced.
 
-    tier: one of TIERS, or "auto" (see `choose_tier`). folder: where "lists" is built and kept; it is opened when an
+    tier: one of TIERS, or "auto" (see `choose_tier`). folder: where "ivf-pq" is built and kept; it is opened when an
     index of these descriptors is there already. Without it, and for values that are no file, "auto" takes an exact tier
-    instead of "lists".
+    instead of "ivf-pq".
 
-    Raises UsageError for another tier, "lists" without a folder, values without a file of their own for "lists", and
+    Raises UsageError for another tier, "ivf-pq" without a folder, values without a file of their own for "ivf-pq", and
     the errors of the tiers.
     """
     count, dimension = shape_of(values, "database descriptors")
     memory = free_memory() // 2 if memory is None else memory
     if tier == "auto":
         tier = choose_tier(count, dimension, memory)
-        if tier == "lists" and (folder is None or not _in_a_file(values)):
-            tier = "8-bit" if count * (dimension + 32) <= memory else "streamed"
+        if tier == "ivf-pq" and (folder is None or not _in_a_file(values)):
+            tier = "int8" if count * (dimension + 32) <= memory else "streamed"
     if tier == "exact":
         in_memory = isinstance(values, np.ndarray) and not isinstance(values, np.memmap)
         return ExactIndex(values if in_memory else _copied(values, np.float32))
     if tier == "float16":
-        return ExactIndex(half_precision(values))
-    if tier == "8-bit":
-        return EightBitIndex(values)
+        with np.errstate(over="ignore"):  # what becomes infinite is refused by the index
+            return ExactIndex(_copied(values, np.float16))
+    if tier == "int8":
+        return Int8ExactIndex(values)
     if tier == "streamed":
         return ExactIndex(values)
-    if tier != "lists":
+    if tier != "ivf-pq":
         raise UsageError(f"There is no index tier {tier!r}; choose one of auto, {', '.join(TIERS)}.")
     if folder is None:
-        raise UsageError("Inverted lists are kept on disk: name a folder for them.")
+        raise UsageError("An IVF-PQ index is kept on disk: name a folder for it.")
     return _in_folder(values, Path(folder), progress)
 
 
@@ -94,28 +95,20 @@ def build_index(
     *,
     memory: int | None = None,
     restart: bool = False,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     **settings: Any,
 ) -> StoredIndex:
     """Build an index on disk and open it.
 
-    sources: descriptor files (.npy, .safetensors) or whole memory maps of them, one or a list. tier: "lists", "8-bit",
+    sources: descriptor files (.npy, .safetensors) or whole memory maps of them, one or a list. tier: "ivf-pq", "int8",
     "streamed", or "auto". settings: see `Settings`. A build that was stopped goes on where it was.
     """
-    from scicevpr.retrieval.row_files import find_rows
-
     sources = list(sources) if isinstance(sources, (list, tuple)) else [sources]
     if tier == "auto":
         files = [find_rows(source) for source in sources]
         tier = choose_tier(sum(file.rows for file in files), files[0].width, memory)
         tier = {"exact": "streamed"}.get(tier, tier)
     return open_index(build_files(folder, sources, Settings(tier, **settings), restart=restart, progress=progress))
-
-
-def half_precision(values: Any) -> np.ndarray:
-    """Descriptors [N, D] rounded to float16, in memory. UsageError when one becomes infinite."""
-    with np.errstate(over="ignore"):
-        return _copied(values, np.float16)
 
 
 def _copied(values: Any, dtype: type[np.floating]) -> np.ndarray:
@@ -140,8 +133,6 @@ def free_memory() -> int:
 
 def _in_a_file(values: Any) -> bool:
     """Whether descriptors are the whole memory map of a file that will still be there later."""
-    from scicevpr.retrieval.row_files import find_rows
-
     try:
         return isinstance(values, np.memmap) and bool(find_rows(values))
     except SciceVPRError:
@@ -156,15 +147,13 @@ def _is_of(index: StoredIndex, source: RowFile) -> bool:
     return noted[0].modified == source.modified or not check_index(index.folder)
 
 
-def _in_folder(values: Any, folder: Path, progress: Progress | None) -> StoredIndex:
-    from scicevpr.retrieval.row_files import find_rows
-
+def _in_folder(values: Any, folder: Path, progress: StageProgress | None) -> StoredIndex:
     source = find_rows(values) if isinstance(values, np.memmap) else None
     if source is None:
-        raise UsageError("Inverted lists need descriptors in a file: save them (.npy, .safetensors) and give its map.")
+        raise UsageError("An IVF-PQ index needs descriptors in a file: save them (.npy, .safetensors), give its map.")
     if folder.exists():
         found = open_index(folder)
         if _is_of(found, source) and not found.manifest.removed:
             return found
         raise IndexMismatchError(f"{folder} holds an index of other descriptors. Remove it, or name another folder.")
-    return open_index(build_files(folder, [values], Settings("lists"), progress=progress))
+    return open_index(build_files(folder, [values], Settings("ivf-pq"), progress=progress))

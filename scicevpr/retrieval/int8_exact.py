@@ -5,6 +5,8 @@ The integer product t s u.c then is q.x up to |q| |e| + |f| |s c| (Cauchy-Schwar
 distance. Rows whose lower bound exceeds the k-th smallest upper bound cannot be among the k nearest; the others
 are compared in full. So the answer is that of `ExactIndex`, bit for bit, not an approximation. Where too many rows are
 left (repeated photos, a collapsed model), the query is searched exactly instead.
+
+It is our own because FAISS' 8-bit indexes are approximate: none of them proves its answer.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from scicevpr.errors import UsageError
-from scicevpr.retrieval.blocks import row_blocks, shape_of, value_problem
-from scicevpr.retrieval.index import ExactIndex
+from scicevpr.files.writing import bytes_label
+from scicevpr.retrieval.exact import ExactIndex
 from scicevpr.retrieval.matches import Matches
 from scicevpr.retrieval.rerank import check_search, empty_matches, fill, rank_rows
-from scicevpr.retrieval.sizes import words_of_bytes
+from scicevpr.retrieval.rows import row_blocks, shape_of, value_problem
 
 STEPS = 127  # the largest code
 PER_ROW = ("scale", "error", "square")
@@ -65,7 +67,7 @@ def _squares(rows: np.ndarray) -> np.ndarray:
     return np.einsum("rd,rd->r", rows, rows, dtype=np.float64, casting="safe")
 
 
-class EightBitIndex:
+class Int8ExactIndex:
     """The k nearest rows, proven by 8-bit codes and compared in full.
 
     descriptors: [N, D], kept where they are (memory or a file); they are read for the rows that remain. codes: of all
@@ -74,11 +76,13 @@ class EightBitIndex:
     Raises UsageError for another shape, no rows, or values that are not finite.
     """
 
+    label = "exact, int8 codes, what they leave open compared in full"
+
     def __init__(
         self, descriptors: Any, codes: Sequence[Codes] | None = None, *, removed: np.ndarray | None = None
     ) -> None:
         self._values = descriptors
-        self._count, self._width = shape_of(descriptors, "database descriptors")
+        self._count, self.dimension = shape_of(descriptors, "database descriptors")
         if self._count == 0:
             raise UsageError("The database is empty: there is nothing to search in.")
         self._codes = codes or [encode(block) for _, block in row_blocks(descriptors, ROWS_AT_ONCE)]
@@ -95,29 +99,19 @@ class EightBitIndex:
     def __len__(self) -> int:
         return self._count if self._live is None else len(self._live)
 
-    @property
-    def dimension(self) -> int:
-        """Values per descriptor (D)."""
-        return self._width
-
-    @property
-    def label(self) -> str:
-        """How it searches."""
-        return "exact, 8-bit codes, what they leave open compared in full"
-
-    def facts(self) -> dict[str, str]:
+    def metadata(self) -> dict[str, str]:
         """Rows, bytes of the codes, where the full descriptors are."""
         item = np.dtype(getattr(self._values, "dtype", np.float32)).itemsize
         return {
             "rows": f"{len(self):,}",
-            "in memory": words_of_bytes(self._count * (self._width + 32)),
-            "full descriptors": words_of_bytes(self._count * self._width * item),
+            "in memory": bytes_label(self._count * (self.dimension + 32)),
+            "full descriptors": bytes_label(self._count * self.dimension * item),
             "agreement with exact search": "it is exact: proven by bounds for every query",
         }
 
     def search(self, queries: Any, k: int) -> Matches:
         """As `Index.search`; the same answer as `ExactIndex.search`."""
-        count = check_search(queries, self._width, k)
+        count = check_search(queries, self.dimension, k)
         matches, k = empty_matches(count, k), min(k, len(self))
         most = max(ROWS_AT_ONCE // 4, 4 * k)
         at_once = int(np.clip(SCORE_BYTES // (16 * self._count), 1, 64))
@@ -166,7 +160,7 @@ class EightBitIndex:
 
 def _integer_products(codes: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """codes [R, D] times queries [Q, D], both int8: [R, Q] int32, exact."""
-    import torch
+    import torch  # only where it is needed: it takes a second to import
 
     parts = []
     for start in range(0, len(codes), ROWS_AT_ONCE):

@@ -1,4 +1,4 @@
-"""Search in millions of rows: a shortlist from short codes, compared in full afterwards.
+"""IVF-PQ, for millions of rows: candidates from short codes, compared in full afterwards.
 
 A PCA shortens the descriptors. Every short value is kept as one byte (`ShortCodes`), and every two of them as four bits
 more, in inverted lists (product quantisation, FAISS "fast scan"). A query scans the 4-bit codes of its nearest lists,
@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 
 from scicevpr.errors import IndexMismatchError
-from scicevpr.retrieval.blocks import row_blocks
-from scicevpr.retrieval.index_manifest import REMEDY
+from scicevpr.files.writing import bytes_label
+from scicevpr.retrieval.manifest import REMEDY
 from scicevpr.retrieval.matches import Matches
 from scicevpr.retrieval.rerank import check_search, empty_matches, fill, rank_rows
-from scicevpr.retrieval.row_files import RowFiles
-from scicevpr.retrieval.sizes import words_of_bytes
+from scicevpr.retrieval.rows import RowFiles, row_blocks
 
 ROUNDS = 10  # of k-means
 ROWS_PER_LIST = 40  # of the sample for k-means
@@ -37,7 +36,7 @@ STEPS = 255
 MARGIN = 0.05  # of the range of a sample, on either side
 
 
-def default_lists(count: int) -> int:
+def default_nlist(count: int) -> int:
     """Lists for N rows: about a quarter of the square root, a power of two; 256 for a million."""
     return max(1, 2 ** round(math.log2(math.sqrt(count) / 4))) if count >= 64 else 1
 
@@ -62,14 +61,9 @@ class ShortCodes:
         step = (high - low + 2 * spare) / STEPS
         return cls((low - spare).astype(np.float32), np.where(step > 0, step, 1).astype(np.float32))
 
-    @classmethod
-    def of_table(cls, table: np.ndarray) -> ShortCodes:
-        """From the table [2, K] that an index keeps."""
-        return cls(*table)
-
     @property
     def table(self) -> np.ndarray:
-        """[2, K]: low, step."""
+        """[2, K], as an index keeps it: low, step."""
         return np.stack([self.low, self.step])
 
     def encode(self, short: np.ndarray) -> np.ndarray:
@@ -87,13 +81,13 @@ class ShortCodes:
         return np.einsum("rk,rk->r", rest, rest)
 
 
-def train_lists(sample: np.ndarray, lists: int, seed: int) -> Any:
-    """Empty inverted lists (FAISS), trained on short descriptors [S, K] float32; S must be at least ``lists``."""
+def train_lists(sample: np.ndarray, nlist: int, seed: int) -> Any:
+    """Empty inverted lists (FAISS), trained on short descriptors [S, K] float32; S must be at least ``nlist``."""
     import faiss
 
     width = sample.shape[1]
     index = faiss.IndexIVFPQFastScan(
-        faiss.IndexFlatL2(width), width, lists, width // 2 if width % 2 == 0 else width, 4, faiss.METRIC_L2
+        faiss.IndexFlatL2(width), width, nlist, width // 2 if width % 2 == 0 else width, 4, faiss.METRIC_L2
     )
     index.by_residual = False
     for settings in (index.cp, index.pq.cp):
@@ -157,13 +151,13 @@ def read_lists(path: Path) -> Any:
     return found
 
 
-class ListsIndex:
-    """The k nearest rows of a shortlist. See `Index`.
+class IVFPQIndex:
+    """The k nearest of the candidates from short codes. See `Index`.
 
     values: full descriptors. lists: FAISS inverted lists of the short ones. bytes_of: the byte codes of all rows in
-    order, in pieces [R, K] uint8. codes: what the bytes mean. projection: [1 + K, D] float32. probes: lists that a
-    query looks into. shortlist: rows that are compared in full. removed: [N] bool, rows not to be found. agreement:
-    words for `facts`.
+    order, in pieces [R, K] uint8. codes: what the bytes mean. projection: [1 + K, D] float32. nprobe: lists that a
+    query looks into. rerank_k: rows that are compared in full. removed: [N] bool, rows not to be found. agreement:
+    a sentence for `metadata`.
     """
 
     def __init__(
@@ -174,8 +168,8 @@ class ListsIndex:
         codes: ShortCodes,
         projection: np.ndarray,
         *,
-        probes: int,
-        shortlist: int,
+        nprobe: int,
+        rerank_k: int,
         removed: np.ndarray | None = None,
         agreement: str = "",
         on_disk: int = 0,
@@ -183,10 +177,11 @@ class ListsIndex:
         import faiss
 
         self._values, self._lists, self._bytes, self._codes = values, lists, list(bytes_of), codes
+        self.dimension = values.shape[1]
         self._starts = np.cumsum([0] + [len(part) for part in self._bytes])
         self._projection = np.ascontiguousarray(projection)
         self._offset = projection[1:] @ projection[0]
-        self.probes, self.shortlist = probes, shortlist
+        self.nprobe, self.rerank_k = nprobe, rerank_k
         self._agreement, self._on_disk = agreement, on_disk
         self._removed = 0 if removed is None else int(removed.sum())
         self._selector, self._bits = None, None
@@ -198,63 +193,59 @@ class ListsIndex:
         return self._values.shape[0] - self._removed
 
     @property
-    def dimension(self) -> int:
-        """Values per descriptor (D)."""
-        return self._values.shape[1]
-
-    @property
     def label(self) -> str:
         """How it searches."""
         return (
-            f"PCA {self._lists.d}, {self._lists.nlist:,} lists ({self.probes} looked into), 4 bit, best {SCANNED:,} "
-            f"by 8 bit, best {self.shortlist} re-ranked exactly"
+            f"PCA {self._lists.d}, IVF-PQ nlist {self._lists.nlist:,}, nprobe {self.nprobe}, 4 bit, best {SCANNED:,} "
+            f"by 8 bit, best {self.rerank_k} re-ranked exactly"
         )
 
-    def facts(self) -> dict[str, str]:
+    def metadata(self) -> dict[str, str]:
         """Rows, sizes, and the agreement that was measured at the build."""
         scanned = self._values.shape[0] * (self._lists.code_size + 8 + 12)
         return {
             "rows": f"{len(self):,}",
-            "in memory": words_of_bytes(scanned + self._projection.nbytes + self._lists.nlist * self._lists.d * 4),
-            "read where it lies": words_of_bytes(sum(part.nbytes for part in self._bytes)),
-            "on disk": words_of_bytes(self._on_disk),
-            "full descriptors": words_of_bytes(self._values.nbytes),
+            "in memory": bytes_label(scanned + self._projection.nbytes + self._lists.nlist * self._lists.d * 4),
+            "read where it lies": bytes_label(sum(part.nbytes for part in self._bytes)),
+            "on disk": bytes_label(self._on_disk),
+            "full descriptors": bytes_label(self._values.nbytes),
             "agreement with exact search": self._agreement or "not measured",
         }
 
     def search(self, queries: Any, k: int) -> Matches:
-        """As `Index.search`. More than ``shortlist`` answers widen the shortlist to twice their number."""
+        """As `Index.search`. More than ``rerank_k`` answers widen it to twice their number."""
         count = check_search(queries, self.dimension, k)
         matches, wanted = empty_matches(count, k), min(k, len(self))
         if wanted == 0:
             return matches
         for start, block in row_blocks(queries, QUERIES_AT_ONCE):
-            found = self.candidates(block, max(self.shortlist, 2 * wanted), wanted)
+            found = self.candidates(block, max(self.rerank_k, 2 * wanted), wanted)
             for row, query in enumerate(block.astype(np.float64)):
                 rows = found[row][found[row] >= 0]
                 fill(matches, start + row, rank_rows(self._values, query, rows, wanted))
         return matches
 
-    def candidates(self, queries: np.ndarray, shortlist: int, wanted: int, probes: int | None = None) -> np.ndarray:
-        """Rows [Q, shortlist] int64, best by their bytes first, -1 where there are no more; at least ``wanted``."""
+    def candidates(self, queries: np.ndarray, rerank_k: int, wanted: int, nprobe: int | None = None) -> np.ndarray:
+        """Rows [Q, rerank_k] int64, best by their bytes first, -1 where there are no more; at least ``wanted``."""
         import faiss
 
-        probes, lists = min(probes or self.probes, self._lists.nlist), self._lists.nlist
-        shortlist = min(shortlist, self._values.shape[0])
-        scanned = min(max(SCANNED, 4 * shortlist), self._values.shape[0])
+        nlist = self._lists.nlist
+        nprobe = min(nprobe or self.nprobe, nlist)
+        rerank_k = min(rerank_k, self._values.shape[0])
+        scanned = min(max(SCANNED, 4 * rerank_k), self._values.shape[0])
         short = np.ascontiguousarray(queries @ self._projection[1:].T - self._offset, np.float32)
         while True:
-            parameters = faiss.IVFSearchParameters(nprobe=probes, sel=self._selector)
+            parameters = faiss.IVFSearchParameters(nprobe=nprobe, sel=self._selector)
             _, found = self._lists.search(short, scanned, params=parameters)
-            if probes == lists or (found[:, : min(wanted, scanned)] >= 0).all():
-                return np.stack([self._ordered(*pair, shortlist) for pair in zip(found, short, strict=True)])
-            probes = min(4 * probes, lists)
+            if nprobe == nlist or (found[:, : min(wanted, scanned)] >= 0).all():
+                return np.stack([self._ordered(*pair, rerank_k) for pair in zip(found, short, strict=True)])
+            nprobe = min(4 * nprobe, nlist)
 
-    def _ordered(self, rows: np.ndarray, query: np.ndarray, shortlist: int) -> np.ndarray:
-        """The best of some rows by their bytes [shortlist], -1 where there are no more."""
-        result = np.full(shortlist, -1, np.int64)
+    def _ordered(self, rows: np.ndarray, query: np.ndarray, rerank_k: int) -> np.ndarray:
+        """The best of some rows by their bytes [rerank_k], -1 where there are no more."""
+        result = np.full(rerank_k, -1, np.int64)
         rows = np.sort(rows[rows >= 0])
-        order = np.argsort(self._codes.distances(self._bytes_at(rows), query), kind="stable")[:shortlist]
+        order = np.argsort(self._codes.distances(self._bytes_at(rows), query), kind="stable")[:rerank_k]
         result[: len(order)] = rows[order]
         return result
 

@@ -1,27 +1,28 @@
 """Shorter descriptors by principal component analysis, as the published evaluation does it.
 
 Centred, projected on the leading components, not whitened and not normalised afterwards. Solver and seed are recorded,
-because a randomised solver gives other components with every seed. Descriptors are read a block at a time, so they may
-lie in a memory-mapped file; only the exact solver needs them all in double precision.
+because a randomised solver gives other components with every seed. It is our own and not scikit-learn's because
+descriptors are read a block at a time and may lie in a memory-mapped file, and because the same seed goes on giving the
+same index; only the exact solver needs all descriptors in double precision.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.files.descriptor_writer import RowStore
-from scicevpr.files.json_files import parse_json
-from scicevpr.retrieval.blocks import check_finite, row_blocks, shape_of
+from scicevpr.files.reading import parse_json
+from scicevpr.files.writing import DescriptorWriter, written_whole
+from scicevpr.retrieval.rows import check_finite, row_blocks, shape_of
 
 SOLVERS = ("auto", "exact", "randomized")
 EXACT_WORK = 5e10
@@ -33,7 +34,7 @@ FORMAT = "scicevpr-pca-1"
 
 @dataclass(frozen=True)
 class PCA:
-    """A fitted reduction from D to K values.
+    """A fitted reduction from D to K dimensions.
 
     mean [D], components [K, D] (rows of unit length), explained_variance [K] (divided by n - 1),
     explained_variance_ratio [K], singular_values [K]: float64. samples: rows of the fit. solver, seed: how it was
@@ -55,22 +56,12 @@ class PCA:
     grouping: str = ""
 
     @classmethod
-    def fit(
-        cls,
-        descriptors: Any,
-        dimension: int,
-        *,
-        solver: str = "exact",
-        seed: int = 0,
-        fingerprint: str = "",
-        weights: str = "",
-        dtype: str = "",
-        grouping: str = "",
-    ) -> PCA:
+    def fit(cls, descriptors: Any, dimension: int, *, solver: str = "exact", seed: int = 0, **origin: str) -> PCA:
         """Fit on descriptors [N, D]: an array, a memory map, anything that gives rows when sliced.
 
         solver: "exact" (singular value decomposition), "randomized" (depends on the seed; as many power iterations as
-        scikit-learn makes), or "auto": exact where that is cheap.
+        scikit-learn makes), or "auto": exact where that is cheap. origin: fingerprint, weights, dtype and grouping of
+        the descriptors, as far as known.
 
         Raises UsageError for another solver, or when `dimension` exceeds what N rows of D values can give.
         """
@@ -79,8 +70,8 @@ class PCA:
         samples, width = shape_of(descriptors, "descriptors for a PCA")
         if not 1 <= dimension <= min(samples, width) or samples < 2:
             raise UsageError(
-                f"A PCA to {dimension} values needs at least {max(dimension, 2)} photos and descriptors of that "
-                f"length; there are {samples} photos with {width} values. Choose a smaller dimension or more photos."
+                f"A PCA to {dimension} dimensions needs at least {max(dimension, 2)} photos and descriptors of that "
+                f"length; there are {samples} photos with {width} dimensions. Choose fewer dimensions or more photos."
             )
         check_finite(descriptors, "descriptors for a PCA")
         if solver == "auto":
@@ -105,15 +96,12 @@ class PCA:
             samples=samples,
             solver=solver,
             seed=seed,
-            fingerprint=fingerprint,
-            weights=weights,
-            dtype=dtype,
-            grouping=grouping,
+            **origin,
         )
 
     @property
     def dimension(self) -> int:
-        """Values per reduced descriptor (K)."""
+        """K."""
         return len(self.components)
 
     @property
@@ -132,11 +120,11 @@ class PCA:
         count, width = shape_of(descriptors, "descriptors for a PCA")
         if width != len(self.mean):
             raise IndexMismatchError(
-                f"This PCA was fitted on descriptors of {len(self.mean)} values; the ones given have {width}. Fit it "
+                f"This PCA was fitted on descriptors of {len(self.mean)} dimensions; those given have {width}. Fit it "
                 "again with the model in use."
             )
         dtype = "float64" if getattr(descriptors, "dtype", None) == np.float64 else "float32"
-        with RowStore((count, self.dimension), dtype, scratch=scratch) as store:
+        with DescriptorWriter((count, self.dimension), dtype, scratch=scratch) as store:
             for start, block in _blocks(descriptors):
                 store.write(range(start, start + len(block)), (block - self.mean) @ self.components.T)
             return store.finish()
@@ -151,24 +139,18 @@ class PCA:
 
     def save(self, path: Path | str) -> Path:
         """Write the reduction as safetensors; the file appears under its name when it is complete."""
-        from safetensors.numpy import save_file
-
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         record = {name: getattr(self, name) for name in _RECORD}
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".pca-") as part:
-            metadata = {"format": FORMAT, "record": json.dumps(record), "sha256": _sha256(arrays)}
-            save_file(arrays, Path(part) / path.name, metadata=metadata)
-            os.chmod(Path(part) / path.name, 0o644)  # safetensors makes it private; a PCA may be shared
-            os.replace(Path(part) / path.name, path)
+        metadata = {"format": FORMAT, "record": json.dumps(record), "sha256": _sha256(arrays)}
+        with written_whole(path) as part:
+            save_file(arrays, part, metadata=metadata)
         return path
 
     @classmethod
     def load(cls, path: Path | str) -> PCA:
         """Read what save wrote. Raises IndexMismatchError for a missing or damaged file or another kind of file."""
-        from safetensors import SafetensorError, safe_open
-
         path = Path(path)
         if not path.is_file():
             raise IndexMismatchError(f"There is no PCA file at {path}.")
@@ -216,7 +198,7 @@ def _blocks(descriptors: Any) -> Iterator[tuple[int, np.ndarray]]:
 
 def _randomised(descriptors: Any, mean: np.ndarray, dimension: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Leading singular values and directions by random projection with power iterations (Halko et al., 2011)."""
-    from scipy.linalg import lu, qr
+    from scipy.linalg import lu, qr  # only where it is needed: it takes long to import
 
     samples, size = shape_of(descriptors, "descriptors for a PCA")
     width = min(dimension + OVERSAMPLING, samples, size)

@@ -1,6 +1,6 @@
 """The last word of every search: descriptors of candidate rows compared with the query in double precision.
 
-Exact search, 8-bit search and shortlists all end here, so equal candidates get equal numbers, bit for bit, in the same
+Exact search, int8 search and IVF-PQ all end here, so equal candidates get equal numbers, bit for bit, in the same
 order.
 """
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.retrieval.blocks import check_finite, in_double, rows_as_stored, shape_of
 from scicevpr.retrieval.matches import Matches
+from scicevpr.retrieval.rows import check_finite, in_single, rows_as_stored, shape_of
 
 ROWS_AT_ONCE = 1024
 ROWS_COMPARED = 16  # in double precision: as many as stay in the processor's cache
@@ -24,8 +24,8 @@ def check_search(queries: Any, dimension: int, k: int) -> int:
     count, width = shape_of(queries, "query descriptors")
     if width != dimension:
         raise IndexMismatchError(
-            f"The queries have {width} values each, the database {dimension}. Describe both with "
-            "the same model and the same PCA."
+            f"The queries have {width} dimensions, the database {dimension}. Describe both with the same model and the "
+            "same PCA."
         )
     if k < 1:
         raise UsageError(f"The number of matches must be at least 1, not {k}.")
@@ -70,7 +70,7 @@ def rank_rows(values: Any, query: np.ndarray, rows: np.ndarray, k: int) -> tuple
     for start in range(0, len(rows), ROWS_AT_ONCE):
         taken = rows_as_stored(values, rows[start : start + ROWS_AT_ONCE])
         for first in range(0, len(taken), ROWS_COMPARED):
-            block = in_double(taken[first : first + ROWS_COMPARED])
+            block = in_single(taken[first : first + ROWS_COMPARED]).astype(np.float64)
             parts.append((squared_distances(block, query), cosines(block, query)))
     distances, near = (np.concatenate(part) for part in zip(*parts, strict=True))
     order = np.argsort(distances, kind="stable")[:k]

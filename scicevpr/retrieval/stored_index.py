@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load_file
 
 from scicevpr.errors import IndexMismatchError, SciceVPRError
 from scicevpr.files.safe_npy import map_npy
-from scicevpr.retrieval.index import ExactIndex
-from scicevpr.retrieval.index_manifest import REMEDY, Manifest, check_files, read_manifest
-from scicevpr.retrieval.int8_exact import PER_ROW, Codes, EightBitIndex
-from scicevpr.retrieval.interface import Index
-from scicevpr.retrieval.ivf_pq import ListsIndex, ShortCodes, read_lists
-from scicevpr.retrieval.matches import Matches
-from scicevpr.retrieval.row_files import RowFiles, one_model
-from scicevpr.retrieval.sizes import words_of_bytes
+from scicevpr.files.writing import bytes_label
+from scicevpr.progress import Progress
+from scicevpr.retrieval.exact import ExactIndex
+from scicevpr.retrieval.int8_exact import PER_ROW, Codes, Int8ExactIndex
+from scicevpr.retrieval.ivf_pq import IVFPQIndex, ShortCodes, read_lists
+from scicevpr.retrieval.manifest import REMEDY, Manifest, check_files, read_manifest
+from scicevpr.retrieval.matches import Index, Matches
+from scicevpr.retrieval.rows import RowFiles, one_model
 
 CHECK_ROWS = 1024
 
@@ -31,6 +32,7 @@ class StoredIndex:
         removed = read_removed(folder, manifest)
         self._numbers: np.ndarray | None = None
         self._engine = self._open(removed)
+        self.dimension, self.label = manifest.dimension, self._engine.label
 
     def _open(self, removed: np.ndarray) -> Index:
         folder, manifest = self.folder, self.manifest
@@ -40,47 +42,37 @@ class StoredIndex:
                 return ExactIndex(rows, checked=True)
             self._numbers = np.flatnonzero(~removed)
             return ExactIndex(open_rows(folder, manifest, self._numbers), checked=True)
-        if manifest.tier == "8-bit":
-            return EightBitIndex(rows, read_codes(folder, manifest), removed=removed)
+        if manifest.tier == "int8":
+            return Int8ExactIndex(rows, read_codes(folder, manifest), removed=removed)
         settings, agreement = manifest.settings, manifest.agreement
-        words = (
+        measured = (
             f"first answer {agreement['first']:.1%}, ten best {agreement['best']:.1%} "
             f"({agreement['questions']} held-out questions, {manifest.count - manifest.added:,} rows)"
         )
         if manifest.added:
-            words += f"; {manifest.added:,} rows were added since"
-        return ListsIndex(
+            measured += f"; {manifest.added:,} rows were added since"
+        return IVFPQIndex(
             rows,
             read_lists(folder / named(manifest, "lists")),
             read_bytes(folder, manifest),
-            ShortCodes.of_table(_array(folder / named(manifest, "ranges"))),
+            ShortCodes(*_array(folder / named(manifest, "ranges"))),
             _array(folder / named(manifest, "projection")),
-            probes=settings["probes"],
-            shortlist=settings["shortlist"],
+            nprobe=settings["nprobe"],
+            rerank_k=settings["rerank_k"],
             removed=removed,
-            agreement=words,
+            agreement=measured,
             on_disk=self._bytes(),
         )
 
     def __len__(self) -> int:
         return self.manifest.count - self.manifest.removed
 
-    @property
-    def dimension(self) -> int:
-        """Values per descriptor (D)."""
-        return self.manifest.dimension
-
-    @property
-    def label(self) -> str:
-        """How it searches."""
-        return self._engine.label
-
-    def facts(self) -> dict[str, str]:
+    def metadata(self) -> dict[str, str]:
         """What its engine tells, and the size of its own files."""
         return {
-            **self._engine.facts(),
+            **self._engine.metadata(),
             "rows": f"{len(self):,}" + (f" ({self.manifest.removed:,} removed)" if self.manifest.removed else ""),
-            "on disk": f"{words_of_bytes(self._bytes())} in {self.folder}",
+            "on disk": f"{bytes_label(self._bytes())} in {self.folder}",
         }
 
     def search(self, queries: Any, k: int) -> Matches:
@@ -97,7 +89,7 @@ class StoredIndex:
 
     def order(self) -> np.ndarray:
         """For each row, its place [N] in the descriptor files, one after the other."""
-        return _row_facts(self.folder, self.manifest)["row"]
+        return _row_table(self.folder, self.manifest)["row"]
 
     def check_model(self, fingerprint: str, weights: str) -> None:
         """Raise IndexMismatchError when its descriptors are known to be by another model than these."""
@@ -136,13 +128,13 @@ def _readable(folder: Path) -> Iterator[None]:
         yield
     except SciceVPRError:
         raise
-    except Exception as error:  # foreign bytes can make the reader fail in any way
+    except Exception as error:  # a stranger's bytes can make the reader fail in any way
         raise IndexMismatchError(
             f"{folder} holds files that are none of an index ({type(error).__name__}: {error}). {REMEDY}"
         ) from error
 
 
-def check_index(folder: Path | str, progress: Callable[[int, int], None] | None = None) -> list[str]:
+def check_index(folder: Path | str, progress: Progress | None = None) -> list[str]:
     """Everything that is wrong with an index and the descriptors it refers to, in words; empty for a sound one.
 
     progress is called with (bytes read, bytes in all). Raises IndexMismatchError when its manifest cannot be read.
@@ -162,7 +154,7 @@ def check_index(folder: Path | str, progress: Callable[[int, int], None] | None 
     try:
         with _readable(folder):
             StoredIndex(folder, manifest)
-        checksums = _row_facts(folder, manifest)["checksum"]
+        checksums = _row_table(folder, manifest)["checksum"]
         rows = open_rows(folder, manifest)
         for start in range(0, len(rows), CHECK_ROWS):
             block, found = rows.with_checksums(slice(start, start + CHECK_ROWS))
@@ -181,20 +173,18 @@ def check_index(folder: Path | str, progress: Callable[[int, int], None] | None 
 
 def open_rows(folder: Path, manifest: Manifest, chosen: np.ndarray | None = None) -> RowFiles:
     """The full descriptors of an index, in its order; chosen: only these rows."""
-    facts = _row_facts(folder, manifest)
-    order, checksums = (facts[name] if chosen is None else facts[name][chosen] for name in ("row", "checksum"))
+    table = _row_table(folder, manifest)
+    order, checksums = (table[name] if chosen is None else table[name][chosen] for name in ("row", "checksum"))
     return RowFiles(manifest.sources, order, checksums, REMEDY)
 
 
 def read_codes(folder: Path, manifest: Manifest) -> list[Codes]:
     """8-bit codes, memory-mapped."""
-    from safetensors.numpy import load_file
-
     scales, codes, start = load_file(folder / named(manifest, "scales")), [], 0
     for name in _in_order(manifest, "codes"):
         part = _array(folder / name, "c")  # private, never written to; torch warns about read-only ones
         if part.dtype != np.int8 or part.ndim != 2 or part.shape[1] != manifest.dimension:
-            raise IndexMismatchError(f"{folder / name} holds no 8-bit codes of {manifest.dimension} values. {REMEDY}")
+            raise IndexMismatchError(f"{folder / name} has no 8-bit codes of {manifest.dimension} dimensions. {REMEDY}")
         here = slice(start, start + len(part))
         codes.append(Codes(part, *(scales[field][here] for field in PER_ROW)))
         start += len(part)
@@ -229,16 +219,14 @@ def named(manifest: Manifest, kind: str) -> str:
     return next(name for name in manifest.files if name.startswith(f"{kind}-"))
 
 
-def _row_facts(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
-    from safetensors.numpy import load_file
-
-    facts = load_file(folder / named(manifest, "rows"))
-    rows, checksums = facts["row"], facts["checksum"]
+def _row_table(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
+    table = load_file(folder / named(manifest, "rows"))
+    rows, checksums = table["row"], table["checksum"]
     there = sum(source.rows for source in manifest.sources)
     sound = rows.dtype == np.int64 and checksums.dtype == np.uint32 and rows.shape == checksums.shape
     if not sound or rows.shape != (manifest.count,) or rows.min() < 0 or rows.max() >= there:
         raise IndexMismatchError(f"{folder} does not say where its {manifest.count} rows lie. {REMEDY}")
-    return facts
+    return table
 
 
 def _array(path: Path, mode: str = "r") -> np.ndarray:

@@ -12,8 +12,8 @@ from app.core.descriptor_store import DescriptorStore
 from app.core.services import Services
 from scicevpr.config import get_variant
 from scicevpr.datasets import Dataset, GroundTruth, Photo
-from scicevpr.describe.describing import Descriptors
 from scicevpr.errors import IndexMismatchError
+from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.packs import Content, build_pack, open_pack
 from scicevpr.retrieval import make_index
 

@@ -19,11 +19,11 @@ from app.core.services import Services
 from app.core.values import whole_number
 from app.start import CITY_NAME, example_names, make_services, open_datasets, read_arguments
 from scicevpr.datasets import read_dataset
-from scicevpr.describe.describing import describe
-from scicevpr.describe.descriptor_files import save_descriptors
-from scicevpr.describe.grouping import Grouping
-from scicevpr.describe.precision import obstacle
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe
+from scicevpr.descriptors.precision import obstacle
 from scicevpr.errors import ImageError, SciceVPRError, UsageError, WeightsError
+from scicevpr.files.descriptor_files import save_descriptors
 from scicevpr.models.model import WeightsInfo
 
 

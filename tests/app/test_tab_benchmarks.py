@@ -26,7 +26,7 @@ from app.tabs.benchmarks.results import Cost, Result, Search, SearchStore, compa
 from app.tabs.benchmarks.service import Benchmarks, grouping_of
 from app.tabs.models_and_data.service import Sources
 from scicevpr.datasets import read_dataset
-from scicevpr.describe.grouping import Grouping
+from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.benchmark import evaluate, score_matches
 from scicevpr.packs import Content, build_pack

@@ -21,6 +21,7 @@ from app.core.model_slots import BASELINE, STABLE, TEACHER
 from app.tabs.figures.handlers import GROUPS, FigureHandlers
 from app.tabs.figures.service import Choices, FigureStudio
 from app.tabs.stability.service import Stability
+from scicevpr.cli import chosen_models
 from scicevpr.cli import main as cli
 from scicevpr.errors import UsageError
 from scicevpr.figures.paper import FIGURES, Style

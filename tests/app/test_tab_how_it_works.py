@@ -18,7 +18,7 @@ from app.ui.glossary import TERMS, search_terms, terms_in
 from app.ui.tour import STEPS, tour_html
 from scicevpr.config import VARIANTS, get_variant
 from scicevpr.errors import UsageError
-from scicevpr.explain import Explanation
+from scicevpr.explanations import Explanation
 
 KEYS = [part.key for part in PARTS]
 

@@ -11,10 +11,10 @@ from app.tabs.inside.handlers import InsideHandlers, plot_of
 from app.tabs.inside.html import stage_html, step_choices
 from app.tabs.inside.service import Inspector, chosen_view
 from app.ui.html import matrix_table
-from scicevpr.describe.describing import describe
-from scicevpr.describe.grouping import Grouping
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import UsageError
-from scicevpr.explain import STEPS, region_terms
+from scicevpr.explanations import STEPS, region_terms
 
 CELL = (4, 10)
 

@@ -18,8 +18,8 @@ from app.tabs.stability.html import pair_figure_html, reaction_html, reaction_wo
 from app.tabs.stability.records import checked_batch_mates
 from app.tabs.stability.service import Stability
 from app.ui.events import toasts
-from scicevpr.describe.describing import describe, region_vectors
-from scicevpr.describe.grouping import Grouping
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe, region_vectors
 from scicevpr.errors import UsageError
 from scicevpr.figures.stability import recall_curve
 from scicevpr.models.model import WeightsInfo

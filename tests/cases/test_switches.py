@@ -9,7 +9,7 @@ import pytest
 
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.files.process_switches import silenced, thrown
-from scicevpr.hub import repository
+from scicevpr.hub import download as repository
 from scicevpr.hub.sources import HubFile
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from scicevpr.config import VARIANTS, get_variant
-from scicevpr.describe.describing import describe
-from scicevpr.describe.grouping import Grouping
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import UsageError
 from scicevpr.models import build_model, key_formats
 from scicevpr.models.weights import fill_stem

@@ -19,8 +19,8 @@ from scicevpr.datasets.intake import Limits, gather
 from scicevpr.datasets.positions import check_positions, with_positions
 from scicevpr.datasets.uploads import place_photos
 from scicevpr.datasets.zones import in_one_zone, metres_between
-from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import DatasetError
+from scicevpr.files.photos import open_photo
 from scicevpr.files.safe_npy import map_npy, read_npy
 
 PLACES = [Photo(Path(f"photos/{name}.jpg"), f"{name}.jpg") for name in ("a", "b", "c")]

@@ -18,15 +18,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 from pack_samples import described, stand_in
 from small_results import result, street
 
-from scicevpr.describe.descriptor_files import load_descriptors, save_descriptors
 from scicevpr.evaluation.comparison import compare, read_relevance
 from scicevpr.evaluation.results import read_results
 from scicevpr.evaluation.stored import open_descriptors, recorded_dataset
+from scicevpr.files.descriptor_files import load_descriptors, save_descriptors
 from scicevpr.models import key_formats
 from scicevpr.models.checkpoint import read_checkpoint
 from scicevpr.packs import check_pack, open_pack
 from scicevpr.retrieval import PCA, build_index, check_index, open_index
-from scicevpr.retrieval.index_manifest import _checksum
+from scicevpr.retrieval.manifest import _checksum
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_tables_of_packs(pack, around):
     explore(mutated(records), read)
 
 
-@pytest.mark.parametrize("tier", ["8-bit", "streamed"])
+@pytest.mark.parametrize("tier", ["int8", "streamed"])
 def test_index_manifests(around, tier):
     np.save(around / "d.npy", np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32))
     folder = build_index(around / "index", around / "d.npy", tier).folder

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 
 from scicevpr.errors import DatasetError, UsageError, WeightsError
+from scicevpr.evaluation.reference_vectors import crc32, fill_weights, read_arrays, read_reference, reference_images
+from scicevpr.evaluation.verify import compute_arrays, nearest_images, verify_folder
 from scicevpr.models import backbone, encoders, key_formats, regions
-from scicevpr.models.reference import crc32, fill_weights, read_arrays, read_reference, reference_images
-from scicevpr.models.verify import compute_arrays, nearest_images, verify_folder
 from scicevpr.models.weights import fill_model
 
 pytestmark = pytest.mark.slow  # whole S and B models; tests/contracts covers the quick run

@@ -20,9 +20,9 @@ import torch
 from safetensors.torch import load_file
 
 import scicevpr
+from scicevpr.hub.load import load_model
 from scicevpr.models.checkpoint import read_metadata
 from scicevpr.models.key_formats import state_to_published
-from scicevpr.models.weights import load_model
 from training import full_size, kept_maps
 from training.estimate import sample_rows
 from training.full_run import FullSizeRun

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from scicevpr.config import get_variant
 from scicevpr.datasets import format_name
-from scicevpr.describe.preprocessing import prepare
+from scicevpr.descriptors.preprocessing import prepare
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.models.model import build_model
 from scicevpr.models.weights import fill_stem

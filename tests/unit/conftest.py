@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from scicevpr.datasets import format_name
 from scicevpr.models import VPRModel
 from scicevpr.models.native_checkpoints import save_weights
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+sys.path.append(str(ROOT / "benchmarks"))  # for its synthetic city
 
 
 @pytest.fixture(scope="session")

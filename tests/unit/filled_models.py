@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from scicevpr.evaluation.reference_vectors import fill_weights
 from scicevpr.models import VPRModel, build_model, key_formats
-from scicevpr.models.reference import fill_weights
+from scicevpr.models.backbone import resize_position_grid
 from scicevpr.models.weights import fill_stem
 
 T_VARIANTS = ["scicevpr-t", "super-cricavpr-t", "cricavpr-t"]
@@ -24,6 +25,25 @@ def filled_model(name: str) -> VPRModel:
     if model.variant.backbone.hybrid:
         model.backbone.patch_embed.deviation.abs_().add_(0.5)
     return fill_stem(model)  # a frozen stem is what its package holds
+
+
+def backbone_file(
+    model: VPRModel, key_format: str, grid: tuple[int, int] | None = None
+) -> dict[str, torch.Tensor]:
+    """A model's backbone as DINOv2's release, "timm" or transformers name it; its positions resampled to a grid."""
+    written: dict[str, torch.Tensor] = {}
+    for name, tensor in model.backbone.state_dict(prefix="backbone.").items():
+        if ".adapter." in name or (key_format == "timm" and name == key_formats.MASK_TOKEN):
+            continue
+        if name == key_formats.POSITION and grid is not None:
+            tensor = resize_position_grid(tensor, grid)
+        theirs = key_formats.name_in(key_formats.DINOV2 if key_format == "timm" else key_format, name)
+        if "{query,key,value}" in theirs:
+            for part, piece in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
+                written[theirs.replace("{query,key,value}", part)] = piece.clone()
+        else:
+            written[theirs] = tensor
+    return written
 
 
 def descriptors(model: VPRModel, images: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 
 from scicevpr.config import get_variant
 from scicevpr.datasets import Dataset, read_dataset
-from scicevpr.describe.describing import Descriptors
+from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.packs import Content, Pack, build_pack
 
 WIDTH = 32

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from scicevpr.datasets import Dataset, Photo, format_name, parse_name
-from scicevpr.describe.describing import Descriptors
 from scicevpr.evaluation.benchmark import score
 from scicevpr.evaluation.results import Evaluation
+from scicevpr.files.descriptor_files import Descriptors
 
 PLACES, VISITS = 12, 3
 

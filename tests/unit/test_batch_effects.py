@@ -11,8 +11,8 @@ import torch
 from scipy.stats import spearmanr
 
 from scicevpr.datasets import read_dataset
-from scicevpr.describe.describing import describe, encode_groups
-from scicevpr.describe.grouping import Grouping
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe, encode_groups
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.batch_effects import (
     compare,

@@ -12,7 +12,7 @@ from filled_models import filled_model
 from PIL import Image
 
 from scicevpr.datasets import read_dataset, utm_array
-from scicevpr.describe.grouping import Grouping
+from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import ImageError, IndexMismatchError, UsageError, WeightsError
 from scicevpr.evaluation.baselines import BASELINES, colour_histogram, hog
 from scicevpr.evaluation.benchmark import evaluate, evaluate_baseline, score

@@ -13,12 +13,11 @@ from small_results import street
 
 from scicevpr.cli.main import main
 from scicevpr.datasets import GroundTruth, read_dataset, read_folders
-from scicevpr.describe.describing import describe
-from scicevpr.describe.descriptor_files import load_descriptors
-from scicevpr.describe.photo_check import damaged_photos
-from scicevpr.describe.preprocessing import open_photo
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import ImageError, UsageError
 from scicevpr.evaluation.benchmark import evaluate, score
+from scicevpr.files.descriptor_files import load_descriptors
+from scicevpr.files.photos import damaged_photos, open_photo
 from scicevpr.packs.build import describe_content
 
 
@@ -61,7 +60,7 @@ def test_deep_pixels_fill_the_range_they_use(tmp_path, values, end, caplog):
 
 
 def test_the_depth_that_was_taken_is_said(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("scicevpr.describe.preprocessing._told_depths", set())
+    monkeypatch.setattr("scicevpr.files.photos._told_depths", set())
     Image.fromarray(RAMP.astype(np.uint16)).save(tmp_path / "ramp.png")
     open_photo(tmp_path / "ramp.png")
     open_photo(tmp_path / "ramp.png")

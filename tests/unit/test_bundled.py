@@ -10,11 +10,10 @@ import pytest
 
 from scicevpr.config import assets_folder
 from scicevpr.datasets import bundled_city, positives, utm_array
-from scicevpr.describe.describing import describe
-from scicevpr.describe.descriptor_files import find_descriptors
-from scicevpr.describe.grouping import Grouping
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe, find_descriptors
 from scicevpr.evaluation.benchmark import score
-from scicevpr.models.weights import load_model
+from scicevpr.hub.load import load_model
 from training.procity.conditions import QUERY_CONDITIONS
 from training.procity.dataset import read_csv
 from training.procity.querysets import benchmark_sets

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 from scicevpr.errors import WeightsError
+from scicevpr.hub.load import load_model
 from scicevpr.models.checkpoint import read_checkpoint, read_metadata
-from scicevpr.models.weights import load_model
 
 
 class Attack:
@@ -206,3 +206,13 @@ def test_metadata_of_a_file_without_any(tmp_path: Path) -> None:
         read_metadata(tmp_path / "a.pth")
     save_file({"a": torch.ones(1)}, tmp_path / "a.safetensors")
     assert read_metadata(tmp_path / "a.safetensors") == {}
+
+
+@pytest.mark.parametrize("offset", range(0, 256, 8))
+def test_every_header_length_is_a_safetensors_file(tmp_path: Path, offset: int) -> None:
+    """The first byte is the header's length modulo 256, among them 0x80, with which pickles begin."""
+    path = tmp_path / "weights.safetensors"
+    save_file({"a": torch.ones(2)}, path, metadata={"note": "x" * offset})
+    tensors, metadata = read_checkpoint(path)
+    assert metadata == {"note": "x" * offset}
+    assert torch.equal(tensors["a"], torch.ones(2))

@@ -13,7 +13,7 @@ from PIL import Image
 from scicevpr import __version__
 from scicevpr.cli import installation
 from scicevpr.cli.main import main
-from scicevpr.describe.descriptor_files import load_descriptors
+from scicevpr.files.descriptor_files import load_descriptors
 
 
 def _run(*arguments) -> int:
@@ -132,7 +132,7 @@ def test_verify_passes_its_options_on_and_tells_misses(monkeypatch, tmp_path, ca
             SimpleNamespace(file="a", array="y", error=1e-2, tolerance=5e-6, passed=verdicts[-1], note="far off"),
         ]
 
-    monkeypatch.setitem(sys.modules, "scicevpr.models.verify", SimpleNamespace(verify_folder=verify_folder))
+    monkeypatch.setitem(sys.modules, "scicevpr.evaluation.verify", SimpleNamespace(verify_folder=verify_folder))
     for passed, code in ((True, 0), (False, 1)):
         verdicts.append(passed)
         assert _run("verify", tmp_path, "--only", "losses", "pca", "--dtype", "float64") == code

@@ -18,7 +18,7 @@ from scicevpr.cli.chosen_models import (
 )
 from scicevpr.cli.main import build_parser, main
 from scicevpr.datasets import read_dataset
-from scicevpr.describe.grouping import Grouping
+from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import UsageError
 from scicevpr.models import build_model, key_formats
 from scicevpr.models.native_checkpoints import save_weights

@@ -17,9 +17,8 @@ from scicevpr.datasets import (
     read_folders,
     utm_array,
 )
-from scicevpr.describe.describing import Descriptors
-from scicevpr.describe.descriptor_files import load_descriptors, save_descriptors
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
+from scicevpr.files.descriptor_files import Descriptors, load_descriptors, save_descriptors
 from scicevpr.models.model import build_model
 
 FULL = {

@@ -10,12 +10,11 @@ import torch
 from PIL import Image
 
 from scicevpr.config import Preprocessing
-from scicevpr.describe import loading_ahead as photo_batches_module
-from scicevpr.describe.describing import describe, encode, encode_groups, region_vectors
-from scicevpr.describe.descriptor_files import find_descriptors, save_descriptors
-from scicevpr.describe.grouping import Grouping
-from scicevpr.describe.loading_ahead import photo_batches
+from scicevpr.descriptors import batches as photo_batches_module
+from scicevpr.descriptors.batches import Grouping, photo_batches
+from scicevpr.descriptors.describe import describe, encode, encode_groups, find_descriptors, region_vectors
 from scicevpr.errors import ImageError, UsageError, WeightsError
+from scicevpr.files.descriptor_files import save_descriptors
 from scicevpr.models import WeightsInfo, build_model
 
 

@@ -10,9 +10,10 @@ import torch
 
 from scicevpr.config import EFFICIENTNET_LITE0, get_variant
 from scicevpr.errors import WeightsError
+from scicevpr.hub.load import load_model
 from scicevpr.models import efficientnet_lite
 from scicevpr.models.efficientnet_lite import CHANNELS, TAPS, EfficientNetLite0, imagenet_weights, package_file
-from scicevpr.models.weights import fill_stem, load_model
+from scicevpr.models.weights import fill_stem
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,19 @@ import torch.nn.functional as F
 from PIL import Image
 
 from scicevpr.config import get_variant
-from scicevpr.describe.describing import describe
-from scicevpr.describe.grouping import Grouping
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import UsageError, WeightsError
-from scicevpr.explain import KINDS, Explanation, deciding_region, region_terms
-from scicevpr.explain.attention import class_attention, cross_image_attention, rewriting
-from scicevpr.explain.fusion import average_influence, influence_on, layer_contribution, layer_responses, map_energy
-from scicevpr.explain.regions import patch_correspondence, pooling_attention, region_pooling
+from scicevpr.explanations import KINDS, Explanation, deciding_region, region_terms
+from scicevpr.explanations.attention import class_attention, cross_image_attention, rewriting
+from scicevpr.explanations.fusion import (
+    average_influence,
+    influence_on,
+    layer_contribution,
+    layer_responses,
+    map_energy,
+)
+from scicevpr.explanations.regions import patch_correspondence, pooling_attention, region_pooling
 from scicevpr.models import build_model
 from scicevpr.models.fusion import LayerFusion
 from scicevpr.models.regions import GeM, region_boxes

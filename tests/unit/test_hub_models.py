@@ -6,18 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from filled_models import INFO, descriptors, filled_model
+from filled_models import INFO, backbone_file, descriptors, filled_model
 from safetensors.torch import save_file
 from stand_in_server import StandIn, stand_in
 
 from scicevpr.config import bundled_path
 from scicevpr.errors import WeightsError
 from scicevpr.hub import sources
+from scicevpr.hub.load import load_backbone, load_model
+from scicevpr.hub.pretrained import save_pretrained
 from scicevpr.hub.sources import HubFile, UrlFile, WeightsEntry
 from scicevpr.models import build_model
-from scicevpr.models.key_formats import TRANSFORMERS, export_backbone, state_to_published
+from scicevpr.models.key_formats import TRANSFORMERS, state_to_published
 from scicevpr.models.native_checkpoints import hash_tensors, save_weights
-from scicevpr.models.weights import load_backbone, load_model
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_a_backbone_by_its_registry_name(server: StandIn, tmp_path: Path, monkey
     """A DINOv2-S of random values in the place of the real one."""
     teacher, model = build_model("scicevpr-s"), build_model("cricavpr-s")
     save_file(
-        {k: v.contiguous() for k, v in export_backbone(teacher, TRANSFORMERS).items()}, tmp_path / "s.safetensors"
+        {k: v.contiguous() for k, v in backbone_file(teacher, TRANSFORMERS).items()}, tmp_path / "s.safetensors"
     )
     entry = WeightsEntry("dinov2-s:x", HubFile("stand-in/dinov2"), "stand-in", "Apache-2.0", True, size="S")
     monkeypatch.setattr(sources, "REGISTRY", (entry,))
@@ -128,7 +129,7 @@ def test_a_backbone_by_its_registry_name(server: StandIn, tmp_path: Path, monkey
 
 
 def test_a_saved_folder_is_a_source(server: StandIn, images, models, expected, tmp_path: Path) -> None:
-    filled_model("scicevpr-t").save_pretrained(tmp_path / "saved")
+    save_pretrained(filled_model("scicevpr-t"), tmp_path / "saved")
     assert torch.equal(descriptors(load_model(tmp_path / "saved"), images), expected["scicevpr-t"])
 
 

@@ -19,10 +19,10 @@ from stand_in_server import StandIn, stand_in
 
 from scicevpr.config import VARIANTS, Preprocessing
 from scicevpr.errors import UsageError, WeightsError
-from scicevpr.hub.card import model_card
+from scicevpr.hub.load import load_model
+from scicevpr.hub.pretrained import from_pretrained, model_card, push_to_hub, save_pretrained
 from scicevpr.models import VPRModel, build_model
 from scicevpr.models.native_checkpoints import hash_tensors, save_weights
-from scicevpr.models.weights import load_model
 
 RESULT = {
     "title": "SciceVPR-T",
@@ -59,7 +59,7 @@ def model(run_file: Path) -> VPRModel:
 @pytest.fixture(scope="module")
 def saved_once(run_file: Path, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("saved")
-    load_model(run_file).save_pretrained(folder)
+    save_pretrained(load_model(run_file), folder)
     return folder
 
 
@@ -76,11 +76,11 @@ def _config(saved: Path, **changes) -> dict:
 
 def test_a_folder_round_trip(saved: Path, model: VPRModel, images, expected) -> None:
     assert sorted(path.name for path in saved.iterdir()) == FILES
-    loaded = VPRModel.from_pretrained(saved)
+    loaded = from_pretrained(saved)
     assert torch.equal(descriptors(loaded, images), expected["scicevpr-t"])
     assert not loaded.training
     assert loaded.weights == replace(model.weights, source=str(saved))
-    assert dict(loaded.weights.facts) == {"command": "pytest", "seed": "3", "licence": "MIT"}
+    assert dict(loaded.weights.metadata) == {"command": "pytest", "seed": "3", "licence": "MIT"}
     config = _config(saved)
     assert config["variant"] == "scicevpr-t"
     assert config["fingerprint"] == VARIANTS["scicevpr-t"].fingerprint
@@ -92,21 +92,21 @@ def test_a_folder_round_trip(saved: Path, model: VPRModel, images, expected) -> 
 def test_saving_changes_nothing_and_copies_still_work(images, expected, tmp_path: Path) -> None:
     model = filled_model("scicevpr-t")
     before = set(model.state_dict())
-    model.save_pretrained(tmp_path / "saved")
+    save_pretrained(model, tmp_path / "saved")
     assert model.weights is None
     twin = copy.deepcopy(model)
     assert torch.equal(descriptors(twin, images), expected["scicevpr-t"])
     assert set(twin.state_dict()) == before
     assert twin.variant is not None
-    loaded = VPRModel.from_pretrained(str(tmp_path / "saved"), dtype=torch.bfloat16)
+    loaded = from_pretrained(str(tmp_path / "saved"), dtype=torch.bfloat16)
     assert (loaded.weights.trained, loaded.weights.trained_on) == (False, "nothing: random weights")
     assert loaded.gem.p.dtype == torch.bfloat16
 
 
 def test_another_preprocessing_comes_back_with_the_model(model: VPRModel, tmp_path: Path) -> None:
     model.variant = replace(model.variant, preprocessing=Preprocessing(antialias=False))
-    model.save_pretrained(tmp_path / "plain")
-    assert VPRModel.from_pretrained(tmp_path / "plain").variant == model.variant
+    save_pretrained(model, tmp_path / "plain")
+    assert from_pretrained(tmp_path / "plain").variant == model.variant
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_another_preprocessing_comes_back_with_the_model(model: VPRModel, tmp_pa
 def test_a_configuration_that_does_not_fit_is_refused(changes: dict, message: str, saved: Path) -> None:
     _config(saved, **changes)
     with pytest.raises(WeightsError, match=message):
-        VPRModel.from_pretrained(saved)
+        from_pretrained(saved)
 
 
 def test_tensors_that_are_not_those_saved_are_refused(saved: Path) -> None:
@@ -133,29 +133,29 @@ def test_tensors_that_are_not_those_saved_are_refused(saved: Path) -> None:
     tensors["gem.p"] += 1
     save_file(tensors, saved / "model.safetensors", metadata=facts)
     with pytest.raises(WeightsError, match="is damaged"):
-        VPRModel.from_pretrained(saved)
+        from_pretrained(saved)
     (saved / "config.json").write_text("{")
     with pytest.raises(WeightsError, match="is not readable JSON"):
-        VPRModel.from_pretrained(saved)
+        from_pretrained(saved)
     (saved / "config.json").unlink()
     with pytest.raises(WeightsError, match=r"neither a folder with config\.json"):
-        VPRModel.from_pretrained(saved)
+        from_pretrained(saved)
 
 
 def test_a_model_goes_to_the_hub_and_comes_back(server: StandIn, model: VPRModel, images, expected) -> None:
-    url = model.push_to_hub("org/name", private=True, token="hf_test")
+    url = push_to_hub(model, "org/name", private=True, token="hf_test")
     assert url == f"{server.url}/org/name/commit/{'c0ffee' + '0' * 34}"
     created = next(post for path, post in server.posts if path == "/api/repos/create")
     assert created["token"] == "Bearer hf_test"
     assert "private" in str(created["lines"][0])
     assert sorted(path.rpartition("/")[2] for path in server.files) == FILES
     card = server.files["/org/name/resolve/main/README.md"].content.decode()
-    assert 'VPRModel.from_pretrained("org/name")' in card
-    loaded = VPRModel.from_pretrained("org/name")
+    assert 'from_pretrained("org/name")' in card
+    loaded = from_pretrained("org/name")
     assert torch.equal(descriptors(loaded, images), expected["scicevpr-t"])
     assert loaded.weights.source == "org/name"
     asked = len(server.requests)
-    assert VPRModel.from_pretrained("org/name", local_files_only=True).weights == loaded.weights
+    assert from_pretrained("org/name", local_files_only=True).weights == loaded.weights
     assert len(server.requests) == asked
 
 
@@ -175,7 +175,7 @@ def test_the_upload_call_is_huggingface_hubs(model: VPRModel, monkeypatch: pytes
             return "https://huggingface.co/org/name/commit/1"
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Recorded)
-    model.push_to_hub("org/name", endpoint="http://hub.local/", branch="v2", commit_message="second")
+    push_to_hub(model, "org/name", endpoint="http://hub.local/", branch="v2", commit_message="second")
     assert calls["api"] == {"endpoint": "http://hub.local", "token": None, "library_name": "scicevpr"}
     assert calls["create"] == ("org/name", {"private": None, "exist_ok": True})
     assert calls["upload"]["repo_id"] == "org/name"
@@ -190,7 +190,7 @@ def test_the_upload_call_is_huggingface_hubs(model: VPRModel, monkeypatch: pytes
 def test_a_refused_upload(status: int, message: str, server: StandIn, model: VPRModel) -> None:
     server.add_hub_error("/api/repos/create", status, "")
     with pytest.raises(WeightsError, match=message):
-        model.push_to_hub("org/name", token="hf_test")
+        push_to_hub(model, "org/name", token="hf_test")
 
 
 def test_the_card_says_what_the_weights_are(model: VPRModel) -> None:
@@ -201,7 +201,7 @@ def test_the_card_says_what_the_weights_are(model: VPRModel) -> None:
     assert header["library_name"] == "scicevpr"
     for words in (
         "**not official**", "NOT trained", "nothing (test)", model.weights.sha256, model.variant.fingerprint,
-        "2688 values", "| night | 8 | 50.0 | 87.5 |", "| all | 20 | 75.0 | 95.0 |", "Protocol: variant scicevpr-t",
+        "2688 dimensions", "| night | 8 | 50.0 | 87.5 |", "| all | 20 | 75.0 | 95.0 |", "Protocol: variant scicevpr-t",
         "No official weights", "| Seed | 3 |",
     ):  # fmt: skip
         assert words in text
@@ -210,7 +210,7 @@ def test_the_card_says_what_the_weights_are(model: VPRModel) -> None:
 def test_the_card_claims_nothing_that_is_not_known(model: VPRModel) -> None:
     with pytest.raises(UsageError, match="measured with scicevpr-t \\?, but the card is for scicevpr-t"):
         model_card(model, results=[RESULT])
-    model.weights = replace(model.weights, trained=True, facts=())
+    model.weights = replace(model.weights, trained=True, metadata=())
     text = model_card(model)
     assert "NOT trained" not in text
     assert "No measured numbers were given" in text
@@ -223,10 +223,10 @@ def test_the_card_claims_nothing_that_is_not_known(model: VPRModel) -> None:
 
 def test_a_card_that_somebody_wrote_stays(model: VPRModel, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
-    model.save_pretrained(tmp_path)
+    save_pretrained(model, tmp_path)
     assert (tmp_path / "README.md").read_text() == "mine"
 
 
 def test_the_saved_hash_is_that_of_the_model(saved: Path) -> None:
-    loaded = VPRModel.from_pretrained(saved)
+    loaded = from_pretrained(saved)
     assert loaded.weights.sha256 == hash_tensors(loaded.state_dict())

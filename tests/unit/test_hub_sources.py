@@ -9,7 +9,7 @@ import pytest
 from scicevpr.config import VARIANTS
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.hub import NO_OFFICIAL_WEIGHTS, parse_source
-from scicevpr.hub.environment import assigned_weights
+from scicevpr.hub.load import assigned_weights
 from scicevpr.hub.sources import HubFile, LocalFile, UrlFile, address, entries_named, registry
 
 SHA = "ab" * 32

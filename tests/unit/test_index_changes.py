@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pack_samples import described, stand_in
+from synthetic_city import City
 
 from scicevpr.cli.main import main
-from scicevpr.describe.descriptor_files import save_descriptors
 from scicevpr.errors import IndexMismatchError, UsageError
+from scicevpr.files.descriptor_files import save_descriptors
 from scicevpr.retrieval import (
     ExactIndex,
     add_records,
@@ -23,11 +24,10 @@ from scicevpr.retrieval import (
     open_index,
     remove_records,
 )
-from scicevpr.retrieval import index_changes as changes_module
-from scicevpr.retrieval.generator import City
+from scicevpr.retrieval import changes as changes_module
 
-TIERS = ("streamed", "8-bit", "lists")
-SETTINGS = {"dimension": 40, "lists": 16, "probes": 16, "shortlist": 100, "questions": 40, "part_rows": 200}
+TIERS = ("streamed", "int8", "ivf-pq")
+SETTINGS = {"dimension": 40, "nlist": 16, "nprobe": 16, "rerank_k": 100, "questions": 40, "part_rows": 200}
 COUNT = 600
 
 
@@ -81,10 +81,10 @@ def test_rows_are_added_removed_and_numbered_anew(copied, tier):
 def test_ten_changes_keep_the_codes_in_order(copied):
     folder, values, queries = copied
     for start in range(COUNT, COUNT + 90, 9):
-        index = add_records(folder / "8-bit", values[start : start + 9])
+        index = add_records(folder / "int8", values[start : start + 9])
     expected = ExactIndex(values).search(queries, 8)
     np.testing.assert_array_equal(index.search(queries, 8).indices, expected.indices)
-    assert index.facts()["rows"] == "690"
+    assert index.metadata()["rows"] == "690"
 
 
 @pytest.mark.parametrize("tier", TIERS)
@@ -107,7 +107,7 @@ def test_a_change_that_fails_changes_nothing(copied, tier, monkeypatch):
     for rows, words in (([COUNT], "no row 600"), ([-1], "no row -1"), (range(COUNT), "every row")):
         with pytest.raises(UsageError, match=words):
             remove_records(folder / tier, rows)
-    with pytest.raises(IndexMismatchError, match="of 3 values, the index 64"):
+    with pytest.raises(IndexMismatchError, match="of 3 dimensions, the index 64"):
         add_records(folder / tier, np.ones((2, 3), np.float32))
 
 
@@ -153,19 +153,19 @@ def test_descriptors_that_changed_are_noticed(copied, tier):
 def test_an_index_moves_with_its_descriptors(copied):
     folder, _, queries = copied
     folder.rename(folder.with_name("moved"))
-    assert open_index(folder.with_name("moved") / "lists").search(queries, 1).indices.shape == (12, 1)
+    assert open_index(folder.with_name("moved") / "ivf-pq").search(queries, 1).indices.shape == (12, 1)
 
 
 def test_make_index_keeps_lists_in_a_folder(copied, tmp_path):
     folder, values, queries = copied
     mapped = np.load(folder / "d.npy", mmap_mode="r")
-    built = make_index(mapped, "lists", folder=tmp_path / "kept")
-    again = make_index(mapped, "lists", folder=tmp_path / "kept")
+    built = make_index(mapped, "ivf-pq", folder=tmp_path / "kept")
+    again = make_index(mapped, "ivf-pq", folder=tmp_path / "kept")
     np.testing.assert_array_equal(built.search(queries, 3).indices, again.search(queries, 3).indices)
     with pytest.raises(IndexMismatchError, match="holds an index of other descriptors"):
-        make_index(np.load(folder / "more.npy", mmap_mode="r"), "lists", folder=tmp_path / "kept")
+        make_index(np.load(folder / "more.npy", mmap_mode="r"), "ivf-pq", folder=tmp_path / "kept")
     with pytest.raises(UsageError, match="descriptors in a file"):
-        make_index(values, "lists", folder=tmp_path / "new")
+        make_index(values, "ivf-pq", folder=tmp_path / "new")
 
 
 def _run(*arguments) -> int:
@@ -177,8 +177,8 @@ def test_the_command_builds_searches_changes_and_checks(tmp_path, capsys):
     names = [f"photo {row}.jpg" for row in range(12)]
     save_descriptors(tmp_path / "d.safetensors", found, names)
     index = tmp_path / "i"
-    assert _run("index", "build", index, "--descriptors", tmp_path / "d.safetensors", "--tier", "8-bit") == 0
-    assert "exact, 8-bit codes" in capsys.readouterr().out
+    assert _run("index", "build", index, "--descriptors", tmp_path / "d.safetensors", "--tier", "int8") == 0
+    assert "exact, int8 codes" in capsys.readouterr().out
     assert _run("index", "remove", index, 3) == 0
     assert "rows: 11 (1 removed)" in capsys.readouterr().out
     assert _run("index", "compact", index) == 0

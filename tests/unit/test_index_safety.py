@@ -16,14 +16,14 @@ from scicevpr.retrieval import (
     ExactIndex,
     add_records,
     build_index,
+    builder,
     check_index,
     compact_index,
-    index_build,
     open_index,
     remove_records,
-    row_files,
 )
-from scicevpr.retrieval.index_manifest import LOCK
+from scicevpr.retrieval.manifest import LOCK
+from scicevpr.retrieval.rows import RowFiles, find_rows
 
 VALUES = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
 
@@ -31,7 +31,7 @@ VALUES = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
 @pytest.fixture
 def index(tmp_path) -> Path:
     np.save(tmp_path / "d.npy", VALUES[:40])
-    return build_index(tmp_path / "index", tmp_path / "d.npy", "8-bit").folder
+    return build_index(tmp_path / "index", tmp_path / "d.npy", "int8").folder
 
 
 def test_a_source_inside_the_index_and_foreign_files_stay(index):
@@ -76,41 +76,41 @@ def test_restart_leaves_a_running_build_and_foreign_files_alone(tmp_path):
 def test_descriptors_that_are_not_finite_take_only_the_draft_away(tmp_path):
     np.save(tmp_path / "nan.npy", np.full((4, 8), np.nan, np.float32))
     with pytest.raises(UsageError, match="NaN or infinite"):
-        build_index(tmp_path / "i", tmp_path / "nan.npy", "8-bit")
+        build_index(tmp_path / "i", tmp_path / "nan.npy", "int8")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["nan.npy"]
     (tmp_path / "i.building").mkdir()
     (tmp_path / "i.building" / "thesis.txt").write_text("mine")
     with pytest.raises(UsageError, match="NaN or infinite"):
-        build_index(tmp_path / "i", tmp_path / "nan.npy", "8-bit")
+        build_index(tmp_path / "i", tmp_path / "nan.npy", "int8")
     assert (tmp_path / "i.building" / "thesis.txt").read_text() == "mine"
     np.save(tmp_path / "i.building" / "d.npy", VALUES)
     with pytest.raises(UsageError, match="where the index will be made"):
-        build_index(tmp_path / "i", tmp_path / "i.building" / "d.npy", "8-bit")
+        build_index(tmp_path / "i", tmp_path / "i.building" / "d.npy", "int8")
 
 
 def test_two_builds_at_once_end_with_one_index_and_a_sentence(tmp_path, monkeypatch):
     np.save(tmp_path / "d.npy", VALUES)
-    lock = index_build._lock
+    lock = builder.FileLock
 
-    def late(draft):  # the other process finishes while this one is about to begin
-        monkeypatch.setattr(index_build, "_lock", lock)
+    def late(*place, **how):  # the other process finishes while this one is about to begin
+        monkeypatch.setattr(builder, "FileLock", lock)
         build_index(tmp_path / "i", tmp_path / "d.npy", "streamed")
-        return lock(draft)
+        return lock(*place, **how)
 
-    monkeypatch.setattr(index_build, "_lock", late)
+    monkeypatch.setattr(builder, "FileLock", late)
     with pytest.raises(UsageError, match="exists already"):
         build_index(tmp_path / "i", tmp_path / "d.npy", "streamed")
     assert len(open_index(tmp_path / "i")) == 60
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.npy", "i"]
 
 
-@pytest.mark.parametrize("tier", ["streamed", "8-bit", "lists"])
+@pytest.mark.parametrize("tier", ["streamed", "int8", "ivf-pq"])
 def test_files_of_different_types_are_searched_and_sound(tmp_path, tier):
     np.save(tmp_path / "half.npy", VALUES[:30].astype(np.float16))
     np.save(tmp_path / "single.npy", VALUES[30:40])
-    settings = {"dimension": 4, "lists": 2, "probes": 2, "shortlist": 40, "questions": 10, "part_rows": 16}
+    settings = {"dimension": 4, "nlist": 2, "nprobe": 2, "rerank_k": 40, "questions": 10, "part_rows": 16}
     sources = [tmp_path / "half.npy", tmp_path / "single.npy"]
-    index = build_index(tmp_path / "i", sources, tier, **(settings if tier == "lists" else {}))
+    index = build_index(tmp_path / "i", sources, tier, **(settings if tier == "ivf-pq" else {}))
     whole = np.concatenate([VALUES[:30].astype(np.float16).astype(np.float32), VALUES[30:40]])
     np.testing.assert_array_equal(index.search(whole, 3).indices, ExactIndex(whole).search(whole, 3).indices)
     assert check_index(index.folder) == []
@@ -129,18 +129,18 @@ def test_files_of_different_types_are_searched_and_sound(tmp_path, tier):
 def test_rows_are_read_where_the_system_has_no_preadv(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "preadv")
     np.save(tmp_path / "d.npy", VALUES)
-    rows = row_files.RowFiles([row_files.find_rows(tmp_path / "d.npy")])
+    rows = RowFiles([find_rows(tmp_path / "d.npy")])
     np.testing.assert_array_equal(rows[7:50], VALUES[7:50])
     np.testing.assert_array_equal(rows.take_rows(np.array([59, 0, 3])), VALUES[[59, 0, 3]])
 
 
 def test_a_build_that_was_killed_frees_its_lock_and_takes_nothing_with_it(tmp_path):
-    from test_index_build import _build
+    from test_index_builder import _build
 
     np.save(tmp_path / "d.npy", np.repeat(VALUES, 5, axis=0))
-    assert _build(tmp_path / "i", tmp_path / "d.npy", "8-bit", "codes-1-00001.npy", "half") == -signal.SIGKILL
+    assert _build(tmp_path / "i", tmp_path / "d.npy", "int8", "codes-1-00001.npy", "half") == -signal.SIGKILL
     (tmp_path / "i.building" / "thesis.txt").write_text("mine")
-    index = build_index(tmp_path / "i", tmp_path / "d.npy", "8-bit", restart=True)
+    index = build_index(tmp_path / "i", tmp_path / "d.npy", "int8", restart=True)
     assert check_index(index.folder) == []
     assert (tmp_path / "i" / "thesis.txt").read_text() == "mine"
     assert not list(index.folder.glob(".*.part"))

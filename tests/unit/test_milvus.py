@@ -15,14 +15,13 @@ from pack_samples import described, small_pack, stand_in
 from scicevpr.cli.main import main
 from scicevpr.config import assets_folder
 from scicevpr.datasets import Dataset, Photo, bundled_city
-from scicevpr.describe.descriptor_files import load_descriptors, save_descriptors
 from scicevpr.errors import IndexMismatchError, UsageError
+from scicevpr.files.descriptor_files import load_descriptors, save_descriptors
 from scicevpr.milvus import MilvusError, MilvusIndex, Near
-from scicevpr.milvus import loading as milvus_loading
+from scicevpr.milvus import collection as milvus_loading
+from scicevpr.milvus.collection import MAX_TOP, MESSAGE_BYTES, NOWHERE, batch_rows, entities, protocol_of
 from scicevpr.milvus.connection import Connection, may_pass
-from scicevpr.milvus.filters import expression
-from scicevpr.milvus.loading import MESSAGE_BYTES, batch_rows, protocol_of
-from scicevpr.milvus.schema import MAX_TOP, NOWHERE, entities
+from scicevpr.milvus.search import expression
 from scicevpr.retrieval import ExactIndex, Index
 
 pytestmark = pytest.mark.slow
@@ -100,7 +99,7 @@ def test_filters_are_those_of_brute_force(where, photos):
         assert (padded.indices[:, 5:] == -1).all()
         assert np.isinf(padded.distances[:, 5:]).all()
         assert (index.search(queries, 3, near=(0, 0, 5)).indices == -1).all()
-        found = index.places([7, 8, -1])
+        found = index.photos([7, 8, -1])
     assert found[8].path.as_posix() == "database/8.jpg"
     assert (found[7].utm, found[8].utm) == (None, photos.database[8].utm)
     assert (found[7].condition, found[8].condition, found[8].zone) == (None, 'a "wet" day', "33U")
@@ -157,7 +156,7 @@ def test_an_interrupted_load_goes_on(where, photos, monkeypatch):
     assert seen == [0, 10, 20]
     with MilvusIndex.open(where, "stopped") as index:
         assert index.databases == {"grid test": (20, 60)}
-        assert "20 of 60" in index.facts()["databases"]
+        assert "20 of 60" in index.metadata()["databases"]
         index.load(descriptors, photos, progress=lambda stage, done, total: seen.append(done))
         assert seen[3:] == [20, 30, 40, 50, 60]
         assert len(index) == 60
@@ -182,7 +181,7 @@ def test_other_models_and_protocols_are_refused(where, photos):
         for made, words in (
             (other, "weights"),
             (described(60, stand_in("cricavpr-t")), "architecture"),
-            (described(60, stand_in(), width=16), "values a descriptor"),
+            (described(60, stand_in(), width=16), "dimensions"),
             (replace(own, grouping="sequential 8"), "grouping"),
             (replace(own, preprocessing={**own.preprocessing, "antialias": "other"}), "preprocessing"),
             (replace(own, values=2 * own.values), "lengths"),
@@ -192,7 +191,7 @@ def test_other_models_and_protocols_are_refused(where, photos):
         assert index.search(own, 1).indices[:, 0].tolist() == list(range(60))
         with pytest.raises(IndexMismatchError, match="another model"):
             index.search(other, 1)
-        with pytest.raises(IndexMismatchError, match="16 values"):
+        with pytest.raises(IndexMismatchError, match="16 dimensions"):
             index.search(np.ones((1, 16)), 1)
         for k, words in ((MAX_TOP + 1, "at most 16,384"), (0, "at least 1")):
             with pytest.raises(UsageError, match=words):
@@ -222,9 +221,9 @@ def test_the_agreement_of_an_approximate_index_is_measured(where, photos):
     with MilvusIndex.open(where, "graph") as index:
         index.load(made, photos, index="hnsw")
         assert index.label.startswith("Milvus HNSW, approximate")
-        assert "(6 questions of grid test)" in index.facts()["agreement with exact search"]
+        assert "(6 questions of grid test)" in index.metadata()["agreement with exact search"]
     with MilvusIndex.open(where, "graph") as index:
-        assert index.facts()["agreement with exact search"].startswith("first answer 100.0%")
+        assert index.metadata()["agreement with exact search"].startswith("first answer 100.0%")
 
 
 def test_batches_stay_below_the_message_limit(tmp_path):
@@ -318,7 +317,7 @@ def test_filters_that_cannot_be(tmp_path):
             expression(conditions=conditions)
     connection = Connection("http://host", "", client=SimpleNamespace(has_collection=lambda name, timeout: False))
     index = MilvusIndex(connection, "c")
-    index._facts = {"protocol": protocol_of(described(3, stand_in()), "flat")}
+    index._metadata = {"protocol": protocol_of(described(3, stand_in()), "flat")}
     for near in ((1, 2), (1, 2, 0), (1, float("nan"), 3), "abc"):
         with pytest.raises(UsageError, match="near"):
             index.search(np.ones((1, 32)), 1, near=near)

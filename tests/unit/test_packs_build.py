@@ -11,8 +11,7 @@ from pack_samples import OTHER, VARIANT, WIDTH, content, described, small_pack, 
 from PIL import Image
 
 from scicevpr.datasets import GroundTruth, read_dataset
-from scicevpr.describe.describing import describe
-from scicevpr.describe.descriptor_files import find_descriptors
+from scicevpr.descriptors.describe import describe, find_descriptors
 from scicevpr.errors import DatasetError, ImageError, IndexMismatchError, UsageError
 from scicevpr.models.native_checkpoints import save_weights
 from scicevpr.packs import Content, build_pack, check_pack, open_pack
@@ -123,7 +122,7 @@ def test_a_pca_goes_along_with_what_it_gives(city, tmp_path):
     assert check_pack(pack.folder) == []
 
     small = build_pack(tmp_path / "small", city, [replace(full, pca=pca, full=False)])
-    with pytest.raises(IndexMismatchError, match=r"no full descriptors.*5 values after PCA"):
+    with pytest.raises(IndexMismatchError, match=r"no full descriptors.*5 dimensions after PCA"):
         small.descriptors(model)
     assert small.descriptors(model, reduced=True).values.shape == (12, 5)
     with pytest.raises(IndexMismatchError, match="another weights"):

@@ -13,10 +13,10 @@ from scicevpr.cli import options
 from scicevpr.cli.chosen_data import pack_or_dataset
 from scicevpr.cli.main import main
 from scicevpr.datasets import read_dataset
-from scicevpr.describe.describing import describe
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import DatasetError, UsageError
+from scicevpr.hub.load import load_model
 from scicevpr.models.native_checkpoints import save_weights
-from scicevpr.models.weights import load_model
 from scicevpr.packs import Content, build_pack, open_pack, score_pack
 from scicevpr.retrieval import ExactIndex
 

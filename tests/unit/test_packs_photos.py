@@ -10,8 +10,8 @@ from PIL import Image
 
 from scicevpr.datasets import Photo
 from scicevpr.errors import DatasetError
-from scicevpr.packs import photos as pack_photos
-from scicevpr.packs.photos import PhotoFolder
+from scicevpr.packs import tables as pack_photos
+from scicevpr.packs.tables import PhotoFolder
 
 
 @pytest.fixture

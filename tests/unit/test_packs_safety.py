@@ -9,9 +9,8 @@ import pytest
 from pack_samples import small_pack, stand_in
 
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.files.checksums import sha256_of
+from scicevpr.files.reading import safe_name, sha256_of
 from scicevpr.packs import check_pack, open_pack
-from scicevpr.packs.manifest import safe_name
 
 DESCRIPTORS = "descriptors/scicevpr-t.aaaaaaaaaaaa.safetensors"
 
@@ -100,7 +99,7 @@ def test_names_that_leave_the_folder_are_refused(folder, name):
     with pytest.raises(ValueError, match="does not stay inside"):
         safe_name(name)
     _edit(folder, lambda facts: facts["descriptors"][0].update(file=name))
-    with pytest.raises(DatasetError, match="does not stay inside the pack"):
+    with pytest.raises(DatasetError, match="does not stay inside its folder"):
         open_pack(folder)
 
 
@@ -169,7 +168,10 @@ def test_links_of_the_hubs_cache_lead_to_its_blobs_only(sound, tmp_path):
         (lambda facts: facts["dataset"]["truth"].update(radius="far"), "does not say which answers are right"),
         (lambda facts: facts["dataset"]["truth"].update(radius=-1.0), "does not say which answers are right"),
         (lambda facts: facts["dataset"]["truth"].update(radius=float("nan")), "does not say which answers are right"),
-        (lambda facts: facts["dataset"]["truth"].update(turn=-40), "does not say which answers are right"),
+        (
+            lambda facts: facts["dataset"]["truth"].update(max_heading_difference=-40),
+            "does not say which answers are right",
+        ),
         (lambda facts: facts["dataset"]["truth"].update(radius=10**400), "a whole number of 401 digits"),
     ],
 )
@@ -206,9 +208,9 @@ def test_a_manifest_that_is_no_manifest(folder, text):
 
 def test_descriptors_of_another_kind_are_refused(folder):
     _edit(folder, lambda facts: facts["descriptors"][0].update(dimension=7))
-    with pytest.raises(DatasetError, match=r"is not what the manifest says it is: .*7 values"):
+    with pytest.raises(DatasetError, match=r"is not what the manifest says it is: .*7 dimensions"):
         open_pack(folder).descriptors(stand_in())
-    assert any("7 values" in message for message in _messages(folder))
+    assert any("7 dimensions" in message for message in _messages(folder))
     path = folder / DESCRIPTORS
     content = path.read_bytes()
     path.write_bytes(struct.pack("<Q", 2**40) + content[8:])

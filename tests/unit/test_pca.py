@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from filled_models import filled_model
 
-from scicevpr.describe.grouping import Grouping
+from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.evaluation import pca_fit
 from scicevpr.models import WeightsInfo
 from scicevpr.retrieval import PCA
-from scicevpr.retrieval import blocks as blocks_module
 from scicevpr.retrieval import pca as pca_module
+from scicevpr.retrieval import rows as blocks_module
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -153,11 +153,11 @@ def test_what_cannot_be_done_is_refused(golden, tmp_path):
     with pytest.raises(UsageError, match="solver 'magic'"):
         PCA.fit(data["fit"], 4, solver="magic")
     for dimension in (0, 65):
-        with pytest.raises(UsageError, match="200 photos with 64 values"):
+        with pytest.raises(UsageError, match="200 photos with 64 dimensions"):
             PCA.fit(data["fit"], dimension)
     with pytest.raises(UsageError, match="there are 10 photos"):
         PCA.fit(data["fit"][:10], 16)
-    with pytest.raises(IndexMismatchError, match="64 values"):
+    with pytest.raises(IndexMismatchError, match="64 dimensions"):
         PCA.fit(data["fit"], 4).transform(data["new"][:, :32])
     (tmp_path / "other.safetensors").write_bytes(b"no")
     for name in ("none.safetensors", "other.safetensors"):

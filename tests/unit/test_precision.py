@@ -9,17 +9,16 @@ from filled_models import T_VARIANTS, descriptors, filled_model, random_images
 
 from scicevpr.cli.main import main
 from scicevpr.datasets import read_dataset
-from scicevpr.describe import precision
-from scicevpr.describe import precision_cost as measure
-from scicevpr.describe.automatic_precision import best_mode
-from scicevpr.describe.describing import describe
-from scicevpr.describe.descriptor_files import find_descriptors, save_descriptors
-from scicevpr.describe.grouping import Grouping
-from scicevpr.describe.precision import obstacle, precision_words, runner
-from scicevpr.describe.precision_cost import relative_distance
+from scicevpr.descriptors import precision
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe, find_descriptors
+from scicevpr.descriptors.precision import best_mode, obstacle, precision_label, runner
 from scicevpr.errors import UsageError
+from scicevpr.evaluation import precision_cost as measure
+from scicevpr.evaluation.precision_cost import relative_distance
+from scicevpr.files.descriptor_files import save_descriptors
+from scicevpr.models.fused_layers import FloatLinear, QuantisedLinear
 from scicevpr.models.model import WeightsInfo
-from scicevpr.models.quantised_linear import FloatDense, Int8Dense
 
 HERE = [mode for mode in ("bfloat16", "int8") if obstacle(mode) is None]
 needs_int8 = pytest.mark.skipif(obstacle("int8") is not None, reason="no 8-bit products here")
@@ -72,11 +71,11 @@ def test_the_8_bit_layer_rounds_each_token_by_itself():
     bias = torch.randn(48, generator=generator)
     x[2] *= 1e4  # one huge token must not coarsen the others
     x[4] = 0
-    exact, found = FloatDense(weight, bias, torch.float32)(x), Int8Dense(weight, bias, 5)(x)
+    exact, found = FloatLinear(weight, bias, torch.float32)(x), QuantisedLinear(weight, bias, 5)(x)
     errors = (found - exact).norm(dim=1) / (exact - bias).norm(dim=1).clamp(min=1)
     assert float(errors.max()) < 0.03
     assert torch.equal(found[4], bias)
-    assert torch.equal(Int8Dense(weight, bias, 1)(x[:1]), found[:1])
+    assert torch.equal(QuantisedLinear(weight, bias, 1)(x[:1]), found[:1])
 
 
 def test_a_prepared_model_is_kept_until_its_weights_change(model):
@@ -131,7 +130,7 @@ def test_describe_says_which_precision_it_used(model, images):
         describe(model, images, precision="float32", dtype=torch.bfloat16)
     for mode in HERE:
         lower = describe(model, images, precision=mode)
-        assert lower.dtype == precision_words(mode)
+        assert lower.dtype == precision_label(mode)
         assert 0 < np.abs(lower.values - plain.values).max() < 0.01
 
 
@@ -141,7 +140,7 @@ def test_stored_descriptors_of_another_precision_are_passed_over(model, images, 
     save_descriptors(tmp_path / "int8.safetensors", describe(model, images, precision="int8"), names)
     asked = (tmp_path, model, names, Grouping.alone(), model.variant.preprocessing)
     assert find_descriptors(*asked) is None
-    assert find_descriptors(*asked, precision_words("int8")) is not None
+    assert find_descriptors(*asked, precision_label("int8")) is not None
 
 
 def test_relative_distance_of_known_vectors():
@@ -174,5 +173,5 @@ def test_the_command_line_describes_in_8_bits(tiny_city, tmp_path, own_file):
     out = tmp_path / "d.npy"
     photos = str(tiny_city / "images" / "test" / "queries")
     assert main(["describe", photos, "--model", str(own_file), "--precision", "int8", "--output", str(out)]) == 0
-    assert json.loads((tmp_path / "d.npy.json").read_text())["protocol"]["dtype"] == precision_words("int8")
+    assert json.loads((tmp_path / "d.npy.json").read_text())["protocol"]["dtype"] == precision_label("int8")
     assert main(["describe", photos, "--dtype", "float64", "--precision", "int8", "--output", str(out)]) == 2

@@ -14,8 +14,8 @@ from filled_models import filled_model
 from scicevpr.cli.main import main
 from scicevpr.config import VARIANTS, get_variant
 from scicevpr.datasets import read_dataset, read_folders
-from scicevpr.describe.grouping import Grouping
-from scicevpr.describe.precision import precision_words
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.precision import precision_label
 from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.evaluation.comparison import compare, read_relevance
 from scicevpr.evaluation.groupings import published_batch, published_rounding
@@ -81,7 +81,7 @@ def test_a_pca_is_fitted_in_the_precision_of_the_queries_or_says_that_it_was_not
     assert len(list(tmp_path.iterdir())) == 2, "another way of computing is another file"
     assert (plain.dtype, other.dtype) == ("float32", "float32")
     assert evaluate(model, dataset, pca=plain).protocol["PCA"] == plain.label
-    mixed = replace(plain, dtype=precision_words("int8"))
+    mixed = replace(plain, dtype=precision_label("int8"))
     assert evaluate(model, dataset, pca=mixed).protocol["PCA"].endswith(f"fitted on descriptors in {mixed.dtype}")
 
 

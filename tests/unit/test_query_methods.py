@@ -13,9 +13,9 @@ from PIL import Image
 
 from scicevpr.config import Preprocessing
 from scicevpr.datasets import read_dataset
-from scicevpr.describe.describing import describe
-from scicevpr.describe.grouping import Grouping
-from scicevpr.describe.preprocessing import to_views
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe
+from scicevpr.descriptors.preprocessing import to_views
 from scicevpr.errors import ImageError, UsageError
 from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.evaluation.query_methods import METHODS, find_method, search_queries, vote

@@ -15,7 +15,6 @@ from small_results import result, street
 
 from scicevpr.cli.main import main
 from scicevpr.datasets.ground_truth_files import read_truth
-from scicevpr.describe.descriptor_files import load_descriptors, save_descriptors
 from scicevpr.errors import DatasetError, IndexMismatchError, SciceVPRError, UsageError, WeightsError
 from scicevpr.evaluation.benchmark import score
 from scicevpr.evaluation.comparison import read_relevance
@@ -23,11 +22,12 @@ from scicevpr.evaluation.exports import write_descriptor_files
 from scicevpr.evaluation.report import write_csv
 from scicevpr.evaluation.results import read_results, write_predictions
 from scicevpr.evaluation.stored import open_descriptors
+from scicevpr.files.descriptor_files import load_descriptors, save_descriptors
 from scicevpr.files.safe_npy import read_npy
-from scicevpr.hub.pretrained import read_pretrained
+from scicevpr.hub.pretrained import from_pretrained
 from scicevpr.retrieval import PCA, build_index, make_index, open_index
-from scicevpr.retrieval.index_manifest import read_manifest
-from scicevpr.retrieval.row_files import find_rows
+from scicevpr.retrieval.manifest import read_manifest
+from scicevpr.retrieval.rows import find_rows
 
 CITY = street()
 
@@ -69,7 +69,7 @@ def test_a_flipped_byte_in_a_pca_is_noticed(tmp_path):
 # ---- values that cannot be compared -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tier", ["exact", "8-bit", "streamed", "float16"])
+@pytest.mark.parametrize("tier", ["exact", "int8", "streamed", "float16"])
 def test_values_that_overflow_are_refused_by_every_index(tier):
     good, huge = np.ones((4, 8), np.float32), np.full((4, 8), 1e30, np.float32)
     with warnings.catch_warnings():
@@ -82,7 +82,7 @@ def test_values_that_overflow_are_refused_by_every_index(tier):
             make_index(good.astype(np.float64) * 1e200, tier)
 
 
-@pytest.mark.parametrize("tier", ["streamed", "8-bit", "lists"])
+@pytest.mark.parametrize("tier", ["streamed", "int8", "ivf-pq"])
 def test_no_index_is_built_of_values_that_overflow(tmp_path, tier):
     np.save(tmp_path / "huge.npy", np.full((40, 8), -1e30, np.float32))
     with warnings.catch_warnings():
@@ -171,7 +171,7 @@ def test_json_that_is_too_deep_or_too_large_is_refused_by_every_reader(tmp_path,
         (lambda: read_results(results), "results"),
         (lambda: read_truth(results, CITY.database, CITY.queries), "results"),
         (lambda: read_manifest(tmp_path), "index"),
-        (lambda: read_pretrained(tmp_path), "config"),
+        (lambda: from_pretrained(tmp_path), "config"),
         (lambda: open_descriptors(tmp_path / "d.npy"), "descriptors"),
     ):
         with pytest.raises((DatasetError, IndexMismatchError, WeightsError), match=words):
@@ -220,15 +220,15 @@ def test_results_that_cannot_be_compared_are_refused(tmp_path, change):
 
 
 def test_an_index_whose_manifest_fits_its_checksum_but_not_its_files_is_refused(tmp_path):
-    from scicevpr.retrieval.index_manifest import _checksum
+    from scicevpr.retrieval.manifest import _checksum
 
     np.save(tmp_path / "d.npy", np.eye(8, dtype=np.float32))
-    index = build_index(tmp_path / "i", tmp_path / "d.npy", "8-bit").folder
+    index = build_index(tmp_path / "i", tmp_path / "d.npy", "int8").folder
     sound = json.loads((index / "index.json").read_text())
     for change in (
         {"count": 0}, {"count": -3}, {"count": 10**18}, {"count": 7}, {"dimension": 4}, {"removed": 2},
         {"files": {}}, {"files": {**sound["files"], "pack.json": [1, "a"]}}, {"generation": "1"}, {"sources": []},
-        {"tier": "lists"},
+        {"tier": "ivf-pq"},
         {"files": {"rows-1.safetensors": sound["files"]["rows-1.safetensors"]}},
         {"sources": [{**sound["sources"][0], "width": 4}]}, {"sources": [{**sound["sources"][0], "path": 3}]},
     ):  # fmt: skip

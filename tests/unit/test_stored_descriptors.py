@@ -10,11 +10,10 @@ from small_results import PLACES, result, street
 from scicevpr.cli.main import main
 from scicevpr.config import VARIANTS
 from scicevpr.datasets import GroundTruth, read_dataset
-from scicevpr.describe.describing import Descriptors
-from scicevpr.describe.descriptor_files import save_descriptors
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
 from scicevpr.evaluation.exports import write_descriptor_files
 from scicevpr.evaluation.stored import MADE_ELSEWHERE, open_descriptors, recorded_dataset, score_stored
+from scicevpr.files.descriptor_files import Descriptors, save_descriptors
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from scicevpr.errors import UsageError
-from scicevpr.files.descriptor_writer import RowStore, release, scratch_folder
+from scicevpr.files.writing import DescriptorWriter, release, scratch_folder
 from scicevpr.retrieval import ExactIndex
-from scicevpr.retrieval import index as index_module
+from scicevpr.retrieval import exact as index_module
 
 BLOCKS = (1, 7, None)
 
@@ -119,7 +119,7 @@ def test_rows_reach_a_file_in_any_order(tmp_path):
     values = _unit(12, 3)
     order = np.random.default_rng(1).permutation(12)
     for target in ({"path": tmp_path / "rows.npy"}, {"scratch": tmp_path}, {}):
-        with RowStore(values.shape, "float16", **target) as store:
+        with DescriptorWriter(values.shape, "float16", **target) as store:
             for part in np.split(order, 4):
                 store.write(part.tolist(), values[part])
             stored = store.finish()
@@ -134,7 +134,7 @@ def test_rows_reach_a_file_in_any_order(tmp_path):
 
 
 def _write_and_stop(target: dict) -> None:
-    with RowStore((5, 4), **target) as store:
+    with DescriptorWriter((5, 4), **target) as store:
         store.write([0], np.ones((1, 4)))
         raise RuntimeError("stop")
 
@@ -148,7 +148,7 @@ def test_nothing_stays_after_an_error_and_the_disk_is_checked_first(tmp_path, mo
     assert (tmp_path / "old.npy").read_bytes() == b"old"
     with (
         pytest.raises(UsageError, match=r"need 4000.00 GB .* are free there"),
-        RowStore((10**9, 1000), scratch=tmp_path),
+        DescriptorWriter((10**9, 1000), scratch=tmp_path),
     ):
         pass
     with pytest.raises(UsageError, match="does not exist"):

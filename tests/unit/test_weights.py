@@ -13,12 +13,12 @@ from filled_models import (
     training_checkpoint,
 )
 
-from scicevpr.describe.describing import describe
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import UsageError, WeightsError
+from scicevpr.hub.load import load_model
 from scicevpr.models import build_model
 from scicevpr.models.key_formats import detect, state_to_published, unwrap
 from scicevpr.models.native_checkpoints import hash_tensors
-from scicevpr.models.weights import load_model
 
 WRAPPERS = {
     "bare": lambda state: state,

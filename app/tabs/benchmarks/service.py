@@ -15,12 +15,12 @@ from app.core.services import Services
 from app.tabs.benchmarks.results import Cost, Progress, Result, Search, SearchStore
 from scicevpr.config import Preprocessing
 from scicevpr.datasets import Dataset
-from scicevpr.describe.describing import Descriptors
-from scicevpr.describe.grouping import Grouping
+from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import SciceVPRError, UsageError
 from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.evaluation.benchmark import DEFAULT_NS, evaluate, evaluate_baseline, score, score_matches
 from scicevpr.evaluation.groupings import published_grouping, shuffled_groups
+from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.models.model import VPRModel
 
 KEPT = 64

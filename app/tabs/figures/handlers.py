@@ -17,6 +17,7 @@ from app.ui.events import PROGRESS, Handlers, Stops, describing, toasts
 from app.ui.html import escape, hint_html
 from scicevpr.errors import UsageError
 from scicevpr.figures.paper import FIGURES, Style, draw, figure_kind, parse_labels
+from scicevpr.figures.paper.attention import MOST_BATCH_MATES
 from scicevpr.figures.paper.retrieval import MOST_ANSWERS
 
 WAITING = '<div class="sheet sheet--waiting"><p>Choose a figure, then press Draw.</p></div>'
@@ -109,7 +110,7 @@ class FigureHandlers(Handlers):
             name="" if asked is None else asked.name,
             results=result_files(results) if "results" in needed else (),
             top=whole_number(top, "The number of answers", 1, MOST_ANSWERS) if "top" in needed else 5,
-            batch_mates=whole_number(batch_mates, "The number of other photos in the batch", 1, MOST_COMPANY)
+            batch_mates=whole_number(batch_mates, "The number of other photos in the batch", 1, MOST_BATCH_MATES)
             if "batch_mates" in needed
             else 7,
             pairs=whole_number(pairs, "The number of pairs", 1, 4) if "pairs" in needed else 2,

@@ -17,6 +17,7 @@ from app.ui.links import LinkedTab
 from app.ui.photo_picker import photo_picker
 from scicevpr.evaluation.batch_effects import SIZES
 from scicevpr.figures.paper import FIGURES
+from scicevpr.figures.paper.attention import MOST_BATCH_MATES
 from scicevpr.figures.paper.retrieval import MOST_ANSWERS
 
 ID, TITLE = "figures", "Figures"
@@ -76,7 +77,7 @@ def build(tab: gr.Tab, studio: FigureStudio, found: FindParts) -> FigureParts:
             info="Database photos of each model.",
         )  # fmt: skip
         batch_mates = gr.Slider(
-            1, MOST_COMPANY, value=7, step=1, label="Other photos in the batch", buttons=[], visible=False,
+            1, MOST_BATCH_MATES, value=7, step=1, label="Other photos in the batch", buttons=[], visible=False,
             elem_id="figures-batch-mates",
             info="Queries after the photo in the list that share its batch.",
         )  # fmt: skip

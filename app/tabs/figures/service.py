@@ -18,6 +18,7 @@ from scicevpr.figures.paper import (
     FigureKind,
     Style,
     attention,
+    curves,
     draw,
     figure_kind,
     maps,
@@ -126,13 +127,13 @@ class FigureStudio:
         for table in self.stability.curve(key, sizes, choices.orders, choices.seeds, roles, progress):
             yield f"{len(table)} settings measured.", None
         labs = [(lab.title, lab) for lab in (self.stability.lab(role, key) for role in roles)]
-        yield "", make.curve_data(labs, table)
+        yield "", curves.curve_data(labs, table)
 
     def _pairs(self, choices: Choices, progress: Progress | None) -> Any:
         key, _ = self.services.dataset(choices.database)
         models = {role: self.services.model(role) for role in self._inside_roles(choices)}
         labs = [self.stability.lab(role, key, progress, model.variant.cross_image) for role, model in models.items()]
-        return make.pair_data([(lab.title, lab) for lab in labs], choices.pairs)
+        return retrieval.pair_data([(lab.title, lab) for lab in labs], choices.pairs)
 
     def _about_photo(self, choices: Choices, progress: Progress | None) -> Any:
         if choices.photo is None:

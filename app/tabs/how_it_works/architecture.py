@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from scicevpr.config import STEM_TAP, VARIANTS, Variant
-from scicevpr.describe.preprocessing import to_tensor
-from scicevpr.models import adapters, backbone, encoders, fusion, model, regions
-from scicevpr.retrieval.index import ExactIndex
+from scicevpr.descriptors.preprocessing import to_tensor
+from scicevpr.models import backbone, encoders, fusion, model, regions
+from scicevpr.models import backbone as adapters
+from scicevpr.retrieval.exact import ExactIndex
 
 FAMILIES = {"cricavpr": "CricaVPR", "super-cricavpr": "Super-CricaVPR", "scicevpr": "SciceVPR"}
 """In the order of their making: each takes over from the one before it."""

@@ -17,7 +17,7 @@ from app.core.values import whole_number
 from app.tabs.how_it_works.architecture import FAMILIES, PARTS, SIZES, Part, get_part
 from scicevpr.config import ENCODER_HEADS, REGION_COUNT, Variant, get_variant
 from scicevpr.errors import UsageError
-from scicevpr.explain.explanation import tensor_shapes
+from scicevpr.explanations.explanation import tensor_shapes
 from scicevpr.models.model import build_model
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -18,9 +18,9 @@ from app.core.services import Services
 from app.core.values import whole_number
 from scicevpr.config import STEM_TAP
 from scicevpr.datasets import Photo
-from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import UsageError
-from scicevpr.explain import STEPS, Decision, Explanation, View, deciding_region, region_terms
+from scicevpr.explanations import STEPS, Decision, Explanation, View, deciding_region, region_terms
+from scicevpr.files.photos import open_photo
 
 RANKS = 5
 REMEMBERED = 12

@@ -12,7 +12,7 @@ from app.core.model_slots import ModelState
 from app.core.services import Services
 from scicevpr.errors import UsageError
 from scicevpr.external_models import is_external
-from scicevpr.external_models.source import parse_source
+from scicevpr.external_models.registry import parse_source
 from scicevpr.models.model import VPRModel
 from scicevpr.packs import open_pack, pull_pack
 

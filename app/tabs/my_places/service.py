@@ -30,8 +30,8 @@ from app.tabs.my_places.intake_report import IntakeReport, MyDatabase, Visit, as
 from scicevpr.datasets import Dataset
 from scicevpr.datasets.intake import Gathered, Limits, gather, gather_folder
 from scicevpr.datasets.uploads import place_photos
-from scicevpr.describe.preprocessing import open_photo
 from scicevpr.errors import ImageError, SciceVPRError, UsageError
+from scicevpr.files.photos import open_photo
 from scicevpr.packs import Pack, build_pack, open_pack
 from scicevpr.packs.build import Content, describe_content
 

@@ -19,8 +19,7 @@ from app.core.region_store import RegionStore
 from app.core.services import Services
 from app.tabs.stability.records import Projection, Reaction, Session, checked_batch_mates
 from scicevpr.datasets import Dataset
-from scicevpr.describe.describing import encode_groups, region_vectors
-from scicevpr.describe.preprocessing import open_photo
+from scicevpr.descriptors.describe import encode_groups, region_vectors
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.batch_effects import TOP, StabilitySetup, iterate_batches, rank_correlations, ranks_of
 from scicevpr.evaluation.batch_mates import (
@@ -32,7 +31,8 @@ from scicevpr.evaluation.batch_mates import (
     search_worst_batch,
     telling_pairs,
 )
-from scicevpr.explain.attention import rewriting
+from scicevpr.explanations.attention import rewriting
+from scicevpr.files.photos import open_photo
 
 SHOWN = 3
 DRAWS = 64
@@ -182,7 +182,7 @@ class Stability:
             database=described.descriptors.values,
             database_grouping=described.descriptors.grouping,
             index=described.index,
-            right=right,
+            positives=right,
             radius=dataset.truth.radius,
         )
 
@@ -214,7 +214,7 @@ class Stability:
             database=described.descriptors.values,
             database_grouping=described.descriptors.grouping,
             index=described.index,
-            right=tuple(dataset.positives()) if dataset.labelled else None,
+            positives=tuple(dataset.positives()) if dataset.labelled else None,
             radius=dataset.truth.radius,
             database_regions=regions,
         )

@@ -109,7 +109,7 @@ class TrainingHandlers(Handlers):
         """Put the student into Find's third column; says what it can be asked."""
         state = self.distillations.try_student(str(key or ""))
         halves = self.distillations.halves()
-        words = EAST_ONLY.format(halves.words[0], self.services.dataset(None)[0], halves.words[1])
+        words = EAST_ONLY.format(halves.sides[0], self.services.dataset(None)[0], halves.sides[1])
         return f"{state.title} stands in Find's third column, until another model is put there. {words}"
 
     # ---- endpoint -----------------------------------------------------------------------------------------------

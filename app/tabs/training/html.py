@@ -54,7 +54,7 @@ def stage_html(stage: Stage) -> str:
 
 def honesty_html(name: str, halves: Halves) -> str:
     """What the demonstration's numbers are worth. name: of the data set on the page."""
-    west, east = halves.words
+    west, east = halves.sides
     held_out = halves.held_out
     words = (
         f"It learns from {len(halves.learn)} photos of {len(set(halves.places.tolist()))} places in the {west} of "

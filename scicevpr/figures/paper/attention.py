@@ -12,7 +12,7 @@ from PIL import Image
 from scicevpr.config import Preprocessing
 from scicevpr.datasets import Dataset
 from scicevpr.errors import UsageError
-from scicevpr.explain import Explanation
+from scicevpr.explanations import Explanation
 from scicevpr.figures.paper.sheet import INK, MARGIN, SOFT, Sheet, toned_colours
 from scicevpr.figures.paper.style import Style
 from scicevpr.figures.paper.subjects import Subject, model_sentences, short_name

@@ -11,10 +11,11 @@ from PIL import Image
 
 from scicevpr.config import Preprocessing
 from scicevpr.datasets import Dataset, Photo, parse_name, positives
-from scicevpr.describe.describing import Descriptors, describe
-from scicevpr.describe.grouping import Grouping
-from scicevpr.describe.preprocessing import open_photo
+from scicevpr.descriptors.batches import Grouping
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import SciceVPRError
+from scicevpr.files.descriptor_files import Descriptors
+from scicevpr.files.photos import open_photo
 from scicevpr.retrieval import ExactIndex
 
 
