@@ -51,12 +51,12 @@ def test_a_changed_pack_opened_again_is_searched_anew(tmp_path):
 def test_lists_that_were_kept_are_of_the_file_as_it_is_now(tmp_path):
     values = np.random.default_rng(1).normal(size=(300, 16)).astype(np.float32)
     np.save(tmp_path / "d.npy", values)
-    make_index(np.load(tmp_path / "d.npy", mmap_mode="r"), "lists", folder=tmp_path / "kept")
+    make_index(np.load(tmp_path / "d.npy", mmap_mode="r"), "ivf-pq", folder=tmp_path / "kept")
     np.save(tmp_path / "d.npy", values)  # written again, the same
-    assert len(make_index(np.load(tmp_path / "d.npy", mmap_mode="r"), "lists", folder=tmp_path / "kept")) == 300
+    assert len(make_index(np.load(tmp_path / "d.npy", mmap_mode="r"), "ivf-pq", folder=tmp_path / "kept")) == 300
     np.save(tmp_path / "d.npy", values[::-1])
     with pytest.raises(IndexMismatchError, match="holds an index of other descriptors"):
-        make_index(np.load(tmp_path / "d.npy", mmap_mode="r"), "lists", folder=tmp_path / "kept")
+        make_index(np.load(tmp_path / "d.npy", mmap_mode="r"), "ivf-pq", folder=tmp_path / "kept")
 
 
 def test_a_right_photo_that_was_not_ranked_is_a_verdict_not_an_error():
