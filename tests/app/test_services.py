@@ -210,7 +210,7 @@ def test_own_cache_is_written_once_and_dropped_when_a_photo_changes(tmp_path, mo
 
 
 def test_an_index_in_the_cache_that_cannot_be_read_is_made_again(tmp_path, monkeypatch):
-    for module in ("retrieval.factory", "files.descriptor_files"):
+    for module in ("retrieval.factory", "descriptors.describe"):
         monkeypatch.setattr(f"scicevpr.{module}.MEMORY_LIMIT", 0)
     monkeypatch.setattr("scicevpr.retrieval.factory.MANY_ROWS", 1)
     dataset, model = read_dataset(standin.write_city(tmp_path / "city", places=3)), trained("scicevpr-t")
