@@ -21,8 +21,8 @@ from scicevpr.cluster import workers
 from scicevpr.cluster.describing import Job
 from scicevpr.cluster.shards import Shard, ShardFolder, runs
 from scicevpr.errors import ClusterError, SciceVPRError, UsageError
-from scicevpr.files.process_switches import silenced, thrown
 from scicevpr.models.model import VPRModel
+from scicevpr.progress import silenced, thrown
 
 INSTALL = 'Install it with: pip install "ray[data]"'
 READ_CPUS = 0.25

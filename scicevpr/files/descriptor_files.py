@@ -37,7 +37,7 @@ class Descriptors:
     """Descriptors [N, D] (unit rows) and the protocol under which they were made.
 
     values: float32 in memory, or a read-only memory map of a file (float32 or float16). metadata: what the protocol
-    adds for a model that is not this project's (`scicevpr.external_models.ExternalVariant`).
+    adds for a model that is not this project's (`scicevpr.external_models.loading.ExternalVariant`).
     """
 
     values: np.ndarray

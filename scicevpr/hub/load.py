@@ -48,12 +48,12 @@ def load_model(
             but a DINOv2 backbone. Its `weights` stays None and its `allow_untrained` is set.
         download: also get what a variant or a registry name stands for. Web addresses and Hub repositories are asked
             for by naming them.
-        local_files_only, progress: as in `scicevpr.hub.fetch`.
+        local_files_only, progress: as in `scicevpr.hub.download.fetch`.
 
     Raises:
         UsageError: no variant has that name.
         WeightsError: no such file, an unsafe or damaged one, or one for another architecture (names what differs); or
-            the download failed (see scicevpr.hub.fetch).
+            the download failed (see `fetch`).
     """
     name, getting = str(name_or_path), {"local_files_only": local_files_only, "progress": progress}
     named = get_variant(variant) if variant is not None else None

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from scicevpr.errors import SciceVPRError, UsageError
-from scicevpr.files.process_switches import silenced
+from scicevpr.progress import silenced
 
 INSTALL = 'pip install "scicevpr[milvus]"'
 TOKEN_VARIABLE = "MILVUS_TOKEN"

@@ -32,8 +32,7 @@ from scicevpr.milvus.collection import (
 from scicevpr.milvus.connection import Connection, check_name, quoted
 from scicevpr.milvus.search import IDS_AT_ONCE, Finder, Near, check_near, expression, measure, ranked
 from scicevpr.progress import StageProgress
-from scicevpr.retrieval.matches import Matches
-from scicevpr.retrieval.rerank import check_search, empty_matches, fill
+from scicevpr.retrieval.matches import Matches, check_search, empty_matches, fill
 from scicevpr.retrieval.rows import row_blocks
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from scicevpr.milvus.collection import INDEXES, MAX_TOP, MESSAGE_BYTES
 from scicevpr.milvus.connection import Connection, quoted
 from scicevpr.retrieval.agreement import BEST, choose_questions
 from scicevpr.retrieval.exact import SPARE, ExactIndex
-from scicevpr.retrieval.rerank import cosines, squared_distances
+from scicevpr.retrieval.matches import cosines, squared_distances
 
 QUERIES_AT_ONCE = 64
 IDS_AT_ONCE = 1000

@@ -3,7 +3,7 @@
 Two kinds of file are understood: safetensors, and what `torch.save` writes (`.pth`, `.pt`, `.ckpt`, `.bin`). The second
 kind is a pickle, and a pickle can name any function of Python and ask for it to be called. So it is read with
 `torch.load(weights_only=True)`, which knows tensors and plain containers only. Training checkpoints also carry NumPy
-values (a `recalls` array, a `best_r5` scalar); for those few names the records of `scicevpr.files.safe_npy` stand in,
+values (a `recalls` array, a `best_r5` scalar); for those few names the records of `scicevpr.files.reading` stand in,
 so that NumPy's unpickling code is not run on a stranger's bytes either. All else that a file asks for is refused.
 """
 
@@ -22,7 +22,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from scicevpr.errors import WeightsError
-from scicevpr.files.safe_npy import PICKLED_NUMPY, PickledArray
+from scicevpr.files.reading import PICKLED_NUMPY, PickledArray
 
 _names_lock = threading.Lock()
 SAFETENSORS_HEADER_LIMIT = 100_000_000  # bytes; the safetensors library refuses longer headers too

@@ -31,8 +31,6 @@ from scicevpr.files.photos import require_sound
 from scicevpr.files.reading import sha256_of
 from scicevpr.files.writing import MEMORY_LIMIT, scratch_folder
 from scicevpr.models.model import VPRModel
-from scicevpr.packs.card import write_card
-from scicevpr.packs.check import external_files
 from scicevpr.packs.manifest import (
     CARD,
     FORMAT,
@@ -46,7 +44,8 @@ from scicevpr.packs.manifest import (
     PackFile,
     read_manifest,
 )
-from scicevpr.packs.pack import Pack, open_pack
+from scicevpr.packs.pack import Pack, external_files, open_pack
+from scicevpr.packs.sharing import write_card
 from scicevpr.packs.tables import write_positives, write_records, write_thumbnails
 from scicevpr.progress import Progress, StageProgress, of_stage
 from scicevpr.retrieval.pca import PCA
@@ -85,7 +84,7 @@ def describe_content(
 
     grouping, query_grouping: which photos share a batch (queries follow the database unless given; None is how the
     model was published on this benchmark). pca, full: see Content. storage, memory_limit: as in `evaluate`.
-    describe_with: `describe`, or what is called like it, such as `scicevpr.cluster.ShardedDescribing`.
+    describe_with: `describe`, or what is called like it, such as `ShardedDescribing`.
     options: as `describe` takes them (batch_size, preprocessing, num_workers, device, dtype). Raises the errors of
     `describe`.
     """

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from scicevpr.retrieval.rerank import rank_rows
+from scicevpr.retrieval.matches import rank_rows
 
 QUESTIONS = 500
 BEST = 10

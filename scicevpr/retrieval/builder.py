@@ -25,7 +25,7 @@ from scicevpr.errors import UsageError
 from scicevpr.files.writing import require_space, save_npy
 from scicevpr.progress import StageProgress
 from scicevpr.retrieval import agreement as agreeing
-from scicevpr.retrieval.int8_exact import PER_ROW, Codes, encode
+from scicevpr.retrieval.exact import PER_ROW, Codes, encode
 from scicevpr.retrieval.ivf_pq import (
     ROWS_PER_LIST,
     SCANNED,
@@ -44,16 +44,18 @@ from scicevpr.retrieval.manifest import (
     LOCK,
     MANIFEST,
     STORED_TIERS,
+    WORK,
     Manifest,
+    ResumableSteps,
     describe_files,
     is_own,
     read_manifest,
+    remove_steps,
     remove_unlisted,
     write_manifest,
 )
 from scicevpr.retrieval.pca import PCA
 from scicevpr.retrieval.rows import RowFile, RowFiles, find_rows, in_single, one_model, value_problem
-from scicevpr.retrieval.steps import WORK, ResumableSteps, remove_steps
 
 PART_BYTES = 88 * 2**20  # of float32 rows
 PCA_SAMPLE = 4096

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.files.writing import require_space, save_npy, written_whole
 from scicevpr.progress import Progress
-from scicevpr.retrieval.int8_exact import PER_ROW, Codes, encode
+from scicevpr.retrieval.exact import PER_ROW, Codes, encode
 from scicevpr.retrieval.ivf_pq import ShortCodes, fill_lists, project, read_lists, save_rows, write_lists
 from scicevpr.retrieval.manifest import (
     LOCK,

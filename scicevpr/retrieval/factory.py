@@ -25,8 +25,7 @@ from scicevpr.errors import IndexMismatchError, SciceVPRError, UsageError
 from scicevpr.files.writing import MEMORY_LIMIT
 from scicevpr.progress import StageProgress
 from scicevpr.retrieval.builder import Settings, build_files
-from scicevpr.retrieval.exact import ExactIndex
-from scicevpr.retrieval.int8_exact import Int8ExactIndex
+from scicevpr.retrieval.exact import ExactIndex, Int8ExactIndex
 from scicevpr.retrieval.matches import Index
 from scicevpr.retrieval.rows import RowFile, find_rows, row_blocks, shape_of
 from scicevpr.retrieval.stored_index import StoredIndex, check_index, open_index

@@ -21,8 +21,7 @@ import numpy as np
 from scicevpr.errors import IndexMismatchError
 from scicevpr.files.writing import bytes_label
 from scicevpr.retrieval.manifest import REMEDY
-from scicevpr.retrieval.matches import Matches
-from scicevpr.retrieval.rerank import check_search, empty_matches, fill, rank_rows
+from scicevpr.retrieval.matches import Matches, check_search, empty_matches, fill, rank_rows
 from scicevpr.retrieval.rows import RowFiles, row_blocks
 
 ROUNDS = 10  # of k-means

@@ -19,7 +19,7 @@ import numpy as np
 
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.files.descriptor_files import load_descriptors
-from scicevpr.files.safe_npy import map_npy
+from scicevpr.files.reading import map_npy
 from scicevpr.files.writing import release
 
 DTYPES = ("<f2", "<f4", "<f8")

@@ -11,11 +11,10 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from scicevpr.errors import IndexMismatchError, SciceVPRError
-from scicevpr.files.safe_npy import map_npy
+from scicevpr.files.reading import map_npy
 from scicevpr.files.writing import bytes_label
 from scicevpr.progress import Progress
-from scicevpr.retrieval.exact import ExactIndex
-from scicevpr.retrieval.int8_exact import PER_ROW, Codes, Int8ExactIndex
+from scicevpr.retrieval.exact import PER_ROW, Codes, ExactIndex, Int8ExactIndex
 from scicevpr.retrieval.ivf_pq import IVFPQIndex, ShortCodes, read_lists
 from scicevpr.retrieval.manifest import REMEDY, Manifest, check_files, read_manifest
 from scicevpr.retrieval.matches import Index, Matches

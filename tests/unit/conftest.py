@@ -12,7 +12,7 @@ from filled_models import INFO, T_VARIANTS, descriptors, filled_model, random_im
 from PIL import Image, ImageFilter
 
 from scicevpr.datasets import format_name
-from scicevpr.models import VPRModel
+from scicevpr.models.model import VPRModel
 from scicevpr.models.native_checkpoints import save_weights
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from scicevpr.descriptors.batches import Grouping, photo_batches
 from scicevpr.descriptors.describe import describe, encode, encode_groups, find_descriptors, region_vectors
 from scicevpr.errors import ImageError, UsageError, WeightsError
 from scicevpr.files.descriptor_files import save_descriptors
-from scicevpr.models import WeightsInfo, build_model
+from scicevpr.models.model import WeightsInfo, build_model
 
 
 def _model(name: str):

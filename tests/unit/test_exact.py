@@ -5,7 +5,8 @@ import pytest
 
 from scicevpr.datasets import parse_name
 from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.retrieval import ExactIndex, Matches, list_matches
+from scicevpr.retrieval.exact import ExactIndex
+from scicevpr.retrieval.matches import Matches, list_matches
 
 
 def _random(rows: int, seed: int, unit: bool = True) -> np.ndarray:

@@ -6,8 +6,8 @@ from filled_models import T_VARIANTS, descriptors, filled_model, random_images
 
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import UsageError
-from scicevpr.models import build_model
 from scicevpr.models.fused import fuse
+from scicevpr.models.model import build_model
 from scicevpr.models.native_checkpoints import hash_tensors
 
 TOLERANCE = 5e-7

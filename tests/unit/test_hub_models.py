@@ -16,8 +16,8 @@ from scicevpr.hub import sources
 from scicevpr.hub.load import load_backbone, load_model
 from scicevpr.hub.pretrained import save_pretrained
 from scicevpr.hub.sources import HubFile, UrlFile, WeightsEntry
-from scicevpr.models import build_model
 from scicevpr.models.key_formats import TRANSFORMERS, state_to_published
+from scicevpr.models.model import build_model
 from scicevpr.models.native_checkpoints import hash_tensors, save_weights
 
 

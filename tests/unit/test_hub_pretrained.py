@@ -21,7 +21,7 @@ from scicevpr.config import VARIANTS, Preprocessing
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.hub.load import load_model
 from scicevpr.hub.pretrained import from_pretrained, model_card, push_to_hub, save_pretrained
-from scicevpr.models import VPRModel, build_model
+from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.native_checkpoints import hash_tensors, save_weights
 
 RESULT = {

@@ -13,8 +13,8 @@ import pytest
 from stand_in_server import COMMIT, Served, StandIn, stand_in
 
 from scicevpr.errors import WeightsError
-from scicevpr.hub import Source, fetch, find_cached
-from scicevpr.hub.sources import HubFile
+from scicevpr.hub.download import fetch, find_cached
+from scicevpr.hub.sources import HubFile, Source
 
 CONTENT = bytes(range(256)) * 4096
 SHA = hashlib.sha256(CONTENT).hexdigest()

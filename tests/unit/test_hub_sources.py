@@ -8,9 +8,17 @@ import pytest
 
 from scicevpr.config import VARIANTS
 from scicevpr.errors import UsageError, WeightsError
-from scicevpr.hub import NO_OFFICIAL_WEIGHTS, parse_source
 from scicevpr.hub.load import assigned_weights
-from scicevpr.hub.sources import HubFile, LocalFile, UrlFile, address, entries_named, registry
+from scicevpr.hub.sources import (
+    NO_OFFICIAL_WEIGHTS,
+    HubFile,
+    LocalFile,
+    UrlFile,
+    address,
+    entries_named,
+    parse_source,
+    registry,
+)
 
 SHA = "ab" * 32
 RELEASE = "https://github.com/Lu-Feng/CricaVPR/releases/download/v1.0/CricaVPR.pth"

@@ -15,15 +15,18 @@ import pytest
 from synthetic_city import City
 
 from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.retrieval import ExactIndex, build_index, check_index, open_index, steps
+from scicevpr.retrieval.exact import ExactIndex
+from scicevpr.retrieval.factory import build_index
+from scicevpr.retrieval.manifest import ResumableSteps
+from scicevpr.retrieval.stored_index import check_index, open_index
 
 SETTINGS = {"dimension": 24, "nlist": 16, "part_rows": 128, "questions": 60}
 SCRIPT = """
 import os, signal, sys
 from contextlib import contextmanager
-from scicevpr.retrieval import builder, manifest, steps
+from scicevpr.retrieval import builder, manifest
 out, descriptors, tier, name, moment = sys.argv[1:]
-written_whole = steps.written_whole
+written_whole = manifest.written_whole
 @contextmanager
 def killed(path):
     def die(when):
@@ -36,7 +39,7 @@ def killed(path):
             os.truncate(part, part.stat().st_size // 2)
         die("half")
     die("after")
-steps.written_whole = manifest.written_whole = killed
+manifest.written_whole = killed
 builder.build_files(out, [descriptors], builder.Settings(tier, **{settings}))
 """
 
@@ -114,7 +117,7 @@ def test_killed_at_any_moment(tmp_path, descriptors):
 def test_what_is_there_is_not_done_again_and_what_is_damaged_is(tmp_path, descriptors, monkeypatch):
     whole = build_index(tmp_path / "whole", descriptors, "ivf-pq", **SETTINGS)
     made: list[str] = []
-    step = steps.ResumableSteps.step
+    step = ResumableSteps.step
 
     def watched(self, name, make, **more):
         def noted(path):
@@ -127,7 +130,7 @@ def test_what_is_there_is_not_done_again_and_what_is_damaged_is(tmp_path, descri
         return step(self, name, noted, **more)
 
     stopped: list[str] = []
-    monkeypatch.setattr(steps.ResumableSteps, "step", watched)
+    monkeypatch.setattr(ResumableSteps, "step", watched)
     with pytest.raises(KeyboardInterrupt):
         build_index(tmp_path / "again", descriptors, "ivf-pq", **SETTINGS)
     part = tmp_path / "again.building" / "work" / "part-00002.safetensors"

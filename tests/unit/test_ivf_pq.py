@@ -7,8 +7,11 @@ import pytest
 from synthetic_city import City
 
 from scicevpr.errors import IndexMismatchError
-from scicevpr.retrieval import ExactIndex, add_records, build_index, compact_index, open_index, remove_records
+from scicevpr.retrieval.changes import add_records, compact_index, remove_records
+from scicevpr.retrieval.exact import ExactIndex
+from scicevpr.retrieval.factory import build_index
 from scicevpr.retrieval.ivf_pq import SCANNED, STEPS, ShortCodes, default_nlist
+from scicevpr.retrieval.stored_index import open_index
 
 
 def test_a_byte_is_off_by_half_a_step_at_most():

@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import WeightsError
 from scicevpr.hub.load import load_backbone, load_model
-from scicevpr.models import build_model, key_formats
+from scicevpr.models import key_formats
 from scicevpr.models.key_formats import state_to_published
+from scicevpr.models.model import build_model
 from scicevpr.models.native_checkpoints import save_weights
 
 FORMATS = (key_formats.DINOV2, "timm", key_formats.TRANSFORMERS)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from scicevpr.config import get_variant
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.hub.load import load_backbone, load_model
-from scicevpr.models import VPRModel, build_model
+from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.native_checkpoints import STEM_PREFIX, hash_tensors, save_backbone, save_weights
 from scicevpr.models.weights import bundled_weights
 

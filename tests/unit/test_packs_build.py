@@ -14,9 +14,11 @@ from scicevpr.datasets import GroundTruth, read_dataset
 from scicevpr.descriptors.describe import describe, find_descriptors
 from scicevpr.errors import DatasetError, ImageError, IndexMismatchError, UsageError
 from scicevpr.models.native_checkpoints import save_weights
-from scicevpr.packs import Content, build_pack, check_pack, open_pack
 from scicevpr.packs import build as build_module
-from scicevpr.retrieval import PCA
+from scicevpr.packs import open_pack
+from scicevpr.packs.build import Content, build_pack
+from scicevpr.packs.pack import check_pack
+from scicevpr.retrieval.pca import PCA
 
 
 @pytest.fixture

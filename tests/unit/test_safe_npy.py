@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from scicevpr.errors import DatasetError
-from scicevpr.files.safe_npy import read_npy
+from scicevpr.files.reading import read_npy
 
 
 def _objects(*items) -> np.ndarray:

@@ -15,8 +15,8 @@ from safetensors.numpy import save_file
 
 from scicevpr.errors import UsageError
 from scicevpr.files.writing import DescriptorWriter, release, scratch_folder
-from scicevpr.retrieval import ExactIndex
 from scicevpr.retrieval import exact as index_module
+from scicevpr.retrieval.exact import ExactIndex
 
 BLOCKS = (1, 7, None)
 
