@@ -18,16 +18,11 @@ def _pair_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mine_pairs(descriptors: Tensor, labels: Tensor, epsilon: float = 0.1) -> tuple[Tensor, Tensor]:
-    """Keep the informative pairs of each anchor (row).
+    """Keep the informative pairs of each anchor (row) of descriptors [D, F] with labels [D]: two boolean masks [D, D],
+    of positives and negatives.
 
     A negative is kept if it is at most ``epsilon`` less similar than the anchor's least similar positive; a positive if
     it is at most ``epsilon`` more similar than the most similar negative. Cosine similarity, no gradient.
-
-    Args:
-        descriptors: [D, F]; labels: [D].
-
-    Returns:
-        Two boolean masks [D, D]: kept positives, kept negatives.
     """
     with torch.no_grad():
         unit = F.normalize(descriptors, dim=-1)
@@ -55,15 +50,10 @@ def multi_similarity_loss(
     beta: float = 50.0,
     base: float = 0.0,
 ) -> Tensor:
-    """Multi-similarity loss, the mean over all anchors (also those without a kept pair).
+    """Multi-similarity loss of descriptors [D, F], the mean over all anchors (also those without a kept pair).
 
     Rows are normalised first, as in the published recipe: for unit rows that changes the gradient, not the value.
-
-    Args:
-        descriptors: [D, F]; labels: [D]; pairs: masks of :func:`mine_pairs`, or None for all pairs.
-
-    Returns:
-        Scalar.
+    pairs: masks of :func:`mine_pairs`, or None for all pairs.
     """
     positive, negative = _pair_masks(labels) if pairs is None else pairs
     unit = F.normalize(descriptors, dim=-1)

@@ -44,8 +44,8 @@ class RayEngine:
     address: of a running cluster ("auto", "host:6379"), on one of whose machines this process runs; None starts one on
     this machine and ends it afterwards. If this process is connected to one already, that is used and left running.
     workers: actors with a model (default: as many as fit). threads: of each on the CPU. gpus: of each; a share such as
-    0.5 lets two have one GPU, and anything above 0 computes on "cuda".
-    store_bytes: memory for photos on their way, on a cluster of this machine alone.
+    0.5 lets two have one GPU, and anything above 0 computes on "cuda". store_bytes: memory for photos on their way, on
+    a cluster of this machine alone.
 
     Photos must be found under the same paths on all machines. One batch is described by one worker, so that the number
     of workers changes nothing.

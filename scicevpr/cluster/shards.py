@@ -89,16 +89,11 @@ def numbered_within(groups: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 class ShardFolder:
-    """The folder of one job; use it in a with statement, in which no other process can work there.
+    """The folder of one job; use it in a with statement, in which no other process can work there (UsageError).
 
-    Args:
-        folder: made if it is missing. shards: the whole plan. paths: the photos of the job, by row number.
-        width, dtype: of the descriptors.
-
-    On entry every shard of an earlier run is checked: `finished` are those whose file has the bytes that were written
-    and whose photos have the sizes and times they had; `dropped` counts the others, which are described again.
-
-    Raises UsageError when another process works in the folder.
+    shards: the whole plan. paths: the photos of the job, by row number. width, dtype: of the descriptors. On entry
+    every shard of an earlier run is checked: `finished` are those whose file has the bytes that were written and whose
+    photos have the sizes and times they had; `dropped` counts the others, which are described again.
     """
 
     def __init__(self, folder: Path, shards: Sequence[Shard], paths: Sequence[Any], width: int, dtype: str) -> None:

@@ -28,10 +28,7 @@ SAMPLED_FROM = 8
 
 
 def to_tensor(photo: PhotoSource, preprocessing: Preprocessing) -> Tensor:
-    """Turn one photo into a model input [3, H, W] float32: scale to [0, 1], normalise, then resize the tensor.
-
-    Raises ImageError as open_photo does, UsageError for an interpolation other than bilinear or bicubic.
-    """
+    """One photo as a model input [3, H, W] float32; errors as `to_views`."""
     return to_views(photo, preprocessing)[0]
 
 

@@ -119,11 +119,8 @@ def _named_as_in(source: ExternalSource) -> list[str]:
 
 
 def explain(error: BaseException, title: str, doing: str, prefetch: str = "") -> WeightsError:
-    """The error to raise instead of one that came out of their code.
-
-    Args:
-        title: the model. doing: what was being done, e.g. "loaded". prefetch: a command that fetches everything on a
-            machine with internet.
+    """The error to raise instead of one that came out of the code of a model. doing: such as "loaded". prefetch: a
+    command that fetches everything on a machine with internet.
     """
     start = f"{title} could not be {doing}: "
     missing = _missing_packages(error)

@@ -204,13 +204,10 @@ def load_any(
     local_files_only: bool = False,
     **options: Any,
 ) -> VPRModel | ExternalModel:
-    """Load whatever a user names: this project's models, or one of other people.
+    """Load whatever a user names: what `is_external` accepts by `load_external`, all else by
+    `scicevpr.hub.load.load_model`.
 
-    Args:
-        name_or_path: what `is_external` accepts goes to :func:`load_external`, everything else to
-            :func:`scicevpr.hub.load.load_model`.
-        trust, size: for models of other people only (ours take any size as an option of `describe`).
-        variant, options: for this project's models only.
+    trust, size: for models of other people (ours take any size as an option of `describe`). variant, options: for ours.
     """
     where = {"device": device, "dtype": dtype, "local_files_only": local_files_only}
     if is_external(name_or_path):
@@ -237,26 +234,21 @@ def load_external(
 ) -> ExternalModel:
     """Load a model of other people, measure what it does (on 3 artificial photos), and wrap it for this library.
 
-    Args:
-        what: a known name ("megaloc", see :data:`scicevpr.external_models.registry.KNOWN`); "hub:owner/repo:entry" or
-            "hub:owner/repo@branch:entry" (GitHub, by torch.hub); "hub:/folder:entry" (a folder with a hubconf.py);
-            "python:module:function" (an importable function that gives the model); or the model itself: any callable
-            [B, 3, H, W] -> [B, D], or a tuple that begins with that. A module is taken as it is, not copied.
-        kwargs: for the entry point; more than, or in place of, those of the name ("cosplace?fc_output_dim=512").
-        name: for a model given as an object: its name in protocols and files. Two models without tensors are told
-            apart by it alone.
-        size: input pixels, rows and columns or one number for both. preprocessing: replaces all of it. Default: the
-            registry's; 224x224 with antialiasing for others.
-        descriptor_dim: refuse the model if its descriptors have another length. Default: the registry's.
-        trained, trained_on: what is known of its weights; recorded, not checked.
-        trust: allow code of other people to run on this machine. Needed for every name; a model object needs none.
-        local_files_only: do not fetch its repository (what its own code downloads cannot be prevented).
-        device, dtype: where the model goes and in which precision. It is measured there in float32 first.
+    what: a known name (`KNOWN`: "megaloc"); "hub:owner/repo:entry" or "hub:owner/repo@branch:entry" (GitHub, by
+    torch.hub); "hub:/folder:entry" (a folder with a hubconf.py); "python:module:function" (an importable function that
+    gives the model); or the model itself: any callable [B, 3, H, W] -> [B, D], or a tuple that begins with that; a
+    module is taken as it is, not copied. kwargs: for the entry point; more than, or in place of, those of the name
+    ("cosplace?fc_output_dim=512"). name: for a model given as an object: its name in protocols and files; two models
+    without tensors are told apart by it alone. size: input pixels, rows and columns or one number for both.
+    preprocessing: replaces all of it; default: the registry's; 224x224 with antialiasing for others. descriptor_dim:
+    refuse the model if its descriptors have another length; default: the registry's. trained, trained_on: what is known
+    of its weights; recorded, not checked. trust: allow code of other people to run on this machine; needed for every
+    name. local_files_only: do not fetch its repository (what its own code downloads cannot be prevented). device,
+    dtype: where the model goes and in which precision; it is measured there in float32 first.
 
-    Raises:
-        UsageError: no such form of name, or code that was not allowed to run.
-        WeightsError: not here and no connection, a missing package, an error in its code, an output that is not one
-            finite descriptor a photo or has another length than stated, or a descriptor that differs every time.
+    Raises UsageError for no such form of name, or code that was not allowed to run; WeightsError: not here and no
+    connection, a missing package, an error in its code, an output that is not one finite descriptor a photo or has
+    another length than stated, or a descriptor that differs every time.
     """
     if isinstance(what, str):
         source = parse_source(what)

@@ -99,6 +99,19 @@ def known_sha256(path: Path, offset: int = 0) -> str:
     return digest
 
 
+def file_problem(path: Path, size: int, sha256: str | None, whole: str, digest: Callable[[Path], str] = sha256_of) -> str:
+    """What a file that a manifest lists is not, "" for a sound one. sha256: None: only the size is compared; whole: what
+    the file is a part of; digest: `sha256_of` or `known_sha256`."""
+    found = path.stat().st_size if path.is_file() else None
+    if found is None:
+        return f"{path} is missing from the {whole}."
+    if found != size:
+        state = "cut off" if found < size else "too long"
+        return f"{path} is {state}: it has {found} bytes, the manifest says {size}."
+    changed = sha256 is not None and digest(path) != sha256
+    return f"{path} was changed: its SHA-256 is not the one in the manifest." if changed else ""
+
+
 def forget_below(folder: Path) -> None:
     """Forget what is known of the files in a folder that goes away."""
     inside = os.path.abspath(folder) + os.sep

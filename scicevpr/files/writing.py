@@ -64,14 +64,9 @@ class DescriptorWriter:
     """N rows of D values, written in any order, then read as one array, without ever lying in memory together.
 
     Use it as a context manager, write the rows, and take :meth:`finish` inside the block. After an error nothing is
-    left on the disk.
-
-    Args:
-        shape: (N, D).
-        dtype: "float32", "float16" or "float64".
-        path: write a .npy file of this name; it appears under the name when it is complete.
-        scratch: write a nameless temporary file in this folder; the system removes it with the last use of the array,
-            however the program ends. With neither the rows stay in memory.
+    left on the disk. path: write a .npy file of this name; it appears under the name when it is complete. scratch:
+    write a nameless temporary file in this folder; the system removes it with the last use of the array, however the
+    program ends. With neither the rows stay in memory.
 
     Raises UsageError for another dtype, both places at once, or a disk without enough room.
     """

@@ -39,17 +39,13 @@ def fetch(
     is published, the SHA-256 of the first download is kept beside the file as `<name>.sha256` and compared at every
     later use. A registry name that is in a cache is taken from there without asking the network.
 
-    Args:
-        source: a path, a web address, a Hub repository or a registry name; see `scicevpr.hub.sources`.
-        local_files_only: never use the network. HF_HUB_OFFLINE=1 does the same for all sources.
-        progress: called with (bytes that are here, bytes in all or None).
-        token: for private and gated repositories; None takes the one of `hf auth login` or HF_TOKEN.
-        cache: folder to use instead of those two caches.
-        endpoint: another Hub than huggingface.co; None takes HF_ENDPOINT.
+    source: see `scicevpr.hub.sources`. local_files_only: never use the network; HF_HUB_OFFLINE=1 does the same.
+    progress: called with (bytes that are here, bytes in all or None). token: for private and gated repositories; None
+    takes the one of `hf auth login` or HF_TOKEN. cache: folder instead of those two caches. endpoint: another Hub than
+    huggingface.co; None takes HF_ENDPOINT.
 
-    Raises:
-        WeightsError: offline and not here, no such repository, revision or file, gated, a refused token, broken off,
-            wrong checksum, a web page, a server error, a full disk. The message says what to do.
+    Raises WeightsError: offline and not here, no such repository, revision or file, gated, a refused token, broken off,
+    wrong checksum, a web page, a server error, a full disk. The message says what to do.
     """
     source, folder = parse_source(source), Path(cache).expanduser() if cache is not None else None
     first = source.places[0]
@@ -91,7 +87,7 @@ def find_cached(source: str | Path | Source, *, cache: str | Path | None = None)
 
 def _find(place: Location, folder: Path | None) -> Path | None:
     if isinstance(place, HubFile):
-        return find_in_cache(place, folder)
+        return _find_in_hub_cache(place, folder)
     if isinstance(place, UrlFile):
         path = _url_path(place, folder)
         return path if path.is_file() else None
@@ -136,7 +132,8 @@ def _not_here(source: Source, folder: Path | None, endpoint: str | None, reason:
     first = source.places[0]
     name = f"{source.text} ({address(first)})" if source.registered else source.text
     if isinstance(first, HubFile):
-        url, put = web_address(first, endpoint), ""
+        place = f"{first.repo}/resolve/{first.revision or 'main'}/{first.file}"
+        url, put = f"{hub_endpoint(endpoint) or HUB}/{place}", ""
     else:
         url, put = first.url, f", or put it at {_url_path(first, folder)}"
     return (
@@ -157,13 +154,7 @@ def hub_is_off() -> bool:
     return any(text.strip().upper() in ("1", "ON", "YES", "TRUE") for text in texts)
 
 
-def web_address(place: HubFile, endpoint: str | None = None) -> str:
-    """Where a browser finds a file of a repository."""
-    return f"{hub_endpoint(endpoint) or HUB}/{place.repo}/resolve/{place.revision or 'main'}/{place.file}"
-
-
-def find_in_cache(place: HubFile, cache: Path | None) -> Path | None:
-    """The file in the Hub's cache, or None. Nothing is asked of the network."""
+def _find_in_hub_cache(place: HubFile, cache: Path | None) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 

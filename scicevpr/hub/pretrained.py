@@ -187,14 +187,9 @@ def model_card(
 ) -> str:
     """Markdown with a YAML header, ready to be README.md.
 
-    Args:
-        results: measured scores, as `scicevpr evaluate --json` writes them under "results".
-        licence: the Hub's identifier, such as "mit"; None takes a `licence` recorded in the weights, or says that none
-            is stated.
-        repo: where the card will stand, for the code sample.
-
-    Raises:
-        UsageError: results that were measured with other weights or another model.
+    results: measured scores, as `scicevpr evaluate --json` writes them under "results"; UsageError when they were
+    measured with other weights or another model. licence: the Hub's identifier, such as "mit"; None takes a `licence`
+    recorded in the weights, or says that none is stated. repo: where the card will stand, for the code sample.
     """
     variant, weights = model.variant, model.weights
     recorded = dict(weights.metadata) if weights else {}

@@ -60,15 +60,12 @@ def download(
 ) -> None:
     """Download a file to `target`, unless it is there already. Other processes that want it wait for the first one.
 
-    Args:
-        sha256: 64 hex digits that the file must have, or None.
-        tries: failures in a row, without a new byte, before giving up.
-        wait: seconds before the second try, doubled for each further one up to 30.
-        timeout: seconds without an answer that count as a broken connection.
+    sha256: 64 hex digits that the file must have, or None. tries: failures in a row, without a new byte, before giving
+    up. wait: seconds before the second try, doubled for each further one up to 30. timeout: seconds without an answer
+    that count as a broken connection.
 
-    Raises:
-        NoRouteError: offline, unknown host, refused connection.
-        WeightsError: everything else that goes wrong; the message says what is left on disk.
+    Raises NoRouteError when offline, for an unknown host or a refused connection; WeightsError for everything else that
+    goes wrong, which says what is left on disk.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

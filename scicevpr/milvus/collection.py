@@ -23,9 +23,9 @@ import numpy as np
 from scicevpr.datasets import Photo
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.files.descriptor_files import Descriptors
-from scicevpr.milvus.connection import WRITE_SECONDS, Connection, MilvusError, quoted
+from scicevpr.milvus.connection import WRITE_SECONDS, Connection, MilvusError
 from scicevpr.progress import StageProgress
-from scicevpr.retrieval.rows import row_blocks, value_problem
+from scicevpr.retrieval.rows import check_block, row_blocks
 
 FORMAT = "scicevpr-milvus-1"
 MAX_WIDTH = 32_768  # dimensions of a vector in Milvus
@@ -157,11 +157,6 @@ def write_metadata(connection: Connection, collection: str, key: str, value: Any
     connection.ask("upsert", metadata_name(collection), [row])
 
 
-def delete_metadata(connection: Connection, collection: str, key: str) -> None:
-    """Forget one entry of the metadata."""
-    connection.ask("delete", metadata_name(collection), filter=f"key == {quoted(key)}")
-
-
 def entities(photos: Sequence[Photo], database: str, root: Path | None, first: int) -> list[dict[str, Any]]:
     """Entities of photos without their descriptors; first: row of the first.
 
@@ -219,9 +214,7 @@ def metric_of(values: Any) -> str:
     """
     farthest = 0.0
     for start, block in row_blocks(values):
-        problem = value_problem(block, start)
-        if problem:
-            raise UsageError(f"The database descriptors {problem}")
+        check_block(block, "database descriptors", start)
         squares = np.einsum("rd,rd->r", block, block)
         farthest = max(farthest, float(np.abs(squares - 1).max()))
     return "IP" if farthest <= UNIT else "L2"

@@ -20,7 +20,6 @@ from scicevpr.milvus.collection import (
     IndexKind,
     check_protocol,
     create,
-    delete_metadata,
     load_rows,
     make_searchable,
     metadata_name,
@@ -203,7 +202,7 @@ class MilvusIndex:
         none_done = {**self._metadata[key], "done": 0}  # should this be stopped half-way
         write_metadata(self._connection, self.collection, key, none_done)
         self._connection.ask("delete", self.collection, filter=f"database == {quoted(database)}")
-        delete_metadata(self._connection, self.collection, key)
+        self._connection.ask("delete", metadata_name(self.collection), filter=f"key == {quoted(key)}")
         self._read()
 
     def drop(self) -> None:
@@ -220,16 +219,15 @@ class MilvusIndex:
         conditions: Sequence[str] | None = None,
         database: str | None = None,
     ) -> Matches:
-        """The k nearest database rows of queries [Q, D], nearest first, as `Index.search` says.
+        """The k nearest database rows of queries [Q, D], nearest first, as `Index.search` says. Of more than 32 photos
+        that are equally far up to rounding, any may be found.
 
         queries: an array, or Descriptors, which are refused when another model made them. near: only photos within
-        (east, north, metres) or (east, north, metres, zone). conditions: only photos under one of these. database:
-        only photos of this one.
+        (east, north, metres) or (east, north, metres, zone). conditions: only photos under one of these. database: only
+        photos of this one.
 
-        Of more than 32 photos that are equally far up to rounding, any may be found.
-
-        Raises IndexMismatchError for queries of another model or size, UsageError for k below 1 or above 16,384 and
-        for filters that cannot be, MilvusError when Milvus does not answer.
+        Raises IndexMismatchError for queries of another model or size, UsageError for k below 1 or above 16,384 and for
+        filters that cannot be, MilvusError when Milvus does not answer.
         """
         if hasattr(queries, "fingerprint"):
             self.check_model(queries.fingerprint, queries.weights)

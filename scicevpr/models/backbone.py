@@ -26,17 +26,11 @@ HYBRID_CHANNELS = efficientnet_lite.CHANNELS + 3  # maps of the stem, and red, g
 
 
 def resize_position_grid(position: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Resize a stored position embedding to another token grid, the DINOv2 way.
+    """Resize a stored position embedding [1, 1 + N*N, C], class position first, to another grid (rows, columns), the
+    DINOv2 way: [1, 1 + rows*columns, C] float32; the input itself if it already has that grid.
 
-    The patch positions are resampled bicubically, without antialiasing, by the *scale factors* ``(n + 0.1) / N``:
-    the offset changes the sampling points, so resizing to an output size would give another tensor.
-
-    Args:
-        position: [1, 1 + N*N, C], class position first.
-        grid: wanted (rows, columns).
-
-    Returns:
-        [1, 1 + rows*columns, C], float32; the input itself if it already has that grid.
+    The patch positions are resampled bicubically, without antialiasing, by the *scale factors* ``(n + 0.1) / N``: the
+    offset changes the sampling points, so resizing to an output size would give another tensor.
     """
     stored = round((position.shape[1] - 1) ** 0.5)
     if (stored, stored) == tuple(grid):
@@ -248,14 +242,9 @@ class DinoBackbone(nn.Module):
         nn.init.normal_(self.cls_token, std=0.02)
 
     def forward(self, x: Tensor, taps: tuple[int, ...] = ()) -> BackboneOutput:
-        """Run the backbone.
+        """Run the backbone on normalised photos [B, 3, H, W]; H and W are multiples of the patch size, else UsageError.
 
-        Args:
-            x: [B, 3, H, W], normalised; H and W are multiples of the patch size.
-            taps: numbers of the blocks whose output is kept; STEM_TAP for what the stem gives.
-
-        Raises:
-            UsageError: H or W is no multiple of the patch size.
+        taps: numbers of the blocks whose output is kept; STEM_TAP for what the stem gives.
         """
         patch = self.config.patch
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[-2] % patch or x.shape[-1] % patch:

@@ -46,14 +46,12 @@ def save_weights(
 ) -> WeightsInfo:
     """Write a model as safetensors with what is needed to load it again, and set `model.weights`.
 
-    Args:
-        info: what to record, e.g. trained_on, command, seed, date; `trained="false"` marks weights that mean nothing.
-        backbone_file: a file of `save_backbone`, in the same folder. Tensors that it holds with exactly the same values
-            are left out of this one and taken from there when loading.
-        half: store float16; the model's own tensors are rounded too, so that it stays what the file holds.
+    info: what to record, e.g. trained_on, command, seed, date; `trained="false"` marks weights that mean nothing.
+    backbone_file: a file of `save_backbone`, in the same folder; tensors that it holds with exactly the same values are
+    left out of this one and taken from there when loading. half: store float16; the model's own tensors are rounded
+    too, so that it stays what the file holds.
 
-    Raises:
-        UsageError: info overwrites the format's own fields. WeightsError: an unsuitable backbone file.
+    Raises UsageError when info overwrites the format's own fields, WeightsError for an unsuitable backbone file.
     """
     path, variant = Path(path), model.variant
     state = _to_save(model, half)

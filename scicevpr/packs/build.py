@@ -118,18 +118,14 @@ def build_pack(
 ) -> Pack:
     """Write a database pack and open it.
 
-    Args:
-        folder: the pack; it must not exist yet, unless it is a pack and `overwrite` is set.
-        dataset: its photos become the records. Listed positives, the truth rule and the order of queries are kept.
-        contents: models, to describe the photos with, or descriptors made before. They are taken one at a time, so a
-            generator holds one model's descriptors in memory only.
-        title: what to call it (default: the data set's name). licence: of the pack, for instance "cc-by-4.0".
-        thumbnails: add small JPEG copies of all photos, at most this many pixels a side; None leaves photos out.
-        progress: called with (stage, done, in all).
+    folder: it must not exist yet, unless it is a pack and `overwrite` is set. dataset: its photos become the records;
+    listed positives, the truth rule and the order of queries are kept. contents: models, to describe the photos with,
+    or descriptors made before; they are taken one at a time, so a generator holds one model's descriptors in memory
+    only. title: default: the data set's name. licence: of the pack, for instance "cc-by-4.0". thumbnails: add small
+    JPEG copies of all photos, at most this many pixels a side. progress: called with (stage, done, in all).
 
-    Raises:
-        UsageError: the folder exists, no content, random weights, a model twice, descriptors of other photos.
-        The errors of `describe`, ImageError for an unreadable photo. Whatever happens, no half-written pack stays.
+    Raises UsageError when the folder exists, for no content, random weights, a model twice, descriptors of other
+    photos; the errors of `describe`; ImageError for an unreadable photo. No half-written pack stays.
     """
     folder = Path(folder)
     _check_target(folder, overwrite)

@@ -16,7 +16,7 @@ from scicevpr.errors import DatasetError, IndexMismatchError, SciceVPRError, Usa
 from scicevpr.evaluation.results import Evaluation
 from scicevpr.evaluation.stored import StoredDescriptors, score_stored
 from scicevpr.files.descriptor_files import Descriptors, load_descriptors
-from scicevpr.files.reading import known_sha256, sha256_of
+from scicevpr.files.reading import file_problem, known_sha256, sha256_of
 from scicevpr.models.model import VPRModel
 from scicevpr.packs.manifest import (
     CARD,
@@ -147,9 +147,8 @@ def open_pack(path: Path | str, *, photos: Path | str | None = None) -> Pack:
 
     Only the manifest and the records are read; descriptors are mapped when they are asked for. Every file that is read
     is compared with its checksum; `check_pack` does so for all. An existing folder wins over a repository of that name.
-
-    photos: a folder with the data set's own photos, found there by their path in the data set or by their name. The
-    records' paths lead to them, else to the pack's thumbnails, else to where a photo would be, but is not.
+    photos: a folder with the data set's own photos, found there by their path in the data set or by their name; else
+    the records' paths lead to the pack's thumbnails, or to where a photo would be, but is not.
 
     Raises DatasetError when the pack is missing, damaged, unsafe or of a newer format, or `photos` holds none of them.
     """
@@ -163,20 +162,15 @@ def open_pack(path: Path | str, *, photos: Path | str | None = None) -> Pack:
 
 def check_size(folder: Path, manifest: Manifest, name: str) -> None:
     """Refuse a file that is missing or has another size than the manifest says. DatasetError."""
-    path = folder / name
-    if not path.is_file():
-        raise DatasetError(f"{path} is missing from the pack. {AGAIN}")
-    found, stated = path.stat().st_size, manifest.files[name].bytes
-    if found != stated:
-        state = "cut off" if found < stated else "too long"
-        raise DatasetError(f"{path} is {state}: it has {found} bytes, the manifest says {stated}. {AGAIN}")
+    if wrong := file_problem(folder / name, manifest.files[name].bytes, None, "pack"):
+        raise DatasetError(f"{wrong} {AGAIN}")
 
 
 def check_content(folder: Path, manifest: Manifest, name: str) -> None:
     """Refuse a file that is missing or does not hold what the manifest says. DatasetError."""
-    check_size(folder, manifest, name)
-    if known_sha256(folder / name) != manifest.files[name].sha256:
-        raise DatasetError(f"{folder / name} was changed: its SHA-256 is not the one in the manifest. {AGAIN}")
+    stated = manifest.files[name]
+    if wrong := file_problem(folder / name, stated.bytes, stated.sha256, "pack", known_sha256):
+        raise DatasetError(f"{wrong} {AGAIN}")
 
 
 def _dataset(folder: Path, manifest: Manifest, photos: Path | None) -> Dataset:

@@ -154,10 +154,9 @@ def push_pack(
     """Upload a pack to a data set repository, made if need be. Returns the commit's address.
 
     Files of an earlier pack in the repository that this one does not have are deleted from it; other files stay.
-
     photos_may_be_shared: the caller has the right to publish the photos whose thumbnails are inside. Needed unless the
-    catalogue says that the data set may be passed on; nothing lifts the catalogue's "may not".
-    token: None takes the one of `hf auth login` or HF_TOKEN. endpoint: another Hub; None takes HF_ENDPOINT.
+    catalogue says that the data set may be passed on; nothing lifts the catalogue's "may not". token, endpoint: as in
+    `fetch`.
 
     Raises DatasetError for a damaged pack, and for what the Hub refuses; UsageError for photos that must not be shared.
     """

@@ -55,17 +55,14 @@ from scicevpr.retrieval.manifest import (
     write_manifest,
 )
 from scicevpr.retrieval.pca import PCA
-from scicevpr.retrieval.rows import RowFile, RowFiles, find_rows, in_single, one_model, value_problem
+from scicevpr.retrieval.rows import RowFile, RowFiles, check_block, find_rows, in_single, one_model
 
 PART_BYTES = 88 * 2**20  # of float32 rows
 PCA_SAMPLE = 4096
 
 
 class NotFiniteError(UsageError):
-    """Descriptors that no index can be built of; problem: see `value_problem`."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(f"The database descriptors {problem}")
+    """Descriptors that no index can be built of."""
 
 
 @dataclass(frozen=True)
@@ -232,9 +229,7 @@ class Build:
 
         def make(path: Path) -> None:
             sample = self.rows.take_rows(self._sampled(PCA_SAMPLE, 11))
-            problem = value_problem(in_single(sample))
-            if problem:
-                raise NotFiniteError(problem)
+            check_block(in_single(sample), "database descriptors", error=NotFiniteError)
             solver = "randomized" if 4 * self.short <= min(sample.shape) else "auto"
             pca = PCA.fit(sample, self.short, solver=solver, seed=self.settings.seed)
             save_npy(path, np.concatenate([pca.mean[None], pca.components]).astype(np.float32))
@@ -259,9 +254,7 @@ class Build:
             """The rows as float32, and their checksums."""
             stored, checksums = self.rows.with_checksums(slice(first, first + self.part_rows))
             values = in_single(stored)
-            problem = value_problem(values, first)
-            if problem:
-                raise NotFiniteError(problem)
+            check_block(values, "database descriptors", first, NotFiniteError)
             return values, checksums
 
         @cache

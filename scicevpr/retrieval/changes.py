@@ -31,7 +31,7 @@ from scicevpr.retrieval.manifest import (
     remove_unlisted,
     write_manifest,
 )
-from scicevpr.retrieval.rows import RowFiles, find_rows, in_single, one_model, value_problem
+from scicevpr.retrieval.rows import RowFiles, check_block, find_rows, in_single, one_model
 from scicevpr.retrieval.stored_index import (
     StoredIndex,
     named,
@@ -77,9 +77,7 @@ def add_records(folder: Path | str, source: Path | str | np.ndarray, progress: P
             projection, ranges = (np.load(folder / named(manifest, kind)) for kind in ("projection", "ranges"))
         for first in range(0, file.rows, BLOCK_ROWS):
             block, found_checksums = rows.with_checksums(slice(first, first + BLOCK_ROWS))
-            problem = value_problem(in_single(block), first)
-            if problem:
-                raise UsageError(f"The descriptors {problem}")
+            check_block(in_single(block), "descriptors", first)
             checksums.append(found_checksums)
             if manifest.tier == "int8":
                 codes.append(encode(np.ascontiguousarray(block, np.float32)))

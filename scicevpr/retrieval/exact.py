@@ -25,7 +25,7 @@ import numpy as np
 from scicevpr.errors import UsageError
 from scicevpr.files.writing import bytes_label
 from scicevpr.retrieval.matches import Matches, check_search, empty_matches, fill, rank_rows, squared_distances
-from scicevpr.retrieval.rows import check_finite, row_blocks, shape_of, value_problem
+from scicevpr.retrieval.rows import check_block, check_finite, row_blocks, shape_of
 
 QUERIES_AT_ONCE = 1024
 SPARE = 32  # candidates beyond k: single precision may have put them in the wrong order
@@ -69,10 +69,7 @@ class ExactIndex:
         return {"rows": f"{self._count:,}", **place, "agreement with exact search": "it is exact"}
 
     def search(self, queries: Any, k: int) -> Matches:
-        """The k nearest database rows of queries [Q, D], nearest first; padded with -1 when k exceeds the database.
-
-        Raises IndexMismatchError when D differs from the database's, UsageError when k is below 1.
-        """
+        """As `Index.search`."""
         count = check_search(queries, self.dimension, k)
         found, wanted = min(k, self._count), min(k + max(SPARE, k // 8), self._count)
         candidates, farthest = self._candidates(queries, count, wanted)
@@ -167,9 +164,7 @@ class Codes:
 
 def encode(block: np.ndarray) -> Codes:
     """Codes of descriptors [R, D] float32. Raises UsageError when a value is not finite."""
-    problem = value_problem(block)
-    if problem:
-        raise UsageError(f"The database descriptors {problem}")
+    check_block(block, "database descriptors")
     largest = np.abs(block).max(axis=1, initial=0)
     scale = (largest / STEPS).astype(np.float32)
     codes = np.empty(block.shape, np.int8)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from scicevpr.errors import IndexMismatchError, UsageError
-from scicevpr.files.reading import parse_json, safe_name, sha256_of
+from scicevpr.files.reading import file_problem, parse_json, safe_name, sha256_of
 from scicevpr.files.writing import whole_name, written_whole
 from scicevpr.progress import Progress
 from scicevpr.retrieval.rows import DTYPES, RowFile
@@ -141,15 +141,8 @@ def check_files(folder: Path, manifest: Manifest, whole: bool = True, progress: 
     """
     problems, done, total = [], 0, sum(size for size, _ in manifest.files.values())
     for name, (size, sha) in manifest.files.items():
-        path = folder / name
-        found = path.stat().st_size if path.is_file() else None
-        if found is None:
-            problems.append(f"{path} is missing from the index. {REMEDY}")
-        elif found != size:
-            state = "cut off" if found < size else "too long"
-            problems.append(f"{path} is {state}: it has {found} bytes, the manifest says {size}. {REMEDY}")
-        elif whole and sha256_of(path) != sha:
-            problems.append(f"{path} was changed: its SHA-256 is not the one in the manifest. {REMEDY}")
+        if wrong := file_problem(folder / name, size, sha if whole else None, "index"):
+            problems.append(f"{wrong} {REMEDY}")
         done += size
         if progress is not None:
             progress(done, total)

@@ -39,21 +39,19 @@ def shape_of(values: Any, what: str) -> tuple[int, int]:
 def check_finite(values: Any, what: str, rows: int | None = None) -> None:
     """Raise UsageError when descriptors [N, D] hold NaN, infinite or absurdly large values."""
     for start, block in row_blocks(values, rows):
-        problem = value_problem(block, start)
-        if problem:
-            raise UsageError(f"The {what} {problem}")
+        check_block(block, what, start)
 
 
-def value_problem(block: np.ndarray, first: int = 0) -> str:
-    """What makes descriptors [R, D] impossible to compare, as the rest of a sentence; empty for sound ones."""
+def check_block(block: np.ndarray, what: str, first: int = 0, error: type[UsageError] = UsageError) -> None:
+    """Raise ``error`` as `check_finite` does, for a block [R, D] that begins with row ``first``."""
     if block.size == 0 or (block.min() >= -LARGEST and block.max() <= LARGEST):  # False for NaN as well
-        return ""
+        return
     if not np.isfinite(block).all():
-        return "contain NaN or infinite values; describe the photos again."
+        raise error(f"The {what} contain NaN or infinite values; describe the photos again.")
     row = int(np.argmax(np.abs(block).max(axis=1)))
-    return (
-        f"contain the value {np.abs(block[row]).max():.3g} (row {first + row}), so distances would overflow; "
-        "descriptors have values of about 1. Are the bytes of another type? Describe the photos again."
+    raise error(
+        f"The {what} contain the value {np.abs(block[row]).max():.3g} (row {first + row}), so distances would overflow;"
+        " descriptors have values of about 1. Are the bytes of another type? Describe the photos again."
     )
 
 
