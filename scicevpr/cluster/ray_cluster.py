@@ -20,7 +20,7 @@ from scicevpr import errors
 from scicevpr.cluster import workers
 from scicevpr.cluster.describing import Job
 from scicevpr.cluster.shards import Shard, ShardFolder, runs
-from scicevpr.errors import ClusterError, SciceVPRError, UsageError
+from scicevpr.errors import ClusterError, SciceVPRError, UsageError, first_line
 from scicevpr.models.model import VPRModel
 from scicevpr.progress import silenced, thrown
 
@@ -215,7 +215,7 @@ def _knock(address: str) -> None:
 
 def _no_cluster(address: str | None, error: Exception) -> ClusterError:
     what = f"No Ray cluster answers at {address!r}" if address else "Ray could not start here"
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    reason = first_line(error).rstrip(".")
     return ClusterError(
         f"{what} ({reason}). Start one with `ray start --head`, and give its address, or leave --address out: then one "
         "is started on this machine."

@@ -137,7 +137,7 @@ class ShardFolder:
     def finish(self, shard: Shard, record: Mapping[str, Any]) -> None:
         """Enter a shard whose file is complete into the manifest. record: under which protocol it was described."""
         path = self.path(shard)
-        line = {
+        line: dict[str, Any] = {
             "shard": shard.number,
             "photos": photos_digest(shard, self._paths),
             "bytes": path.stat().st_size,
@@ -162,7 +162,7 @@ class ShardFolder:
         kept = []
         for text in lines:
             line = _parse(text)
-            number = line.get("shard")
+            number = line.get("shard", -1)
             known = isinstance(number, int) and 0 <= number < len(self.shards) and number not in self.finished
             if known and self._sound(self.shards[number], line):
                 self.finished[number] = line["record"]

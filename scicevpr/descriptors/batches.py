@@ -33,8 +33,8 @@ class Grouping:
     """
 
     kind: str
-    size: int | None = None
-    groups: tuple[tuple[int, ...], ...] | None = None
+    size: int = 0
+    groups: tuple[tuple[int, ...], ...] = ()
     name: str = ""
 
     @classmethod

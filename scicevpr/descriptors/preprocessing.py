@@ -86,7 +86,7 @@ def _shrunk(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
     """The whole photo by Pillow's bilinear filter, which antialiases; then [3, H, W] normalised."""
     rows, columns = preprocessing.size
     values = np.asarray(image.resize((columns, rows), Image.Resampling.BILINEAR), np.float32) / 255
-    values = (values - np.float32(preprocessing.mean)) / np.float32(preprocessing.std)
+    values = (values - np.array(preprocessing.mean, np.float32)) / np.array(preprocessing.std, np.float32)
     return torch.from_numpy(values).permute(2, 0, 1).contiguous()
 
 

@@ -157,7 +157,8 @@ class ExternalSource:
     @property
     def _changed(self) -> list[str]:
         """The arguments that are not the registry's."""
-        return [f"{key}={value}" for key, value in self.kwargs.items() if self.known.kwargs.get(key) != value]
+        usual = self.known.kwargs if self.known is not None else {}
+        return [f"{key}={value}" for key, value in self.kwargs.items() if usual.get(key) != value]
 
     @property
     def call(self) -> str:

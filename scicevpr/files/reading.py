@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from scicevpr.errors import DatasetError, SciceVPRError
+from scicevpr.errors import DatasetError, SciceVPRError, first_line
 
 MAX_BYTES = 256 * 2**20
 """Of a JSON file; a record of the descriptors of a million photos has about half of that."""
@@ -99,9 +99,11 @@ def known_sha256(path: Path, offset: int = 0) -> str:
     return digest
 
 
-def file_problem(path: Path, size: int, sha256: str | None, whole: str, digest: Callable[[Path], str] = sha256_of) -> str:
-    """What a file that a manifest lists is not, "" for a sound one. sha256: None: only the size is compared; whole: what
-    the file is a part of; digest: `sha256_of` or `known_sha256`."""
+def file_problem(
+    path: Path, size: int, sha256: str | None, whole: str, digest: Callable[[Path], str] = sha256_of
+) -> str:
+    """What is wrong with a file that the manifest of a ``whole`` lists, "" for a sound one. sha256 None: only the size
+    is compared. digest: `sha256_of` or `known_sha256`."""
     found = path.stat().st_size if path.is_file() else None
     if found is None:
         return f"{path} is missing from the {whole}."
@@ -150,8 +152,8 @@ def read_npy(path: Path | str) -> np.ndarray:
         ) from error
     except Exception as error:  # a stranger's bytes can make the reader fail in any way
         raise DatasetError(
-            f"{path} cannot be read as an .npy array: {_reason(error)}. Download or copy the file again; if it is "
-            "an .npz archive or another format, save the array in it with numpy.save."
+            f"{path} cannot be read as an .npy array: {first_line(error)[:300]}. Download or copy the file again; if "
+            "it is an .npz archive or another format, save the array in it with numpy.save."
         ) from error
     if not isinstance(array, np.ndarray):
         raise DatasetError(f"{path} holds a {type(array).__name__}, not an array. Save the array with numpy.save.")
@@ -175,7 +177,7 @@ def map_npy(path: Path | str, error: type[SciceVPRError], remedy: str) -> np.nda
             return np.empty(shape, dtype)
         return np.memmap(path, dtype, "r", offset, shape, "F" if by_columns else "C")
     except Exception as failure:  # a stranger's bytes can make the reader fail in any way
-        raise error(f"{path} is no readable .npy file ({_reason(failure)}). {remedy}") from failure
+        raise error(f"{path} is no readable .npy file ({first_line(failure)[:300]}). {remedy}") from failure
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -204,10 +206,6 @@ def _checked_text(array: np.ndarray) -> np.ndarray:
         if int(codes.max()) > LAST_CODE_POINT:
             raise ValueError("it holds text that is no Unicode")
     return array
-
-
-def _reason(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 class _Refused(Exception):

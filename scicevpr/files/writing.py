@@ -8,10 +8,10 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -86,8 +86,9 @@ class DescriptorWriter:
         self._shape, self._dtype = shape, np.dtype(dtype)
         self._path, self._scratch = (None if place is None else Path(place) for place in (path, scratch))
         self._part: Path | None = None
-        self._file: BinaryIO | None = None
+        self._file: BinaryIO  # where the rows do not stay in memory
         self._values: np.ndarray | None = None
+        self._cleaning = ExitStack()
 
     def __enter__(self) -> DescriptorWriter:
         folder = self._path.parent if self._path is not None else self._scratch
@@ -97,19 +98,17 @@ class DescriptorWriter:
         require_space(folder, self._bytes)
         if self._path is not None:
             self._part = _part_of(self._path)
-            self._file = self._part.open("rb+")
+            self._cleaning.callback(self._part.unlink, missing_ok=True)  # only an unfinished file still has this name
+            self._file = self._cleaning.enter_context(self._part.open("rb+"))
         else:
-            self._file = tempfile.TemporaryFile(dir=folder)
+            self._file = self._cleaning.enter_context(tempfile.TemporaryFile(dir=folder))
         header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": self._shape}
         np.lib.format.write_array_header_1_0(self._file, header)
         self._start = self._file.tell()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._file is not None:
-            self._file.close()
-        if self._part is not None:  # only an unfinished file still has its temporary name
-            self._part.unlink(missing_ok=True)
+        self._cleaning.close()
 
     def write(self, rows: Sequence[int], values: np.ndarray) -> None:
         """Store values [len(rows), D] under these row numbers."""
@@ -129,7 +128,7 @@ class DescriptorWriter:
             return self._values
         self._file.truncate(self._start + self._bytes)
         self._file.flush()
-        if self._part is not None:
+        if self._part is not None and self._path is not None:
             _complete(self._part, self._path)
         return np.memmap(self._file, self._dtype, mode="r", offset=self._start, shape=self._shape)
 
@@ -164,7 +163,7 @@ def require_space(folder: Path, size: int) -> None:
 
 def release(values: np.ndarray) -> None:
     """Let the system take back the pages that reading a memory map has brought into memory; others are untouched."""
-    base = values if isinstance(values, np.memmap) and values.mode == "r" else None
+    base: Any = values if isinstance(values, np.memmap) and values.mode == "r" else None
     while isinstance(base, np.ndarray):
         base = base.base
     if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from scicevpr.errors import SciceVPRError, WeightsError
+from scicevpr.errors import SciceVPRError, WeightsError, first_line
 from scicevpr.files.reading import sha256_of
 from scicevpr.files.writing import written_whole
 from scicevpr.hub.sources import MODEL_FILE, HubFile, LocalFile, Location, Source, UrlFile, address, parse_source
@@ -251,14 +251,14 @@ def explained(error: Exception, place: HubFile, endpoint: str | None) -> Weights
         return WeightsError(f"{name} does not name a Hub repository: {error}")
     if isinstance(error, errors.FileMetadataError) or isinstance(error.__cause__, errors.FileMetadataError):
         return NoRouteError(
-            f"what answers at {endpoint or HUB} is not a Hub ({_first_line(error)}); check HF_ENDPOINT and your proxy"
+            f"what answers at {endpoint or HUB} is not a Hub ({first_line(error)}); check HF_ENDPOINT and your proxy"
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return WeightsError(f"The disk of the Hub's cache is full; nothing of {name} was kept. Make room there.")
     if type(error).__name__ in ("ConnectError", "ConnectTimeout", "ReadTimeout", "PoolTimeout", "ProxyError"):
-        return NoRouteError(f"{endpoint or HUB} cannot be reached ({_first_line(error)})")
+        return NoRouteError(f"{endpoint or HUB} cannot be reached ({first_line(error)})")
     return WeightsError(
-        f"The download of {name} broke off ({_first_line(error)}). Nothing incomplete was left. Run the same again."
+        f"The download of {name} broke off ({first_line(error)}). Nothing incomplete was left. Run the same again."
     )
 
 
@@ -272,10 +272,10 @@ def explain_push(error: Exception, repo: str, hub: str) -> WeightsError:
     if status == 403:
         return WeightsError(f"{hub} does not let you write to {repo}; nothing was uploaded. {LOGIN} write to it.")
     if status is not None:
-        return WeightsError(f"{repo} was not uploaded: {hub} answers {status} ({_first_line(error)}).")
+        return WeightsError(f"{repo} was not uploaded: {hub} answers {status} ({first_line(error)}).")
     if isinstance(error, errors.HFValidationError):
         return WeightsError(f"{repo!r} does not name a Hub repository: {error}")
-    return WeightsError(f"{repo} was not uploaded: {hub} cannot be reached ({_first_line(error)}).")
+    return WeightsError(f"{repo} was not uploaded: {hub} cannot be reached ({first_line(error)}).")
 
 
 def _bar(progress: Progress | None) -> type:
@@ -292,10 +292,6 @@ def _bar(progress: Progress | None) -> type:
                 progress(int(self.n), int(self.total) if self.total else None)
 
     return Bar
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _cache(cache: Path | None) -> str | None:

@@ -64,6 +64,8 @@ class HybridEmbed(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
+        self.mean: Tensor
+        self.deviation: Tensor
         self.features = EfficientNetLite0()
         self.register_buffer("mean", torch.zeros(HYBRID_CHANNELS))
         self.register_buffer("deviation", torch.ones(HYBRID_CHANNELS))
@@ -94,7 +96,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, tokens, dim = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
-        out = attend(*qkv.unbind(0), scale=(dim // self.heads) ** -0.5)
+        query, key, value = qkv.unbind(0)  # (B, heads, N, C/heads) each
+        out = attend(query, key, value, scale=(dim // self.heads) ** -0.5)
         return self.proj(out.transpose(1, 2).reshape(batch, tokens, dim))
 
 

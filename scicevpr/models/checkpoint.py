@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from scicevpr.errors import WeightsError
+from scicevpr.errors import WeightsError, first_line
 from scicevpr.files.reading import PICKLED_NUMPY, PickledArray
 
 _names_lock = threading.Lock()
@@ -138,9 +138,8 @@ def _check_packing(path: Path) -> None:
 
 
 def _damaged(path: Path, error: Exception) -> WeightsError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return WeightsError(
-        f"{path} is damaged or cut short ({path.stat().st_size} bytes) and cannot be read: {reason}. "
+        f"{path} is damaged or cut short ({path.stat().st_size} bytes) and cannot be read: {first_line(error)}. "
         "Download or copy the file again."
     )
 
@@ -167,7 +166,7 @@ def _read_pickle(path: Path) -> dict[str, Any]:
                 "The file was refused and nothing in it was run; do not use it unless you trust where it comes from."
             ) from error
         raise _damaged(path, error) from error
-    if not isinstance(content, Mapping):
+    if not isinstance(content, dict):  # `_plain` makes one of every mapping
         raise WeightsError(
             f"{path} holds a {type(content).__name__}, not a dictionary of named tensors: no checkpoint of a model."
         )

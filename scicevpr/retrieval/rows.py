@@ -139,12 +139,13 @@ def find_rows(source: Path | str | np.memmap) -> RowFile:
         )
     path = Path(os.path.abspath(path))
     state = path.stat()
-    return RowFile(
-        path, *values.shape, values.dtype.str, int(values.offset), state.st_size, model, modified=state.st_mtime_ns
-    )
+    rows, width = values.shape
+    offset, kind = int(values.offset), values.dtype.str
+    return RowFile(path, rows, width, kind, offset, state.st_size, model, modified=state.st_mtime_ns)
 
 
-def _mapped(path: Path) -> tuple[np.memmap, tuple[str, ...]]:
+def _mapped(path: Path) -> tuple[Any, tuple[str, ...]]:
+    """The values as a memory map (an empty array where there are none), and the model they are by."""
     if path.suffix == ".safetensors":
         found, _ = load_descriptors(path, mapped=True)
         return found.values, (found.fingerprint, found.weights)
