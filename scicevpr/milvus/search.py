@@ -39,12 +39,12 @@ def check_near(near: Sequence[Any] | None) -> Near | None:
         return None
     try:
         near = Near(*near)
-        numbers = [float(value) for value in near[:3]]
+        east, north, metres = numbers = [float(value) for value in near[:3]]
     except (TypeError, ValueError):
         raise UsageError(f"near must be (east, north, metres) or (east, north, metres, zone), not {near!r}.") from None
-    if not all(map(math.isfinite, numbers)) or numbers[2] <= 0:
+    if not all(map(math.isfinite, numbers)) or metres <= 0:
         raise UsageError(f"near needs a finite position and a positive number of metres, not {near!r}.")
-    return Near(*numbers, near.zone)
+    return Near(east, north, metres, near.zone)
 
 
 def expression(near: Near | None = None, conditions: Sequence[str] | None = None, database: str | None = None) -> str:
@@ -110,7 +110,7 @@ class Finder:
                 found[row] = dict(inside[:wanted])
                 if near is not None and len(inside) < wanted and len(answer) == limit:
                     again.append(row)  # many lie in the box' corners, outside the circle
-            if again and limit == MAX_TOP:
+            if near is not None and again and limit == MAX_TOP:
                 if any(len(found[row]) < k for row in again):
                     raise UsageError(
                         f"More than {MAX_TOP:,} photos lie around the radius of {near.metres:g} m. Ask for fewer "

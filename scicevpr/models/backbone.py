@@ -235,7 +235,7 @@ class DinoBackbone(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
-        self.patch_embed = HybridEmbed(config) if config.hybrid else PatchEmbed(config)
+        self.patch_embed: HybridEmbed | PatchEmbed = HybridEmbed(config) if config.hybrid else PatchEmbed(config)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.position_grid**2, config.dim))
         self.register_buffer("mask_token", torch.zeros(1, config.dim))  # carried by checkpoints, never used here

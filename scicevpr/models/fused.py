@@ -41,7 +41,7 @@ from scicevpr.models.fused_layers import (
     fused_embedding,
     fused_encoder,
 )
-from scicevpr.models.fusion import check_grid
+from scicevpr.models.fusion import TokenMixer, check_grid
 from scicevpr.models.model import VPRModel
 from scicevpr.models.regions import GEM_EPS, region_boxes
 
@@ -257,7 +257,7 @@ class _FusedAdapter:
 class _FusedMixer:
     """A token mixer on tokens [B, N, C], float32."""
 
-    def __init__(self, mixer: nn.Module) -> None:
+    def __init__(self, mixer: TokenMixer) -> None:
         self.norm = Norm(mixer.norm)
         self.layers = [(layer.weight.detach(), layer.bias.detach()[:, None]) for layer in (mixer.mix[0], mixer.mix[2])]
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from scicevpr.config import VARIANTS, Variant, bundled_path
 from scicevpr.errors import WeightsError
 from scicevpr.models import key_formats
+from scicevpr.models.backbone import HybridEmbed
 from scicevpr.models.checkpoint import read_checkpoint
 from scicevpr.models.efficientnet_lite import imagenet_weights
 from scicevpr.models.key_formats import MASK_TOKEN, POSITION
@@ -124,8 +125,8 @@ def fill_stem(model: VPRModel) -> VPRModel:
 
     Raises WeightsError when the package is missing or changed.
     """
-    if model.variant.backbone.hybrid:
-        model.backbone.patch_embed.features.load_state_dict(imagenet_weights())
+    if isinstance(embed := model.backbone.patch_embed, HybridEmbed):
+        embed.features.load_state_dict(imagenet_weights())
     return model
 
 

@@ -49,7 +49,8 @@ def read_records(path: Path, count: int) -> tuple[list[Photo], list[str]]:
 
     Raises DatasetError, naming the line, for anything that is not such a table of `count` rows.
     """
-    photos, thumbnails = [], []
+    photos: list[Photo] = []
+    thumbnails: list[str] = []
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
             reader = csv.reader(stream, strict=True)

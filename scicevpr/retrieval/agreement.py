@@ -53,11 +53,9 @@ def nearest_of_block(products: np.ndarray, squares: np.ndarray, first: int) -> t
 
 def exact_answers(values: Any, questions: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Rows [Q, 10] of the exact answers (fewer columns in a tiny database), from the candidates of all blocks."""
-    rows: np.ndarray | None = None
+    blocks = iter(blocks)
+    rows, far = next(blocks)
     for new_rows, new_far in blocks:
-        if rows is None:
-            rows, far = new_rows, new_far
-            continue
         rows, far = np.concatenate([rows, new_rows]), np.concatenate([far, new_far])
         keep = min(BEST + 1 + SPARE, len(far))
         order = np.argpartition(far, keep - 1, axis=0)[:keep]

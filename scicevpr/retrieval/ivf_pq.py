@@ -182,11 +182,11 @@ class IVFPQIndex:
         self._offset = projection[1:] @ projection[0]
         self.nprobe, self.rerank_k = nprobe, rerank_k
         self._agreement, self._on_disk = agreement, on_disk
-        self._removed = 0 if removed is None else int(removed.sum())
-        self._selector, self._bits = None, None
-        if self._removed:
-            self._bits = np.packbits(~removed, bitorder="little")
-            self._selector = faiss.IDSelectorBitmap(self._bits)
+        self._removed, self._selector = 0, None
+        if removed is not None and removed.any():
+            self._removed = int(removed.sum())
+            self._bits = np.packbits(~removed, bitorder="little")  # FAISS does not keep it alive
+            self._selector = faiss.IDSelectorBitmap(self._bits)  # type: ignore[call-arg]  # its wrapper takes arrays
 
     def __len__(self) -> int:
         return self._values.shape[0] - self._removed
@@ -234,7 +234,8 @@ class IVFPQIndex:
         scanned = min(max(SCANNED, 4 * rerank_k), self._values.shape[0])
         short = np.ascontiguousarray(queries @ self._projection[1:].T - self._offset, np.float32)
         while True:
-            parameters = faiss.IVFSearchParameters(nprobe=nprobe, sel=self._selector)
+            how = {"nprobe": nprobe, "sel": self._selector}
+            parameters = faiss.IVFSearchParameters(**how)  # type: ignore[call-arg]  # its wrapper takes fields by name
             _, found = self._lists.search(short, scanned, params=parameters)
             if nprobe == nlist or (found[:, : min(wanted, scanned)] >= 0).all():
                 return np.stack([self._ordered(*pair, rerank_k) for pair in zip(found, short, strict=True)])
