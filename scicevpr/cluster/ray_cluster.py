@@ -103,10 +103,8 @@ class RayEngine:
         yield from stream.iter_rows()
 
     def share(self, cpus: float, gpus: float) -> tuple[int, float]:
-        """Number of workers, and the processors that each claims, on a cluster of so many processors and GPUs.
-
-        Raises ClusterError when there is no room for the workers asked for and a reading task beside them.
-        """
+        """Number of workers, and the processors that each claims, on a cluster of so many processors and GPUs. Raises
+        ClusterError when there is no room for the workers asked for and a reading task beside them."""
         claim = DESCRIBE_CPUS * (1 if self.gpus else self.threads)
         most = math.floor((cpus - READ_CPUS) / claim + 1e-9)
         if self.gpus:

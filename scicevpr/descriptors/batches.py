@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +21,7 @@ from scicevpr.config import Preprocessing, Variant
 from scicevpr.descriptors.preprocessing import prepare, to_views
 from scicevpr.errors import UsageError
 
+Batches = Generator[Tensor, None, None]
 DEFAULT_SEQUENTIAL = 16
 """CricaVPR's published evaluation: database and queries in file order, 16 photos a batch."""
 
@@ -104,7 +105,7 @@ def photo_batches(
     preprocessing: Preprocessing,
     framing: str = "resize",
     workers: int = DEFAULT_WORKERS,
-) -> Iterator[Tensor]:
+) -> Batches:
     """Prepare one batch [members * views, 3, H, W] per group, in the order of the groups.
 
     Order and values do not depend on ``workers``; 0 prepares in the calling thread, as do photos that are not files
@@ -129,7 +130,7 @@ def _threaded(
     preprocessing: Preprocessing,
     framing: str,
     workers: int,
-) -> Iterator[Tensor]:
+) -> Batches:
     pool = ThreadPoolExecutor(workers, thread_name_prefix="photos")
     waiting: deque[list[Future[Tensor]]] = deque()
     try:
@@ -155,7 +156,7 @@ def parallel_batches_for(batches: int, device: torch.device) -> int:
     return threads if device.type == "cpu" and batches >= BATCHES_PER_THREAD * threads else 1
 
 
-def in_parallel_batches(run: Callable[[Tensor], Tensor], batches: Iterable[Tensor], parallel: int) -> Iterator[Tensor]:
+def in_parallel_batches(run: Callable[[Tensor], Tensor], batches: Iterable[Tensor], parallel: int) -> Batches:
     """``run`` of every batch, in order and in inference mode, ``parallel`` of them at a time.
 
     1 is the calling thread, with all of torch's threads. Otherwise each batch has one thread: threads that share the

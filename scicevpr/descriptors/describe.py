@@ -298,7 +298,7 @@ def find_descriptors(
         except IndexMismatchError:
             continue
         same_type = descriptors.dtype == dtype
-        same_batches = not model.variant.cross_image or descriptors.grouping == wanted.label
+        same_batches = not model.variant.cross_image or descriptors.grouping == (wanted and wanted.label)
         if same_type and same_batches and descriptors.preprocessing == asdict(preprocessing):
             return descriptors
     return None

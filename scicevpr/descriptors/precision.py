@@ -91,7 +91,7 @@ def obstacle(mode: str, device: str | torch.device = "cpu") -> str | None:
     return None
 
 
-def runner(model: nn.Module, mode: str, device: str | torch.device | None = None) -> nn.Module:
+def runner(model: Any, mode: str, device: str | torch.device | None = None) -> nn.Module:
     """A model prepared to describe in a mode on a device (default: where it is); prepared once, until weights change.
 
     A model of other people comes back as it is for float32. Raises UsageError when the machine does not have the mode,
@@ -186,7 +186,8 @@ def best_mode(
         return Choice(
             "float32", f"what a faster mode costs was not measured with the weights {sha}; see `scicevpr precision`"
         )
-    lost, missing = [], []
+    lost: list[str] = []
+    missing: list[str] = []
     for mode, row in sorted(known["modes"].items(), key=lambda item: item[1]["ms a photo"]):
         if mode not in MODES or (device.type != "cpu") != (row.get("device", "cpu") != "cpu"):
             continue

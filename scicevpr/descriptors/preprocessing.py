@@ -91,10 +91,8 @@ def _shrunk(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
 
 
 def prepare(sources: Sequence[PhotoSource], preprocessing: Preprocessing, framing: str = "resize") -> Tensor:
-    """Turn photos into a batch [N * V, 3, H, W] float32: the V views of the first photo, of the second, ...
-
-    Raises UsageError when there are none or for an unknown framing, ImageError for a bad photo.
-    """
+    """Turn photos into a batch [N * V, 3, H, W] float32: the V views of the first photo, of the second, ... Raises
+    UsageError when there are none or for an unknown framing, ImageError for a bad photo."""
     if len(sources) == 0:
         raise UsageError("No photos were given; at least one is needed.")
     return torch.cat([to_views(source, preprocessing, framing) for source in sources])

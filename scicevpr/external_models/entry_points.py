@@ -46,10 +46,8 @@ def request(source: ExternalSource) -> str:
 
 
 def build(source: ExternalSource, local_files_only: bool) -> Any:
-    """Call the entry point and return what it gives. What it prints goes to standard error, where notes belong.
-
-    Raises WeightsError for everything that goes wrong on the way.
-    """
+    """Call the entry point and return what it gives. What it prints goes to standard error, where notes belong. Raises
+    WeightsError for everything that goes wrong on the way."""
     prefetch = ""
     if source.kind == "github":
         repository = f"{source.place}:{source.ref}" if source.ref else source.place

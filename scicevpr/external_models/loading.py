@@ -95,10 +95,8 @@ class ExternalModel(nn.Module):
         self.allow_untrained = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """Unit descriptors [B, D] of photos [B, 3, H, W], at least in float32.
-
-        Raises WeightsError when the model fails, or gives something else than finite [B, D].
-        """
+        """Unit descriptors [B, D] of photos [B, 3, H, W], at least in float32. Raises WeightsError when the model
+        fails, or gives something else than finite [B, D]."""
         with _lock_of(self.inner):  # it may keep something between two lines of its forward
             output = run(self.inner, x, self.variant.title)
         if output.shape[1] != self.variant.descriptor_dim:

@@ -131,7 +131,6 @@ _MAX_DEPTH = 4  # arrays of lists of arrays are met with; nothing deeper is grou
 
 def read_npy(path: Path | str) -> np.ndarray:
     """Read an .npy file: an array of numbers or text, or an object array of ints, text, lists, tuples and arrays.
-
     Raises DatasetError when the file is missing, damaged, no .npy file, or asks for code to be run (then with the name
     of what it asked for; nothing of it has been run).
     """
@@ -161,11 +160,8 @@ def read_npy(path: Path | str) -> np.ndarray:
 
 
 def map_npy(path: Path | str, error: type[SciceVPRError], remedy: str) -> np.ndarray:
-    """An .npy file of numbers as a read-only memory map (an empty array where it holds no values).
-
-    Raises ``error``, naming the file, when it is missing, damaged, cut off or holds something else; remedy: what it
-    advises.
-    """
+    """An .npy file of numbers as a read-only memory map (an empty array where it holds no values). Raises ``error``,
+    naming the file, when it is missing, damaged, cut off or holds something else; remedy: what it advises."""
     path = Path(path)
     try:
         with path.open("rb") as file:

@@ -50,10 +50,10 @@ def fetch(
     source, folder = parse_source(source), Path(cache).expanduser() if cache is not None else None
     first = source.places[0]
     if isinstance(first, LocalFile):
-        found = _weights_in(first.path)
-        if not found.exists():
+        own = _weights_in(first.path)
+        if not own.exists():
             raise WeightsError(f"There is no weights file at {first.path}. Check the path.")
-        return found
+        return own
     offline = local_files_only or hub_is_off()
     if source.registered or offline:
         for place in source.places:
@@ -62,7 +62,7 @@ def fetch(
                 return _checked(found, place)
     if offline:
         reason = "local_files_only is set" if local_files_only else "HF_HUB_OFFLINE is set"
-        raise WeightsError(_not_here(source, folder, endpoint, reason))
+        raise WeightsError(_not_here(source, first, folder, endpoint, reason))
     try:
         if isinstance(first, HubFile):
             path = download_from_hub(first, progress=progress, token=token, cache=folder, endpoint=endpoint)
@@ -73,7 +73,7 @@ def fetch(
     except NoRouteError as error:
         found = _find(first, folder)
         if found is None:
-            raise NoRouteError(_not_here(source, folder, endpoint, str(error))) from error
+            raise NoRouteError(_not_here(source, first, folder, endpoint, str(error))) from error
         path = found
     return _checked(path, first)
 
@@ -128,8 +128,9 @@ def _url_path(place: UrlFile, folder: Path | None) -> Path:
     return folder / place.file_name
 
 
-def _not_here(source: Source, folder: Path | None, endpoint: str | None, reason: str) -> str:
-    first = source.places[0]
+def _not_here(
+    source: Source, first: HubFile | UrlFile, folder: Path | None, endpoint: str | None, reason: str
+) -> str:
     name = f"{source.text} ({address(first)})" if source.registered else source.text
     if isinstance(first, HubFile):
         place = f"{first.repo}/resolve/{first.revision or 'main'}/{first.file}"
@@ -173,10 +174,8 @@ def download_from_hub(
     cache: Path | None = None,
     endpoint: str | None = None,
 ) -> Path:
-    """Bring a file into the Hub's cache, where it stays under its name only when it is whole.
-
-    Raises NoRouteError when no Hub answers (then a copy in the cache may serve), WeightsError for all else.
-    """
+    """Bring a file into the Hub's cache, where it stays under its name only when it is whole. Raises NoRouteError when
+    no Hub answers (then a copy in the cache may serve), WeightsError for all else."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     hub = hub_endpoint(endpoint)
@@ -226,7 +225,8 @@ def explained(error: Exception, place: HubFile, endpoint: str | None) -> Weights
     from huggingface_hub import errors
 
     page, name = f"{endpoint or HUB}/{place.repo}", address(place)
-    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
+    response = error.response if isinstance(error, errors.HfHubHTTPError) else None
+    status = None if response is None else response.status_code
     if isinstance(error, errors.GatedRepoError):
         return WeightsError(f"{place.repo} is gated: accept its terms on {page}. {ACCESS}")
     if isinstance(error, errors.RevisionNotFoundError):
@@ -236,7 +236,8 @@ def explained(error: Exception, place: HubFile, endpoint: str | None) -> Weights
             f"{place.repo} has no file {place.file!r}. Its files stand on {page}/tree/main; name one of them as "
             f"hf:{place.repo}/FILE."
         )
-    unknown = status == 401 and "Invalid credentials" not in error.response.headers.get("X-Error-Message", "")
+    refusal = "" if response is None else response.headers.get("X-Error-Message", "")
+    unknown = status == 401 and "Invalid credentials" not in refusal
     if isinstance(error, errors.RepositoryNotFoundError) or unknown:  # the Hub does not tell strangers which it is
         return WeightsError(
             f"There is no repository {place.repo} at {endpoint or HUB}, or it is private. Check the name. {ACCESS}"

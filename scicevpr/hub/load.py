@@ -79,10 +79,8 @@ def load_backbone(
 
 
 def assigned_weights() -> tuple[dict[str, str], str | None]:
-    """(variant name -> source, the source for all others or None), as SCICEVPR_WEIGHTS has it now.
-
-    Raises UsageError for a pair whose left side is no variant.
-    """
+    """(variant name -> source, the source for all others or None), as SCICEVPR_WEIGHTS has it now. Raises UsageError
+    for a pair whose left side is no variant."""
     pairs: dict[str, str] = {}
     single: str | None = None
     items = [item.strip() for item in os.environ.get(VARIABLE, "").split(";") if item.strip()]

@@ -17,7 +17,15 @@ from scicevpr.errors import UsageError, WeightsError
 from scicevpr.files.reading import read_json
 from scicevpr.hub.download import HUB, explain_push, fetch, hub_endpoint, is_ours
 from scicevpr.hub.load import load_model
-from scicevpr.hub.sources import MODEL_FILE, NO_OFFICIAL_WEIGHTS, HubFile, LocalFile, Source, parse_source
+from scicevpr.hub.sources import (
+    MODEL_FILE,
+    NO_OFFICIAL_WEIGHTS,
+    HubFile,
+    LocalFile,
+    Source,
+    address,
+    parse_source,
+)
 from scicevpr.models.efficientnet_lite import licence_text
 from scicevpr.models.model import VPRModel
 from scicevpr.models.native_checkpoints import check_fingerprint, hash_tensors, save_weights
@@ -157,9 +165,8 @@ def _folder_or_repository(source: str | Path, revision: str | None) -> Source:
 
 def _beside(source: Source, file: str) -> Source:
     place = source.places[0]
-    if isinstance(place, HubFile):
-        return replace(source, places=(replace(place, file=file),))
-    return replace(source, places=(LocalFile(place.path / file),))
+    beside = replace(place, file=file) if isinstance(place, HubFile) else LocalFile(Path(address(place)) / file)
+    return replace(source, places=(beside,))
 
 
 def _read_config(path: Path) -> tuple[Variant, dict[str, Any]]:

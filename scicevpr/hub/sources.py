@@ -118,10 +118,8 @@ def entries_named(name: str) -> tuple[WeightsEntry, ...]:
 
 
 def parse_source(source: str | Path | Source) -> Source:
-    """Read a source (see the module's text for the forms and their order). Nothing is downloaded.
-
-    Raises WeightsError for text that is no source of any form.
-    """
+    """Read a source (see the module's text for the forms and their order). Nothing is downloaded. Raises WeightsError
+    for text that is no source of any form."""
     if isinstance(source, Source):
         return source
     text, path = str(source).strip(), Path(source).expanduser()

@@ -62,10 +62,8 @@ def download(
 
     sha256: 64 hex digits that the file must have, or None. tries: failures in a row, without a new byte, before giving
     up. wait: seconds before the second try, doubled for each further one up to 30. timeout: seconds without an answer
-    that count as a broken connection.
-
-    Raises NoRouteError when offline, for an unknown host or a refused connection; WeightsError for everything else that
-    goes wrong, which says what is left on disk.
+    that count as a broken connection. Raises NoRouteError when offline, for an unknown host or a refused connection;
+    WeightsError for everything else that goes wrong, which says what is left on disk.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

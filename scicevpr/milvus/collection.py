@@ -209,9 +209,7 @@ def batch_rows(dimension: int) -> int:
 
 def metric_of(values: Any) -> str:
     """Milvus' metric for descriptors [N, D]: "IP" when all are unit vectors, which it orders as L2 does; else "L2".
-
-    Raises UsageError when a value is not finite.
-    """
+    Raises UsageError when a value is not finite."""
     farthest = 0.0
     for start, block in row_blocks(values):
         check_block(block, "database descriptors", start)

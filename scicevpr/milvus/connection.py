@@ -43,9 +43,8 @@ class Connection:
 
     uri: a file that ends in .db (Milvus Lite), or http(s)://HOST:PORT of a server. token: "USER:PASSWORD" or an API key
     (default: the environment variable MILVUS_TOKEN). create: make the file if it does not exist. waits: seconds before
-    each further try. client: a ready one instead, for tests.
-
-    Raises UsageError for another form of uri or a missing package, MilvusError when nothing answers there.
+    each further try. client: a ready one instead, for tests. Raises UsageError for another form of uri or a missing
+    package, MilvusError when nothing answers there.
     """
 
     def __init__(

@@ -124,10 +124,8 @@ def licence_text() -> str:
 
 
 def imagenet_weights() -> dict[str, Tensor]:
-    """The package's weights under this module's names, batch norm fused in double precision, float32.
-
-    Raises WeightsError as :func:`package_file`.
-    """
+    """The package's weights under this module's names, batch norm fused in double precision, float32. Raises
+    WeightsError as :func:`package_file`."""
     state = torch.load(package_file(), map_location="cpu", weights_only=True)
     fused = dict(_fused(state, "_conv_stem", "_bn0", "first"))
     for number in range(sum(stage[-1] for stage in STAGES)):

@@ -259,7 +259,8 @@ class _FusedMixer:
 
     def __init__(self, mixer: TokenMixer) -> None:
         self.norm = Norm(mixer.norm)
-        self.layers = [(layer.weight.detach(), layer.bias.detach()[:, None]) for layer in (mixer.mix[0], mixer.mix[2])]
+        linear = (layer for layer in mixer.mix if isinstance(layer, nn.Linear))
+        self.layers = [(layer.weight.detach(), layer.bias.detach()[:, None]) for layer in linear]
 
     def __call__(self, x: Tensor) -> Tensor:
         (weight1, bias1), (weight2, bias2) = self.layers

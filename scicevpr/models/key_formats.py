@@ -68,9 +68,8 @@ def unwrap(content: Mapping[str, Any], source: str) -> tuple[dict[str, Tensor], 
 
     Takes a bare state dict or a dictionary that holds one as `model_state_dict`, `state_dict` or `model`; removes what
     other programs put in front of every name (DataParallel's `module.`, torch.compile's `_orig_mod.`, Lightning's
-    `model.`, ...): see `without_prefix`. `source` is named in the errors.
-
-    Raises WeightsError when no named tensors are found, or two models are.
+    `model.`, ...): see `without_prefix`. `source` is named in the errors. Raises WeightsError when no named tensors are
+    found, or two models are.
     """
     state: Mapping[str, Any] = content
     record: dict[str, Any] = {}
@@ -134,10 +133,8 @@ def _known_part(named: Mapping[str, Tensor], source: str, depth: int) -> tuple[d
 
 
 def detect(names: Iterable[str], source: str) -> str:
-    """Tell the key format from the names: OWN, SCICEVPR, CRICAVPR, DINOV2 (timm included) or TRANSFORMERS.
-
-    Raises WeightsError for names of no known key format, and for DINOv2 with registers, which is another architecture.
-    """
+    """Tell the key format from the names: OWN, SCICEVPR, CRICAVPR, DINOV2 (timm included) or TRANSFORMERS. Raises
+    WeightsError for names of no known key format, and for DINOv2 with registers, which is another architecture."""
     names = list(names)
     if any(name.rpartition(".")[2] in ("register_tokens", "reg_token") for name in names):
         raise WeightsError(f"{source} is a DINOv2 with registers. Load the one without registers.")

@@ -184,10 +184,8 @@ def _read_backbone_file(path: Path, variant: Variant) -> dict[str, Tensor]:
 
 
 def with_stem(state: dict[str, Tensor], config: BackboneConfig) -> dict[str, Tensor]:
-    """A backbone's tensors with those of its frozen stem, from the stem's package where they are not there.
-
-    Raises WeightsError when the package is missing or changed.
-    """
+    """A backbone's tensors with those of its frozen stem, from the stem's package where they are not there. Raises
+    WeightsError when the package is missing or changed."""
     if not config.hybrid or any(name.startswith(STEM_PREFIX) for name in state):
         return state
     return {**{STEM_PREFIX + name: tensor for name, tensor in imagenet_weights().items()}, **state}

@@ -40,9 +40,8 @@ def load_file(path: Path, variant: Variant | None = None, allow_untrained: bool 
     """A model from a weights file of this project or a published checkpoint, its `weights` filled in.
 
     variant: what it is for; told from names and shapes if not given. allow_untrained: also take a file with a DINOv2
-    backbone alone, and leave the rest random; `variant` must be given then.
-
-    Raises WeightsError for an unsafe or damaged file, or one for another architecture (names what differs).
+    backbone alone, and leave the rest random; `variant` must be given then. Raises WeightsError for an unsafe or
+    damaged file, or one for another architecture (names what differs).
     """
     own, key_format, metadata, record = _read(path)
     if metadata.get("kind") == "backbone" or key_format in key_formats.BACKBONE_ONLY:
@@ -121,10 +120,8 @@ def fill_model(
 
 
 def fill_stem(model: VPRModel) -> VPRModel:
-    """Give a model whose backbone has a frozen stem the weights of the stem's package; others stay as they are.
-
-    Raises WeightsError when the package is missing or changed.
-    """
+    """Give a model whose backbone has a frozen stem the weights of the stem's package; others stay as they are. Raises
+    WeightsError when the package is missing or changed."""
     if isinstance(embed := model.backbone.patch_embed, HybridEmbed):
         embed.features.load_state_dict(imagenet_weights())
     return model

@@ -84,13 +84,12 @@ def describe_content(
 
     grouping, query_grouping: which photos share a batch (queries follow the database unless given; None is how the
     model was published on this benchmark). pca, full: see Content. storage, memory_limit: as in `evaluate`.
-    describe_with: `describe`, or what is called like it, such as `ShardedDescribing`.
-    options: as `describe` takes them (batch_size, preprocessing, num_workers, device, dtype). Raises the errors of
-    `describe`.
+    describe_with: `describe`, or what is called like it, such as `ShardedDescribing`. options: as `describe` takes them
+    (batch_size, preprocessing, num_workers, device, dtype). Raises the errors of `describe`.
     """
     grouping = grouping or published_grouping(model.variant, dataset)
     require_sound(photo.path for photo in (*dataset.database, *dataset.queries))
-    described = []
+    described: list[Descriptors | None] = []
     for part, photos, chosen in (
         ("database", dataset.database, grouping),
         ("queries", dataset.queries, query_grouping or grouping),

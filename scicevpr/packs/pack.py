@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,9 @@ class Pack:
     ) -> Descriptors | None:
         """Descriptors [N, D] of the database or the queries by a model: a read-only float16 memory map.
 
-        reduced: those after PCA (see `pca`). preprocessing: what queries will be prepared with; the pack's must be
-        the same. None when part is "queries" and the pack has none of this model.
-
-        Raises IndexMismatchError when the pack has nothing of this architecture with these weights, DatasetError when
-        the file is damaged.
+        reduced: those after PCA (see `pca`). preprocessing: what queries will be prepared with; the pack's must be the
+        same. None when part is "queries" and the pack has none of this model. Raises IndexMismatchError when the pack
+        has nothing of this architecture with these weights, DatasetError when the file is damaged.
         """
         if part not in PARTS:
             raise UsageError(f"A pack has the parts {' and '.join(PARTS)}, not {part!r}.")
@@ -97,6 +96,8 @@ class Pack:
 
     def read_pca(self, entry: Entry) -> PCA:
         """The reduction that gave an entry's descriptors. DatasetError when it is damaged or does not fit them."""
+        if entry.pca is None:
+            raise UsageError(f"No reduction gave these descriptors: {entry.label}.")
         check_content(self.folder, self.manifest, entry.pca)
         path = self.folder / entry.pca
         try:
@@ -297,7 +298,7 @@ def check_pack(path: Path | str, progress: Progress | None = None) -> list[Probl
 def _files(folder: Path, manifest: Manifest, progress: Progress | None) -> list[Problem]:
     problems, done, total = [], 0, sum(file.bytes for file in manifest.files.values())
     for name, file in manifest.files.items():
-        wrong = _problem(name, lambda name=name: check_size(folder, manifest, name))
+        wrong = _problem(name, partial(check_size, folder, manifest, name))
         if not wrong and sha256_of(folder / name) != file.sha256:
             wrong = [Problem(name, f"{folder / name} was changed: its SHA-256 is not the one in the manifest.")]
         problems += wrong
@@ -321,9 +322,9 @@ def external_files(folder: Path, manifest: Manifest) -> list[str]:
 def _contents(pack: Pack) -> list[Problem]:
     problems = []
     for entry in pack.manifest.entries:
-        problems += _problem(entry.file, lambda entry=entry: pack.read(entry))
+        problems += _problem(entry.file, partial(pack.read, entry))
         if entry.pca:
-            problems += _problem(entry.pca, lambda entry=entry: pack.read_pca(entry))
+            problems += _problem(entry.pca, partial(pack.read_pca, entry))
     for photo in (*pack.dataset.database, *pack.dataset.queries):
         name = photo.path.relative_to(pack.folder).as_posix()
         if name.startswith("thumbnails/") and name not in pack.manifest.files:

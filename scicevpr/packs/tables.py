@@ -45,10 +45,8 @@ def write_records(path: Path, photos: Sequence[Photo], root: Path, thumbnails: S
 
 
 def read_records(path: Path, count: int) -> tuple[list[Photo], list[str]]:
-    """Read photos back, with their thumbnails ("" where there is none). A photo's path is the relative `file`.
-
-    Raises DatasetError, naming the line, for anything that is not such a table of `count` rows.
-    """
+    """Read photos back, with their thumbnails ("" where there is none). A photo's path is the relative `file`. Raises
+    DatasetError, naming the line, for anything that is not such a table of `count` rows."""
     photos: list[Photo] = []
     thumbnails: list[str] = []
     try:
@@ -126,9 +124,7 @@ def write_thumbnails(
     folder: Path, part: str, photos: Sequence[Photo], pixels: int, progress: Callable[[int, int], None]
 ) -> list[str]:
     """Write JPEG copies of at most `pixels` a side, without the photos' metadata. Returns their names below `folder`.
-
-    Raises ImageError, naming the photo, for one that cannot be read.
-    """
+    Raises ImageError, naming the photo, for one that cannot be read."""
     names = []
     for row, photo in enumerate(photos):
         name = f"thumbnails/{part}/{row // PHOTOS_A_FOLDER:04d}/{row:07d}.jpg"

@@ -93,10 +93,9 @@ def build_files(
     restart: bool = False,
     progress: StageProgress | None = None,
 ) -> Path:
-    """Build an index of the rows of some descriptor files, one after the other. Returns its folder.
-
-    Raises UsageError when ``out`` exists or is being built, for settings that do not fit, or values that are not
-    finite; IndexMismatchError for descriptor files that cannot be read or differ in width.
+    """Build an index of the rows of some descriptor files, one after the other. Returns its folder. Raises UsageError
+    when ``out`` exists or is being built, for settings that do not fit, or values that are not finite;
+    IndexMismatchError for descriptor files that cannot be read or differ in width.
     """
     out = Path(out)
     taken = UsageError(f"{out} exists already. Remove it, or name another folder for the index.")

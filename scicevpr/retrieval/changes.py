@@ -200,8 +200,8 @@ def _save_rows(folder: Path, number: int, order: np.ndarray, checksums: np.ndarr
 def _save_codes(folder: Path, number: int, before: Sequence[Codes], new: Iterable[Codes]) -> set[str]:
     """Write new codes, and the scales of all."""
     names, scales = set(), [[getattr(codes, field) for field in PER_ROW] for codes in before]
-    for part, codes in enumerate(new):
-        name = f"codes-{number}-{part:05d}.npy"
+    for piece, codes in enumerate(new):
+        name = f"codes-{number}-{piece:05d}.npy"
         _save(folder / name, codes.codes)
         names.add(name)
         scales.append([getattr(codes, field) for field in PER_ROW])

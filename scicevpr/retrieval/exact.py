@@ -39,9 +39,8 @@ class ExactIndex:
 
     descriptors: [N, D], anything that gives rows when sliced (array, memory map, slice of a safetensors file) in
     float16, float32 or float64; compared in float32 precision; need not be normalised. block_rows: rows that are read
-    at once; default: 64 MiB of them. checked: the values are known to be finite, so they are not read for that.
-
-    Raises UsageError for another shape, no rows, or values that are not finite.
+    at once; default: 64 MiB of them. checked: the values are known to be finite, so they are not read for that. Raises
+    UsageError for another shape, no rows, or values that are not finite.
     """
 
     def __init__(self, descriptors: Any, block_rows: int | None = None, *, checked: bool = False) -> None:
@@ -190,7 +189,6 @@ class Int8ExactIndex:
 
     descriptors: [N, D], kept where they are (memory or a file); they are read for the rows that remain. codes: of all
     rows in order, in pieces; default: made now, N * D bytes in memory. removed: [N] bool, rows that no search finds.
-
     Raises UsageError for another shape, no rows, or values that are not finite.
     """
 

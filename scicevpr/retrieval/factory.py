@@ -59,10 +59,8 @@ def make_index(
 
     tier: one of TIERS, or "auto" (see `choose_tier`). folder: where "ivf-pq" is built and kept; it is opened when an
     index of these descriptors is there already. Without it, and for values that are no file, "auto" takes an exact tier
-    instead of "ivf-pq".
-
-    Raises UsageError for another tier, "ivf-pq" without a folder, values without a file of their own for "ivf-pq", and
-    the errors of the tiers.
+    instead of "ivf-pq". Raises UsageError for another tier, "ivf-pq" without a folder, values without a file of their
+    own for "ivf-pq", and the errors of the tiers.
     """
     count, dimension = shape_of(values, "database descriptors")
     memory = free_memory() // 2 if memory is None else memory

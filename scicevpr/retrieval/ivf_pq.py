@@ -235,7 +235,7 @@ class IVFPQIndex:
         short = np.ascontiguousarray(queries @ self._projection[1:].T - self._offset, np.float32)
         while True:
             how = {"nprobe": nprobe, "sel": self._selector}
-            parameters = faiss.IVFSearchParameters(**how)  # type: ignore[call-arg]  # its wrapper takes fields by name
+            parameters = faiss.IVFSearchParameters(**how)
             _, found = self._lists.search(short, scanned, params=parameters)
             if nprobe == nlist or (found[:, : min(wanted, scanned)] >= 0).all():
                 return np.stack([self._ordered(*pair, rerank_k) for pair in zip(found, short, strict=True)])

@@ -110,12 +110,10 @@ class Index(Protocol):
     def search(self, queries: Any, k: int) -> Matches:
         """The k nearest database rows of queries [Q, D], nearest first, equal distances by row number.
 
-        queries: float32, or what becomes float32 without loss of meaning (float16, float64). The answer has indices
-        [Q, k] int64, distances [Q, k] float32 (squared L2) and similarities [Q, k] float32 (cosine), all of the full
-        descriptors; where there are fewer than k rows it is padded with -1, infinity and NaN.
-
-        Raises IndexMismatchError when D differs from the database's, UsageError when k is below 1 or a value is not
-        finite.
+        queries: float32, or what becomes float32 without loss of meaning (float16, float64). The answer has indices [Q,
+        k] int64, distances [Q, k] float32 (squared L2) and similarities [Q, k] float32 (cosine), all of the full
+        descriptors; where there are fewer than k rows it is padded with -1, infinity and NaN. Raises IndexMismatchError
+        when D differs from the database's, UsageError when k is below 1 or a value is not finite.
         """
         ...
 

@@ -61,9 +61,8 @@ class PCA:
 
         solver: "exact" (singular value decomposition), "randomized" (depends on the seed; as many power iterations as
         scikit-learn makes), or "auto": exact where that is cheap. origin: fingerprint, weights, dtype and grouping of
-        the descriptors, as far as known.
-
-        Raises UsageError for another solver, or when `dimension` exceeds what N rows of D values can give.
+        the descriptors, as far as known. Raises UsageError for another solver, or when `dimension` exceeds what N rows
+        of D values can give.
         """
         if solver not in SOLVERS:
             raise UsageError(f"PCA solver {solver!r} is unknown; choose one of {', '.join(SOLVERS)}.")
@@ -113,9 +112,8 @@ class PCA:
     def transform(self, descriptors: Any, scratch: Path | str | None = None) -> np.ndarray:
         """Reduce descriptors [N, D] to [N, K], computed in double; float64 stays float64, all else becomes float32.
 
-        scratch: a folder for a nameless temporary file that takes the result, as in `describe`.
-
-        Raises IndexMismatchError when D differs from that of the fit.
+        scratch: a folder for a nameless temporary file that takes the result, as in `describe`. Raises
+        IndexMismatchError when D differs from that of the fit.
         """
         count, width = shape_of(descriptors, "descriptors for a PCA")
         if width != len(self.mean):

@@ -122,10 +122,8 @@ class RowFile:
 
 
 def find_rows(source: Path | str | np.memmap) -> RowFile:
-    """Where the rows of a .npy file, a descriptor file (.safetensors) or a memory map of one lie.
-
-    Raises UsageError for other files and parts of memory maps, IndexMismatchError for damaged ones.
-    """
+    """Where the rows of a .npy file, a descriptor file (.safetensors) or a memory map of one lie. Raises UsageError for
+    other files and parts of memory maps, IndexMismatchError for damaged ones."""
     path = source.filename if isinstance(source, np.memmap) else source
     if path is None or not Path(path).is_file():
         raise IndexMismatchError(f"There is no descriptor file at {path}. Write one with `scicevpr describe`.")
@@ -168,9 +166,8 @@ class RowFiles:
     """All rows of some files as one database [N, D]: gives rows when sliced, as arrays and memory maps do.
 
     order: [M] rows of the concatenated files that make up the database (default: all). checksums: CRC-32 [M] of each
-    row's bytes; rows taken one by one are compared with them. remedy: what errors advise.
-
-    Raises IndexMismatchError when a file is missing or has another size than was noted.
+    row's bytes; rows taken one by one are compared with them. remedy: what errors advise. Raises IndexMismatchError
+    when a file is missing or has another size than was noted.
     """
 
     def __init__(

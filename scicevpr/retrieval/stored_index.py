@@ -106,10 +106,9 @@ class StoredIndex:
 def open_index(folder: Path | str, *, verify: bool = True) -> StoredIndex:
     """Open an index, memory-mapped.
 
-    verify: compare all of its own files with their checksums (for a million rows half a second); without it only
-    sizes. The descriptor files are compared by their size, and each of their rows that is re-ranked by its checksum.
-
-    Raises IndexMismatchError for what is missing, cut off or altered, with the file's name and a remedy.
+    verify: compare all of its own files with their checksums (for a million rows half a second); without it only sizes.
+    The descriptor files are compared by their size, and each of their rows that is re-ranked by its checksum. Raises
+    IndexMismatchError for what is missing, cut off or altered, with the file's name and a remedy.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
