@@ -12,18 +12,10 @@ from scicevpr.errors import UsageError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-PATCH_SIZE = 14
-"""Pixels a side of a DINOv2 patch."""
-
-REGION_LEVELS = (1, 2, 3)
-"""Splits of a photo into regions: the whole (or the class token), 2x2 and 3x3 cells."""
-
-REGION_COUNT = sum(level**2 for level in REGION_LEVELS)
-"""R, the number of regions: 14."""
-
-STEM_TAP = -1
-"""Number of the tap before block 0 of a hybrid: the projected stem, without positions."""
-
+PATCH_SIZE = 14  # pixels a side of a DINOv2 patch
+REGION_LEVELS = (1, 2, 3)  # splits of a photo into regions: the whole (or the class token), 2x2 and 3x3 cells
+REGION_COUNT = sum(level**2 for level in REGION_LEVELS)  # R, the number of regions: 14
+STEM_TAP = -1  # number of the tap before block 0 of a hybrid: the projected stem, without positions
 ENCODER_HEADS = 16
 ENCODER_FEEDFORWARD = 2048
 ENCODER_DROPOUT = 0.1
@@ -206,8 +198,7 @@ def _variants() -> dict[str, Variant]:
     return table
 
 
-VARIANTS: dict[str, Variant] = _variants()
-"""Every registered variant by name, e.g. ``"scicevpr-t"``."""
+VARIANTS: dict[str, Variant] = _variants()  # every registered variant by name, e.g. ``"scicevpr-t"``
 
 
 def get_variant(name: str) -> Variant:

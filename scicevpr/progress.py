@@ -8,11 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-Progress = Callable[[int, int], None]
-"""Called with (done, in all)."""
-
-StageProgress = Callable[[str, int, int], None]
-"""Called with (stage, done, in all)."""
+Progress = Callable[[int, int], None]  # called with (done, in all)
+StageProgress = Callable[[str, int, int], None]  # called with (stage, done, in all)
 
 
 def of_stage(progress: StageProgress | None, stage: str) -> Progress | None:

@@ -25,9 +25,7 @@ from scicevpr.models.model import VPRModel
 from scicevpr.progress import silenced, thrown
 
 INSTALL = 'Install it with: pip install "ray[data]"'
-READ_CPUS = 0.25
-"""Share of a processor that a reading task claims."""
-
+READ_CPUS = 0.25  # share of a processor that a reading task claims
 DESCRIBE_CPUS = 0.75
 """Share that a model's actor claims for each of its threads: what is left lets the reading tasks run beside it."""
 

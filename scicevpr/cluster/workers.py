@@ -28,8 +28,7 @@ from scicevpr.descriptors.describe import describe
 from scicevpr.descriptors.preprocessing import to_views
 from scicevpr.errors import ClusterError, SciceVPRError
 
-VERSIONS = f"scicevpr {__version__}, torch {torch.__version__}"
-"""What must agree on all machines of a cluster."""
+VERSIONS = f"scicevpr {__version__}, torch {torch.__version__}"  # what must agree on all machines of a cluster
 
 
 @dataclass(frozen=True)

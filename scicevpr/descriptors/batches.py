@@ -22,8 +22,7 @@ from scicevpr.descriptors.preprocessing import prepare, to_views
 from scicevpr.errors import UsageError
 
 Batches = Generator[Tensor, None, None]
-DEFAULT_SEQUENTIAL = 16
-"""CricaVPR's published evaluation: database and queries in file order, 16 photos a batch."""
+DEFAULT_SEQUENTIAL = 16  # CricaVPR's published evaluation: database and queries in file order, 16 photos a batch
 
 
 @dataclass(frozen=True)
@@ -144,9 +143,7 @@ def _threaded(
         pool.shutdown(cancel_futures=True)
 
 
-BATCHES_PER_THREAD = 2
-"""With fewer batches a thread would stand idle at the end for longer than it gains before."""
-
+BATCHES_PER_THREAD = 2  # with fewer batches a thread would stand idle at the end for longer than it gains before
 _lock = threading.Lock()
 
 

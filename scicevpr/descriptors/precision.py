@@ -34,9 +34,7 @@ MODES = ("float32", "bfloat16", "int8", "float16")
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}  # the last is Arm's
 INT8_FLAGS = {"avx512_vnni", "avx_vnni"}
 
-LARGEST_DROP = 0.5
-"""Percent points of Recall@1 that a mode may lose and still count as unchanged."""
-
+LARGEST_DROP = 0.5  # percent points of Recall@1 that a mode may lose and still count as unchanged
 SIGNIFICANT = 0.05
 
 _prepared: WeakKeyDictionary[nn.Module, dict[tuple[str, str], tuple[object, nn.Module]]] = WeakKeyDictionary()

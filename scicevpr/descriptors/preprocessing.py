@@ -20,9 +20,7 @@ from scicevpr.config import Preprocessing
 from scicevpr.errors import ImageError, UsageError
 from scicevpr.files.photos import PhotoSource, open_photo, photo_name
 
-VIEWS = {"resize": 1, "central_crop": 1, "five_crops": 5}
-"""Framings by name, and how many views of a photo each gives."""
-
+VIEWS = {"resize": 1, "central_crop": 1, "five_crops": 5}  # framings by name, and how many views of a photo each gives
 SAMPLED_FROM = 8
 """So many times the pixels that are wanted a photo must have for `sample` to be the faster way (measured)."""
 

@@ -24,12 +24,8 @@ import numpy as np
 
 from scicevpr.errors import DatasetError, SciceVPRError, first_line
 
-MAX_BYTES = 256 * 2**20
-"""Of a JSON file; a record of the descriptors of a million photos has about half of that."""
-
-MAX_DIGITS = 19
-"""Of a whole number: what 64 bits hold."""
-
+MAX_BYTES = 256 * 2**20  # of a JSON file; a record of the descriptors of a million photos has about half of that
+MAX_DIGITS = 19  # of a whole number: what 64 bits hold
 MOST_KNOWN = 10_000
 _lock = threading.Lock()
 _known: dict[tuple[str, int], tuple[tuple[int, int, int], str]] = {}

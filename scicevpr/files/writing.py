@@ -17,9 +17,7 @@ import numpy as np
 
 from scicevpr.errors import UsageError
 
-MEMORY_LIMIT = 512 * 2**20
-"""Bytes of descriptors that an evaluation keeps in memory; more of them go to a file."""
-
+MEMORY_LIMIT = 512 * 2**20  # bytes of descriptors that an evaluation keeps in memory; more of them go to a file
 DTYPES = ("float32", "float16", "float64")
 
 

@@ -26,9 +26,7 @@ from scicevpr.errors import WeightsError
 from scicevpr.files.reading import sha256_of
 from scicevpr.files.writing import bytes_label
 
-Progress = Callable[[int, "int | None"], None]
-"""Called with (bytes that are here, bytes in all or None)."""
-
+Progress = Callable[[int, "int | None"], None]  # called with (bytes that are here, bytes in all or None)
 CHUNK = 1 << 18
 LONGEST_WAIT = 30.0
 HTML_STARTS = (b"<!doctype html", b"<html", b"<head", b"<body")

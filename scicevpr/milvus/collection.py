@@ -30,20 +30,14 @@ from scicevpr.retrieval.rows import check_block, row_blocks
 FORMAT = "scicevpr-milvus-1"
 MAX_WIDTH = 32_768  # dimensions of a vector in Milvus
 MAX_TOP = 16_384  # answers of a search
-NOWHERE = -1e12
-"""East and north of a photo without a position: no radius reaches it."""
-
+NOWHERE = -1e12  # east and north of a photo without a position: no radius reaches it
 TEXTS = {"database": 512, "name": 1024, "path": 4096, "zone": 8, "condition": 512}  # bytes
 METADATA_BYTES = 60_000
 SCALARS = ("row", "database", "name", "path", "east", "north", "zone", "condition")
 
-MESSAGE_BYTES = 32 * 2**20
-"""Of a batch; servers take messages of up to 64 MiB."""
-
+MESSAGE_BYTES = 32 * 2**20  # of a batch; servers take messages of up to 64 MiB
 SCALAR_BYTES = 64 + sum(TEXTS.values())  # the most that one photo takes beside its descriptor
-UNIT = 2e-4
-"""How far squared lengths of unit vectors may be from 1: rounding to float16 moves them by about 1e-5."""
-
+UNIT = 2e-4  # how far squared lengths of unit vectors may be from 1: rounding to float16 moves them by about 1e-5
 SAMPLED = 64  # rows that tell whether a loaded database has the same descriptors
 MUST_AGREE = {
     "dimension": "dimensions",

@@ -24,9 +24,7 @@ INSTALL = 'pip install "scicevpr[milvus]"'
 TOKEN_VARIABLE = "MILVUS_TOKEN"
 CONNECT_SECONDS = 5.0
 ASK_SECONDS, WRITE_SECONDS = 30.0, 120.0
-WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds before each further try after an error that may pass."""
-
+WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each further try after an error that may pass
 PASSING = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED"}
 RATE_LIMIT = 8
 SILENCED = ("pymilvus", "milvus_lite", "grpc")

@@ -19,9 +19,7 @@ from scicevpr.models.backbone import HYBRID_CHANNELS, DinoBackbone, HybridEmbed
 from scicevpr.models.encoders import EncoderLayer, RegionEncoder
 from scicevpr.models.native_checkpoints import hash_tensors
 
-Layer = Callable[[Tensor], Tensor]
-"""[..., K] -> [..., N]."""
-
+Layer = Callable[[Tensor], Tensor]  # [..., K] -> [..., N]
 ZERO = 128  # what stands for 0 among the unsigned 8-bit activations
 LARGEST = 127.0
 TINY = 1e-30  # a token of zeros must not divide by zero

@@ -20,16 +20,13 @@ from scicevpr.models.model import VPRModel
 logger = logging.getLogger(__name__)
 
 OWN = "own"
-SCICEVPR = "scicevpr"
-"""Published by the SciceVPR code; Super-CricaVPR checkpoints have it too."""
+SCICEVPR = "scicevpr"  # published by the SciceVPR code; Super-CricaVPR checkpoints have it too
 CRICAVPR = "cricavpr"
-DINOV2 = "dinov2"
-"""The original DINOv2 release; timm's files use the same names, without `mask_token`."""
+DINOV2 = "dinov2"  # the original DINOv2 release; timm's files use the same names, without `mask_token`
 TRANSFORMERS = "transformers"
 BACKBONE_ONLY = (DINOV2, TRANSFORMERS)
 
-MASK_TOKEN = "backbone.mask_token"
-"""Carried by some files and never used when describing: it may be missing."""
+MASK_TOKEN = "backbone.mask_token"  # carried by some files and never used when describing: it may be missing
 POSITION = "backbone.pos_embed"
 
 _WRAPPERS = ("model_state_dict", "state_dict", "model")

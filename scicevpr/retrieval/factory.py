@@ -31,8 +31,7 @@ from scicevpr.retrieval.rows import RowFile, find_rows, row_blocks, shape_of
 from scicevpr.retrieval.stored_index import StoredIndex, check_index, open_index
 
 TIERS = ("exact", "float16", "int8", "ivf-pq", "streamed")
-MANY_ROWS = 300_000
-"""Above this a single query by 8-bit codes takes longer than a query should."""
+MANY_ROWS = 300_000  # above this a single query by 8-bit codes takes longer than a query should
 
 
 def choose_tier(count: int, dimension: int, memory: int | None = None) -> str:

@@ -25,8 +25,7 @@ from scicevpr.files.writing import DescriptorWriter, written_whole
 from scicevpr.retrieval.rows import check_finite, row_blocks, shape_of
 
 SOLVERS = ("auto", "exact", "randomized")
-EXACT_WORK = 5e10
-"""N * D * min(N, D) up to which "auto" is exact: 2,000 x 10,752 took 10 s on two cores (NumPy 2.4)."""
+EXACT_WORK = 5e10  # N * D * min(N, D) up to which "auto" is exact: 2,000 x 10,752 took 10 s on two cores (NumPy 2.4)
 OVERSAMPLING = 10
 MAX_PHOTOS = 2**14  # the published number of training photos for the fit
 FORMAT = "scicevpr-pca-1"
