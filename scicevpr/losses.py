@@ -50,11 +50,9 @@ def multi_similarity_loss(
     beta: float = 50.0,
     base: float = 0.0,
 ) -> Tensor:
-    """Multi-similarity loss of descriptors [D, F], the mean over all anchors (also those without a kept pair).
-
-    Rows are normalised first, as in the published recipe: for unit rows that changes the gradient, not the value.
-    pairs: masks of :func:`mine_pairs`, or None for all pairs.
-    """
+    """Multi-similarity loss of descriptors [D, F], the mean over all anchors (also those without a kept pair). Rows are
+    normalised first, as in the published recipe: for unit rows that changes the gradient, not the value. pairs: masks
+    of :func:`mine_pairs`, or None for all pairs."""
     positive, negative = _pair_masks(labels) if pairs is None else pairs
     unit = F.normalize(descriptors, dim=-1)
     similarity = unit @ unit.T

@@ -118,10 +118,8 @@ class RayEngine:
 
     @contextmanager
     def connected(self) -> Iterator[Any]:
-        """Be connected to the cluster (the one started here, or `address`); several jobs in the block share it.
-
-        Gives the module ray. Raises UsageError when Ray is not installed, ClusterError when no cluster answers.
-        """
+        """Be connected to the cluster (the one started here, or `address`); several jobs in the block share it. Gives
+        the module ray. Raises UsageError when Ray is not installed, ClusterError when no cluster answers."""
         ray = require_ray(alone=self.address is None)
         with ExitStack() as cleaning:
             cleaning.enter_context(_quiet(ray))

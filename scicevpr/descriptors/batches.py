@@ -29,8 +29,7 @@ DEFAULT_SEQUENTIAL = 16  # CricaVPR's published evaluation: database and queries
 class Grouping:
     """Which photos share a batch: every photo alone, runs of ``size`` in the given order, or an explicit list.
 
-    name: what an explicit list is called in a protocol.
-    """
+    name: what an explicit list is called in a protocol."""
 
     kind: str
     size: int = 0
@@ -72,10 +71,8 @@ class Grouping:
         return self.name or f"{len(self.groups)} explicit groups" if self.kind == "groups" else self.kind
 
     def split(self, count: int) -> list[tuple[int, ...]]:
-        """The groups of ``count`` photos as index tuples.
-
-        UsageError when an explicit list leaves a photo out, names one twice or one that is not there.
-        """
+        """The groups of ``count`` photos as index tuples. UsageError when an explicit list leaves a photo out, names
+        one twice or one that is not there."""
         if self.kind == "alone":
             return [(i,) for i in range(count)]
         if self.kind == "sequential":
@@ -105,12 +102,9 @@ def photo_batches(
     framing: str = "resize",
     workers: int = DEFAULT_WORKERS,
 ) -> Batches:
-    """Prepare one batch [members * views, 3, H, W] per group, in the order of the groups.
-
-    Order and values do not depend on ``workers``; 0 prepares in the calling thread, as do photos that are not files
-    (an open picture may not be decoded by two threads at once). A photo that cannot be read raises ImageError when
-    its batch is due.
-    """
+    """Prepare one batch [members * views, 3, H, W] per group, in the order of the groups. Order and values do not
+    depend on ``workers``; 0 prepares in the calling thread, as do photos that are not files (an open picture may not be
+    decoded by two threads at once). A photo that cannot be read raises ImageError when its batch is due."""
     if workers < 0:
         raise UsageError(f"The number of workers must be at least 0, not {workers}.")
     if isinstance(images, Tensor):

@@ -207,11 +207,9 @@ def region_vectors(
     preprocessing: Preprocessing | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """What enters the encoder, [N, R, C] float32: it depends on each photo alone, in every family.
-
-    With :func:`encode` the descriptors of many batch compositions cost one pass through the backbone. Arguments and
-    errors as in :func:`describe`; UsageError for a model of other people.
-    """
+    """What enters the encoder, [N, R, C] float32: it depends on each photo alone, in every family. With :func:`encode`
+    the descriptors of many batch compositions cost one pass through the backbone. Arguments and errors as in
+    :func:`describe`; UsageError for a model of other people."""
     require_inside(model)
     require_weights(model)
     preprocessing = preprocessing or model.variant.preprocessing

@@ -90,11 +90,9 @@ def obstacle(mode: str, device: str | torch.device = "cpu") -> str | None:
 
 
 def runner(model: Any, mode: str, device: str | torch.device | None = None) -> nn.Module:
-    """A model prepared to describe in a mode on a device (default: where it is); prepared once, until weights change.
-
-    A model of other people comes back as it is for float32. Raises UsageError when the machine does not have the mode,
-    for other modes of a model of other people, and for a model that is not in float32.
-    """
+    """A model prepared to describe in a mode on a device (default: where it is); prepared once, until weights change. A
+    model of other people comes back as it is for float32. Raises UsageError when the machine does not have the mode,
+    for other modes of a model of other people, and for a model that is not in float32."""
     weight = next(model.parameters())
     device = torch.device(device or weight.device)
     reason = obstacle(mode, device)
@@ -129,10 +127,8 @@ def _checked(mode: str) -> str:
 
 
 def _stamp(model: VPRModel) -> object:
-    """Changes whenever a tensor of the model is replaced or written to, or its weights are declared anew.
-
-    torch counts what is written to a tensor, but not what is written past it (``p.data.mul_(2)``); the content is
-    summed for that.
+    """Changes whenever a tensor of the model is replaced or written to, or its weights are declared anew. torch counts
+    what is written to a tensor, but not what is written past it (``p.data.mul_(2)``); the content is summed for that.
     """
     tensors = (*model.parameters(), *model.buffers())
     return (

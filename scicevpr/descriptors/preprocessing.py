@@ -111,10 +111,8 @@ def _scaled_size(found: tuple[int, ...], size: Sequence[int], framing: str) -> t
 
 
 def _central_crop(pixels: np.ndarray, preprocessing: Preprocessing) -> Tensor:
-    """The published central crop [3, H, W]: one factor for both sides, each pixel the nearest one, then the middle.
-
-    A side that comes out a pixel too short by rounding is filled with zeros, the mean colour.
-    """
+    """The published central crop [3, H, W]: one factor for both sides, each pixel the nearest one, then the middle. A
+    side that comes out a pixel too short by rounding is filled with zeros, the mean colour."""
     (rows, columns), size = pixels.shape[:2], tuple(preprocessing.size)
     photo = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1).div_(255)
     mean, std = (torch.tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
@@ -132,9 +130,7 @@ def _middle(tensor: Tensor, size: tuple[int, int]) -> Tensor:
 
 def sample(pixels: np.ndarray, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Normalise and resize uint8 pixels [H, W, 3] to [3, rows, columns]: `F.interpolate`'s result up to rounding.
-
-    Without antialiasing four pixels are read for each one given, so of a large photo only those are normalised.
-    """
+    Without antialiasing four pixels are read for each one given, so of a large photo only those are normalised."""
     (top, bottom, down), (left, right, across) = _axis(pixels.shape[0], size[0]), _axis(pixels.shape[1], size[1])
     rows, columns = np.concatenate((top, bottom)), np.concatenate((left, right))
     chosen = np.ascontiguousarray(pixels[rows].take(columns, axis=1).transpose(2, 0, 1))
@@ -146,11 +142,9 @@ def sample(pixels: np.ndarray, size: tuple[int, int], mean: Sequence[float], std
 
 @lru_cache(maxsize=64)
 def _axis(count: int, wanted: int) -> tuple[np.ndarray, np.ndarray, Tensor]:
-    """First and second source pixel of each target pixel, and the second's weight.
-
-    The weights are read from `F.interpolate` itself, whose rounding of positions is its own: of three signals, each 1
-    at every third pixel, a target pixel gets the weights of the two neighbours between which it lies.
-    """
+    """First and second source pixel of each target pixel, and the second's weight. The weights are read from
+    `F.interpolate` itself, whose rounding of positions is its own: of three signals, each 1 at every third pixel, a
+    target pixel gets the weights of the two neighbours between which it lies."""
     signals = torch.nn.functional.one_hot(torch.arange(count) % 3, 3).float().T[None]
     weights = F.interpolate(signals, size=wanted, mode="linear", align_corners=False)[0].numpy()
     first = ((np.arange(wanted) + 0.5) * (count / wanted) - 0.5).clip(0, count - 1)

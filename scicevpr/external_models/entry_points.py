@@ -75,10 +75,8 @@ def build(source: ExternalSource, local_files_only: bool) -> Any:
 
 
 def _folder(source: ExternalSource) -> Path | None:
-    """Where a repository lies on this machine: the given folder, or that in which torch.hub keeps it, if it does.
-
-    A kept repository is loaded from its folder, because torch.hub would ask GitHub for its branch first.
-    """
+    """Where a repository lies on this machine: the given folder, or that in which torch.hub keeps it, if it does. A
+    kept repository is loaded from its folder, because torch.hub would ask GitHub for its branch first."""
     if source.kind == "folder":
         return Path(source.place)
     for ref in (source.ref,) if source.ref else ("main", "master"):
@@ -92,10 +90,8 @@ def _folder(source: ExternalSource) -> Path | None:
 @contextmanager
 def _own_imports(source: ExternalSource) -> Iterator[None]:
     """Let a repository import its own modules, though others here have the same names, and forget them afterwards.
-
     Research repositories call their modules `model`, `util` or `datasets`; without this, the second one loaded in a
-    process would get the modules of the first.
-    """
+    process would get the modules of the first."""
     hidden = {name: sys.modules.pop(name) for name in _named_as_in(source)}
     before = set(sys.modules)
     try:

@@ -159,11 +159,9 @@ def run(inner: Callable[[Tensor], Any], x: Tensor, title: str) -> Tensor:
 
 
 def probe_batch_dependence(model: ExternalModel | VPRModel, *, photos: int = PROBE_PHOTOS, seed: int = 0) -> float:
-    """Largest difference of an entry of a unit descriptor when its photo is described alone and with others.
-
-    Measured on artificial photos of the model's own input size, where the model is and in its precision. Rounding alone
-    gives about 1e-7 in float32; a model whose photos see each other gives far more.
-    """
+    """Largest difference of an entry of a unit descriptor when its photo is described alone and with others. Measured
+    on artificial photos of the model's own input size, where the model is and in its precision. Rounding alone gives
+    about 1e-7 in float32; a model whose photos see each other gives far more."""
     weight = next(model.parameters())
     x = probe_photos(model.variant.preprocessing, photos, seed).to(weight.device, weight.dtype)
     with torch.inference_mode():

@@ -136,10 +136,8 @@ class DescriptorWriter:
 
 
 def scratch_folder(size: int, memory_limit: int = MEMORY_LIMIT, storage: Path | str | None = None) -> Path | None:
-    """Where descriptors of ``size`` bytes lie in the meantime: None (in memory) up to the limit, else a folder.
-
-    The folder is ``storage``, by default the system's temporary folder. Raises UsageError when it has too little room.
-    """
+    """Where descriptors of ``size`` bytes lie in the meantime: None (in memory) up to the limit, else a folder. The
+    folder is ``storage``, by default the system's temporary folder. Raises UsageError when it has too little room."""
     if size <= memory_limit:
         return None
     folder = Path(storage) if storage is not None else Path(tempfile.gettempdir())

@@ -47,10 +47,8 @@ _TAGS = ["visual-place-recognition", "image-retrieval"]
 
 def save_pretrained(model: VPRModel, folder: str | Path, **card: Any) -> None:
     """Write model.safetensors (this project's format, float32, whole), config.json and a model card into a folder, with
-    a frozen stem its licence too, for `from_pretrained` and `scicevpr.hub.load.load_model`.
-
-    The model stays as it is, and so does a README.md that is there. card: see `model_card`.
-    """
+    a frozen stem its licence too, for `from_pretrained` and `scicevpr.hub.load.load_model`. The model stays as it is,
+    and so does a README.md that is there. card: see `model_card`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = model.weights

@@ -51,8 +51,7 @@ class HubFile:
 class UrlFile:
     """A file behind a web address. sha256: 64 hex digits, or None where no checksum is published.
 
-    as_torch_hub: kept under its bare name, where torch.hub's own downloads of the same release file are found.
-    """
+    as_torch_hub: kept under its bare name, where torch.hub's own downloads of the same release file are found."""
 
     url: str
     sha256: str | None = None
@@ -98,8 +97,7 @@ class WeightsEntry:
 class Source:
     """What a source string means. places: where the same weights lie, the one to download first.
 
-    registered: named by the registry, so a copy in the cache is taken as it is.
-    """
+    registered: named by the registry, so a copy in the cache is taken as it is."""
 
     text: str
     places: tuple[Location, ...]

@@ -152,11 +152,9 @@ def write_metadata(connection: Connection, collection: str, key: str, value: Any
 
 
 def entities(photos: Sequence[Photo], database: str, root: Path | None, first: int) -> list[dict[str, Any]]:
-    """Entities of photos without their descriptors; first: row of the first.
-
-    The key of a photo is made from its database and its name, of equal names also from how often the name came before.
-    Raises UsageError when a name or path is longer than what the collection takes.
-    """
+    """Entities of photos without their descriptors; first: row of the first. The key of a photo is made from its
+    database and its name, of equal names also from how often the name came before. Raises UsageError when a name or
+    path is longer than what the collection takes."""
     seen: Counter[str] = Counter()
     result = []
     for row, photo in enumerate(photos, first):

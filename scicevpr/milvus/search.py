@@ -146,8 +146,7 @@ def ranked(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows, squared distances and cosines of the k nearest candidates; equal distances by row number.
 
-    query: [D]. rows: ascending; those without a descriptor (removed in the meantime) are left out.
-    """
+    query: [D]. rows: ascending; those without a descriptor (removed in the meantime) are left out."""
     rows = [row for row in rows if row in descriptors]
     if not rows:
         return np.empty(0, np.int64), np.empty(0), np.empty(0)
@@ -159,11 +158,9 @@ def ranked(
 
 
 def measure(search: Callable[[np.ndarray, int], np.ndarray], values: Any) -> dict[str, Any]:
-    """Share of questions with the right first answer ("first"), share of the ten best that are found ("best").
-
-    The questions are rows of the database itself, asked for their nearest other rows. search: gives rows [Q, k] of
-    (queries [Q, D], k). values: the database [N, D]; it is read once, in blocks.
-    """
+    """Share of questions with the right first answer ("first"), share of the ten best that are found ("best"). The
+    questions are rows of the database itself, asked for their nearest other rows. search: gives rows [Q, k] of (queries
+    [Q, D], k). values: the database [N, D]; it is read once, in blocks."""
     questions = choose_questions(len(values), 0, QUESTIONS)
     asked = np.stack([np.asarray(values[row], np.float32) for row in questions])
     exact = ExactIndex(values, checked=True).search(asked, BEST + 1).indices

@@ -59,8 +59,7 @@ class PatchEmbed(nn.Module):
 class HybridEmbed(nn.Module):
     """The T size's tokens: maps of the frozen stem, standardised, then linear. [B, 3, H, W] -> [B, C, H/16, W/16].
 
-    ``mean`` and ``deviation`` [427] are those of the maps of the training photos.
-    """
+    ``mean`` and ``deviation`` [427] are those of the maps of the training photos."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -247,8 +246,7 @@ class DinoBackbone(nn.Module):
     def forward(self, x: Tensor, taps: tuple[int, ...] = ()) -> BackboneOutput:
         """Run the backbone on normalised photos [B, 3, H, W]; H and W are multiples of the patch size, else UsageError.
 
-        taps: numbers of the blocks whose output is kept; STEM_TAP for what the stem gives.
-        """
+        taps: numbers of the blocks whose output is kept; STEM_TAP for what the stem gives."""
         patch = self.config.patch
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[-2] % patch or x.shape[-1] % patch:
             raise wrong_input(x, patch)

@@ -123,8 +123,7 @@ def fused_embedding(backbone: DinoBackbone) -> Layer:
 class FusedStem:
     """A hybrid's tokens, with the standardising inside the projection.
 
-    It takes photos [B, 3, H, W], or what :meth:`maps` gave for them: models with the same stem share its work so.
-    """
+    It takes photos [B, 3, H, W], or what :meth:`maps` gave for them: models with the same stem share its work so."""
 
     def __init__(self, embed: HybridEmbed) -> None:
         self.patch = embed.patch

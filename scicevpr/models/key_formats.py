@@ -91,10 +91,8 @@ def unwrap(content: Mapping[str, Any], source: str) -> tuple[dict[str, Tensor], 
 
 def without_prefix(state: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], str]:
     """Named tensors without what stands in front of the names of a known key format, and what that was ("" for none).
-
     `_orig_mod.` is removed wherever it stands. Of several modules the one is taken whose names are of a known format;
-    the others (a loss with weights of its own) are left out. Raises WeightsError where two fit.
-    """
+    the others (a loss with weights of its own) are left out. Raises WeightsError where two fit."""
     compiled = any(_COMPILED in name.split(".") for name in state)
     named = {".".join(part for part in name.split(".") if part != _COMPILED): value for name, value in state.items()}
     if len(named) != len(state):
@@ -158,11 +156,9 @@ def key_format_of(names: Iterable[str]) -> str | None:
 
 
 def to_own(state: Mapping[str, Tensor], key_format: str, source: str = "the file") -> dict[str, Tensor]:
-    """Rename the tensors of any key format to this project's names (a backbone's become `backbone.*`).
-
-    Names that the key format does not know are kept, so that strict loading can report them.
-    Raises WeightsError when a transformers file lacks a part of a query, key, value triple.
-    """
+    """Rename the tensors of any key format to this project's names (a backbone's become `backbone.*`). Names that the
+    key format does not know are kept, so that strict loading can report them. Raises WeightsError when a transformers
+    file lacks a part of a query, key, value triple."""
     if key_format == OWN:
         return dict(state)
     if key_format == TRANSFORMERS:
@@ -189,11 +185,9 @@ def name_in(key_format: str, own_name: str) -> str:
 
 
 def state_to_published(model: VPRModel) -> dict[str, Tensor]:
-    """The model's tensors under the names of its family's released code, ready for `torch.save`.
-
-    SciceVPR and Super-CricaVPR: `backbone.dino_model.*`, `conv.*`, `tokenmix.*`; CricaVPR: `backbone.*`,
-    `aggregation.1.p`. The released training code adds `module.` in front and stores it as `model_state_dict`.
-    """
+    """The model's tensors under the names of its family's released code, ready for `torch.save`. SciceVPR and
+    Super-CricaVPR: `backbone.dino_model.*`, `conv.*`, `tokenmix.*`; CricaVPR: `backbone.*`, `aggregation.1.p`. The
+    released training code adds `module.` in front and stores it as `model_state_dict`."""
     key_format = CRICAVPR if model.variant.family == "cricavpr" else SCICEVPR
     return {name_in(key_format, name): tensor.detach() for name, tensor in model.state_dict().items()}
 

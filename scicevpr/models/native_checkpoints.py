@@ -70,11 +70,9 @@ def save_weights(
 
 
 def save_backbone(model: VPRModel, path: str | Path, *, info: Mapping[str, Any], half: bool = False) -> str:
-    """Write a model's backbone, without adapters, to a file that several models share. Returns its hash.
-
-    A frozen stem that is its package's is left out: reading takes it from there, and the hash covers it.
-    `half` stores float16 and rounds the model, as in `save_weights`.
-    """
+    """Write a model's backbone, without adapters, to a file that several models share. Returns its hash. A frozen stem
+    that is its package's is left out: reading takes it from there, and the hash covers it. `half` stores float16 and
+    rounds the model, as in `save_weights`."""
     state = backbone_part(_to_save(model, half))
     metadata = _metadata("backbone", backbone_fingerprint(model.variant.backbone), hash_tensors(state), info)
     stem = with_stem({}, model.variant.backbone)

@@ -98,11 +98,9 @@ def load_backbone_file(model: VPRModel, path: Path) -> str:
 def fill_model(
     variant: Variant, state: Mapping[str, Tensor], source: str | Path, key_format: str = key_formats.OWN
 ) -> VPRModel:
-    """Build a variant and fill it strictly from tensors under this project's names; `weights` stays None.
-
-    `source` and `key_format` (how the file called its tensors) are for the message. Raises WeightsError, which names
-    the missing, unexpected and mis-shaped tensors, and the variant that fits better if there is one.
-    """
+    """Build a variant and fill it strictly from tensors under this project's names; `weights` stays None. `source` and
+    `key_format` (how the file called its tensors) are for the message. Raises WeightsError, which names the missing,
+    unexpected and mis-shaped tensors, and the variant that fits better if there is one."""
     with torch.random.fork_rng(devices=[]):  # loading must not move anybody's random numbers
         model = build_model(variant)
     found = shapes_of(state)
@@ -173,11 +171,9 @@ class KeyReport:
 
 
 def compare(needed: Mapping[str, Shape], found: Mapping[str, Shape], grids: tuple[int, ...] | None = ()) -> KeyReport:
-    """Compare name -> shape tables.
-
-    The unused mask token may be missing. The position embedding may also have one of the square `grids` (side lengths
-    in tokens; None: any square), because the backbone resamples it or, at the right size, takes it as it is.
-    """
+    """Compare name -> shape tables. The unused mask token may be missing. The position embedding may also have one of
+    the square `grids` (side lengths in tokens; None: any square), because the backbone resamples it or, at the right
+    size, takes it as it is."""
     missing = tuple(name for name in needed if name not in found and name != MASK_TOKEN)
     unexpected = tuple(name for name in found if name not in needed)
     misshaped = tuple(

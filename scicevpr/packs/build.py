@@ -57,8 +57,7 @@ PACKAGES = ("torch", "numpy", "safetensors")
 class Content:
     """What one model adds to a pack: descriptors [N, D] of the database, perhaps of the queries, perhaps a PCA.
 
-    With a PCA the reduced descriptors go into the pack as well, or alone with `full=False`.
-    """
+    With a PCA the reduced descriptors go into the pack as well, or alone with `full=False`."""
 
     database: Descriptors
     queries: Descriptors | None = None
@@ -185,10 +184,8 @@ def _check_target(folder: Path, overwrite: bool) -> None:
 
 @contextmanager
 def _draft(folder: Path) -> Iterator[Path]:
-    """A folder beside the target that takes its name at the end; gone if anything goes wrong.
-
-    Drafts that killed processes left are removed. Raises UsageError while another process makes the same pack.
-    """
+    """A folder beside the target that takes its name at the end; gone if anything goes wrong. Drafts that killed
+    processes left are removed. Raises UsageError while another process makes the same pack."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.part"):

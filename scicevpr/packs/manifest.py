@@ -112,10 +112,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def check_links(folder: Path) -> None:
-    """Refuse symbolic links that leave a pack. DatasetError.
-
-    In the Hub's cache every file is a link into the repository's own `blobs` folder; nothing else may be a link.
-    """
+    """Refuse symbolic links that leave a pack. DatasetError. In the Hub's cache every file is a link into the
+    repository's own `blobs` folder; nothing else may be a link."""
     blobs = os.path.join(os.path.abspath(folder.parent.parent), "blobs") if folder.parent.name == "snapshots" else None
     waiting = [os.path.abspath(folder)]
     while waiting:

@@ -277,11 +277,9 @@ class Problem:
 
 
 def check_pack(path: Path | str, progress: Progress | None = None) -> list[Problem]:
-    """Check a pack completely: sizes, SHA-256 sums, files too many, records, descriptors and reductions.
-
-    progress is called with (bytes read, bytes in all). Returns what is wrong, an empty list for a sound pack. Raises
-    DatasetError when there is no manifest that can be read, or a link leads out of the pack.
-    """
+    """Check a pack completely: sizes, SHA-256 sums, files too many, records, descriptors and reductions. progress is
+    called with (bytes read, bytes in all). Returns what is wrong, an empty list for a sound pack. Raises DatasetError
+    when there is no manifest that can be read, or a link leads out of the pack."""
     folder = pack_folder(path)
     manifest = read_manifest(folder)
     check_links(folder)

@@ -149,11 +149,9 @@ class PhotoFolder:
         self._roots = (folder, folder / "images" / split, folder / split)
 
     def find(self, photos: Sequence[Photo], otherwise: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
-        """The file of every photo, else the path given `otherwise`; and a note if some are missing.
-
-        A photo's path is relative to the data set; one elsewhere is known by its name, if that occurs once. Raises
-        DatasetError when the folder holds none of them.
-        """
+        """The file of every photo, else the path given `otherwise`; and a note if some are missing. A photo's path is
+        relative to the data set; one elsewhere is known by its name, if that occurs once. Raises DatasetError when the
+        folder holds none of them."""
         paths, missing = [], []
         for photo, other in zip(photos, otherwise, strict=True):
             own = (root / photo.path for root in self._roots)

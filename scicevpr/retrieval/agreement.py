@@ -43,8 +43,7 @@ def choose_questions(count: int, seed: int, wanted: int = QUESTIONS) -> np.ndarr
 def nearest_of_block(products: np.ndarray, squares: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
     """The candidates of one block of rows: rows [M, Q] int32 and |x|² - 2 q.x [M, Q] float32.
 
-    products: [R, Q] of the block's rows with the questions; squares: [R]; first: number of the block's first row.
-    """
+    products: [R, Q] of the block's rows with the questions; squares: [R]; first: number of the block's first row."""
     far = squares[:, None] - 2 * products
     keep = min(BEST + 1 + SPARE, len(far))
     rows = np.argpartition(far, keep - 1, axis=0)[:keep]

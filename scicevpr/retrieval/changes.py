@@ -47,9 +47,7 @@ BLOCK_ROWS = 2048
 
 def add_records(folder: Path | str, source: Path | str | np.ndarray, progress: Progress | None = None) -> StoredIndex:
     """Add the rows of a descriptor file, which then belongs to the index, or of an array, which is copied into it.
-
-    progress is called with (rows done, rows in all). Raises IndexMismatchError for another length of descriptors.
-    """
+    progress is called with (rows done, rows in all). Raises IndexMismatchError for another length of descriptors."""
     folder = Path(folder)
     with _change(folder) as manifest:
         number = manifest.generation + 1
@@ -131,10 +129,8 @@ def remove_records(folder: Path | str, rows: Sequence[int] | np.ndarray) -> Stor
 
 
 def compact_index(folder: Path | str) -> np.ndarray:
-    """Take removed rows out and number the others anew. Returns their old numbers [M]: row i was row ``old[i]``.
-
-    Only the index's own files are written again, not the descriptors.
-    """
+    """Take removed rows out and number the others anew. Returns their old numbers [M]: row i was row ``old[i]``. Only
+    the index's own files are written again, not the descriptors."""
     folder = Path(folder)
     with _change(folder) as manifest:
         kept = np.flatnonzero(~read_removed(folder, manifest))

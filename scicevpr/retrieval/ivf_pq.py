@@ -110,9 +110,7 @@ def fill_lists(
     first: int = 0,
 ) -> None:
     """Put rows into the lists they belong to, numbered from ``first`` on, by their byte codes, pieces [R, K] uint8.
-
-    progress is called with the rows that are in.
-    """
+    progress is called with the rows that are in."""
     for piece in bytes_of:
         for start in range(0, len(piece), ROWS_AT_ONCE):
             short = codes.decode(piece[start : start + ROWS_AT_ONCE])

@@ -135,10 +135,8 @@ def describe_files(folder: Path, names: list[str]) -> dict[str, tuple[int, str]]
 
 
 def check_files(folder: Path, manifest: Manifest, whole: bool = True, progress: Progress | None = None) -> list[str]:
-    """What is wrong with an index's own files: missing, cut off or too long, and where ``whole`` changed.
-
-    progress is called with (bytes read, bytes in all).
-    """
+    """What is wrong with an index's own files: missing, cut off or too long, and where ``whole`` changed. progress is
+    called with (bytes read, bytes in all)."""
     problems, done, total = [], 0, sum(size for size, _ in manifest.files.values())
     for name, (size, sha) in manifest.files.items():
         if wrong := file_problem(folder / name, size, sha if whole else None, "index"):
@@ -209,8 +207,7 @@ def remove_steps(folder: Path) -> None:
 class ResumableSteps:
     """A folder of finished steps. A step that is there with its checksum is not done again.
 
-    plan: what decides the result; a folder that was begun with another one is refused. UsageError.
-    """
+    plan: what decides the result; a folder that was begun with another one is refused. UsageError."""
 
     def __init__(self, folder: Path, plan: Mapping[str, Any]) -> None:
         self.folder = folder

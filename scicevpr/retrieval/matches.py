@@ -47,11 +47,8 @@ class Match:
 def list_matches(
     matches: Matches, database: Sequence[Photo], queries: Sequence[Photo], radius: float | None = None
 ) -> list[list[Match]]:
-    """Turn matches [Q, K] into one list of Match records per query; rows of -1 are left out.
-
-    correct means: the positions lie within `radius` metres (inclusive; default 25). Raises UsageError when counts do
-    not fit.
-    """
+    """Turn matches [Q, K] into one list of Match records per query; rows of -1 are left out. correct means: the
+    positions lie within `radius` metres (inclusive; default 25). Raises UsageError when counts do not fit."""
     if len(matches.indices) != len(queries) or matches.indices.max(initial=-1) >= len(database):
         raise UsageError(
             f"The matches ({len(matches.indices)} queries, rows up to {matches.indices.max(initial=-1)}) do not belong "
@@ -167,8 +164,7 @@ def cosines(values: np.ndarray, query: np.ndarray) -> np.ndarray:
 def rank_rows(values: Any, query: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The k nearest of some database rows: rows, squared distances, cosines; equal distances by row number.
 
-    values: the database [N, D], anything that gives rows when sliced. query: [D] float64. rows: [R], each once.
-    """
+    values: the database [N, D], anything that gives rows when sliced. query: [D] float64. rows: [R], each once."""
     rows = np.sort(rows)
     parts = []
     for start in range(0, len(rows), ROWS_AT_ONCE):

@@ -134,9 +134,7 @@ def _readable(folder: Path) -> Iterator[None]:
 
 def check_index(folder: Path | str, progress: Progress | None = None) -> list[str]:
     """Everything that is wrong with an index and the descriptors it refers to, in words; empty for a sound one.
-
-    progress is called with (bytes read, bytes in all). Raises IndexMismatchError when its manifest cannot be read.
-    """
+    progress is called with (bytes read, bytes in all). Raises IndexMismatchError when its manifest cannot be read."""
     folder = Path(folder)
     manifest = read_manifest(folder)
     own = sum(size for size, _ in manifest.files.values())
