@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from scicevpr import __version__
-from scicevpr.errors import WeightsError
+from scicevpr.errors import WeightsError, first_line
 from scicevpr.files.reading import sha256_of
 from scicevpr.files.writing import bytes_label
 
@@ -146,7 +146,7 @@ class _Transfer:
             raise WeightsError(f"{self.url} is no web address ({error}).") from error
         except (OSError, http.client.HTTPException) as error:
             self.reached = True
-            raise _BrokenOffError(_reason(error)) from error
+            raise _BrokenOffError(first_line(error)) from error
         self.reached = True
         with response:
             self._begin(response)
@@ -200,7 +200,7 @@ class _Transfer:
                 try:
                     chunk = response.read1(CHUNK)
                 except (OSError, http.client.HTTPException) as error:
-                    raise _BrokenOffError(_reason(error)) from error
+                    raise _BrokenOffError(first_line(error)) from error
                 if not chunk:
                     break
                 if not self.have:
@@ -276,7 +276,3 @@ def _content_range(text: str) -> tuple[int | None, int | None]:
     span, _, total = text.removeprefix("bytes ").partition("/")
     start = span.partition("-")[0]
     return (int(start) if start.isdigit() else None), (int(total) if total.isdigit() else None)
-
-
-def _reason(error: Exception) -> str:
-    return str(error).strip() or type(error).__name__

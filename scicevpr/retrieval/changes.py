@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from filelock import FileLock, Timeout
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.files.writing import require_space, save_npy, written_whole
@@ -40,6 +40,7 @@ from scicevpr.retrieval.stored_index import (
     read_bytes,
     read_codes,
     read_removed,
+    row_table,
 )
 
 BLOCK_ROWS = 2048
@@ -84,7 +85,7 @@ def add_records(folder: Path | str, source: Path | str | np.ndarray, progress: P
                 found.append(ShortCodes(*ranges).encode(short))
             if progress is not None:
                 progress(min(first + BLOCK_ROWS, file.rows), file.rows)
-        old = _rows(folder, manifest)
+        old = row_table(folder, manifest)
         order = np.concatenate([old["row"], np.arange(start, start + file.rows)])
         names -= {named(manifest, "rows")}
         names.add(_save_rows(folder, number, order, np.concatenate([old["checksum"], *checksums])))
@@ -136,7 +137,7 @@ def compact_index(folder: Path | str) -> np.ndarray:
         kept = np.flatnonzero(~read_removed(folder, manifest))
         if not manifest.removed:
             return kept
-        number, old = manifest.generation + 1, _rows(folder, manifest)
+        number, old = manifest.generation + 1, row_table(folder, manifest)
         names = {name for name in manifest.files if name.startswith(("projection-", "ranges-", "added-"))}
         names.add(_save_rows(folder, number, old["row"][kept], old["checksum"][kept]))
         if manifest.tier == "int8":
@@ -180,10 +181,6 @@ def _finish(folder: Path, manifest: Manifest, names: set[str]) -> None:
     known = {name: manifest.files[name] for name in names if name in manifest.files}
     files = known | describe_files(folder, sorted(names - set(known)))
     write_manifest(folder, replace(manifest, files=files))
-
-
-def _rows(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
-    return load_file(folder / named(manifest, "rows"))
 
 
 def _save_rows(folder: Path, number: int, order: np.ndarray, checksums: np.ndarray) -> str:

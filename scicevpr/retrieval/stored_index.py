@@ -88,7 +88,7 @@ class StoredIndex:
 
     def order(self) -> np.ndarray:
         """For each row, its place [N] in the descriptor files, one after the other."""
-        return _row_table(self.folder, self.manifest)["row"]
+        return row_table(self.folder, self.manifest)["row"]
 
     def check_model(self, fingerprint: str, weights: str) -> None:
         """Raise IndexMismatchError when its descriptors are known to be by another model than these."""
@@ -150,7 +150,7 @@ def check_index(folder: Path | str, progress: Progress | None = None) -> list[st
     try:
         with _readable(folder):
             StoredIndex(folder, manifest)
-        checksums = _row_table(folder, manifest)["checksum"]
+        checksums = row_table(folder, manifest)["checksum"]
         rows = open_rows(folder, manifest)
         for start in range(0, len(rows), CHECK_ROWS):
             block, found = rows.with_checksums(slice(start, start + CHECK_ROWS))
@@ -169,7 +169,7 @@ def check_index(folder: Path | str, progress: Progress | None = None) -> list[st
 
 def open_rows(folder: Path, manifest: Manifest, chosen: np.ndarray | None = None) -> RowFiles:
     """The full descriptors of an index, in its order; chosen: only these rows."""
-    table = _row_table(folder, manifest)
+    table = row_table(folder, manifest)
     order, checksums = (table[name] if chosen is None else table[name][chosen] for name in ("row", "checksum"))
     return RowFiles(manifest.sources, order, checksums, REMEDY)
 
@@ -215,7 +215,7 @@ def named(manifest: Manifest, kind: str) -> str:
     return next(name for name in manifest.files if name.startswith(f"{kind}-"))
 
 
-def _row_table(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
+def row_table(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
     table = load_file(folder / named(manifest, "rows"))
     rows, checksums = table["row"], table["checksum"]
     there = sum(source.rows for source in manifest.sources)

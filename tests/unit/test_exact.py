@@ -20,10 +20,21 @@ from scicevpr.retrieval import exact as index_module
 from scicevpr.retrieval.exact import ExactIndex
 from scicevpr.retrieval.matches import Matches, list_matches
 
+BLOCKS = (1, 7, None)
 
-def _random(rows: int, seed: int, unit: bool = True) -> np.ndarray:
-    values = np.random.default_rng(seed).standard_normal((rows, 32)).astype(np.float32)
+
+def _random(rows: int, seed: int, unit: bool = True, width: int = 32) -> np.ndarray:
+    values = np.random.default_rng(seed).standard_normal((rows, width)).astype(np.float32)
     return values / np.linalg.norm(values, axis=1, keepdims=True) if unit else values
+
+
+def _unit(rows: int, seed: int, width: int = 48) -> np.ndarray:
+    return _random(rows, seed, width=width)
+
+
+def _by_hand(database: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
+    squared = ((queries[:, None].astype(np.float64) - database[None].astype(np.float64)) ** 2).sum(axis=2)
+    return np.argsort(squared, axis=1, kind="stable")[:, :k]
 
 
 @pytest.mark.parametrize("unit", [True, False])
@@ -80,19 +91,6 @@ def test_matches_become_records():
     ]  # fmt: skip
     with pytest.raises(UsageError, match="do not belong"):
         list_matches(matches, database[:1], [parse_name("@0@10@.jpg")])
-
-
-BLOCKS = (1, 7, None)
-
-
-def _unit(rows: int, seed: int, width: int = 48) -> np.ndarray:
-    values = np.random.default_rng(seed).standard_normal((rows, width)).astype(np.float32)
-    return values / np.linalg.norm(values, axis=1, keepdims=True)
-
-
-def _by_hand(database: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-    squared = ((queries[:, None].astype(np.float64) - database[None].astype(np.float64)) ** 2).sum(axis=2)
-    return np.argsort(squared, axis=1, kind="stable")[:, :k]
 
 
 @pytest.mark.parametrize("k", [1, 10, 100])
