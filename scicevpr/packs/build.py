@@ -279,15 +279,9 @@ def _write_descriptors(
     save_descriptors(draft / file, described, names)
     return asdict(
         Entry(
-            file=file,
-            part=part,
-            dimension=int(np.shape(described.values)[1]),
-            pca=pca[0] if pca else None,
-            variant=described.variant,
-            fingerprint=described.fingerprint,
-            weights=described.weights,
-            trained=described.trained,
-            protocol=described.protocol() | {"PCA": pca[1] if pca else "none"},
+            file=file, part=part, dimension=int(np.shape(described.values)[1]), pca=pca[0] if pca else None,
+            variant=described.variant, fingerprint=described.fingerprint, weights=described.weights,
+            trained=described.trained, protocol=described.protocol() | {"PCA": pca[1] if pca else "none"},
         )
     )
 
