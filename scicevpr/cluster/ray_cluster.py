@@ -56,7 +56,6 @@ class RayEngine:
     store_bytes: int = STORE_BYTES
 
     def device(self, job: Job) -> str:
-        """Where the workers compute."""
         return "cuda" if self.gpus else "cpu"
 
     def run(self, job: Job, shards: Sequence[Shard], folder: ShardFolder, advance: Callable[[int], None]) -> None:

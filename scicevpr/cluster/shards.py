@@ -54,7 +54,6 @@ class Shard:
 
     @property
     def file(self) -> str:
-        """Name of its file."""
         return f"shard-{self.number:06d}.npy"
 
 
@@ -127,7 +126,6 @@ class ShardFolder:
         return [shard for shard in self.shards if shard.number not in self.finished]
 
     def path(self, shard: Shard) -> Path:
-        """Where the shard's file belongs."""
         return self.folder / shard.file
 
     def store(self, shard: Shard) -> DescriptorWriter:

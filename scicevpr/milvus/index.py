@@ -71,7 +71,6 @@ class MilvusIndex:
             raise
 
     def close(self) -> None:
-        """End the connection."""
         self._connection.close()
 
     def __enter__(self) -> MilvusIndex:

@@ -206,7 +206,6 @@ class FoundPack:
 
     @property
     def bytes(self) -> int:
-        """Size of its files."""
         return sum(file.bytes for file in self.manifest.files.values())
 
 

@@ -49,7 +49,6 @@ class Pack:
 
     @property
     def title(self) -> str:
-        """What its maker calls it."""
         return self.manifest.title
 
     @property

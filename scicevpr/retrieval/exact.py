@@ -61,14 +61,12 @@ class ExactIndex:
         return f"exact, {getattr(self._values, 'dtype', 'float32')}{streamed}"
 
     def metadata(self) -> dict[str, str]:
-        """Rows, size in memory or on disk, and that there is no loss."""
         item = np.dtype(getattr(self._values, "dtype", np.float32)).itemsize
         size = bytes_label(self._count * self.dimension * item)
         place = {"in memory": size} if self._in_memory else {"in memory": "one block at a time", "on disk": size}
         return {"rows": f"{self._count:,}", **place, "agreement with exact search": "it is exact"}
 
     def search(self, queries: Any, k: int) -> Matches:
-        """As `Index.search`."""
         count = check_search(queries, self.dimension, k)
         found, wanted = min(k, self._count), min(k + max(SPARE, k // 8), self._count)
         candidates, farthest = self._candidates(queries, count, wanted)
@@ -216,7 +214,6 @@ class Int8ExactIndex:
         return self._count if self._live is None else len(self._live)
 
     def metadata(self) -> dict[str, str]:
-        """Rows, bytes of the codes, where the full descriptors are."""
         item = np.dtype(getattr(self._values, "dtype", np.float32)).itemsize
         return {
             "rows": f"{len(self):,}",

@@ -191,14 +191,12 @@ class IVFPQIndex:
 
     @property
     def label(self) -> str:
-        """How it searches."""
         return (
             f"PCA {self._lists.d}, IVF-PQ nlist {self._lists.nlist:,}, nprobe {self.nprobe}, 4 bit, best {SCANNED:,} "
             f"by 8 bit, best {self.rerank_k} re-ranked exactly"
         )
 
     def metadata(self) -> dict[str, str]:
-        """Rows, sizes, and the agreement that was measured at the build."""
         scanned = self._values.shape[0] * (self._lists.code_size + 8 + 12)
         return {
             "rows": f"{len(self):,}",

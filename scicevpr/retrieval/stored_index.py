@@ -61,7 +61,6 @@ class StoredIndex:
         return self.manifest.count - self.manifest.removed
 
     def metadata(self) -> dict[str, str]:
-        """What its engine tells, and the size of its own files."""
         return {
             **self._engine.metadata(),
             "rows": f"{len(self):,}" + (f" ({self.manifest.removed:,} removed)" if self.manifest.removed else ""),
