@@ -33,7 +33,7 @@ from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.evaluation.metrics import recall_at_n
 from scicevpr.models.model import VPRModel, WeightsInfo, build_model
 from scicevpr.models.native_checkpoints import hash_tensors
-from scicevpr.retrieval import ExactIndex
+from scicevpr.retrieval.exact import ExactIndex
 from training.batches import Draw, keyed_seed, place_batches
 from training.distill import distillation_step, inherit
 from training.live_data import (

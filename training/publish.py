@@ -23,7 +23,7 @@ from scicevpr.files.descriptor_files import save_descriptors
 from scicevpr.hub.load import load_model
 from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.native_checkpoints import save_backbone, save_weights
-from scicevpr.retrieval import ExactIndex
+from scicevpr.retrieval.exact import ExactIndex
 from training.procity.dataset import read_csv, write_csv
 from training.procity.querysets import benchmark_sets
 from training.results import MODELS, fill_tables, write_results

@@ -28,7 +28,8 @@ from scicevpr.errors import IndexMismatchError
 from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.files.descriptor_files import Descriptors, save_descriptors
 from scicevpr.models.model import VPRModel
-from scicevpr.retrieval import Index, make_index
+from scicevpr.retrieval.factory import make_index
+from scicevpr.retrieval.matches import Index
 
 logger = logging.getLogger(__name__)
 

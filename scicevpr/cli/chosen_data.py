@@ -23,8 +23,9 @@ from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.files.photos import damaged_photos
 from scicevpr.models.model import VPRModel
 from scicevpr.models.weights import bundled_weights
-from scicevpr.packs import Pack, open_pack
-from scicevpr.retrieval import PCA
+from scicevpr.packs import open_pack
+from scicevpr.packs.pack import Pack
+from scicevpr.retrieval.pca import PCA
 
 
 def read_data(arguments: argparse.Namespace) -> Dataset:

@@ -19,9 +19,10 @@ from scicevpr.descriptors.precision import best_mode, precision_label
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.groupings import place_groups, published_batch, published_grouping
 from scicevpr.evaluation.pca_fit import fit_pca, named_pca, pca_cache_folder
-from scicevpr.external_models import is_external, load_any
+from scicevpr.external_models.loading import load_any
+from scicevpr.external_models.registry import is_external
 from scicevpr.models.model import VPRModel
-from scicevpr.retrieval import PCA
+from scicevpr.retrieval.pca import PCA
 
 FAMILIES = ("scicevpr", "super-cricavpr", "cricavpr")
 BACKBONE = re.compile(r"(?:dinov2[_-])?(?:vit[_-]?)?([tsbl])(?:[/_-]?14)?", re.IGNORECASE)

@@ -102,7 +102,7 @@ def _match(
     from scicevpr.cli.chosen_data import database_descriptors, read_database
     from scicevpr.cli.chosen_models import chosen_preprocessing
     from scicevpr.descriptors.describe import describe
-    from scicevpr.retrieval import ExactIndex
+    from scicevpr.retrieval.exact import ExactIndex
 
     if arguments.match is not None:
         described = describe(model, [arguments.match], preprocessing=chosen_preprocessing(model, arguments))

@@ -182,7 +182,7 @@ def _described(arguments: argparse.Namespace, dataset: Dataset, title: str, mode
     from scicevpr.cli.chosen_models import chosen_preprocessing
     from scicevpr.evaluation.groupings import published_grouping
     from scicevpr.figures.paper.subjects import Described
-    from scicevpr.retrieval import ExactIndex
+    from scicevpr.retrieval.exact import ExactIndex
 
     grouping = published_grouping(model.variant, dataset)
     values = database_descriptors(model, dataset.database, arguments, title, grouping)

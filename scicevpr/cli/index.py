@@ -21,7 +21,7 @@ from scicevpr.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
 
-    from scicevpr.retrieval import StoredIndex
+    from scicevpr.retrieval.stored_index import StoredIndex
 
 MIB = 2**20
 TIERS = ("auto", "ivf-pq", "int8", "streamed")
@@ -85,7 +85,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def build(arguments: argparse.Namespace) -> int:
     """Build an index, or go on with one."""
-    from scicevpr.retrieval import build_index
+    from scicevpr.retrieval.factory import build_index
 
     if (arguments.pack is None) == (arguments.descriptors is None):
         raise UsageError("Give either --descriptors or --pack.")
@@ -110,7 +110,7 @@ def build(arguments: argparse.Namespace) -> int:
 
 def info(arguments: argparse.Namespace) -> int:
     """Show what an index is."""
-    from scicevpr.retrieval import open_index
+    from scicevpr.retrieval.stored_index import open_index
 
     _show(open_index(arguments.index))
     return 0
@@ -118,7 +118,7 @@ def info(arguments: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> int:
     """Compare everything with its checksum; 1 when something is wrong."""
-    from scicevpr.retrieval import check_index
+    from scicevpr.retrieval.stored_index import check_index
 
     with show_progress("Check") as step:
         problems = check_index(arguments.index, lambda done, total: step("MiB", done // MIB, total // MIB))
@@ -132,7 +132,7 @@ def check(arguments: argparse.Namespace) -> int:
 
 def search(arguments: argparse.Namespace) -> int:
     """Show the nearest rows of each query."""
-    from scicevpr.retrieval import open_index
+    from scicevpr.retrieval.stored_index import open_index
 
     check_outputs(arguments.json)
     index, console = open_index(arguments.index), open_console()
@@ -156,7 +156,7 @@ def search(arguments: argparse.Namespace) -> int:
 
 def add_rows(arguments: argparse.Namespace) -> int:
     """Add the rows of a file."""
-    from scicevpr.retrieval import add_records
+    from scicevpr.retrieval.changes import add_records
 
     with show_progress("Index") as step:
         index = add_records(arguments.index, arguments.descriptors, lambda done, total: step("rows", done, total))
@@ -166,7 +166,7 @@ def add_rows(arguments: argparse.Namespace) -> int:
 
 def remove_rows(arguments: argparse.Namespace) -> int:
     """Let rows be found no more."""
-    from scicevpr.retrieval import remove_records
+    from scicevpr.retrieval.changes import remove_records
 
     _show(remove_records(arguments.index, arguments.rows))
     return 0
@@ -174,7 +174,8 @@ def remove_rows(arguments: argparse.Namespace) -> int:
 
 def compact(arguments: argparse.Namespace) -> int:
     """Take removed rows out."""
-    from scicevpr.retrieval import compact_index, open_index
+    from scicevpr.retrieval.changes import compact_index
+    from scicevpr.retrieval.stored_index import open_index
 
     compact_index(arguments.index)
     _show(open_index(arguments.index))

@@ -21,7 +21,7 @@ from scicevpr.errors import UsageError
 
 if TYPE_CHECKING:
     from scicevpr.datasets import Dataset
-    from scicevpr.milvus import MilvusIndex
+    from scicevpr.milvus.index import MilvusIndex
 
 INDEXES = ("flat", "hnsw", "ivf_flat", "auto", "diskann")
 
@@ -173,7 +173,7 @@ def drop(arguments: argparse.Namespace) -> int:
 
 
 def _open(arguments: argparse.Namespace, create: bool = False) -> MilvusIndex:
-    from scicevpr.milvus import MilvusIndex
+    from scicevpr.milvus.index import MilvusIndex
 
     return MilvusIndex.open(arguments.uri, arguments.collection, arguments.token, create=create)
 

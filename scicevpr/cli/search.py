@@ -11,7 +11,7 @@ from scicevpr.cli import options
 from scicevpr.cli.terminal import check_outputs, open_console, print_line, show_matches, show_progress, write_json
 
 if TYPE_CHECKING:
-    from scicevpr.retrieval import Match
+    from scicevpr.retrieval.matches import Match
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -40,7 +40,8 @@ def search(arguments: argparse.Namespace) -> int:
     from scicevpr.cli.chosen_models import chosen_precision, load_models
     from scicevpr.cli.describe import describe_chosen
     from scicevpr.datasets import parse_name
-    from scicevpr.retrieval import list_matches, make_index
+    from scicevpr.retrieval.factory import make_index
+    from scicevpr.retrieval.matches import list_matches
 
     check_outputs(arguments.json)
     pack = None

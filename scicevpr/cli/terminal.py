@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # rich takes a while: each function brings what it draws with
     from rich.text import Text
 
     from scicevpr.evaluation.results import Evaluation
-    from scicevpr.retrieval import Match
+    from scicevpr.retrieval.matches import Match
 
 PIPE_WIDTH = 140  # columns when the output is not a terminal
 Step = Callable[[str, int, int], None]  # (stage, photos done, photos in all)

@@ -24,8 +24,7 @@ from scicevpr.datasets.positions import (
 from scicevpr.datasets.tables import NameIndex, column_names, read_rows
 from scicevpr.datasets.zones import in_one_zone
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.files.reading import read_json
-from scicevpr.files.safe_npy import read_npy
+from scicevpr.files.reading import read_json, read_npy
 
 HEADER = ("query", "database")
 ROW_NUMBER = re.compile(r"-?\d+")

@@ -22,7 +22,7 @@ from scicevpr.evaluation.groupings import ORDERS, ordered_groups, published_grou
 from scicevpr.evaluation.metrics import recall_at_n
 from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.models.model import VPRModel
-from scicevpr.retrieval import ExactIndex
+from scicevpr.retrieval.exact import ExactIndex
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 ORDER_LABELS = {"any": "any batch", "file": "file order", "shuffled": "shuffled", "place": "grouped by place"}

@@ -12,7 +12,7 @@ from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import encode_groups
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.batch_effects import TOP, StabilitySetup, compare
-from scicevpr.retrieval import PCA
+from scicevpr.retrieval.pca import PCA
 
 FIRST_DRAWS = 96
 CANDIDATES = 48

@@ -29,8 +29,9 @@ from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.files.photos import require_sound
 from scicevpr.files.writing import MEMORY_LIMIT, scratch_folder
 from scicevpr.models.model import VPRModel
-from scicevpr.retrieval import PCA, ExactIndex
+from scicevpr.retrieval.exact import ExactIndex
 from scicevpr.retrieval.matches import Matches
+from scicevpr.retrieval.pca import PCA
 from scicevpr.retrieval.rows import shape_of
 
 DEFAULT_NS = (1, 5, 10, 100)

@@ -22,8 +22,7 @@ from scicevpr.descriptors.precision import best_mode
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.files.writing import MEMORY_LIMIT, scratch_folder
 from scicevpr.models.model import VPRModel
-from scicevpr.retrieval import PCA
-from scicevpr.retrieval.pca import MAX_PHOTOS
+from scicevpr.retrieval.pca import MAX_PHOTOS, PCA
 
 
 def pca_cache_folder() -> Path:

@@ -14,7 +14,8 @@ import numpy as np
 
 from scicevpr.descriptors.preprocessing import VIEWS
 from scicevpr.errors import UsageError
-from scicevpr.retrieval import ExactIndex, Matches
+from scicevpr.retrieval.exact import ExactIndex
+from scicevpr.retrieval.matches import Matches
 from scicevpr.retrieval.rows import row_blocks, shape_of
 
 MAJORITY_WEIGHT = 0.01

@@ -29,7 +29,7 @@ from scicevpr.evaluation.uncertainty import (
 )
 from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.files.reading import read_json
-from scicevpr.retrieval import Match, Matches, list_matches
+from scicevpr.retrieval.matches import Match, Matches, list_matches
 
 UNNAMED = "unnamed"
 """What queries without a condition are called where others have one."""

@@ -13,7 +13,7 @@ import numpy as np
 from scicevpr.datasets import Dataset
 from scicevpr.errors import UsageError
 from scicevpr.files.reading import known_sha256
-from scicevpr.retrieval import Matches
+from scicevpr.retrieval.matches import Matches
 from scicevpr.retrieval.rows import shape_of, zero_rows
 
 SAME_DISTANCE = 1e-6  # squared, of unit descriptors of one photo: rounding alone

@@ -22,8 +22,7 @@ from scicevpr.evaluation.exports import DESCRIPTORS_FILE, DESCRIPTORS_FORMAT
 from scicevpr.evaluation.query_methods import MAJORITY_WEIGHT, find_method
 from scicevpr.evaluation.results import Evaluation
 from scicevpr.files.descriptor_files import load_descriptors
-from scicevpr.files.reading import known_sha256, parse_json
-from scicevpr.files.safe_npy import map_npy
+from scicevpr.files.reading import known_sha256, map_npy, parse_json
 
 MADE_ELSEWHERE = "unknown (descriptors made elsewhere)"
 PARTS = ("database", "queries")

@@ -18,7 +18,7 @@ from scicevpr.errors import ImageError, UsageError
 from scicevpr.evaluation.results import Evaluation
 from scicevpr.figures.overlay import fitted
 from scicevpr.files.photos import open_photo
-from scicevpr.retrieval import Match, Matches
+from scicevpr.retrieval.matches import Match, Matches
 
 TILE = 512
 FRAME = 20

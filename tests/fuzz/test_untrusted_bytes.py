@@ -21,7 +21,7 @@ from scicevpr.datasets.uploads import place_photos
 from scicevpr.datasets.zones import in_one_zone, metres_between
 from scicevpr.errors import DatasetError
 from scicevpr.files.photos import open_photo
-from scicevpr.files.safe_npy import map_npy, read_npy
+from scicevpr.files.reading import map_npy, read_npy
 
 PLACES = [Photo(Path(f"photos/{name}.jpg"), f"{name}.jpg") for name in ("a", "b", "c")]
 

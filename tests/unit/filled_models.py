@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from scicevpr.evaluation.reference_vectors import fill_weights
-from scicevpr.models import VPRModel, build_model, key_formats
+from scicevpr.models import key_formats
 from scicevpr.models.backbone import resize_position_grid
+from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.weights import fill_stem
 
 T_VARIANTS = ["scicevpr-t", "super-cricavpr-t", "cricavpr-t"]

@@ -36,7 +36,7 @@ from scicevpr.evaluation.batch_mates import (
 )
 from scicevpr.evaluation.groupings import ordered_groups, place_groups, shuffled_groups
 from scicevpr.evaluation.metrics import recall_at_n
-from scicevpr.retrieval import ExactIndex
+from scicevpr.retrieval.exact import ExactIndex
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from scicevpr.evaluation.benchmark import evaluate, evaluate_baseline, score
 from scicevpr.evaluation.groupings import place_groups, published_grouping
 from scicevpr.evaluation.results import write_predictions
 from scicevpr.models.model import build_model
-from scicevpr.retrieval import PCA
+from scicevpr.retrieval.pca import PCA
 
 NS = (1, 5, 10)
 FAMILIES = ("scicevpr", "super-cricavpr", "cricavpr")

@@ -20,7 +20,8 @@ from scicevpr.cli.main import build_parser, main
 from scicevpr.datasets import read_dataset
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import UsageError
-from scicevpr.models import build_model, key_formats
+from scicevpr.models import key_formats
+from scicevpr.models.model import build_model
 from scicevpr.models.native_checkpoints import save_weights
 
 DEFAULT = ("scicevpr-t", "cricavpr-t")

@@ -22,8 +22,8 @@ from scicevpr.explanations.fusion import (
     map_energy,
 )
 from scicevpr.explanations.regions import patch_correspondence, pooling_attention, region_pooling
-from scicevpr.models import build_model
 from scicevpr.models.fusion import LayerFusion
+from scicevpr.models.model import build_model
 from scicevpr.models.regions import GeM, region_boxes
 
 

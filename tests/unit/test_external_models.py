@@ -19,18 +19,16 @@ from scicevpr.descriptors.describe import describe, region_vectors
 from scicevpr.errors import IndexMismatchError, UsageError, WeightsError
 from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.explanations import Explanation
-from scicevpr.external_models import (
+from scicevpr.external_models.loading import (
     BATCH_TOLERANCE,
-    KNOWN,
-    is_external,
     load_any,
     load_external,
     probe_batch_dependence,
 )
-from scicevpr.external_models.registry import parse_source
+from scicevpr.external_models.registry import KNOWN, is_external, parse_source
 from scicevpr.files.descriptor_files import load_descriptors, save_descriptors
-from scicevpr.models import build_model
-from scicevpr.retrieval import PCA
+from scicevpr.models.model import build_model
+from scicevpr.retrieval.pca import PCA
 
 
 @pytest.fixture(autouse=True)

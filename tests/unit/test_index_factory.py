@@ -9,8 +9,10 @@ from synthetic_city import CHUNK, PHOTOS, City
 from scicevpr.config import assets_folder
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.files.descriptor_files import load_descriptors
-from scicevpr.retrieval import ExactIndex, Index, Int8ExactIndex, build_index, choose_tier, make_index
 from scicevpr.retrieval import agreement as agreeing
+from scicevpr.retrieval.exact import ExactIndex, Int8ExactIndex
+from scicevpr.retrieval.factory import build_index, choose_tier, make_index
+from scicevpr.retrieval.matches import Index
 
 EXACT = ("exact", "int8", "streamed")
 

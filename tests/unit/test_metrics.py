@@ -6,7 +6,7 @@ import pytest
 from scicevpr.datasets import positives
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.metrics import f1_at_n, mean_reciprocal_rank, recall_at_n
-from scicevpr.retrieval import ExactIndex
+from scicevpr.retrieval.exact import ExactIndex
 
 
 @pytest.mark.parametrize("case", ["random", "geo"])

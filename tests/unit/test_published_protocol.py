@@ -20,7 +20,7 @@ from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.evaluation.comparison import compare, read_relevance
 from scicevpr.evaluation.groupings import published_batch, published_rounding
 from scicevpr.evaluation.pca_fit import fit_pca
-from scicevpr.models import WeightsInfo
+from scicevpr.models.model import WeightsInfo
 from scicevpr.models.native_checkpoints import save_weights
 
 

@@ -19,7 +19,7 @@ from scicevpr.descriptors.preprocessing import to_views
 from scicevpr.errors import ImageError, UsageError
 from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.evaluation.query_methods import METHODS, find_method, search_queries, vote
-from scicevpr.retrieval import ExactIndex
+from scicevpr.retrieval.exact import ExactIndex
 
 PLAIN = Preprocessing()
 CROPS = ("nearest_crop", "maj_voting")

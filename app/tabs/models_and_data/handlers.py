@@ -12,7 +12,7 @@ from app.ui.events import PROGRESS, Handlers, toasts
 from app.ui.html import row_html, table_html
 from scicevpr.datasets import Dataset
 from scicevpr.errors import UsageError
-from scicevpr.packs import list_packs
+from scicevpr.packs.manifest import list_packs
 
 STATES = {"waiting": "loaded when needed", "missing": "cannot be used"}
 LONGEST_PATH = 4096

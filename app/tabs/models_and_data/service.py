@@ -11,10 +11,10 @@ from pathlib import Path
 from app.core.model_slots import ModelState
 from app.core.services import Services
 from scicevpr.errors import UsageError
-from scicevpr.external_models import is_external
-from scicevpr.external_models.registry import parse_source
+from scicevpr.external_models.registry import is_external, parse_source
 from scicevpr.models.model import VPRModel
-from scicevpr.packs import open_pack, pull_pack
+from scicevpr.packs import open_pack
+from scicevpr.packs.sharing import pull_pack
 
 Progress = Callable[[int, int], None]
 LoadWeights = Callable[..., VPRModel]

@@ -32,8 +32,9 @@ from scicevpr.datasets.intake import Gathered, Limits, gather, gather_folder
 from scicevpr.datasets.uploads import place_photos
 from scicevpr.errors import ImageError, SciceVPRError, UsageError
 from scicevpr.files.photos import open_photo
-from scicevpr.packs import Pack, build_pack, open_pack
-from scicevpr.packs.build import Content, describe_content
+from scicevpr.packs import open_pack
+from scicevpr.packs.build import Content, build_pack, describe_content
+from scicevpr.packs.pack import Pack
 
 THUMBNAIL = 640
 TITLE = "My places"

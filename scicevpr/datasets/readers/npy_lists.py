@@ -18,7 +18,7 @@ from scicevpr.datasets.ground_truth import GroundTruth
 from scicevpr.datasets.ground_truth_files import listed_truth, row_lists
 from scicevpr.datasets.photos import Photo, parse_name
 from scicevpr.errors import DatasetError
-from scicevpr.files.safe_npy import read_npy
+from scicevpr.files.reading import read_npy
 
 DATABASE_FILE = "_dbImages.npy"
 TRUTH_FILES = ("_gt.npy", "_gt_25m.npy")

@@ -1,7 +1,7 @@
 """VPR-Bench folders: query/NNNNNNN.jpg, ref/NNNNNNN.jpg and ground_truth_new.npy, which lists the right answers.
 
 The file is a pickled array [Q, 2] of [query row, list of ref rows]; rows count the photos in the order of the numbers
-in their names. It is read without running anything (see `scicevpr.files.safe_npy`).
+in their names. It is read without running anything (see `scicevpr.files.reading`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scicevpr.datasets.ground_truth import GroundTruth
 from scicevpr.datasets.ground_truth_files import listed_truth, pair_lists, row_lists
 from scicevpr.datasets.photos import Photo, list_photos, parse_name
 from scicevpr.errors import DatasetError
-from scicevpr.files.safe_npy import read_npy
+from scicevpr.files.reading import read_npy
 
 TRUTH_FILE = "ground_truth_new.npy"
 LOOKS_LIKE = f"query/, ref/ and {TRUTH_FILE} (VPR-Bench)"

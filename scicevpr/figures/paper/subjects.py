@@ -16,7 +16,7 @@ from scicevpr.descriptors.describe import describe
 from scicevpr.errors import SciceVPRError
 from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.files.photos import open_photo
-from scicevpr.retrieval import ExactIndex
+from scicevpr.retrieval.exact import ExactIndex
 
 
 @dataclass(frozen=True)
