@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scicevpr.cli.chosen_models import chosen_grouping, chosen_preprocessing, dtype_label
-from scicevpr.cli.terminal import print_note, show_progress
+from scicevpr.cli.outputs import print_note, show_progress
 from scicevpr.config import assets_folder
 from scicevpr.datasets import Dataset, Photo, bundled_city, list_photos, parse_name, read_dataset, read_folders
 from scicevpr.datasets.photos import left_out_note

@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-from scicevpr.cli.terminal import Step, print_note, show_progress
+from scicevpr.cli.outputs import Step, print_note, show_progress
 from scicevpr.config import STEM_TAP, VARIANTS, Preprocessing, Variant
 from scicevpr.datasets import Dataset
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.precision import best_mode, precision_label
 from scicevpr.errors import UsageError
-from scicevpr.evaluation.groupings import place_groups, published_batch, published_grouping
 from scicevpr.evaluation.pca_fit import fit_pca, named_pca, pca_cache_folder
+from scicevpr.evaluation.protocols import place_groups, published_batch, published_grouping
 from scicevpr.external_models import is_external, load_any
 from scicevpr.models.model import VPRModel
 from scicevpr.retrieval import PCA

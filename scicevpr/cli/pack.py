@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scicevpr.cli import options
-from scicevpr.cli.outputs import add_intervals, check_output_options, output_options, write_outputs
-from scicevpr.cli.terminal import (
+from scicevpr.cli.outputs import (
     Step,
+    add_intervals,
+    check_output_options,
     make_table,
     open_console,
+    output_options,
     plain_cell,
     print_line,
     print_note,
     show_evaluation,
     show_progress,
+    write_outputs,
 )
 from scicevpr.errors import UsageError
 

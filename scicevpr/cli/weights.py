@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scicevpr.cli import options
-from scicevpr.cli.terminal import make_table, open_console, plain_cell, print_line, show_download
+from scicevpr.cli.outputs import make_table, open_console, plain_cell, print_line, show_download
 from scicevpr.config import VARIANTS
 from scicevpr.errors import UsageError, WeightsError
 

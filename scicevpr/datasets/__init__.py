@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from scicevpr.datasets.dataset import Dataset
 from scicevpr.datasets.ground_truth import GroundTruth, distances, positives, utm_array
-from scicevpr.datasets.layouts import bundled_city, read_dataset, read_folders
 from scicevpr.datasets.photos import Photo, format_name, list_photos, parse_name
+from scicevpr.datasets.readers import bundled_city, read_dataset, read_folders
 
 __all__ = [
     "Dataset",

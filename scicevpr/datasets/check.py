@@ -14,13 +14,13 @@ import numpy as np
 
 from scicevpr.datasets import catalogue
 from scicevpr.datasets.dataset import Dataset
-from scicevpr.datasets.layouts import read_dataset, read_folders
-from scicevpr.datasets.photos import Photo
-from scicevpr.datasets.readers import gsv_cities, utm_tree
+from scicevpr.datasets.photos import EXTENSIONS, Photo
+from scicevpr.datasets.readers import is_gsv_cities, read_dataset, read_folders, utm_tree
 from scicevpr.errors import DatasetError, ImageError
 from scicevpr.files.photos import open_photo
 
 SAMPLE = 64
+GSV_COLUMNS = ("place_id", "year", "month", "northdeg", "city_id", "lat", "lon", "panoid")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def check_dataset(
     DatasetError when there is no data set at all.
     """
     path = Path(path)
-    if path.is_dir() and gsv_cities.recognises(path):
+    if path.is_dir() and is_gsv_cities(path):
         return _check_training(path)
     shared = {key: value for key, value in options.items() if key in ("layout", "benchmark", "images")}
     dataset, problems = _read(partial(read_dataset, path, split, queries=queries), options, shared)
@@ -178,8 +178,54 @@ def _open_some(photos: Sequence[Path], sample: int) -> tuple[int, list[str]]:
     return len(rows), unreadable
 
 
+# ---- GSV-Cities: training data, counted here and read by training/ ---------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _City:
+    """rows: photos that the table lists. photos: files in the folder. usable: places of at least four photos."""
+
+    name: str
+    rows: int
+    photos: int
+    places: int
+    usable: int
+
+
+def _count_cities(root: Path) -> list[_City]:
+    """Count the cities. DatasetError when there is no table, or one lacks a column."""
+    import pandas as pd
+
+    tables = sorted((root / "Dataframes").glob("*.csv"))
+    if not tables:
+        raise DatasetError(f"{root / 'Dataframes'} holds no CSV tables; unpack Dataframes of the release there.")
+    cities = []
+    for path in tables:
+        try:
+            table = pd.read_csv(path, dtype=str)
+        except (ValueError, OSError) as error:
+            raise DatasetError(f"{path} cannot be read as a CSV table ({error}). Download it again.") from error
+        missing = [column for column in GSV_COLUMNS if column not in table.columns]
+        if missing:
+            raise DatasetError(f"{path} has no column {missing[0]!r}; needed are {', '.join(GSV_COLUMNS)}.")
+        sizes = table.groupby("place_id").size()
+        photos = _city_photos(root, path, table)
+        cities.append(_City(path.stem, len(table), photos, len(sizes), int((sizes >= 4).sum())))
+    return cities
+
+
+def _city_photos(root: Path, path: Path, table: Any) -> int:
+    folders = {path.stem, *table["city_id"].dropna().unique()}
+    return sum(
+        file.suffix.lower() in EXTENSIONS
+        for name in folders
+        if (root / "Images" / name).is_dir()
+        for file in (root / "Images" / name).iterdir()
+    )
+
+
 def _check_training(path: Path) -> Report:
-    cities = gsv_cities.count(path)
+    cities = _count_cities(path)
     rows, photos = sum(city.rows for city in cities), sum(city.photos for city in cities)
     places, usable = sum(city.places for city in cities), sum(city.usable for city in cities)
     findings = [

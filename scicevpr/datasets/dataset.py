@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ class Dataset:
     notes: sentences a reader of the results should see (several zones, missing positions, stand-in coordinates).
     use_labels: False when ground truth is to be ignored. query_order: as the protocol says it, which also names a
     selection of queries. truth: which answers are right. benchmark: key of the published benchmark that this is (see
-    `scicevpr.datasets.catalogue`), or None. layout: which of `scicevpr.datasets.layouts.READERS` read it, or "".
+    `scicevpr.datasets.catalogue`), or None. layout: which of `scicevpr.datasets.readers.READERS` read it, or "".
     """
 
     name: str
@@ -40,8 +40,8 @@ class Dataset:
 
     @classmethod
     def open(cls, folder: Path | str, split: str = "test", **options: Any) -> Dataset:
-        """Read a data set folder of any known layout; options and errors as in `scicevpr.datasets.layouts`."""
-        from scicevpr.datasets.layouts import read_dataset  # the layouts themselves make data sets
+        """Read a data set folder of any known layout; options and errors as in `read_dataset`."""
+        from scicevpr.datasets.readers import read_dataset  # the readers themselves make data sets
 
         return read_dataset(folder, split, **options)
 
@@ -119,3 +119,15 @@ class Request:
     labels: bool = True
     images: Path | None = None
     every_query: bool = False
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A folder layout. looks_like: how, in words (SPLIT stands for the split). recognises: is (folder, split) of it?
+    read: gives the photos sorted by path, the positives that the layout itself states, and its notes; what holds for
+    all layouts (positions, tables, checks) is done afterwards by `scicevpr.datasets.ground_truth_files`.
+    """
+
+    looks_like: str
+    recognises: Callable[[Path, str], bool]
+    read: Callable[[Request], Dataset]

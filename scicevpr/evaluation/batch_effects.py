@@ -18,8 +18,8 @@ from scicevpr.datasets import Dataset
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import encode, region_vectors
 from scicevpr.errors import UsageError
-from scicevpr.evaluation.groupings import ORDERS, ordered_groups, published_grouping, shuffled_groups
 from scicevpr.evaluation.metrics import recall_at_n
+from scicevpr.evaluation.protocols import ORDERS, ordered_groups, published_grouping, shuffled_groups
 from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.models.model import VPRModel
 from scicevpr.retrieval import ExactIndex

@@ -20,11 +20,17 @@ from scicevpr.descriptors.batches import DEFAULT_WORKERS, Grouping
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.evaluation.baselines import BASELINES
-from scicevpr.evaluation.groupings import published_grouping
-from scicevpr.evaluation.metrics import f1_at_n, mean_reciprocal_rank, recall_at_n
-from scicevpr.evaluation.query_methods import MAJORITY_WEIGHT, QueryMethod, find_method, search_queries
+from scicevpr.evaluation.metrics import (
+    f1_at_n,
+    mean_reciprocal_rank,
+    own_rows,
+    recall_at_n,
+    truth_notes,
+    without_rows,
+    zero_notes,
+)
+from scicevpr.evaluation.protocols import MAJORITY_WEIGHT, QueryMethod, find_method, published_grouping, search_queries
 from scicevpr.evaluation.results import UNNAMED, Evaluation, Scores
-from scicevpr.evaluation.score_notes import own_rows, truth_notes, without_rows, zero_notes
 from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.files.photos import require_sound
 from scicevpr.files.writing import MEMORY_LIMIT, scratch_folder
@@ -66,7 +72,7 @@ def evaluate(
 
     ns: the values of N; the largest is the length of each prediction list, and MRR looks no further. radius: metres
     (default: the data set's own rule). rounding: "float64", or "float32" as published.
-    test_method, majority_weight: how queries are viewed and their answers merged (see `query_methods`).
+    test_method, majority_weight: how queries are viewed and their answers merged (see `protocols`).
     without_itself: leave a query that is itself in the database out of its own answers and positives.
     database_grouping, query_grouping: which photos share a batch (queries follow the database unless given; None is
     how the model was published on this benchmark, see `published_grouping`). preprocessing replaces the variant's;

@@ -16,8 +16,8 @@ from scicevpr.descriptors.describe import describe, require_inside
 from scicevpr.descriptors.precision import MODES, obstacle, precision_label, runner, unchanged
 from scicevpr.descriptors.preprocessing import prepare
 from scicevpr.evaluation.benchmark import score
-from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.evaluation.metrics import hit_matrix
+from scicevpr.evaluation.protocols import published_grouping
 from scicevpr.evaluation.uncertainty import compare_recalls, score_intervals
 from scicevpr.models.model import VPRModel
 from scicevpr.progress import StageProgress, of_stage

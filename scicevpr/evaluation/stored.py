@@ -18,8 +18,8 @@ from scicevpr.config import VARIANTS
 from scicevpr.datasets import Dataset, GroundTruth, Photo, parse_name
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
 from scicevpr.evaluation.benchmark import DEFAULT_NS, score
-from scicevpr.evaluation.exports import DESCRIPTORS_FILE, DESCRIPTORS_FORMAT
-from scicevpr.evaluation.query_methods import MAJORITY_WEIGHT, find_method
+from scicevpr.evaluation.protocols import MAJORITY_WEIGHT, find_method
+from scicevpr.evaluation.report import DESCRIPTORS_FILE, DESCRIPTORS_FORMAT
 from scicevpr.evaluation.results import Evaluation
 from scicevpr.files.descriptor_files import load_descriptors
 from scicevpr.files.reading import known_sha256, parse_json

@@ -16,16 +16,22 @@ from scicevpr.config import Preprocessing, Variant
 from scicevpr.descriptors.describe import evaluating, require_inside, require_weights
 from scicevpr.descriptors.preprocessing import prepare
 from scicevpr.errors import UsageError
-from scicevpr.explanations.attention import attention_maps, cross_image_attention, rewriting, shown_blocks
 from scicevpr.explanations.catalogue import KINDS, View, views
-from scicevpr.explanations.fusion import (
+from scicevpr.explanations.maps import (
+    Correspondence,
     LayerContribution,
+    attention_maps,
     average_influence,
+    cross_image_attention,
     influence_on,
     layer_contribution,
     map_energy,
+    patch_correspondence,
+    pooled_map,
+    region_pooling,
+    rewriting,
+    shown_blocks,
 )
-from scicevpr.explanations.regions import Correspondence, patch_correspondence, pooled_map, region_pooling
 from scicevpr.files.photos import open_photo
 from scicevpr.models.model import Trace, VPRModel
 from scicevpr.models.regions import region_boxes

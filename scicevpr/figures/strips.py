@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from scicevpr.datasets import Photo
 from scicevpr.errors import ImageError, UsageError
 from scicevpr.evaluation.results import Evaluation
-from scicevpr.figures.overlay import fitted
+from scicevpr.figures.inside import fitted
 from scicevpr.files.photos import open_photo
 from scicevpr.retrieval import Match, Matches
 

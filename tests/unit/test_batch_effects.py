@@ -34,8 +34,8 @@ from scicevpr.evaluation.batch_mates import (
     telling_pairs,
     worst_batch,
 )
-from scicevpr.evaluation.groupings import ordered_groups, place_groups, shuffled_groups
 from scicevpr.evaluation.metrics import recall_at_n
+from scicevpr.evaluation.protocols import ordered_groups, place_groups, shuffled_groups
 from scicevpr.retrieval import ExactIndex
 
 

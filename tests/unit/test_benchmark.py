@@ -16,8 +16,8 @@ from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import ImageError, IndexMismatchError, UsageError, WeightsError
 from scicevpr.evaluation.baselines import BASELINES, colour_histogram, hog
 from scicevpr.evaluation.benchmark import evaluate, evaluate_baseline, score
-from scicevpr.evaluation.groupings import place_groups, published_grouping
-from scicevpr.evaluation.results import write_predictions
+from scicevpr.evaluation.protocols import place_groups, published_grouping
+from scicevpr.evaluation.report import write_predictions
 from scicevpr.models.model import build_model
 from scicevpr.retrieval import PCA
 

@@ -8,9 +8,8 @@ from urllib.parse import urlparse
 import pytest
 
 from scicevpr.datasets import Dataset, parse_name
-from scicevpr.datasets.catalogue import BENCHMARKS, differences, get, recognise
-from scicevpr.datasets.layouts import READERS
-from scicevpr.datasets.published import PUBLISHED
+from scicevpr.datasets.catalogue import BENCHMARKS, PUBLISHED, differences, get, recognise
+from scicevpr.datasets.readers import READERS
 from scicevpr.errors import UsageError
 
 

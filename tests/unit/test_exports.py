@@ -16,8 +16,8 @@ from small_results import PLACES, result, street
 from scicevpr.cli import options
 from scicevpr.cli.outputs import add_intervals, check_output_options, output_options, write_outputs
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.evaluation import exports
-from scicevpr.evaluation.exports import new_run_folder, write_descriptor_files
+from scicevpr.evaluation import report
+from scicevpr.evaluation.report import new_run_folder, write_descriptor_files
 from scicevpr.figures import strips
 from scicevpr.figures.strips import GAP, LINE, RIGHT, TILE, WRONG, Tile, draw_strip, write_prediction_files
 
@@ -111,7 +111,7 @@ def test_a_run_never_writes_into_another(tmp_path):
 
 
 def test_descriptors_are_written_in_blocks_with_what_they_are(city, tmp_path, monkeypatch):
-    monkeypatch.setattr(exports, "BYTES_AT_ONCE", 4 * PLACES * 5)  # five rows a block
+    monkeypatch.setattr(report, "BYTES_AT_ONCE", 4 * PLACES * 5)  # five rows a block
     found = result({0}, "Model", dataset=city)
     found = replace(found, protocol={**found.protocol, "PCA": "12 to 4"})
     half = replace(found.database, values=found.database.values.astype(np.float16))
@@ -133,7 +133,7 @@ def test_descriptors_that_are_not_there_or_do_not_fit_are_refused(city, tmp_path
     found = result(set(), dataset=city)
     with pytest.raises(UsageError, match="queries descriptors of Model cannot be saved"):
         write_descriptor_files(replace(found, queries=None), tmp_path)
-    monkeypatch.setattr(exports.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    monkeypatch.setattr(report.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
     with pytest.raises(DatasetError, match="MiB left"):
         write_descriptor_files(found, tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -18,8 +18,8 @@ from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.precision import precision_label
 from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.evaluation.comparison import compare, read_relevance
-from scicevpr.evaluation.groupings import published_batch, published_rounding
 from scicevpr.evaluation.pca_fit import fit_pca
+from scicevpr.evaluation.protocols import published_batch, published_rounding
 from scicevpr.models import WeightsInfo
 from scicevpr.models.native_checkpoints import save_weights
 

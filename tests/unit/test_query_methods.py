@@ -18,7 +18,7 @@ from scicevpr.descriptors.describe import describe
 from scicevpr.descriptors.preprocessing import to_views
 from scicevpr.errors import ImageError, UsageError
 from scicevpr.evaluation.benchmark import evaluate
-from scicevpr.evaluation.query_methods import METHODS, find_method, search_queries, vote
+from scicevpr.evaluation.protocols import METHODS, find_method, search_queries, vote
 from scicevpr.retrieval import ExactIndex
 
 PLAIN = Preprocessing()

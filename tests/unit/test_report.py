@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from small_results import result, street
 
-from scicevpr.cli.terminal import show_evaluation
+from scicevpr.cli.outputs import show_evaluation
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.report import COLUMNS, latex_table, latex_text, markdown_table, tidy_rows, write_csv
 

@@ -11,7 +11,7 @@ from scicevpr.cli.main import main
 from scicevpr.config import VARIANTS
 from scicevpr.datasets import GroundTruth, read_dataset
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
-from scicevpr.evaluation.exports import write_descriptor_files
+from scicevpr.evaluation.report import write_descriptor_files
 from scicevpr.evaluation.stored import MADE_ELSEWHERE, open_descriptors, recorded_dataset, score_stored
 from scicevpr.files.descriptor_files import Descriptors, save_descriptors
 

@@ -13,7 +13,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 from scicevpr.datasets import format_name
 from scicevpr.datasets.intake import Limits, gather, gather_folder, in_query_folder
-from scicevpr.datasets.uploads import GPS, NAME, NOWHERE, TABLE, gps_of, place_photos, to_utm
+from scicevpr.datasets.positions import GPS, NAME, NOWHERE, TABLE, gps_of, place_photos, to_utm
 from scicevpr.datasets.zones import to_latitude_longitude
 from scicevpr.errors import DatasetError, SciceVPRError, UsageError
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from scicevpr.datasets.tables import cell_text
 from scicevpr.errors import UsageError
-from scicevpr.figures.paper import attention, curves, maps, retrieval, scores
+from scicevpr.figures.paper import batches, maps, retrieval, scores
 from scicevpr.figures.paper.style import Style, parse_labels, settings
 
 __all__ = ["FIGURES", "FORMATS", "Drawing", "FigureKind", "Style", "draw", "figure_kind", "parse_labels"]
@@ -55,7 +55,7 @@ _ALL = (
     FigureKind(
         "figure-2", "Figure 2: Recall@1 against batch size and order",
         "Recall@1 of each model over the number of queries that share a batch, in several orders.",
-        "queries", curves.paint_curves, curves.curve_table, curves.curve_caption, panels=curves.CURVE_PANELS,
+        "queries", batches.paint_curves, batches.curve_table, batches.curve_caption, panels=batches.CURVE_PANELS,
     ),
     FigureKind(
         "figure-4", "Figure 4: the 14 regions of a pair",
@@ -70,8 +70,8 @@ _ALL = (
     FigureKind(
         "attention", "Attention between the photos of a batch",
         "Who reads whom in a batch of CricaVPR, and which region of the query was rewritten by whom.",
-        "photo", attention.paint_attention, attention.attention_table, attention.attention_caption,
-        panels=attention.ATTENTION_PANELS,
+        "photo", batches.paint_attention, batches.attention_table, batches.attention_caption,
+        panels=batches.ATTENTION_PANELS,
     ),
     FigureKind(
         "strip", "Retrieval strip",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -176,10 +175,3 @@ def settings(style: Style) -> Iterator[None]:
             }
         )
         yield
-
-
-def legend_columns(labels: Sequence[str], style: Style) -> int:
-    """How many legend entries fit side by side."""
-    widest = max((len(label) for label in labels), default=1) * 0.6 * style.small / 72 + 0.5
-    most = max(1, min(len(labels), int(style.inches / widest)))
-    return math.ceil(len(labels) / math.ceil(len(labels) / most)) if labels else 1
