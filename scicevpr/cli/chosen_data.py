@@ -176,6 +176,8 @@ def pack_descriptors(
     reduced, dtype = pack.only_reduced(model), dtype_label(model, mode)
     try:
         found = pack.descriptors(model, preprocessing=chosen_preprocessing(model, arguments), reduced=reduced)
+        if found is None:
+            return None, None
         if arguments.grouping and model.variant.cross_image and found.grouping != arguments.grouping.replace(":", " "):
             raise IndexMismatchError(
                 f"The pack {pack.title!r} was described with grouping {found.grouping}, not {arguments.grouping}. "

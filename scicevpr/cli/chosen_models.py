@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ ARCHITECTURE = (
 def load_models(arguments: argparse.Namespace, default: tuple[str, ...]) -> list[tuple[str, VPRModel]]:
     """Titles and models. A title names the source where the weights are not a variant's own."""
     prepare_machine(arguments)
-    loaded = []
+    loaded: list[tuple[str, Any]] = []  # a model of other people answers to the same calls as a VPRModel
     for source, variant in chosen_sources(arguments, default or ("scicevpr-t",)):
         torch.manual_seed(arguments.seed)  # only random weights feel it
         options: dict[str, Any] = {"variant": variant}
@@ -45,7 +46,7 @@ def load_models(arguments: argparse.Namespace, default: tuple[str, ...]) -> list
                     options["size"] = (arguments.resize[0], arguments.resize[-1])
             else:
                 options["allow_untrained"] = arguments.allow_untrained
-                options["progress"] = lambda done, total, step=step: step("download", done, total)
+                options["progress"] = partial(step, "download")
             model = load_any(source, device=arguments.device, dtype=getattr(torch, arguments.dtype), **options)
         check_architecture(arguments, model.variant)
         plain = source.lower() in VARIANTS or is_external(source)

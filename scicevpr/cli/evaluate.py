@@ -167,7 +167,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     for title, model in chosen.load_models(arguments, packed_models(pack) or ("scicevpr-t", "cricavpr-t")):
         mode = chosen.chosen_precision(model, arguments)
         stored, pca = pack_descriptors(model, pack, arguments, mode)
-        if pca is not None and (arguments.pca_dim or arguments.pca_file):
+        if pack is not None and pca is not None and (arguments.pca_dim or arguments.pca_file):
             raise UsageError(
                 f"The pack {pack.title!r} holds reduced descriptors with a PCA of its own. Leave --pca-… out."
             )

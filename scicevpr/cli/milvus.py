@@ -21,7 +21,9 @@ from scicevpr.errors import UsageError
 
 if TYPE_CHECKING:
     from scicevpr.datasets import Dataset
+    from scicevpr.files.descriptor_files import Descriptors
     from scicevpr.milvus import MilvusIndex
+    from scicevpr.packs import Pack
 
 INDEXES = ("flat", "hnsw", "ivf_flat", "auto", "diskann")
 
@@ -87,7 +89,8 @@ def load(arguments: argparse.Namespace) -> int:
     if (arguments.pack is None) == (arguments.descriptors is None):
         raise UsageError("Give either --pack, or --descriptors with --dataset.")
     if arguments.pack is not None:
-        source, dataset = open_pack(arguments.pack), None
+        source: Pack | Descriptors = open_pack(arguments.pack)
+        dataset = None
     else:
         dataset = _dataset(arguments)
         names = [photo.name for photo in dataset.database]

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -277,7 +278,7 @@ def _write_run(arguments: argparse.Namespace, results: Sequence[Evaluation], con
                     folder,
                     arguments.num_preds_to_save,
                     only_wrong=arguments.save_only_wrong_preds,
-                    progress=lambda done, total, step=step: step("pictures", done, total),
+                    progress=partial(step, "pictures"),
                 )
             print_line(console, f"Pictures of {result.title}: {folder / 'preds'} (queries: {written})")
         if arguments.save_descriptors:

@@ -73,7 +73,8 @@ def search(arguments: argparse.Namespace) -> int:
         dataset, pack = pack_or_dataset(arguments)
         database = dataset.database
     queries = [parse_name(path) for path in arguments.photos]
-    console, found = open_console(), []
+    console = open_console()
+    found: list[dict[str, Any]] = []
     for title, model in load_models(arguments, packed_models(pack) or ("scicevpr-t",)):
         mode = chosen_precision(model, arguments)
         with show_progress(title) as step:
@@ -134,7 +135,7 @@ def describe(arguments: argparse.Namespace) -> int:
         kept = [row for row, path in enumerate(paths) if path not in damaged]
         if not kept:
             raise UsageError("All photos are damaged; there is nothing to describe.")
-        paths, labels = ([values[row] for row in kept] for values in (paths, labels))
+        paths, labels = [paths[row] for row in kept], [labels[row] for row in kept]
     [(title, model)] = load_models(arguments, ())
     mode = chosen_precision(model, arguments)
     with show_progress(title) as step:

@@ -130,7 +130,8 @@ def push(arguments: argparse.Namespace) -> int:
         model, arguments.repository, private=arguments.private or None, endpoint=arguments.endpoint,
         results=results, licence=arguments.licence,
     )  # fmt: skip
-    print_line(open_console(), f"{model.variant.title}, weights {model.weights.sha256}: {url}")
+    sha256 = model.weights.sha256 if model.weights is not None else "random"  # which push_to_hub refuses
+    print_line(open_console(), f"{model.variant.title}, weights {sha256}: {url}")
     return 0
 
 

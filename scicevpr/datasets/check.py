@@ -168,7 +168,7 @@ def _published(dataset: Dataset) -> list[tuple[str, str]]:
 
 
 def _open_some(photos: Sequence[Path], sample: int) -> tuple[int, list[str]]:
-    rows = np.unique(np.linspace(0, len(photos) - 1, min(sample, len(photos))).astype(int)) if sample else []
+    rows = np.unique(np.linspace(0, len(photos) - 1, min(sample, len(photos))).astype(int))
     unreadable = []
     for row in rows:
         try:

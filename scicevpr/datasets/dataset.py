@@ -81,6 +81,11 @@ class Dataset:
         queries = tuple(self.queries[row] for row in rows)
         return replace(self, queries=queries, truth=truth, query_order=order)
 
+    def with_photos(self, photos: Sequence[Photo]) -> Dataset:
+        """The same data set with other records of its photos: the database's, then the queries'."""
+        count = len(self.database)
+        return replace(self, database=tuple(photos[:count]), queries=tuple(photos[count:]))
+
     def without_photos(self, paths: Collection[Path]) -> Dataset:
         """The same data set without these photos, and with a note that they were left out."""
         kept = {

@@ -218,12 +218,12 @@ def frames_truth(database: Sequence[Photo], queries: Sequence[Photo], tolerance:
             f"by row {len(queries)} queries do not go with {len(database)} database photos. Name the right answers in "
             "a list (--ground-truth), or number the photos."
         )
-    frames, asked = (
-        (np.arange(len(database)), np.arange(len(queries))) if counted else (numbers["database"], numbers["query"])
-    )
+    frames, asked = numbers["database"], numbers["query"]
+    if frames is None or asked is None:
+        frames, asked = np.arange(len(database)), np.arange(len(queries))
     order = np.argsort(frames, kind="stable")
-    first, last = (np.searchsorted(frames[order], asked + reach, side) for reach, side in
-                   ((-tolerance, "left"), (tolerance, "right")))
+    first = np.searchsorted(frames[order], asked - tolerance, side="left")
+    last = np.searchsorted(frames[order], asked + tolerance, side="right")
     rows = [np.sort(order[start:stop]) for start, stop in zip(first, last, strict=True)]
     if rows and not any(len(found) for found in rows):
         raise DatasetError(

@@ -80,12 +80,11 @@ def with_ground_truth(dataset: Dataset, options: GroundTruthOptions) -> Dataset:
     notes = list(dataset.notes)
     if options.positions is not None:
         placed, note = with_positions(options.positions, dataset.database, dataset.queries)
-        count = len(dataset.database)
-        dataset = replace(dataset, database=tuple(placed[:count]), queries=tuple(placed[count:]))
+        dataset = dataset.with_photos(placed)
         notes.append(note)
     truth = _chosen_truth(dataset, options)
-    photos = (*dataset.database, *dataset.queries)
     if dataset.use_labels:
+        photos: Sequence[Photo] = (*dataset.database, *dataset.queries)
         problem = missing_positions(photos)
         if problem and truth.listed is None:
             raise DatasetError(
@@ -96,8 +95,7 @@ def with_ground_truth(dataset: Dataset, options: GroundTruthOptions) -> Dataset:
         check_positions(photos)
         photos, moved = in_one_zone(photos)
         notes += [*moved, *position_notes(photos)]
-        count = len(dataset.database)
-        dataset = replace(dataset, database=tuple(photos[:count]), queries=tuple(photos[count:]))
+        dataset = dataset.with_photos(photos)
         if truth.listed is None and not truth.name:
             truth = replace(truth, name=stand_in_rule(photos, truth.radius))
     dataset = replace(dataset, truth=truth, notes=tuple(notes))

@@ -21,6 +21,7 @@ from scicevpr.errors import DatasetError, UsageError
 QUERY_FOLDERS = ("queries", "query")
 BLOCK = 1 << 20
 DIRECTORY = 1_000  # bytes that a zip's list may spend on a file
+LIST_SIZE = 5  # where zipfile's record of the end holds the list's bytes
 CLEAN = re.compile(r"[\x00-\x1f\\:]")
 PACKING = (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, zlib.error, lzma.LZMAError)
 SMALL = 1_000_000  # bytes: what unpacks to less is no bomb, however well it was packed
@@ -164,8 +165,8 @@ def _opened(brought: Sequence[tuple[Path, str]], limits: Limits) -> Iterator[lis
 def _check_directory(path: Path, label: str, limits: Limits) -> None:
     """Refuse a list of files so long that reading it would already cost too much."""
     with path.open("rb") as file:
-        end = zipfile._EndRecData(file)  # as ZipFile reads it, which then takes this many bytes for the list
-    if end is not None and end[zipfile._ECD_SIZE] > limits.entries * DIRECTORY:
+        end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # not public: what ZipFile itself reads first
+    if end is not None and end[LIST_SIZE] > limits.entries * DIRECTORY:
         raise UsageError(f"{label} holds far more files than the {limits.entries:,} that are read. Split it.")
 
 
@@ -201,7 +202,9 @@ def _sorted_out(
     items: Sequence[_Item], limits: Limits
 ) -> tuple[list[_Item], list[_Item], list[tuple[str, str]], list[str]]:
     """Photos, tables, photos that are left out with the reason, and names of files that nobody needs."""
-    photos, tables, left_out, ignored = [], [], [], []
+    photos: list[_Item] = []
+    tables: list[_Item] = []
+    left_out, ignored = [], []
     for item in items:
         path = PurePosixPath(item.name)
         suffix, hidden = path.suffix.lower(), any(part.startswith(".") or part == "__MACOSX" for part in path.parts)

@@ -130,8 +130,8 @@ def format_name(
 
 def _number(text: str | None) -> float | None:
     try:
-        value = float(text)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        value = math.nan if text is None else float(text)
+    except ValueError:
         return None
     return value if math.isfinite(value) else None
 

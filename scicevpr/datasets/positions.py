@@ -115,7 +115,7 @@ def _check_degrees(photos: Sequence[Photo]) -> None:
     fits = largest.max() <= 180 and largest.min() <= 90
     fine = np.abs(values * 100 - np.round(values * 100)).max() > 1e-6  # metres are written to the centimetre
     if fits and fine and extent.max() < DEFAULT_RADIUS:
-        east, north = located[0].utm
+        east, north = values[0]
         raise DatasetError(
             f"The positions look like degrees, not metres: {located[0].path} says east {east:g}, north {north:g}, and "
             f"all {len(located)} lie within {extent.max():.2g} of each other, so nearly all would count as the same "
@@ -157,7 +157,7 @@ def stand_in_rule(photos: Sequence[Photo], radius: float = DEFAULT_RADIUS) -> st
     """
     if not photos or not all(photo.mock_position for photo in photos):
         return ""
-    norths = np.unique([photo.utm[1] for photo in photos])
+    norths = np.unique([photo.utm[1] for photo in photos if photo.utm is not None])
     spacing = float(np.median(np.diff(norths))) if len(norths) > 1 else 0.0
     if spacing <= 0:
         return "stand-in positions"
@@ -180,7 +180,7 @@ def _project(path: Path, degrees: np.ndarray) -> tuple[np.ndarray, str]:
             f"The photos of {path} lie up to {np.abs(degrees[:, 1] - longitude).max():.0f} degrees of longitude apart, "
             "too far for one projection. Split the data set, or give east and north."
         )
-    metres = np.array([project(*point, zone, latitude < 0) for point in degrees.tolist()])
+    metres = np.array([project(north, east, zone, latitude < 0) for north, east in degrees.tolist()])
     return metres, f"{zone}{latitude_letter(latitude)}"
 
 
@@ -223,7 +223,8 @@ def place_photos(
     """
     named = [parse_name(path) for path in photos]
     if table is None:
-        placed, notes = [_placed(photo) for photo in named], []
+        placed = [_placed(photo) for photo in named]
+        notes: list[str] = []
     else:
         try:
             placed, notes = _from_table(named, table)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from scicevpr.datasets.zones import metres_apart
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import encode_groups
 from scicevpr.errors import UsageError
@@ -195,7 +196,7 @@ def paired_queries(setup: StabilitySetup, queries: Sequence[int]) -> pd.DataFram
     Columns: model, query (row), batch ("alone" or "pair"), partner (row or None), first (database row), similarity,
     metres, right. Queries are paired two by two; an odd last one has no pair.
     """
-    other = setup.with_database(PAIR_DATABASE) if setup.model.variant.cross_image else setup
+    other = _in_pairs(setup)
     pairs = [tuple(queries[i : i + 2]) for i in range(0, len(queries) - 1, 2)]
     batches = [(row,) for row in queries] + pairs
     rows = []
@@ -204,8 +205,7 @@ def paired_queries(setup: StabilitySetup, queries: Sequence[int]) -> pd.DataFram
         found = other.index.search(values, 1)
         for position, row in enumerate(batch):
             first = int(found.indices[position, 0])
-            query, answer = setup.dataset.queries[row].utm, setup.dataset.database[first].utm
-            known = query is not None and answer is not None
+            metres = metres_apart(setup.dataset.queries[row].utm, setup.dataset.database[first].utm)
             verdict = setup.is_right(row, np.array([first]))
             rows.append(
                 {
@@ -215,11 +215,15 @@ def paired_queries(setup: StabilitySetup, queries: Sequence[int]) -> pd.DataFram
                     "partner": None if len(batch) == 1 else int(batch[1 - position]),
                     "first": first,
                     "similarity": float(found.similarities[position, 0]),
-                    "metres": float(np.hypot(query[0] - answer[0], query[1] - answer[1])) if known else None,
+                    "metres": metres,
                     "right": None if verdict is None else bool(verdict[0]),
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _in_pairs(setup: StabilitySetup) -> StabilitySetup:
+    return setup.with_database(PAIR_DATABASE) if setup.model.variant.cross_image else setup
 
 
 def telling_pairs(setup: StabilitySetup, count: int = 2, seed: int = 0, tries: int = 4000) -> list[int]:
@@ -248,7 +252,7 @@ def pair_statistics(setup: StabilitySetup, seed: int = 0, tries: int = 4000) -> 
 
 def _tried_pairs(setup: StabilitySetup, seed: int, tries: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Random pairs [N, 2]; in which the pair loses a right answer [N]; in which it changes one [N]."""
-    other = setup.with_database(PAIR_DATABASE) if setup.model.variant.cross_image else setup
+    other = _in_pairs(setup)
     count, random = len(setup.queries), np.random.default_rng(seed)
     first = random.integers(0, count, tries)
     pairs = np.stack([first, (first + random.integers(1, count, tries)) % count], axis=1)

@@ -63,7 +63,8 @@ def fit_pca(
     kept = None
     if cache is not None and model.weights is not None:  # random weights have no name to keep a file under
         mode = best_mode(model, next(model.parameters()).device).mode if precision == "auto" else precision
-        key = _key(model, Path(folder), photos, grouping, preprocessing, (dimension, solver, seed, mode or ""))
+        fit = (dimension, solver, seed, mode or "")
+        key = _key(model, model.weights.sha256, Path(folder), photos, grouping, preprocessing, fit)
         kept = Path(cache) / f"{model.variant.name}-{dimension}-{key}.safetensors"
         if kept.is_file():
             return load_pca(kept, model, dimension)
@@ -131,6 +132,7 @@ def _photo_state(photo: Path, folder: Path) -> tuple[str, int, int]:
 
 def _key(
     model: VPRModel,
+    weights: str,
     folder: Path,
     photos: Sequence[Path],
     grouping: Grouping | None,
@@ -140,7 +142,7 @@ def _key(
     """12 hex digits over everything that the fitted values depend on."""
     decisive = {
         "fingerprint": model.variant.fingerprint,
-        "weights": model.weights.sha256,
+        "weights": weights,
         "dtype": str(next(model.parameters()).dtype),
         "preprocessing": asdict(preprocessing),
         "grouping": asdict(grouping) if grouping else None,

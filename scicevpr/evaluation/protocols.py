@@ -39,8 +39,9 @@ def published_grouping(variant: Variant, dataset: Dataset) -> Grouping | None:
 def published_batch(variant: Variant, dataset: Dataset, size: int) -> int:
     """Photos a batch where the published code is told ``size``: CricaVPR's halves it on the Pittsburgh sets."""
     benchmark = BENCHMARKS.get(dataset.benchmark)
-    halved = getattr(variant, "family", "") == "cricavpr" and benchmark is not None
-    return max(1, size // 2) if halved and benchmark.cross_image_batch < DEFAULT_SEQUENTIAL else size
+    if getattr(variant, "family", "") != "cricavpr" or benchmark is None:
+        return size
+    return max(1, size // 2) if benchmark.cross_image_batch < DEFAULT_SEQUENTIAL else size
 
 
 def published_rounding(variant: Variant) -> str:
@@ -51,7 +52,7 @@ def published_rounding(variant: Variant) -> str:
 
 def shuffled_groups(count: int, size: int, seed: int) -> Grouping:
     """Batches of ``size`` photos in a random order."""
-    order = np.random.default_rng(seed).permutation(count)
+    order = np.random.default_rng(seed).permutation(count).tolist()
     return Grouping.explicit([order[i : i + size] for i in range(0, count, size)], f"shuffled with seed {seed}, {size}")
 
 

@@ -95,7 +95,7 @@ def latex_table(results: Sequence[Evaluation], *, per_condition: bool = False, l
     """
     results, headings, blocks = _table(results, per_condition)
     caption = ["Recall@N in percent and mean reciprocal rank (MRR)."]
-    if any(result.overall.intervals for result in results):
+    if any(result.overall and result.overall.intervals for result in results):
         caption.append("In brackets: confidence intervals.")
     caption += protocol_sentences(results)
     width = 2 + len(headings)
@@ -172,8 +172,8 @@ def _table(
     conditions = list(dict.fromkeys(name for result in results for name in result.conditions)) if per_condition else []
     blocks = []
     for condition in (*conditions, ALL):
-        found = [(result.title, dict(_parts(result)).get(condition)) for result in results]
-        found = [(title, scores) for title, scores in found if scores is not None]
+        known = [(result.title, dict(_parts(result))) for result in results]
+        found = [(title, parts[condition]) for title, parts in known if condition in parts]
         texts = [[*(f"{value:.1f}" for value in scores.recalls.values()), f"{scores.mrr:.3f}"] for _, scores in found]
         best = [max(column, key=float) if len(found) > 1 else None for column in zip(*texts, strict=True)]
         rows = []
@@ -197,7 +197,7 @@ def _scored(results: Sequence[Evaluation]) -> list[Evaluation]:
 
 
 def _parts(result: Evaluation) -> list[tuple[str, Scores]]:
-    return [*result.conditions.items(), (ALL, result.overall)]
+    return [*result.conditions.items(), *([(ALL, result.overall)] if result.overall else [])]
 
 
 # ---- predictions -----------------------------------------------------------------------------------------------------
@@ -259,20 +259,15 @@ def write_descriptor_files(evaluation: Evaluation, folder: Path | str) -> list[P
     written in blocks, so that descriptors on disk are never all in memory. Raises UsageError when they were not kept,
     DatasetError when the disk is too small.
     """
-    parts = {"database": evaluation.database, "queries": evaluation.queries}
-    for name, part in parts.items():
-        if part is None:
-            raise UsageError(
-                f"The {name} descriptors of {evaluation.title} cannot be saved, because they are not kept."
-            )
+    database, queries = evaluation.database, evaluation.queries
+    if database is None or queries is None:
+        name = "database" if database is None else "queries"
+        raise UsageError(f"The {name} descriptors of {evaluation.title} cannot be saved, because they are not kept.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _check_disk(folder, sum(4 * part.values.size for part in parts.values()))
-    paths = [
-        _write_rows(folder / file, parts[name].values)
-        for name, file in (("database", DATABASE_FILE), ("queries", QUERIES_FILE))
-    ]
-    content = _descriptor_record(evaluation)
+    _check_disk(folder, 4 * (database.values.size + queries.values.size))
+    paths = [_write_rows(folder / DATABASE_FILE, database.values), _write_rows(folder / QUERIES_FILE, queries.values)]
+    content = _descriptor_record(evaluation, database, queries)
     for name, path in zip(("database", "queries"), paths, strict=True):
         content[name]["sha256"] = sha256_of(path)
     record = folder / DESCRIPTORS_FILE  # written last: its presence says that the others are complete
@@ -290,9 +285,8 @@ def descriptor_protocol(evaluation: Evaluation) -> dict[str, str]:
     return protocol
 
 
-def _descriptor_record(evaluation: Evaluation) -> dict[str, Any]:
-    dataset, own = evaluation.dataset, evaluation.database
-    truth = dataset.truth
+def _descriptor_record(evaluation: Evaluation, own: Descriptors, queries: Descriptors) -> dict[str, Any]:
+    dataset, truth = evaluation.dataset, evaluation.dataset.truth
     return {
         "format": DESCRIPTORS_FORMAT,
         "title": evaluation.title,
@@ -308,7 +302,7 @@ def _descriptor_record(evaluation: Evaluation) -> dict[str, Any]:
             },
         },
         "database": _part_record(DATABASE_FILE, own, dataset.database, dataset.root),
-        "queries": _part_record(QUERIES_FILE, evaluation.queries, dataset.queries, dataset.root),
+        "queries": _part_record(QUERIES_FILE, queries, dataset.queries, dataset.root),
         "test_method": evaluation.protocol.get("test method", "hard_resize").split()[0],
     }
 

@@ -265,7 +265,7 @@ def _take_in_turn(count: int, neighbours: Callable[[int], np.ndarray]) -> np.nda
 def _found(hits: np.ndarray, n: int) -> np.ndarray:
     if not 1 <= n <= hits.shape[1]:
         raise UsageError(f"Recall@{n} cannot be had from predictions of length {hits.shape[1]}; search further.")
-    return hits[:, :n].any(axis=1)
+    return np.any(hits[:, :n], axis=1)
 
 
 def _reciprocal_ranks(hits: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -69,9 +70,9 @@ def verify_folder(
     reference = read_reference(folder)
     jobs: list[tuple[str, Callable[[], list[Check]]]] = []
     for model in reference.models:
-        jobs.append((model.path.stem, lambda m=model: check_model(m, reference.input_seed, device, dtype)))
+        jobs.append((model.path.stem, partial(check_model, model, reference.input_seed, device, dtype)))
     for path in reference.arithmetic:
-        jobs.append((path.stem, lambda p=path: check_arithmetic(p, device, dtype)))
+        jobs.append((path.stem, partial(check_arithmetic, path, device, dtype)))
     if only is not None:
         names = {Path(name).name.removesuffix(".npz") for name in only}
         unknown = names - {name for name, _ in jobs}
@@ -187,12 +188,11 @@ def _map(x: Tensor) -> Tensor:
 def _first_block(model: VPRModel) -> Iterator[dict[str, Tensor]]:
     """Collect the raw outputs of the first block's attention, MLP and adapter while the model runs."""
     raw: dict[str, Tensor] = {}
-    block = model.backbone.blocks[0]
-    parts = {"attn": block.attn, "mlp": block.mlp, "adapter": block.adapter}
+    block = next(model.backbone.blocks.children())
+    parts = {name: part for name, part in block.named_children() if name in ("attn", "mlp", "adapter")}
     hooks = [
         part.register_forward_hook(lambda _module, _inputs, output, key=key: raw.__setitem__(key, output))
         for key, part in parts.items()
-        if part is not None
     ]
     try:
         yield raw

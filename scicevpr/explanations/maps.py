@@ -7,6 +7,7 @@ Fusion: section III-B of the paper; the energies follow its heat maps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from scicevpr.config import REGION_COUNT, STEM_TAP
 from scicevpr.errors import UsageError
+from scicevpr.models.backbone import Block
 from scicevpr.models.fusion import LayerFusion
 from scicevpr.models.model import Trace, VPRModel
 from scicevpr.models.regions import GEM_EPS, Region
@@ -40,7 +42,7 @@ def class_attention(model: VPRModel, trace: Trace, block: int, photo: int = 0) -
     if not 0 <= block < len(model.backbone.blocks):
         raise UsageError(f"There is no block {block}; the backbone has blocks 0..{len(model.backbone.blocks) - 1}.")
     entering = (trace.tokens_in if block == 0 else trace.blocks[block - 1])[photo]  # (1 + rows·columns, C)
-    layer = model.backbone.blocks[block]
+    layer = cast(Block, model.backbone.blocks[block])
     heads, tokens = layer.attn.heads, len(entering)
     query, key, _ = layer.attn.qkv(layer.norm1(entering)).reshape(tokens, 3, heads, -1).unbind(1)  # (tokens, heads, d)
     scores = torch.einsum("hd,thd->ht", query[0], key) / query.shape[-1] ** 0.5  # (heads, tokens)
@@ -212,14 +214,21 @@ def pooling_attention(pooled_map: Tensor, p: Tensor | float, regions: tuple[Regi
     return shares.float()
 
 
+def present(tensor: Tensor | None) -> Tensor:
+    """A tensor that the traces of this model hold. UsageError where they do not."""
+    if tensor is None:
+        raise UsageError("The model has no such map on its way from photo to descriptor.")
+    return tensor
+
+
 def pooled_map(model: VPRModel, trace: Trace, photo: int = 0) -> Tensor:
     """The map that the model's GeM reads for one photo of the batch: [C, rows, columns].
 
     CricaVPR: the last block's tokens, each brought to length 1; the others: the map after the last token mixer.
     """
     if model.variant.class_token:
-        return F.normalize(trace.patch_map[photo], dim=0)
-    return (trace.mixed[-1] if trace.mixed else trace.fused)[photo]
+        return F.normalize(present(trace.patch_map)[photo], dim=0)
+    return (trace.mixed[-1] if trace.mixed else present(trace.fused))[photo]
 
 
 def region_pooling(model: VPRModel, trace: Trace, photo: int = 0) -> dict[int, Tensor]:

@@ -90,12 +90,11 @@ def condition_bars(models: Mapping[str, Mapping[str, Bar]], title: str) -> go.Fi
     figure = go.Figure(layout=plain_layout(440, title=heading(title), barmode="group", bargap=0.25))
     for (name, bars), (colour, _, _, pattern) in zip(models.items(), _looks(list(models)), strict=True):
         values = [bar.recall for bar in bars.values()]
-        known = [bar.low is not None for bar in bars.values()]
-        above = [bar.high - bar.recall if has else 0.0 for bar, has in zip(bars.values(), known, strict=True)]
-        below = [bar.recall - bar.low if has else 0.0 for bar, has in zip(bars.values(), known, strict=True)]
+        above = [0.0 if bar.high is None else bar.high - bar.recall for bar in bars.values()]
+        below = [0.0 if bar.low is None else bar.recall - bar.low for bar in bars.values()]
         words = [
-            f"[{bar.low:.1f}, {bar.high:.1f}], {bar.queries} queries" if has else f"{bar.queries} queries"
-            for bar, has in zip(bars.values(), known, strict=True)
+            ("" if bar.low is None else f"[{bar.low:.1f}, {bar.high:.1f}], ") + f"{bar.queries} queries"
+            for bar in bars.values()
         ]
         figure.add_bar(
             x=list(bars), y=values, name=name, customdata=words,

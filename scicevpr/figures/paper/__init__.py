@@ -133,7 +133,7 @@ class Drawing:
             return self.table.map(cell_text).to_csv(index=False, lineterminator="\n").encode()
         if form == "txt":
             return (self.caption + "\n").encode()
-        if form == "tex":
+        if form == "tex" and self.kind.latex is not None:
             return self.kind.latex(self.data, self.style).encode()
         return self._picture(form, dpi)
 

@@ -212,8 +212,8 @@ def _rewriting(sheet: Sheet, data: AttentionData, letter: str, x: float, y: floa
     head = 0.2 + min(0.5, space / 8)
     cell = (space - head) / regions
     high = max(cell, min(1.3 * cell, 0.3))
-    words = ["token" if data.regions[0] == "class token" else "whole", *(f"{n}" for n in range(1, regions))]
-    for number, name in enumerate(words):
+    heads = ["token" if data.regions[0] == "class token" else "whole", *(f"{n}" for n in range(1, regions))]
+    for number, name in enumerate(heads):
         centre = x + head + (number + 0.5) * cell
         sheet.text(centre, y, name, style.tiny, ha="center", fit=cell * (1.5 if number == 0 else 0.9))
     top, apart = y + sheet.line_height(style.tiny) + 0.02, 0.05

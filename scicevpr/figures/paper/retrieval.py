@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from scicevpr.datasets import Dataset
+from scicevpr.datasets.zones import metres_apart
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.batch_effects import StabilitySetup
 from scicevpr.evaluation.batch_mates import PAIR_DATABASE, pair_statistics, paired_queries, telling_pairs
@@ -20,7 +21,6 @@ from scicevpr.figures.paper.subjects import (
     Subject,
     data_sentence,
     grouped,
-    metres_apart,
     model_sentences,
     photo_of,
     right_rows,

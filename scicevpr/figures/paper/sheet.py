@@ -61,8 +61,8 @@ class Sheet:
 
         def draw() -> None:
             how = "none" if self.vector else ("antialiased" if smooth else "nearest")
-            place = (x, x + width, y + height, y)
-            self._axes.imshow(pixels, aspect="auto", interpolation=how, extent=place, zorder=1)
+            extent = (x, x + width, y + height, y)
+            self._axes.imshow(pixels, aspect="auto", interpolation=how, extent=extent, zorder=1)
 
         self._calls.append(draw)
 
