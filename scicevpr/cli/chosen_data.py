@@ -142,10 +142,7 @@ def database_descriptors(
         return stored
     with show_progress(title) as step:
         return describe(
-            model,
-            [photo.path for photo in database],
-            grouping=grouping,
-            batch_size=arguments.batch_size,
+            model, [photo.path for photo in database], grouping=grouping, batch_size=arguments.batch_size,
             preprocessing=chosen_preprocessing(model, arguments),
             progress=lambda done, total: step("database", done, total),
         )

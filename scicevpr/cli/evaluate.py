@@ -222,15 +222,9 @@ def score(arguments: argparse.Namespace) -> int:
     named = arguments.dataset or arguments.eval_dataset_name or arguments.database or arguments.queries
     dataset = read_data(arguments) if named else recorded_dataset(database, queries, labels=not arguments.no_labels)
     result = score_stored(
-        database,
-        queries,
-        dataset,
-        ns=arguments.recall_values,
-        radius=arguments.radius,
-        rounding="float32" if arguments.utm_rounding == "published" else "float64",
-        test_method=arguments.test_method,
-        majority_weight=arguments.majority_weight,
-        title=arguments.title,
+        database, queries, dataset, ns=arguments.recall_values, radius=arguments.radius,
+        rounding="float32" if arguments.utm_rounding == "published" else "float64", test_method=arguments.test_method,
+        majority_weight=arguments.majority_weight, title=arguments.title,
     )
     console, result = open_console(), add_intervals(arguments, result)
     show_evaluation(console, result)
@@ -295,15 +289,9 @@ def _comparison_table(comparison: Comparison) -> Table:
     for condition, rows in comparison.rows.items():
         for row in rows:
             table.add_row(
-                plain_cell(condition),
-                str(row.n),
-                str(row.queries),
-                f"{row.recall_a:.1f}",
-                f"{row.recall_b:.1f}",
-                f"{row.difference:+.1f}",
-                plain_cell("" if row.low is None else f"[{row.low:+.1f}, {row.high:+.1f}]"),
-                str(row.only_a),
-                str(row.only_b),
+                plain_cell(condition), str(row.n), str(row.queries), f"{row.recall_a:.1f}", f"{row.recall_b:.1f}",
+                f"{row.difference:+.1f}", plain_cell("" if row.low is None else f"[{row.low:+.1f}, {row.high:+.1f}]"),
+                str(row.only_a), str(row.only_b),
                 f"{row.p_value:.3f}" if row.p_value >= 0.001 else f"{row.p_value:.1e}",
                 style="bold" if condition == "all" else None,
             )

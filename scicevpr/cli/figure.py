@@ -73,12 +73,8 @@ def figure(arguments: argparse.Namespace) -> int:
     kind = figure_kind(arguments.name)
     outputs = _outputs(arguments)
     style = Style(
-        width=arguments.width,
-        font_size=arguments.font_size,
-        palette=arguments.palette,
-        letters=not arguments.no_letters,
-        labels=parse_labels(";".join(arguments.label)),
-        dpi=arguments.dpi,
+        width=arguments.width, font_size=arguments.font_size, palette=arguments.palette,
+        letters=not arguments.no_letters, labels=parse_labels(";".join(arguments.label)), dpi=arguments.dpi,
         panels=tuple(arguments.panels),
     )
     draw(kind.name, None, style)  # a panel that does not exist is said before the work

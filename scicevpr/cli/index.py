@@ -92,17 +92,9 @@ def build(arguments: argparse.Namespace) -> int:
     sources = arguments.descriptors or [_of_pack(arguments.pack, arguments.model)]
     with show_progress("Index") as step:
         index = build_index(
-            arguments.output,
-            sources,
-            arguments.tier,
-            memory=arguments.memory and arguments.memory * MIB,
-            restart=arguments.restart,
-            progress=step,
-            dimension=arguments.pca,
-            nlist=arguments.nlist,
-            nprobe=arguments.nprobe,
-            rerank_k=arguments.rerank_k,
-            seed=arguments.seed,
+            arguments.output, sources, arguments.tier, memory=arguments.memory and arguments.memory * MIB,
+            restart=arguments.restart, progress=step, dimension=arguments.pca, nlist=arguments.nlist,
+            nprobe=arguments.nprobe, rerank_k=arguments.rerank_k, seed=arguments.seed,
         )
     _show(index)
     return 0

@@ -76,10 +76,7 @@ def verify(arguments: argparse.Namespace) -> int:
     prepare_machine(arguments)
     with show_progress("Verify") as step:
         checks = verify_folder(
-            arguments.folder,
-            device=arguments.device,
-            dtype=arguments.dtype,
-            only=arguments.only,
+            arguments.folder, device=arguments.device, dtype=arguments.dtype, only=arguments.only,
             progress=lambda _, done, total: step("files", done, total),
         )
     table = make_table("file", "array", "error", "tolerance", "verdict", "note")
@@ -136,14 +133,8 @@ def _table(title: str, found: dict[str, Any]) -> Table:
         low, high = row["interval"] or ("–", "–")
         distance = row["distance"]
         table.add_row(
-            mode,
-            f"{100 * distance['median']:.2g} %",
-            f"{100 * distance['largest']:.2g} %",
-            f"{row['recall']:.1f}",
-            f"{low}–{high}",
-            f"{row['change']:+.2f}",
-            f"{row['p']:.2g}",
-            f"{row['ms a photo']:.1f}",
+            mode, f"{100 * distance['median']:.2g} %", f"{100 * distance['largest']:.2g} %", f"{row['recall']:.1f}",
+            f"{low}–{high}", f"{row['change']:+.2f}", f"{row['p']:.2g}", f"{row['ms a photo']:.1f}",
             f"{row['times faster']:.2f}",
         )
     table.caption = (

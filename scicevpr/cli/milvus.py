@@ -97,13 +97,8 @@ def load(arguments: argparse.Namespace) -> int:
         source, _ = load_descriptors(arguments.descriptors, names=names, mapped=True)
     with _open(arguments, create=True) as index, show_progress("Milvus") as step:
         index.load(
-            source,
-            dataset,
-            variant=arguments.model,
-            database=arguments.name,
-            index=arguments.index,
-            restart=arguments.restart,
-            progress=step,
+            source, dataset, variant=arguments.model, database=arguments.name, index=arguments.index,
+            restart=arguments.restart, progress=step,
         )
         _show(index)
     return 0

@@ -274,10 +274,7 @@ def _write_run(arguments: argparse.Namespace, results: Sequence[Evaluation], con
         if arguments.num_preds_to_save:
             with show_progress(result.title) as step:
                 written = write_prediction_files(
-                    result,
-                    folder,
-                    arguments.num_preds_to_save,
-                    only_wrong=arguments.save_only_wrong_preds,
+                    result, folder, arguments.num_preds_to_save, only_wrong=arguments.save_only_wrong_preds,
                     progress=partial(step, "pictures"),
                 )
             print_line(console, f"Pictures of {result.title}: {folder / 'preds'} (queries: {written})")

@@ -280,11 +280,8 @@ def push(arguments: argparse.Namespace) -> int:
     from scicevpr.packs import push_pack
 
     address = push_pack(
-        arguments.pack,
-        arguments.repository,
-        private=arguments.private,
-        photos_may_be_shared=arguments.i_may_share_these_photos,
-        endpoint=arguments.endpoint,
+        arguments.pack, arguments.repository, private=arguments.private,
+        photos_may_be_shared=arguments.i_may_share_these_photos, endpoint=arguments.endpoint,
     )
     print_line(open_console(), f"Uploaded: {address}")
     return 0

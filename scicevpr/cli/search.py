@@ -164,13 +164,8 @@ def describe_chosen(
     loading = loading_options(arguments)
     needed = (4 * len(paths) * model.variant.descriptor_dim, loading.pop("memory_limit"), loading.pop("storage"))
     return describe(
-        model,
-        paths,
-        grouping=chosen_grouping(model, arguments),
-        preprocessing=chosen_preprocessing(model, arguments),
-        precision=precision,
-        out=out,
-        scratch=None if out else scratch_folder(*needed),
-        progress=lambda done, total: step(stage, done, total),
+        model, paths, grouping=chosen_grouping(model, arguments),
+        preprocessing=chosen_preprocessing(model, arguments), precision=precision, out=out,
+        scratch=None if out else scratch_folder(*needed), progress=lambda done, total: step(stage, done, total),
         **loading,
     )

@@ -58,12 +58,9 @@ def stability(arguments: argparse.Namespace) -> int:
     for title, model in load_models(arguments, ("scicevpr-t", "cricavpr-t")):
         with show_progress(title) as step:
             setup = prepare_stability(
-                model,
-                dataset,
-                radius=arguments.radius,
+                model, dataset, radius=arguments.radius,
                 database=stored_descriptors(model, dataset.database, arguments),
-                database_regions=arguments.experiment in ("database", "pairs"),
-                progress=step,
+                database_regions=arguments.experiment in ("database", "pairs"), progress=step,
             )
         table = _experiment(setup, arguments).assign(model=title)
         tables.append(table)

@@ -65,12 +65,8 @@ def parse_name(path: Path | str) -> Photo:
     east, north = _number(fields.get("east")), _number(fields.get("north"))
     zone = fields.get("zone_number", "").strip() + fields.get("zone_letter", "").strip()
     return Photo(
-        path=path,
-        name=path.name,
-        utm=None if east is None or north is None else (east, north),
-        zone=zone or None,
-        heading=_number(fields.get("heading")),
-        timestamp=fields.get("timestamp", "").strip() or None,
+        path=path, name=path.name, utm=None if east is None or north is None else (east, north), zone=zone or None,
+        heading=_number(fields.get("heading")), timestamp=fields.get("timestamp", "").strip() or None,
         condition=fields.get("note", "").strip() or None,
     )
 

@@ -116,12 +116,9 @@ def evaluate(
         paths = [photo.path for photo in dataset.database]
         database = describe(model, paths, grouping=database_grouping, progress=_step(progress, "database"), **options)
     queries = describe(
-        model,
-        [photo.path for photo in dataset.queries],
-        grouping=_query_grouping(method, query_grouping, database_grouping),
-        framing=method.framing,
-        progress=_step(progress, "queries"),
-        **options,
+        model, [photo.path for photo in dataset.queries],
+        grouping=_query_grouping(method, query_grouping, database_grouping), framing=method.framing,
+        progress=_step(progress, "queries"), **options,
     )
     protocol = _protocol(database, queries)
     protocol["PCA"] = pca.label if pca else "none"
@@ -138,16 +135,8 @@ def evaluate(
             for part in values
         ]
     result = score(
-        model.variant.title,
-        dataset,
-        *values,
-        ns=ns,
-        radius=radius,
-        rounding=rounding,
-        test_method=method,
-        majority_weight=majority_weight,
-        without_itself=without_itself,
-        protocol=protocol,
+        model.variant.title, dataset, *values, ns=ns, radius=radius, rounding=rounding, test_method=method,
+        majority_weight=majority_weight, without_itself=without_itself, protocol=protocol,
     )
     notes = result.notes if database.trained and queries.trained else (*result.notes, "The weights are not trained.")
     return replace(result, notes=notes, database=database, queries=queries, seconds=time.perf_counter() - started)
@@ -314,10 +303,8 @@ def _protocol(database: Descriptors, queries: Descriptors) -> dict[str, str]:
 
 def _scores(predictions: np.ndarray, positives: Sequence[np.ndarray], ns: tuple[int, ...]) -> Scores:
     return Scores(
-        queries=len(predictions),
-        without_positives=sum(len(rows) == 0 for rows in positives),
-        recalls=recall_at_n(predictions, positives, ns),
-        mrr=mean_reciprocal_rank(predictions, positives, ns),
+        queries=len(predictions), without_positives=sum(len(rows) == 0 for rows in positives),
+        recalls=recall_at_n(predictions, positives, ns), mrr=mean_reciprocal_rank(predictions, positives, ns),
         f1=f1_at_n(predictions, positives, ns),
     )
 

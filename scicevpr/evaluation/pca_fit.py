@@ -70,25 +70,12 @@ def fit_pca(
             return load_pca(kept, model, dimension)
     scratch = scratch_folder(4 * len(photos) * model.variant.descriptor_dim, memory_limit, storage)
     described = describe(
-        model,
-        photos,
-        grouping=grouping,
-        batch_size=batch_size,
-        preprocessing=preprocessing,
-        precision=precision,
-        num_workers=num_workers,
-        scratch=scratch,
-        progress=progress,
+        model, photos, grouping=grouping, batch_size=batch_size, preprocessing=preprocessing, precision=precision,
+        num_workers=num_workers, scratch=scratch, progress=progress,
     )
     pca = PCA.fit(
-        described.values,
-        dimension,
-        solver=solver,
-        seed=seed,
-        fingerprint=described.fingerprint,
-        weights=described.weights,
-        dtype=described.dtype,
-        grouping=described.grouping,
+        described.values, dimension, solver=solver, seed=seed, fingerprint=described.fingerprint,
+        weights=described.weights, dtype=described.dtype, grouping=described.grouping,
     )
     if kept is not None:
         pca.save(kept)

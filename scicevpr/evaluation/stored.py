@@ -133,15 +133,8 @@ def score_stored(
             f"{queries.values.shape[1]}: they were made by different models."
         )
     return score(
-        title or database.title or queries.title or database.path.stem,
-        dataset,
-        database.values,
-        queries.values,
-        ns=ns,
-        radius=radius,
-        rounding=rounding,
-        test_method=method,
-        majority_weight=majority_weight,
+        title or database.title or queries.title or database.path.stem, dataset, database.values, queries.values,
+        ns=ns, radius=radius, rounding=rounding, test_method=method, majority_weight=majority_weight,
         protocol=_protocol(database, queries),
     )
 

@@ -203,16 +203,9 @@ def compare_recalls(
         known = several and only_a + only_b > 0
         rows.append(
             PairedRecall(
-                n=n,
-                queries=len(a),
-                recall_a=100 * float(a.mean()),
-                recall_b=100 * float(b.mean()),
-                difference=100 * (only_a - only_b) / len(a),
-                low=float(low) if known else None,
-                high=float(high) if known else None,
-                only_a=only_a,
-                only_b=only_b,
-                p_value=mcnemar(only_a, only_b),
+                n=n, queries=len(a), recall_a=100 * float(a.mean()), recall_b=100 * float(b.mean()),
+                difference=100 * (only_a - only_b) / len(a), low=float(low) if known else None,
+                high=float(high) if known else None, only_a=only_a, only_b=only_b, p_value=mcnemar(only_a, only_b),
             )
         )
     return tuple(rows)

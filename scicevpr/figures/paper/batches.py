@@ -154,12 +154,8 @@ def attention_data(
     explanation = Explanation(model, [subject.image, *(photo.path for photo in others)], preprocessing)
     sentence = model_sentences([(title, model, "the query with the queries after it in the list")], preprocessing)
     return AttentionData(
-        title=title,
-        photos=explanation.photos,
-        names=(subject.name, *(photo.name for photo in others)),
-        regions=explanation.region_names,
-        attention=explanation.attention(),
-        rewriting=explanation.rewriting(),
+        title=title, photos=explanation.photos, names=(subject.name, *(photo.name for photo in others)),
+        regions=explanation.region_names, attention=explanation.attention(), rewriting=explanation.rewriting(),
         protocol=f"{dataset.name} ({dataset.split}). {sentence}",
     )
 

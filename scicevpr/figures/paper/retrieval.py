@@ -179,14 +179,11 @@ def pair_data(setups: Sequence[tuple[str, StabilitySetup]], pairs: int = 2, seed
     database = f"sequential {PAIR_DATABASE.size}"
     parts = [(title, setup.model, f"database described {grouped(setup.model, database)}") for title, setup in setups]
     return PairData(
-        table=table,
-        chosen=tuple(chosen),
-        queries={row: photo_of(dataset.queries[row]) for row in chosen},
+        table=table, chosen=tuple(chosen), queries={row: photo_of(dataset.queries[row]) for row in chosen},
         answers={row: photo_of(dataset.database[row]) for row in firsts},
         query_names={row: dataset.queries[row].name for row in chosen},
         answer_names={row: dataset.database[row].name for row in firsts},
-        statistics=pair_statistics(baseline[1], seed),
-        searched_for=baseline[0],
+        statistics=pair_statistics(baseline[1], seed), searched_for=baseline[0],
         protocol=f"{data_sentence(dataset)} {model_sentences(parts)}",
     )
 
