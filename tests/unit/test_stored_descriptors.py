@@ -90,7 +90,7 @@ def test_five_crops_are_scored_by_any_method_for_five_crops(found, tmp_path):
 
 
 def test_packs_and_described_folders_are_understood_and_kept_apart(found, tmp_path):
-    names = {"database": [place.name for place in street().database], "queries": [p.name for p in street().queries]}
+    names = {"database": [photo.name for photo in street().database], "queries": [p.name for p in street().queries]}
     variant = VARIANTS["scicevpr-t"]
     options = {"preprocessing": dict(vars(variant.preprocessing)), "variant": variant.name}
     database: Descriptors = replace(found.database, **options)
