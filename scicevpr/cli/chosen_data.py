@@ -75,11 +75,8 @@ def _dataset_folder(arguments: argparse.Namespace) -> Path | None:
 def chosen_layout(arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `read_dataset` that say how a folder is read."""
     return {
-        "split": arguments.split,
-        "queries": arguments.query_folder,
-        "layout": arguments.layout,
-        "benchmark": arguments.benchmark,
-        "images": arguments.image_root,
+        "split": arguments.split, "queries": arguments.query_folder, "layout": arguments.layout,
+        "benchmark": arguments.benchmark, "images": arguments.image_root,
     }
 
 

@@ -32,12 +32,8 @@ if TYPE_CHECKING:
 
 IGNORED = {
     "--foundation_model_path": "a checkpoint holds its own backbone",
-    "--crica_path": "the teacher matters only in training",
-    "--train_positives_dist_threshold": "training",
-    "--train_batch_size": "training",
-    "--epochs_num": "training",
-    "--lr": "training",
-    "--optim": "training",
+    "--crica_path": "the teacher matters only in training", "--train_positives_dist_threshold": "training",
+    "--train_batch_size": "training", "--epochs_num": "training", "--lr": "training", "--optim": "training",
     "--patience": "training",
 }
 """Option of the published codes -> why it has no effect on an evaluation."""

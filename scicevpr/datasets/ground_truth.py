@@ -125,9 +125,7 @@ def _headings(photos: Sequence[Photo]) -> np.ndarray:
 
 
 def positives(
-    database_utm: np.ndarray | Sequence,
-    query_utm: np.ndarray | Sequence,
-    radius: float = 25.0,
+    database_utm: np.ndarray | Sequence, query_utm: np.ndarray | Sequence, radius: float = 25.0,
     rounding: str = "float64",
 ) -> list[np.ndarray]:
     """Database rows within `radius` metres (inclusive) of every query.

@@ -74,9 +74,7 @@ class _Item:
 
 
 def gather(
-    brought: Sequence[tuple[Path, str]],
-    folder: Path,
-    limits: Limits = Limits(),
+    brought: Sequence[tuple[Path, str]], folder: Path, limits: Limits = Limits(),
     progress: Callable[[int, int], None] | None = None,
 ) -> Gathered:
     """Copy photos and the photos of zips into a folder.

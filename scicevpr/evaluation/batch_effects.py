@@ -71,14 +71,8 @@ class StabilitySetup:
 
 
 def prepare_stability(
-    model: VPRModel,
-    dataset: Dataset,
-    *,
-    radius: float | None = None,
-    database: Descriptors | None = None,
-    database_regions: bool = False,
-    query_regions: Tensor | None = None,
-    progress: Progress | None = None,
+    model: VPRModel, dataset: Dataset, *, radius: float | None = None, database: Descriptors | None = None,
+    database_regions: bool = False, query_regions: Tensor | None = None, progress: Progress | None = None,
 ) -> StabilitySetup:
     """Describe a data set for experiments.
 

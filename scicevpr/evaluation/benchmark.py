@@ -143,13 +143,8 @@ def evaluate(
 
 
 def evaluate_baseline(
-    name: str,
-    dataset: Dataset,
-    *,
-    ns: Sequence[int] = DEFAULT_NS,
-    radius: float | None = None,
-    rounding: str = "float64",
-    progress: Progress | None = None,
+    name: str, dataset: Dataset, *, ns: Sequence[int] = DEFAULT_NS, radius: float | None = None,
+    rounding: str = "float64", progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate a baseline that nobody trained for places (a name in BASELINES) by the same code. UsageError for another
     name."""
@@ -234,15 +229,8 @@ def score(
 
 
 def score_matches(
-    title: str,
-    dataset: Dataset,
-    matches: Matches,
-    *,
-    ns: Sequence[int] = DEFAULT_NS,
-    radius: float | None = None,
-    rounding: str = "float64",
-    left_out: dict[int, np.ndarray] | None = None,
-    protocol: dict[str, str] | None = None,
+    title: str, dataset: Dataset, matches: Matches, *, ns: Sequence[int] = DEFAULT_NS, radius: float | None = None,
+    rounding: str = "float64", left_out: dict[int, np.ndarray] | None = None, protocol: dict[str, str] | None = None,
 ) -> Evaluation:
     """Score a search [Q, K] that was made before, K >= max(ns). protocol: taken as it is. left_out: database rows by
     query that are not to count as right."""

@@ -113,14 +113,8 @@ def read_relevance(path: Path | str) -> list[StoredRelevance]:
 
 
 def compare(
-    a: StoredRelevance,
-    b: StoredRelevance,
-    ns: Sequence[int] | None = None,
-    *,
-    by: str = "place",
-    level: float = LEVEL,
-    draws: int = DRAWS,
-    seed: int = 0,
+    a: StoredRelevance, b: StoredRelevance, ns: Sequence[int] | None = None, *, by: str = "place",
+    level: float = LEVEL, draws: int = DRAWS, seed: int = 0,
 ) -> Comparison:
     """Compare Recall@N of two results query by query, for each condition and for all queries.
 

@@ -118,13 +118,8 @@ def _photo_state(photo: Path, folder: Path) -> tuple[str, int, int]:
 
 
 def _key(
-    model: VPRModel,
-    weights: str,
-    folder: Path,
-    photos: Sequence[Path],
-    grouping: Grouping | None,
-    preprocessing: Preprocessing,
-    fit: tuple[int, str, int, str],
+    model: VPRModel, weights: str, folder: Path, photos: Sequence[Path], grouping: Grouping | None,
+    preprocessing: Preprocessing, fit: tuple[int, str, int, str],
 ) -> str:
     """12 hex digits over everything that the fitted values depend on."""
     decisive = {

@@ -33,11 +33,7 @@ def available_modes(device: str | torch.device = "cpu") -> tuple[str, ...]:
 
 
 def measure_modes(
-    model: VPRModel,
-    dataset: Dataset,
-    *,
-    modes: Sequence[str] | None = None,
-    rounds: int = ROUNDS,
+    model: VPRModel, dataset: Dataset, *, modes: Sequence[str] | None = None, rounds: int = ROUNDS,
     progress: StageProgress | None = None,
 ) -> dict[str, Any]:
     """Describe a labelled data set in each mode and compare with float32, photo by photo and query by query.

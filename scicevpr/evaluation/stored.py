@@ -105,16 +105,9 @@ def recorded_dataset(database: StoredDescriptors, queries: StoredDescriptors, la
 
 
 def score_stored(
-    database: StoredDescriptors,
-    queries: StoredDescriptors,
-    dataset: Dataset | None = None,
-    *,
-    ns: Sequence[int] = DEFAULT_NS,
-    radius: float | None = None,
-    rounding: str = "float64",
-    test_method: str | None = None,
-    majority_weight: float = MAJORITY_WEIGHT,
-    title: str | None = None,
+    database: StoredDescriptors, queries: StoredDescriptors, dataset: Dataset | None = None, *,
+    ns: Sequence[int] = DEFAULT_NS, radius: float | None = None, rounding: str = "float64",
+    test_method: str | None = None, majority_weight: float = MAJORITY_WEIGHT, title: str | None = None,
 ) -> Evaluation:
     """Search and score stored descriptors. dataset, test_method: default: those recorded beside them.
 

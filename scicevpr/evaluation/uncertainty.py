@@ -97,13 +97,8 @@ class PairedRecall:
 
 
 def score_intervals(
-    hits: np.ndarray,
-    ns: Sequence[int],
-    places: np.ndarray | None = None,
-    *,
-    level: float = LEVEL,
-    draws: int = DRAWS,
-    seed: int = 0,
+    hits: np.ndarray, ns: Sequence[int], places: np.ndarray | None = None, *, level: float = LEVEL,
+    draws: int = DRAWS, seed: int = 0,
 ) -> Intervals | None:
     """Percentile bootstrap intervals of Recall@N and MRR.
 
@@ -130,12 +125,7 @@ def score_intervals(
 
 
 def bootstrap_limits(
-    values: np.ndarray,
-    places: np.ndarray | None = None,
-    *,
-    level: float = LEVEL,
-    draws: int = DRAWS,
-    seed: int = 0,
+    values: np.ndarray, places: np.ndarray | None = None, *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0
 ) -> np.ndarray:
     """Percentile limits [2, M] (low, high) of the means of values [Q, M], with queries (or places) drawn anew.
 
@@ -177,14 +167,8 @@ def wilson_limits(right: float, count: int, level: float = LEVEL) -> tuple[float
 
 
 def compare_recalls(
-    hits_a: np.ndarray,
-    hits_b: np.ndarray,
-    ns: Sequence[int],
-    places: np.ndarray | None = None,
-    *,
-    level: float = LEVEL,
-    draws: int = DRAWS,
-    seed: int = 0,
+    hits_a: np.ndarray, hits_b: np.ndarray, ns: Sequence[int], places: np.ndarray | None = None, *,
+    level: float = LEVEL, draws: int = DRAWS, seed: int = 0,
 ) -> tuple[PairedRecall, ...]:
     """Compare two models query by query, one row per N.
 

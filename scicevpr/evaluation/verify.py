@@ -47,12 +47,8 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch
 
 
 def verify_folder(
-    folder: str | Path,
-    *,
-    device: str | torch.device = "cpu",
-    dtype: str | torch.dtype = "float32",
-    only: Sequence[str] | None = None,
-    progress: StageProgress | None = None,
+    folder: str | Path, *, device: str | torch.device = "cpu", dtype: str | torch.dtype = "float32",
+    only: Sequence[str] | None = None, progress: StageProgress | None = None,
 ) -> list[Check]:
     """Recompute every array of a reference folder and compare; one model is in memory at a time.
 

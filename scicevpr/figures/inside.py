@@ -55,14 +55,8 @@ def fitted(
 
 
 def overlay(
-    photo: Image.Image,
-    values: np.ndarray,
-    low: float,
-    high: float,
-    *,
-    region: Region | None = None,
-    cell: tuple[int, int] | None = None,
-    longest: int = LONGEST,
+    photo: Image.Image, values: np.ndarray, low: float, high: float, *, region: Region | None = None,
+    cell: tuple[int, int] | None = None, longest: int = LONGEST,
 ) -> Image.Image:
     """Lay a map [rows, columns] over a photo that it covers as a whole.
 
@@ -83,11 +77,7 @@ def overlay(
 
 
 def marked(
-    picture: Image.Image,
-    grid: tuple[int, int],
-    *,
-    region: Region | None = None,
-    cell: tuple[int, int] | None = None,
+    picture: Image.Image, grid: tuple[int, int], *, region: Region | None = None, cell: tuple[int, int] | None = None,
     lines: bool = False,
 ) -> Image.Image:
     """A copy of a picture that covers a token grid, with a region outlined, a cell marked or the grid drawn in."""
@@ -109,11 +99,7 @@ def marked(
 
 
 def pyramid(
-    photo: Image.Image,
-    terms: np.ndarray,
-    regions: tuple[Region, ...],
-    low: float,
-    high: float,
+    photo: Image.Image, terms: np.ndarray, regions: tuple[Region, ...], low: float, high: float,
     framed: int | None = None,
 ) -> list[Image.Image]:
     """The 14 region terms on a photo: one picture a level, each box tinted by its term and labelled with it; the region

@@ -188,13 +188,8 @@ ORDER_SYMBOLS = {"any": "circle", "file": "circle", "shuffled": "diamond", "plac
 
 
 def projection(
-    database: np.ndarray,
-    cloud: np.ndarray,
-    alone: np.ndarray,
-    now: np.ndarray,
-    answers: dict[str, tuple[np.ndarray, bool | None]],
-    title: str,
-    explained: float,
+    database: np.ndarray, cloud: np.ndarray, alone: np.ndarray, now: np.ndarray,
+    answers: dict[str, tuple[np.ndarray, bool | None]], title: str, explained: float,
 ) -> go.Figure:
     """Descriptors of one model on a plane.
 

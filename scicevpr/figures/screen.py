@@ -83,9 +83,7 @@ class MapSeries:
 
 
 def match_map(
-    database_utm: np.ndarray,
-    series: Sequence[MapSeries] = (),
-    query_utm: tuple[float, float] | None = None,
+    database_utm: np.ndarray, series: Sequence[MapSeries] = (), query_utm: tuple[float, float] | None = None,
     radius: float = 25.0,
 ) -> go.Figure:
     """Draw where the query and its matches lie: metres east and north of a printed origin, equal aspect.

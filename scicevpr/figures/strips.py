@@ -97,11 +97,7 @@ def _frame(picture: Image.Image, correct: bool) -> None:
 
 
 def write_prediction_files(
-    evaluation: Evaluation,
-    folder: Path | str,
-    count: int,
-    *,
-    only_wrong: bool = False,
+    evaluation: Evaluation, folder: Path | str, count: int, *, only_wrong: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Write `folder`/preds/NNN.jpg and NNN.txt for every query (NNN: its row) with its `count` best answers.

@@ -71,16 +71,9 @@ def read_dataset(
 
 
 def read_folders(
-    database: Path | str,
-    queries: Path | str,
-    labels: bool = True,
-    *,
-    benchmark: str | None = None,
-    ground_truth: Path | str | None = None,
-    frames: int | None = None,
-    same_name: bool = False,
-    positions: Path | str | None = None,
-    query_list: Path | str | None = None,
+    database: Path | str, queries: Path | str, labels: bool = True, *, benchmark: str | None = None,
+    ground_truth: Path | str | None = None, frames: int | None = None, same_name: bool = False,
+    positions: Path | str | None = None, query_list: Path | str | None = None,
 ) -> Dataset:
     """Read any two folders of photos as database and queries. labels=False: predictions only; else the rest says
     what is right where the names carry no positions (see `GroundTruthOptions`).
