@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from scicevpr.cli.outputs import Step, print_note, show_progress
+from scicevpr.cli.outputs import print_note, show_progress
 from scicevpr.config import STEM_TAP, VARIANTS, Preprocessing, Variant
 from scicevpr.datasets import Dataset
 from scicevpr.descriptors.batches import Grouping
@@ -22,6 +22,7 @@ from scicevpr.evaluation.pca_fit import fit_pca, named_pca, pca_cache_folder
 from scicevpr.evaluation.protocols import place_groups, published_batch, published_grouping
 from scicevpr.external_models import is_external, load_any
 from scicevpr.models.model import VPRModel
+from scicevpr.progress import StageProgress
 from scicevpr.retrieval import PCA
 
 FAMILIES = ("scicevpr", "super-cricavpr", "cricavpr")
@@ -242,7 +243,7 @@ def check_pca_options(arguments: argparse.Namespace) -> None:
 
 
 def chosen_pca(
-    model: VPRModel, arguments: argparse.Namespace, step: Step, precision: str | None, dataset: Dataset
+    model: VPRModel, arguments: argparse.Namespace, step: StageProgress, precision: str | None, dataset: Dataset
 ) -> PCA | None:
     """The PCA that the options ask for: of a file, of the user's cache, or fitted now, in the precision given and in
     batches as large as the data set's, as published."""

@@ -14,6 +14,7 @@ from scicevpr.cli.outputs import (
     open_console,
     plain_cell,
     print_line,
+    show_index,
     show_progress,
     write_json,
 )
@@ -100,7 +101,7 @@ def load(arguments: argparse.Namespace) -> int:
             source, dataset, variant=arguments.model, database=arguments.name, index=arguments.index,
             restart=arguments.restart, progress=step,
         )
-        _show(index)
+        show_index(index.collection, index)
     return 0
 
 
@@ -155,7 +156,7 @@ def search(arguments: argparse.Namespace) -> int:
 def info(arguments: argparse.Namespace) -> int:
     """Show what a collection holds."""
     with _open(arguments) as index:
-        _show(index)
+        show_index(index.collection, index)
     return 0
 
 
@@ -174,10 +175,3 @@ def _open(arguments: argparse.Namespace, create: bool = False) -> MilvusIndex:
     from scicevpr.milvus import MilvusIndex
 
     return MilvusIndex.open(arguments.uri, arguments.collection, arguments.token, create=create)
-
-
-def _show(index: MilvusIndex) -> None:
-    console = open_console()
-    print_line(console, f"{index.collection}: {index.label}")
-    for title, text in index.metadata().items():
-        print_line(console, f"  {title}: {text}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from scicevpr import __version__
 from scicevpr.cli.options import intervals_option, positive
 from scicevpr.errors import DatasetError, UsageError
+from scicevpr.progress import StageProgress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from scicevpr.evaluation.results import Evaluation
-    from scicevpr.retrieval import Match
+    from scicevpr.milvus import MilvusIndex
+    from scicevpr.retrieval import Match, StoredIndex
 
 PIPE_WIDTH = 140  # columns when the output is not a terminal
-Step = Callable[[str, int, int], None]  # (stage, photos done, photos in all)
 
 
 def show_evaluation(console: Console, result: Evaluation) -> None:
@@ -96,7 +97,7 @@ def plain_cell(value: Any) -> Text:
 
 
 @contextmanager
-def show_progress(title: str) -> Iterator[Step]:
+def show_progress(title: str) -> Iterator[StageProgress]:
     """Progress bars on standard error, one per stage; nothing is drawn where there is no terminal."""
     with _bars("MofNCompleteColumn") as bars:
         tasks: dict[str, Any] = {}
@@ -143,6 +144,23 @@ def print_line(console: Console, text: str) -> None:
 def print_note(text: str) -> None:
     """A line on standard error."""
     print_line(open_console(stderr=True), text)
+
+
+def show_index(name: object, index: StoredIndex | MilvusIndex) -> None:
+    """What an index is, a line each."""
+    console = open_console()
+    print_line(console, f"{name}: {index.label}")
+    for title, text in index.metadata().items():
+        print_line(console, f"  {title}: {text}")
+
+
+def tell_problems(checked: object, problems: Sequence[str], sound: str) -> int:
+    """What a check has found, a line each; the exit code."""
+    console = open_console()
+    for problem in problems:
+        print_line(console, problem)
+    print_line(console, f"{checked}: {f'{len(problems)} problems' if problems else sound}.")
+    return 1 if problems else 0
 
 
 def check_outputs(path: Path | None, folder: bool = False) -> None:

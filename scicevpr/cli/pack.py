@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from scicevpr.cli import options
 from scicevpr.cli.outputs import (
-    Step,
     add_intervals,
     check_output_options,
     make_table,
@@ -22,9 +21,11 @@ from scicevpr.cli.outputs import (
     print_note,
     show_evaluation,
     show_progress,
+    tell_problems,
     write_outputs,
 )
 from scicevpr.errors import UsageError
+from scicevpr.progress import StageProgress
 
 if TYPE_CHECKING:
     from scicevpr.cluster import ShardedDescribing
@@ -194,7 +195,7 @@ def _describing(arguments: argparse.Namespace) -> Iterator[ShardedDescribing]:
 
 def _content(
     arguments: argparse.Namespace, dataset: Dataset, title: str, model: VPRModel, describing: ShardedDescribing,
-    step: Step,
+    step: StageProgress,
 ) -> Content:
     from scicevpr.cli import chosen_models as chosen
     from scicevpr.packs import describe_content
@@ -224,12 +225,8 @@ def check(arguments: argparse.Namespace) -> int:
 
     with show_progress("Check") as step:
         problems = check_pack(arguments.pack, progress=lambda done, total: step("MiB", done // MIB, total // MIB))
-    console = open_console()
-    for problem in problems:
-        print_line(console, f"{problem.file}: {problem.message}")
-    verdict = f"{len(problems)} problems" if problems else "every file is as it was made"
-    print_line(console, f"{arguments.pack}: {verdict}.")
-    return 1 if problems else 0
+    said = [f"{problem.file}: {problem.message}" for problem in problems]
+    return tell_problems(arguments.pack, said, "every file is as it was made")
 
 
 def info(arguments: argparse.Namespace) -> int:

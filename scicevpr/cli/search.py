@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from scicevpr.cli import options
 from scicevpr.cli.outputs import (
-    Step,
     check_outputs,
     open_console,
     print_line,
@@ -20,6 +19,7 @@ from scicevpr.cli.outputs import (
     write_json,
 )
 from scicevpr.errors import UsageError
+from scicevpr.progress import StageProgress
 
 if TYPE_CHECKING:
     from scicevpr.files.descriptor_files import Descriptors
@@ -153,7 +153,7 @@ def describe(arguments: argparse.Namespace) -> int:
 
 
 def describe_chosen(
-    model: VPRModel, paths: Sequence[Path], arguments: argparse.Namespace, step: Step, stage: str,
+    model: VPRModel, paths: Sequence[Path], arguments: argparse.Namespace, step: StageProgress, stage: str,
     precision: str | None, out: Path | None = None,
 ) -> Descriptors:
     """Describe photos as the options say; what does not fit into memory goes to a temporary file."""

@@ -27,8 +27,7 @@ MEGALOC_ISSUE = "https://github.com/gmberton/VPR-methods-evaluation/issues/19"
 
 @dataclass(frozen=True)
 class Published:
-    """One row of a published table: recalls at 1, 5 and 10 in percent (None: not stated). quoted: by others than the
-    model's own authors."""
+    """One row of a published table: Recall@1, 5 and 10 in percent (None: not stated). quoted: by other authors."""
 
     method: str
     recalls: tuple[float | None, float | None, float | None]
@@ -164,9 +163,7 @@ SVOX_NOTE = "Each weather has its own published table; all at once with --query-
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A published set of database and queries.
-
-    truth: the rule in words. cross_image_batch: photos in a batch when CricaVPR was published on it. layouts: names
+    """truth: the rule in words. cross_image_batch: photos in a batch when CricaVPR was published on it. layouts: names
     of `readers.READERS` it is met in. folders: names of its folder, as `_plain` writes them. url, access: where
     and how people obtain it. redistributable: may the photos be passed on? None where we do not know. twin: what it is
     easily taken for, said beside every result.
@@ -306,11 +303,8 @@ def get(key: str) -> Benchmark:
 
 
 def recognise(dataset: Dataset) -> Benchmark | None:
-    """The benchmark that a data set is by folder name, split, layout and query folder; or None.
-
-    Among several of one name, the one of the same counts; where no counts agree the first of the name is given all the
-    same, and `differences` says how it differs.
-    """
+    """The benchmark that a data set is by folder name, split, layout and query folder; or None. Among several of one
+    name, the one whose counts differ least; `differences` says how."""
     name, folder = _plain(dataset.name), _query_folder(dataset)
     fitting = [
         benchmark
@@ -325,14 +319,11 @@ def recognise(dataset: Dataset) -> Benchmark | None:
 
 def differences(benchmark: Benchmark, dataset: Dataset) -> tuple[str, ...]:
     """How the counts of a data set differ from the published ones, in words; empty where they agree or are unknown."""
-    pairs = (
-        ("database photos", len(dataset.database), benchmark.database),
-        ("queries", len(dataset.queries), benchmark.queries),
-    )
+    pairs = (("database photos", dataset.database, benchmark.database), ("queries", dataset.queries, benchmark.queries))
     return tuple(
-        f"{found:,} {what} here, {published:,} published"
+        f"{len(found):,} {what} here, {published:,} published"
         for what, found, published in pairs
-        if published is not None and found != published
+        if published is not None and len(found) != published
     )
 
 

@@ -62,10 +62,7 @@ class Dataset:
         return self.use_labels and self.positioned and not any(photo.mock_position for photo in photos)
 
     def positives(self, radius: float | None = None, rounding: str = "float64") -> list[np.ndarray]:
-        """Database rows that show the place of each query; ``radius`` (metres) replaces the data set's own.
-
-        Raises UsageError and DatasetError as `GroundTruth.positives` does.
-        """
+        """As `GroundTruth.positives`; ``radius`` (metres) replaces the data set's own."""
         return self.truth.positives(self.database, self.queries, radius, rounding)
 
     @property

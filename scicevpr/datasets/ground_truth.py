@@ -67,9 +67,8 @@ class GroundTruth:
     ) -> list[np.ndarray]:
         """Database rows that show the place of each query, ascending; ``radius`` replaces the rule's own.
 
-        Raises:
-            UsageError: a radius for a data set that lists its positives. DatasetError: a photo without position, or
-            without heading where headings count; listed rows that the database does not have.
+        Raises UsageError for a radius where positives are listed, DatasetError for a photo without position, or without
+        heading where headings count, and for listed rows that the database does not have.
         """
         if self.listed is None:
             reach = self.radius if radius is None else radius
@@ -130,11 +129,9 @@ def positives(
 ) -> list[np.ndarray]:
     """Database rows within `radius` metres (inclusive) of every query.
 
-    database_utm [D, 2], query_utm [Q, 2]: east and north in metres. Returns Q ascending int64 arrays, possibly empty.
-    rounding "float32" first rounds the coordinates to single precision, as the published SciceVPR evaluation does:
-    northings are then only exact to 0.25-0.5 m, which flips photos at the border. Zones are not compared.
-
-    Raises UsageError for another rounding, a radius that is not a positive number, or arrays of another shape.
+    database_utm [D, 2], query_utm [Q, 2]: metres. Returns Q ascending int64 arrays. rounding "float32" first rounds the
+    coordinates to single precision, as the published SciceVPR evaluation does: northings are then only exact to 0.25 to
+    0.5 m, which flips photos at the border. Zones are not compared. Raises UsageError for what it cannot use.
     """
     if rounding not in ROUNDINGS:
         raise UsageError(f"UTM rounding {rounding!r} is unknown; choose one of {', '.join(ROUNDINGS)}.")

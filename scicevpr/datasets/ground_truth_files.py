@@ -73,10 +73,8 @@ class GroundTruthOptions:
 
 
 def with_ground_truth(dataset: Dataset, options: GroundTruthOptions) -> Dataset:
-    """A data set with its rule of right and wrong, checked, and with the notes that its positions call for.
-
-    Raises DatasetError when labels are wanted and there are none, or when a file does not fit the photos.
-    """
+    """A data set with its rule of right and wrong, checked, and with notes about its positions. DatasetError when
+    labels are wanted and there are none, or when a file does not fit the photos."""
     notes = list(dataset.notes)
     if options.positions is not None:
         placed, note = with_positions(options.positions, dataset.database, dataset.queries)

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from scicevpr.datasets.photos import EXTENSIONS, UNREADABLE, list_photos
 from scicevpr.errors import DatasetError, UsageError
+from scicevpr.progress import Progress
 
 QUERY_FOLDERS = ("queries", "query")
 BLOCK = 1 << 20
@@ -51,11 +52,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Gathered:
-    """Photos in a folder, sorted by path.
-
-    tables: CSV files found among them. left_out: (name, why) of photos that were not taken. ignored: names of other
-    files, which nobody needs.
-    """
+    """Photos in a folder, sorted by path. tables: CSV files among them. left_out: (name, why) of photos not taken.
+    ignored: names of other files, which nobody needs."""
 
     folder: Path
     photos: tuple[Path, ...]
@@ -75,16 +73,13 @@ class _Item:
 
 def gather(
     brought: Sequence[tuple[Path, str]], folder: Path, limits: Limits = Limits(),
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Gathered:
-    """Copy photos and the photos of zips into a folder.
+    """Copy photos and the photos of zips into a folder. brought: (file, its name) for every file.
 
-    brought: (file, its name) for every file. Folders of a zip are kept. A photo with the same content as another is
-    left out, and both are named; photos of the same name but other content are all taken. progress: called with
-    (photos done, photos in all).
-
-    Raises UsageError for too much of anything, DatasetError for a zip that is damaged, locked or unsafe (paths that
-    leave the folder, links, bombs). Then nothing has been unpacked.
+    Folders of a zip are kept. A photo with the same content as another is left out, and both are named; photos of the
+    same name but other content are all taken. Raises UsageError for too much of anything, DatasetError for a zip that
+    is damaged, locked or unsafe (paths that leave the folder, links, bombs). Then nothing has been unpacked.
     """
     with _opened(brought, limits) as items:
         photos, tables, left_out, ignored = _sorted_out(items, limits)

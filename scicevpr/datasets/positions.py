@@ -15,7 +15,7 @@ from PIL import Image
 from scicevpr.datasets.ground_truth import DEFAULT_RADIUS
 from scicevpr.datasets.photos import Photo, parse_name, position_problem
 from scicevpr.datasets.tables import NameIndex, number_of, read_table
-from scicevpr.datasets.zones import frame_of, in_one_zone, latitude_letter, project, utm_zone
+from scicevpr.datasets.zones import frame_of, in_one_zone, latitude_letter, project, to_utm, utm_zone
 from scicevpr.errors import DatasetError
 from scicevpr.files.photos import FORMATS
 
@@ -28,15 +28,12 @@ UTM_EAST = (100_000.0, 900_000.0)  # metres: a zone and what is read beyond its 
 def with_positions(path: Path | str, database: Sequence[Photo], queries: Sequence[Photo]) -> tuple[list[Photo], str]:
     """The photos (database, then queries) with positions from a CSV file, and a note on how they were read.
 
-    Columns: ``name`` and either ``east,north`` (metres) or ``latitude,longitude`` (degrees); ``heading`` (degrees) and
-    ``condition`` where there are such columns. A name may carry folders where base names repeat. Degrees are projected
-    into the one UTM zone of the middle photo, so that distances hold across zone borders too.
-
-    Raises DatasetError for a missing column, a value that is no number, an unknown name or a photo without a row.
+    Columns: POSITION_COLUMNS, perhaps ``heading`` (degrees) and ``condition``. A name may carry folders where names
+    repeat. Degrees are projected into the one UTM zone of the middle photo, so that distances hold across zone borders
+    too. Raises DatasetError for a missing column, a value that is no number, or a photo without a row.
     """
     path, photos = Path(path), [*database, *queries]
     table, columns = read_positions(path)
-    degrees = columns[0] == "latitude"
     index = NameIndex(photos, "photos")
     values: dict[int, tuple[float, float]] = {}
     lines: dict[int, tuple[int, dict[str, str]]] = {}
@@ -56,16 +53,15 @@ def with_positions(path: Path | str, database: Sequence[Photo], queries: Sequenc
         )
     ordered = np.array([values[row] for row in range(len(photos))])
     zone, note = None, f"Positions were read from {path.name}."
-    if degrees:
+    if columns[0] == "latitude":
         ordered, zone = _project(path, ordered)
         note += f" Latitudes and longitudes were projected into UTM zone {zone}."
     placed = []
-    for row, photo in enumerate(photos):
+    for row, (photo, (east, north)) in enumerate(zip(photos, ordered.tolist(), strict=True)):
         number, line = lines[row]
         heading = _cell(path, number, line, "heading") if line.get("heading") else photo.heading
         condition = line.get("condition") or photo.condition
-        utm = (float(ordered[row, 0]), float(ordered[row, 1]))
-        placed.append(replace(photo, utm=utm, zone=zone, heading=heading, condition=condition))
+        placed.append(replace(photo, utm=(east, north), zone=zone, heading=heading, condition=condition))
     return placed, note
 
 
@@ -150,11 +146,8 @@ def position_notes(photos: Sequence[Photo]) -> list[str]:
 
 
 def stand_in_rule(photos: Sequence[Photo], radius: float = DEFAULT_RADIUS) -> str:
-    """What a radius means where all positions are stand-ins: frames of a drive, or pairs; else empty.
-
-    The published sets write frame i as north 25 / 10.5 * i (Nordland: 25 m are 10 frames) or photo i as north 1000 * i
-    (AmsterTime, SPED: 25 m are the photo of the same number).
-    """
+    """What a radius means where all positions are stand-ins; else empty. Frame i is at north 25 / 10.5 * i (Nordland:
+    25 m are 10 frames) or photo i at 1000 * i (AmsterTime, SPED: 25 m are the photo of the same number)."""
     if not photos or not all(photo.mock_position for photo in photos):
         return ""
     norths = np.unique([photo.utm[1] for photo in photos if photo.utm is not None])
@@ -202,7 +195,7 @@ ZONE_UNKNOWN = "without a zone"
 
 @dataclass(frozen=True)
 class PlacedPhoto:
-    """A photo with what is known of its position. source: TABLE, NAME, GPS or NOWHERE; problem: why nowhere, or ""."""
+    """source: of its position: TABLE, NAME, GPS or NOWHERE; problem: why nowhere, or ""."""
 
     photo: Photo
     source: str
@@ -218,8 +211,7 @@ def place_photos(
     the file name counts, then the camera's GPS, projected into the UTM zone of the photo. condition: for photos whose
     name or row says none.
 
-    Photos of neighbouring UTM zones are put into one. Raises DatasetError for a table with none of the photos or with a
-    value that is no number, and for positions in zones far apart, because metres between them mean nothing here.
+    Neighbouring UTM zones are put into one. DatasetError for a table that does not fit, and for zones far apart.
     """
     named = [parse_name(path) for path in photos]
     if table is None:
@@ -241,12 +233,8 @@ def place_photos(
 
 
 def gps_of(path: Path) -> tuple[tuple[float, float] | None, float | None]:
-    """Latitude and longitude in degrees (WGS 84) that the camera wrote into a photo, and the heading in degrees from
-    true north; None for what it did not write.
-
-    Raises DatasetError for a position that cannot be one: no numbers, off the Earth, or 0, 0 as cameras without a fix
-    write it.
-    """
+    """Latitude and longitude in degrees (WGS 84) that the camera wrote into a photo, and the heading from true north;
+    None for what it did not write. DatasetError for a position that cannot be one."""
     block = _gps_block(path)
     if LATITUDE not in block or LONGITUDE not in block:
         return None, None
@@ -267,12 +255,6 @@ def gps_of(path: Path) -> tuple[tuple[float, float] | None, float | None]:
         angle = _number(block[HEADING])
         heading = angle % 360 if math.isfinite(angle) else None
     return (latitude, longitude), heading
-
-
-def to_utm(latitude: float, longitude: float) -> tuple[tuple[float, float], str]:
-    """UTM metres (east, north) and zone, such as "32U", of a point in degrees."""
-    zone = utm_zone(latitude, longitude)
-    return project(latitude, longitude, zone, latitude < 0), f"{zone}{latitude_letter(latitude)}"
 
 
 def _placed(photo: Photo) -> PlacedPhoto:

@@ -62,6 +62,12 @@ def project(latitude: float, longitude: float, zone: int, south: bool) -> tuple[
     return east, north + (SOUTHERN_NORTH if south else 0.0)
 
 
+def to_utm(latitude: float, longitude: float) -> tuple[tuple[float, float], str]:
+    """UTM metres (east, north) and zone, such as "32U", of a point in degrees."""
+    zone = utm_zone(latitude, longitude)
+    return project(latitude, longitude, zone, latitude < 0), f"{zone}{latitude_letter(latitude)}"
+
+
 def frame_of(photo: Photo) -> Frame:
     """In which numbers a place's position is given. Half of the Earth: by the latitude in the name, else the letter."""
     found = ZONE.fullmatch(photo.zone or "")

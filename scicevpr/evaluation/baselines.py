@@ -21,6 +21,7 @@ from scicevpr.descriptors.preprocessing import prepare
 from scicevpr.files.photos import open_photo
 from scicevpr.models.efficientnet_lite import EfficientNetLite0, imagenet_weights
 from scicevpr.models.regions import region_boxes
+from scicevpr.progress import Progress
 
 HOG_SIZE = (128, 96)  # columns, rows
 CELL = 8  # pixels
@@ -32,7 +33,6 @@ IMAGENET_BLOCK = 10  # the last one on a 14x14 grid
 IMAGENET_INPUT = Preprocessing(mean=EFFICIENTNET_LITE0.mean, std=EFFICIENTNET_LITE0.std, antialias=True)
 AT_ONCE = 8
 
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ composition of batches (exact, see tests/unit/test_describe.py). Every experimen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,12 +22,12 @@ from scicevpr.evaluation.metrics import recall_at_n
 from scicevpr.evaluation.protocols import ORDERS, ordered_groups, published_grouping, shuffled_groups
 from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.models.model import VPRModel
+from scicevpr.progress import StageProgress, of_stage
 from scicevpr.retrieval import ExactIndex
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 ORDER_LABELS = {"any": "any batch", "file": "file order", "shuffled": "shuffled", "place": "grouped by place"}
 TOP = 10
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -72,29 +72,20 @@ class StabilitySetup:
 
 def prepare_stability(
     model: VPRModel, dataset: Dataset, *, radius: float | None = None, database: Descriptors | None = None,
-    database_regions: bool = False, query_regions: Tensor | None = None, progress: Progress | None = None,
+    database_regions: bool = False, query_regions: Tensor | None = None, progress: StageProgress | None = None,
 ) -> StabilitySetup:
     """Describe a data set for experiments.
 
-    Args:
-        radius: metres within which a database photo shows the query's place; default: the data set's own rule.
-        database: descriptors made before with this model under its default grouping; else they are computed.
-        database_regions: keep the database's region vectors too, so that its grouping can be varied.
-        query_regions: region vectors made before, [Q, 14, C]. progress: called with (stage, done, in all).
-
-    Raises:
-        WeightsError, ImageError: as `describe`.
+    radius: metres; default: the data set's own rule. database: descriptors made before with this model under its
+    default grouping; else they are computed. database_regions: keep the database's region vectors too, so that its
+    grouping can be varied. query_regions: region vectors made before, [Q, 14, C]. Raises the errors of `describe`.
     """
-
-    def step(stage: str) -> Callable[[int, int], None] | None:
-        return None if progress is None else lambda done, total: progress(stage, done, total)
-
     if query_regions is None:
-        query_regions = region_vectors(model, [p.path for p in dataset.queries], progress=step("queries"))
+        query_regions = region_vectors(model, [p.path for p in dataset.queries], progress=of_stage(progress, "queries"))
     regions = None
     grouping = published_grouping(model.variant, dataset) or Grouping.alone()
     if database_regions or database is None:
-        regions = region_vectors(model, [p.path for p in dataset.database], progress=step("database"))
+        regions = region_vectors(model, [p.path for p in dataset.database], progress=of_stage(progress, "database"))
     values = encode(model, regions, grouping) if database is None else database.values
     label = grouping.label if database is None else database.grouping
     positives = tuple(dataset.positives(radius)) if dataset.labelled else None

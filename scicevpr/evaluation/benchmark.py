@@ -6,7 +6,7 @@ Every result carries its protocol, because resize, grouping, radius and rounding
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,12 @@ from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.files.photos import require_sound
 from scicevpr.files.writing import MEMORY_LIMIT, scratch_folder
 from scicevpr.models.model import VPRModel
+from scicevpr.progress import StageProgress, of_stage
 from scicevpr.retrieval import PCA, ExactIndex
 from scicevpr.retrieval.matches import Matches
 from scicevpr.retrieval.rows import shape_of
 
 DEFAULT_NS = (1, 5, 10, 100)
-Progress = Callable[[str, int, int], None]  # ("database" or "queries", photos done, photos in all)
 
 
 def evaluate(
@@ -66,7 +66,7 @@ def evaluate(
     num_workers: int = DEFAULT_WORKERS,
     storage: Path | str | None = None,
     memory_limit: int = MEMORY_LIMIT,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Evaluation:
     """Evaluate a model on a data set.
 
@@ -113,12 +113,12 @@ def evaluate(
         "scratch": scratch_folder(4 * rows * model.variant.descriptor_dim, memory_limit, storage),
     }
     if database is None:
-        paths = [photo.path for photo in dataset.database]
-        database = describe(model, paths, grouping=database_grouping, progress=_step(progress, "database"), **options)
+        paths, step = [photo.path for photo in dataset.database], of_stage(progress, "database")
+        database = describe(model, paths, grouping=database_grouping, progress=step, **options)
     queries = describe(
         model, [photo.path for photo in dataset.queries],
         grouping=_query_grouping(method, query_grouping, database_grouping), framing=method.framing,
-        progress=_step(progress, "queries"), **options,
+        progress=of_stage(progress, "queries"), **options,
     )
     protocol = _protocol(database, queries)
     protocol["PCA"] = pca.label if pca else "none"
@@ -144,7 +144,7 @@ def evaluate(
 
 def evaluate_baseline(
     name: str, dataset: Dataset, *, ns: Sequence[int] = DEFAULT_NS, radius: float | None = None,
-    rounding: str = "float64", progress: Progress | None = None,
+    rounding: str = "float64", progress: StageProgress | None = None,
 ) -> Evaluation:
     """Evaluate a baseline that nobody trained for places (a name in BASELINES) by the same code. UsageError for another
     name."""
@@ -153,7 +153,7 @@ def evaluate_baseline(
     started = time.perf_counter()
     baseline = BASELINES[name]
     values = [
-        baseline.describe([photo.path for photo in photos], progress=_step(progress, stage))
+        baseline.describe([photo.path for photo in photos], progress=of_stage(progress, stage))
         for stage, photos in (("database", dataset.database), ("queries", dataset.queries))
     ]
     protocol = {
@@ -269,10 +269,6 @@ def _query_grouping(method: QueryMethod, own: Grouping | None, database: Groupin
             "it. Leave one of the two out."
         )
     return Grouping.alone()
-
-
-def _step(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(stage, done, total)
 
 
 def _protocol(database: Descriptors, queries: Descriptors) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from scicevpr.descriptors.precision import best_mode
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.files.writing import MEMORY_LIMIT, scratch_folder
 from scicevpr.models.model import VPRModel
+from scicevpr.progress import Progress
 from scicevpr.retrieval import PCA
 from scicevpr.retrieval.pca import MAX_PHOTOS
 
@@ -46,7 +47,7 @@ def fit_pca(
     cache: Path | str | None = None,
     storage: Path | str | None = None,
     memory_limit: int = MEMORY_LIMIT,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> PCA:
     """Fit a PCA to ``dimension`` values on the photos below a folder, or load the same one that was fitted before.
 

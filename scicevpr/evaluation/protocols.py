@@ -71,11 +71,7 @@ def place_groups(dataset: Dataset, size: int = 16) -> Grouping:
 
 
 def ordered_groups(dataset: Dataset, order: str, size: int, seed: int = 0) -> Grouping:
-    """Batches of ``size`` queries in the order "file", "shuffled" (with ``seed``) or "place".
-
-    Raises:
-        UsageError: another order. DatasetError: "place" without positions.
-    """
+    """Batches of ``size`` queries in one of ORDERS (UsageError: another). DatasetError: "place" without positions."""
     if order == "file":
         return Grouping.sequential(size)
     if order == "shuffled":

@@ -40,9 +40,7 @@ MOST_RESULTS, LONGEST_TITLE, LONGEST_LINE = 200, 200, 4000
 @dataclass(frozen=True)
 class Scores:
     """Results over some queries. recalls: N to percent. f1: N to 0..1. A query without positives counts as a miss.
-
-    intervals: how far recalls and mrr are to be trusted, or None when they were not asked for.
-    """
+    intervals: of recalls and mrr, or None when they were not asked for."""
 
     queries: int
     without_positives: int
@@ -265,11 +263,7 @@ class StoredResult:
 
 
 def read_results(path: Path | str) -> list[StoredResult]:
-    """The results in a file of `scicevpr evaluate --json`; those without labels are left out.
-
-    Raises:
-        DatasetError: no such file, or none of this kind.
-    """
+    """The results in a file of `scicevpr evaluate --json`, but for those without labels. DatasetError: no such file."""
     path = Path(path)
     content = read_json(path, DatasetError, "Give a file that “scicevpr evaluate --json FILE” wrote.", name=path.name)
     try:

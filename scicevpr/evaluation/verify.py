@@ -50,17 +50,10 @@ def verify_folder(
     folder: str | Path, *, device: str | torch.device = "cpu", dtype: str | torch.dtype = "float32",
     only: Sequence[str] | None = None, progress: StageProgress | None = None,
 ) -> list[Check]:
-    """Recompute every array of a reference folder and compare; one model is in memory at a time.
+    """Recompute every array of a reference folder (with any input seed) and compare; TF32 is switched off.
 
-    Args:
-        folder: holds manifest.json and the npz files, with any input seed.
-        device, dtype: where and in which precision the models (and the losses) are computed. TF32 is switched off.
-        only: names of files to check, with or without ".npz"; all if None.
-        progress: called with (what is being done, files done, files in all).
-
-    Raises:
-        DatasetError: no such folder, or a missing, damaged or strange file. UsageError: an unknown name in `only`, a
-        device that is not there, another dtype.
+    only: names of files to check, with or without ".npz". Raises DatasetError for no such folder, or a missing, damaged
+    or strange file; UsageError for an unknown name in `only`, a device that is not there, another dtype.
     """
     device, dtype = _device(device), _dtype(dtype)
     reference = read_reference(folder)

@@ -58,12 +58,8 @@ def overlay(
     photo: Image.Image, values: np.ndarray, low: float, high: float, *, region: Region | None = None,
     cell: tuple[int, int] | None = None, longest: int = LONGEST,
 ) -> Image.Image:
-    """Lay a map [rows, columns] over a photo that it covers as a whole.
-
-    Args:
-        low, high: ends of the colour scale (see :func:`value_range`).
-        region: a box on the grid to outline. cell: a (row, column) to mark.
-    """
+    """Lay a map [rows, columns] over a photo that it covers as a whole, on the colour scale from low to high (see
+    `value_range`), with a region outlined or a cell (row, column) marked."""
     base = fitted(photo, longest)
     grey = np.asarray(base.convert("L").convert("RGB"), dtype=float)
     heat = Image.fromarray(colours(values, low, high)).resize(base.size, Image.Resampling.BICUBIC)

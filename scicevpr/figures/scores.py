@@ -155,12 +155,8 @@ def loss_curves(
 
 
 def epoch_curve(epochs: Sequence[int], recall: Sequence[float], lines: Mapping[str, float], last: int) -> go.Figure:
-    """Recall@1 (percent) of a student after each epoch.
-
-    Args:
-        epochs, recall: [E]; epoch 0 is the untrained student. lines: other models' values, drawn level. last: how many
-            epochs there will be.
-    """
+    """Recall@1 (percent) of a student after each epoch [E]; epoch 0 is untrained. lines: other models' values, drawn
+    level. last: how many epochs there will be."""
     figure = go.Figure(layout=plain_layout(360, title=heading("Recall@1 on the half that nothing learns from")))
     for (name, value), dash in zip(lines.items(), ("dash", "dot", "dashdot"), strict=False):
         figure.add_scatter(
@@ -191,13 +187,10 @@ def projection(
     database: np.ndarray, cloud: np.ndarray, alone: np.ndarray, now: np.ndarray,
     answers: dict[str, tuple[np.ndarray, bool | None]], title: str, explained: float,
 ) -> go.Figure:
-    """Descriptors of one model on a plane.
+    """Descriptors of one model on a plane, around the query; a double click shows the whole database.
 
-    The axes show the neighbourhood of the query; a double click shows the whole database.
-
-    Args:
-        database, cloud, alone, now: points [n, 2]: the database, the query in random batches, alone, as it is now.
-        answers: name -> (point [2], right) of the photos answered first. explained: share of variance of the plane.
+    Points [n, 2]: the database, the query in random batches (cloud), alone, as it is now. answers: name -> (point [2],
+    right) of the photos answered first. explained: share of variance of the plane.
     """
     figure = go.Figure(layout=plain_layout(380, title=heading(title)))
     figure.add_scatter(
@@ -241,10 +234,7 @@ def projection(
 
 
 def recall_curve(table: pd.DataFrame, title: str = "Recall@1 against the queries' batches") -> go.Figure:
-    """Recall@1 (percent) over batch sizes: the lines of `batch_lines`, shuffled orders with their range.
-
-    table: rows of `query_batches`, of several models one below the other.
-    """
+    """Recall@1 (percent) over batch sizes, shuffled orders with their range; table: rows of `query_batches`."""
     figure = go.Figure(layout=plain_layout(440, title=heading(title)))
     for line in batch_lines(table):
         colour, name = family_colour(line.model) or TEXT, f"{line.model}, {line.label}"

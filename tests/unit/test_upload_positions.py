@@ -13,8 +13,8 @@ from PIL.TiffImagePlugin import IFDRational
 
 from scicevpr.datasets import format_name
 from scicevpr.datasets.intake import Limits, gather, gather_folder, in_query_folder
-from scicevpr.datasets.positions import GPS, NAME, NOWHERE, TABLE, gps_of, place_photos, to_utm
-from scicevpr.datasets.zones import to_latitude_longitude
+from scicevpr.datasets.positions import GPS, NAME, NOWHERE, TABLE, gps_of, place_photos
+from scicevpr.datasets.zones import to_latitude_longitude, to_utm
 from scicevpr.errors import DatasetError, SciceVPRError, UsageError
 
 BERLIN, SYDNEY = (52.5163, 13.3777), (-33.8568, 151.2153)

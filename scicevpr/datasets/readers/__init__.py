@@ -40,21 +40,14 @@ def read_dataset(
 ) -> Dataset:
     """Read a data set folder of any layout in READERS.
 
-    Args:
-        folder: for the standard tree <root>, <root>/images or <root>/images/<split>.
-        split: train, val or test; for lists of photos also the name of a set, for MSLS also a city.
-        queries: name of the query folder, or a pattern for several (SVOX has queries_night, queries_rain, ...); for
-            MSLS a selection (see `readers.msls`); None for the database alone. Queries whose name has no note take
-            their condition from such a folder name.
-        labels: False ignores ground truth (predictions only).
-        layout: name of the layout, where it should not be guessed. benchmark: key of the published benchmark, where
-            it should not be recognised. images: the folder that photo lists start from.
-        ground_truth, frames, same_name, positions, query_list: right answers from elsewhere than the data set, and a
-            choice of queries; see `GroundTruthOptions`.
+    split: train, val or test; for lists of photos also the name of a set, for MSLS also a city. queries: name of the
+    query folder, or a pattern for several (SVOX has queries_night, queries_rain, ...), from which queries without a
+    note take their condition; for MSLS a selection (see `readers.msls`); None for the database alone. labels: False
+    ignores ground truth (predictions only). layout, benchmark: where they should not be recognised. images: the folder
+    that photo lists start from. The others: see `GroundTruthOptions`.
 
-    Raises:
-        DatasetError: folders, tables or photos are missing or do not fit together, or labels are wanted and there are
-        none. UsageError: an unknown layout or benchmark, or choices that contradict each other.
+    Raises DatasetError when folders, tables or photos are missing or do not fit together, or labels are wanted and
+    there are none; UsageError for an unknown layout or benchmark, or choices that contradict each other.
     """
     root, options = Path(folder), GroundTruthOptions(ground_truth, frames, same_name, positions, query_list)
     options.check(labels)

@@ -122,11 +122,8 @@ class Drawing:
         return self.kind.table(self.data).round(DECIMALS)
 
     def render(self, form: str, dpi: int | None = None) -> bytes:
-        """The content of a file. form: one of FORMATS. dpi: of a PNG, instead of the style's (for a preview).
-
-        Raises:
-            UsageError: another format, or one that this figure does not have.
-        """
+        """The content of a file. form: one of FORMATS that this figure has, else UsageError. dpi: of a PNG, instead of
+        the style's (for a preview)."""
         if form not in self.formats:
             raise UsageError(f"{self.kind.title} can be written as {', '.join(self.formats)}, not as {form!r}.")
         if form == "csv":
@@ -163,11 +160,7 @@ class Drawing:
 
 
 def draw(name: str, data: Any, style: Style | None = None) -> Drawing:
-    """A figure by name from its data, in a style.
-
-    Raises:
-        UsageError: no such figure, or a panel that it does not have.
-    """
+    """A figure by name from its data, in a style. UsageError: no such figure, or a panel that it does not have."""
     kind = figure_kind(name)
     style = style or Style()
     if style.panels:

@@ -160,11 +160,8 @@ class PairData:
 
 
 def pair_data(setups: Sequence[tuple[str, StabilitySetup]], pairs: int = 2, seed: int = 0) -> PairData:
-    """Figure 1 for setups (title, setup); the pairs are searched for with the first cross-image model.
-
-    Raises:
-        UsageError: no cross-image model, no labels, or no pair that changes an answer.
-    """
+    """Figure 1 for setups (title, setup); the pairs are searched for with the first cross-image model. UsageError: no
+    such model, no labels, or no pair that changes an answer."""
     baseline = next(((title, setup) for title, setup in setups if setup.model.variant.cross_image), None)
     if baseline is None:
         raise UsageError("Figure 1 needs a model whose answers depend on the batch, such as cricavpr-t.")
