@@ -69,10 +69,7 @@ def test_latex_is_a_whole_booktabs_table_with_its_protocol(results):
     assert r"Model\_A \& 50\%" in body[0]
     caption = re.search(r"\\caption\{(.*)\}\n\\label", text).group(1)
     for words in (
-        "right within 25 m",
-        "dataset street / test",
-        r"95\% bootstrap over places",
-        "Model B: variant model b",
+        "right within 25 m", "dataset street / test", r"95\% bootstrap over places", "Model B: variant model b",
     ):
         assert words in caption
     assert caption.count("right within") == caption.count("Protocol:") == 1
