@@ -111,14 +111,9 @@ def _report(
 def _findings(dataset: Dataset) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     conditions = Counter(photo.condition or "unnamed" for photo in dataset.queries)
     numbers: dict[str, Any] = {
-        "layout": dataset.layout,
-        "name": dataset.name,
-        "split": dataset.split,
-        "database": len(dataset.database),
-        "queries": len(dataset.queries),
-        "conditions": dict(conditions) if set(conditions) != {"unnamed"} else {},
-        "benchmark": dataset.benchmark,
-        "labelled": dataset.labelled,
+        "layout": dataset.layout, "name": dataset.name, "split": dataset.split, "database": len(dataset.database),
+        "queries": len(dataset.queries), "conditions": dict(conditions) if set(conditions) != {"unnamed"} else {},
+        "benchmark": dataset.benchmark, "labelled": dataset.labelled,
     }
     findings = [
         ("layout", dataset.layout),

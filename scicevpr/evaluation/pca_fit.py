@@ -124,12 +124,8 @@ def _key(
 ) -> str:
     """12 hex digits over everything that the fitted values depend on."""
     decisive = {
-        "fingerprint": model.variant.fingerprint,
-        "weights": weights,
-        "dtype": str(next(model.parameters()).dtype),
-        "preprocessing": asdict(preprocessing),
-        "grouping": asdict(grouping) if grouping else None,
-        "photos": [_photo_state(photo, folder) for photo in photos],
-        "fit": fit,
+        "fingerprint": model.variant.fingerprint, "weights": weights, "dtype": str(next(model.parameters()).dtype),
+        "preprocessing": asdict(preprocessing), "grouping": asdict(grouping) if grouping else None,
+        "photos": [_photo_state(photo, folder) for photo in photos], "fit": fit,
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]

@@ -81,10 +81,8 @@ def measure_modes(
     for row in rows.values():
         row["times faster"] = round(rows["float32"]["ms a photo"] / row["ms a photo"], 2)
     return {
-        "variant": model.variant.name,
-        "weights": model.weights.sha256 if model.weights is not None else "random",
-        "grouping": grouping.label if grouping else "independent of the batch",
-        "modes": rows,
+        "variant": model.variant.name, "weights": model.weights.sha256 if model.weights is not None else "random",
+        "grouping": grouping.label if grouping else "independent of the batch", "modes": rows,
     }
 
 
