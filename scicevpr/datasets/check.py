@@ -56,10 +56,7 @@ def check_dataset(
     path: Path | str, split: str = "test", *, queries: str = "queries", sample: int = SAMPLE, **options: Any
 ) -> Report:
     """Read a folder as `read_dataset` does (options are its own) and open ``sample`` of its photos, evenly spread.
-
-    Where the ground truth cannot be read, the photos are looked at without it, and the problem is in the report. Raises
-    DatasetError when there is no data set at all.
-    """
+    Where the ground truth cannot be read, the problem is reported. DatasetError when there is no data set at all."""
     path = Path(path)
     if path.is_dir() and is_gsv_cities(path):
         return _check_training(path)

@@ -149,10 +149,8 @@ def _degrees(value: float | None, name: str, *, wrap: bool) -> str:
 
 
 def list_photos(folder: Path | str) -> list[Path]:
-    """All photos (EXTENSIONS, any case) below a folder, sorted by path; linked folders are followed.
-
-    Raises DatasetError when the folder is missing, holds no photos, or holds a link to a photo that is not there.
-    """
+    """All photos (EXTENSIONS, any case) below a folder, sorted by path; linked folders are followed. DatasetError when
+    it is missing, holds no photos, or a link to a photo that is not there."""
     folder = Path(folder)
     if not folder.exists():
         where = f" (a link to {os.readlink(folder)})" if folder.is_symlink() else ""

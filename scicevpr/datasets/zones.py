@@ -54,10 +54,7 @@ def utm_zone(latitude: float, longitude: float) -> int:
 
 
 def project(latitude: float, longitude: float, zone: int, south: bool) -> tuple[float, float]:
-    """UTM metres (east, north) of a point in degrees in a zone, which need not be the one that it lies in.
-
-    south: north counts from 10,000 km at the equator.
-    """
+    """UTM metres (east, north) of a point in degrees in a zone, which need not be its own; south: as in `Frame`."""
     east, north = from_latitude_longitude(latitude, longitude, zone)
     return east, north + (SOUTHERN_NORTH if south else 0.0)
 

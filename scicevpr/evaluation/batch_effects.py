@@ -205,10 +205,8 @@ def iterate_batches(
 def query_batches(
     setup: StabilitySetup, sizes: Sequence[int] = SIZES, orders: Sequence[str] = ORDERS, seeds: Sequence[int] = range(5)
 ) -> pd.DataFrame:
-    """Recall@1 and stability over query batch sizes and orders; one row per setting and seed.
-
-    The reference is every query alone. last_batch: photos in the last, perhaps incomplete batch.
-    """
+    """Recall@1 and stability over query batch sizes and orders against every query alone; one row per setting and seed.
+    last_batch: photos in the last, perhaps incomplete batch."""
     return pd.DataFrame(iterate_batches(setup, sizes, orders, seeds))
 
 
@@ -276,10 +274,8 @@ def database_batches(
 
 
 def last_batch(setup: StabilitySetup, size: int = 16) -> pd.DataFrame:
-    """What an incomplete last batch does to the photos in it: the table of `compare`, for these photos only.
-
-    Reference: the same batch filled up with photos from the top of the list. Empty when the batches come out even.
-    """
+    """What an incomplete last batch does to the photos in it: their rows of `compare`; reference: the same batch filled
+    up with photos from the top of the list. Empty when the batches come out even."""
     count = len(setup.queries)
     short = count % size
     if not short or count <= size:

@@ -27,10 +27,8 @@ PAIR_DATABASE = Grouping.sequential(2)
 
 
 def chosen_batch_mates(setup: StabilitySetup, row: int, batch_mates: Sequence[int], top: int = TOP) -> pd.DataFrame:
-    """What these other photos do to query ``row``: its row of `compare`, in a batch of exactly these.
-
-    Raises UsageError for a row that is no query, the query itself, or one that is named twice.
-    """
+    """What these other photos do to query ``row``: its row of `compare`, in a batch of exactly these. UsageError for a
+    row that is no query, the query itself, or one that is named twice."""
     count, members = len(setup.queries), [row, *batch_mates]
     if not all(0 <= member < count for member in members) or len(set(members)) < len(members):
         raise UsageError(f"The query and the other photos must be different rows 0..{count - 1}, not {members}.")
@@ -165,11 +163,8 @@ def worst_batch(setup: StabilitySetup, row: int, size: int = 8, seed: int = 0, r
 
 
 def same_answer(setup: StabilitySetup, row: int, first: int) -> np.ndarray:
-    """Which database photos count as the same answer as database row ``first``: [D] bool.
-
-    The positives of the query, when ``first`` is one of them; else the photos within the radius of ``first``; without
-    positions ``first`` alone.
-    """
+    """Which database photos count as the same answer as database row ``first``, [D] bool: the query's positives, when
+    ``first`` is one of them; else the photos within the radius of ``first``; without positions ``first`` alone."""
     same = np.zeros(len(setup.database), dtype=bool)
     same[first] = True
     if setup.positives is None:
@@ -222,9 +217,8 @@ def _in_pairs(setup: StabilitySetup) -> StabilitySetup:
 def telling_pairs(setup: StabilitySetup, count: int = 2, seed: int = 0, tries: int = 4000) -> list[int]:
     """Pairs of queries, at most ``count``, of which a batch of two changes an answer of this model: [2 * count] rows.
 
-    Random pairs are tried; those that turn a right answer wrong come first, then those that change any answer. For an
-    honest Figure 1 say that the pairs were searched for; how many of the tried ones change is in
-    `pair_statistics`.
+    Random pairs are tried; those that turn a right answer wrong come first. For an honest Figure 1 say that the pairs
+    were searched for, and how many of the tried ones change (`pair_statistics`).
     """
     pairs, lost, changed = _tried_pairs(setup, seed, tries)
     order = np.argsort(-(2 * lost + changed), kind="stable")

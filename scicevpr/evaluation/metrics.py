@@ -37,7 +37,7 @@ def mean_reciprocal_rank(
 ) -> float:
     """Mean over all queries of 1 / rank of the first positive; 0 when it comes after the largest N.
 
-    The value therefore grows with the list `ns`. Raises UsageError as recall_at_n does.
+    The value therefore grows with the list `ns`.
     """
     first = _first_hits(predictions, positives, ns)
     seen = first < max(ns)
@@ -50,7 +50,6 @@ def f1_at_n(
     """Mean over all queries of the harmonic mean of precision and recall among the first N predictions (0 to 1).
 
     Precision divides by N even where the database holds fewer photos; recall divides by all positives of the query.
-    Raises UsageError as recall_at_n does.
     """
     hits = hit_matrix(predictions, positives, ns)
     totals = np.array([len(rows) for rows in positives], dtype=np.float64)

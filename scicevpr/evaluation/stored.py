@@ -46,11 +46,8 @@ class StoredDescriptors:
 
 
 def open_descriptors(path: Path | str) -> StoredDescriptors:
-    """Open a .npy file or a .safetensors pack of descriptors.
-
-    Raises IndexMismatchError when the file is missing, holds something else, or does not have as many rows as the
-    record beside it says.
-    """
+    """Open a .npy file or a .safetensors pack of descriptors. IndexMismatchError when it is missing, holds something
+    else, or has another number of rows than the record beside it says."""
     path = Path(path)
     if not path.is_file():
         raise IndexMismatchError(
@@ -74,12 +71,8 @@ def open_descriptors(path: Path | str) -> StoredDescriptors:
 
 
 def recorded_dataset(database: StoredDescriptors, queries: StoredDescriptors, labels: bool = True) -> Dataset:
-    """The data set that descriptors.json records: names, positions and rule, without the photos.
-
-    labels=False ignores positions (predictions only).
-
-    Raises UsageError when the descriptors have no such record or two different ones.
-    """
+    """The data set that descriptors.json records: names, positions and rule, without the photos; labels=False ignores
+    positions (predictions only). UsageError when the descriptors have no such record or two different ones."""
     record = database.record
     if record is None or record != queries.record:
         raise UsageError(

@@ -127,11 +127,8 @@ def score_intervals(
 def bootstrap_limits(
     values: np.ndarray, places: np.ndarray | None = None, *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0
 ) -> np.ndarray:
-    """Percentile limits [2, M] (low, high) of the means of values [Q, M], with queries (or places) drawn anew.
-
-    Places of different size keep their size, so that a draw's mean is a ratio of sums. Raises UsageError for an
-    impossible level, number of draws, or labels that do not fit.
-    """
+    """Percentile limits [2, M] (low, high) of the means of values [Q, M], with queries (or places) drawn anew. Places
+    keep their size, so that a draw's mean is a ratio of sums. UsageError for what cannot be drawn."""
     if not 0 < level < 1 or draws < 1:
         raise UsageError(f"A bootstrap needs a level between 0 and 1 and at least 1 draw, not {level} and {draws}.")
     values = np.asarray(values, dtype=np.float64)
@@ -170,11 +167,8 @@ def compare_recalls(
     hits_a: np.ndarray, hits_b: np.ndarray, ns: Sequence[int], places: np.ndarray | None = None, *,
     level: float = LEVEL, draws: int = DRAWS, seed: int = 0,
 ) -> tuple[PairedRecall, ...]:
-    """Compare two models query by query, one row per N.
-
-    hits_a [Q, K], hits_b [Q, L]: the same queries in the same order. The interval of the difference draws queries (or
-    places) with both answers together. Raises UsageError when the counts differ or an N was not searched.
-    """
+    """Compare two models query by query, one row per N. hits_a [Q, K], hits_b [Q, L]: the same queries in the same
+    order; queries (or places) are drawn with both answers together. UsageError for other counts or an N not searched."""
     if len(hits_a) != len(hits_b):
         raise UsageError(f"Results over {len(hits_a)} and {len(hits_b)} queries cannot be paired.")
     found = [(_found(hits_a, n), _found(hits_b, n)) for n in ns]
@@ -203,10 +197,8 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 
 def places_by_position(positions: np.ndarray, radius: float) -> np.ndarray:
-    """Place labels [Q] of queries at positions [Q, 2] (metres): a first query and all not yet taken within `radius`.
-
-    A place therefore spans 2 * radius at most; queries along a street do not chain into one place.
-    """
+    """Place labels [Q] of queries at positions [Q, 2] (metres): a first query and all not yet taken within `radius`, so
+    that queries along a street do not chain into one place."""
     from scipy.spatial import KDTree
 
     tree = KDTree(positions)
@@ -216,10 +208,8 @@ def places_by_position(positions: np.ndarray, radius: float) -> np.ndarray:
 
 
 def places_by_positives(positives: Sequence[np.ndarray]) -> np.ndarray:
-    """Place labels [Q] where only positives are known: a first query and all not yet taken that share one with it.
-
-    A query without positives is a place of its own.
-    """
+    """Place labels [Q] where only positives are known: a first query and all not yet taken that share one with it; a
+    query without positives is a place of its own."""
     asked_by: dict[int, list[int]] = {}
     for query, rows in enumerate(positives):
         for row in rows:

@@ -32,10 +32,7 @@ class Style:
 
     width: "single" (3.3 inches) or "double" (6.9). font_size: points of ordinary text. palette: "colour" (safe for
     colour-blind people) or "grey". letters: panel letters a, b, c. labels: pairs (model title, name to print). dpi: of
-    photos and of PNG files. panels: which parts of the figure, by key; empty means all.
-
-    Raises:
-        UsageError: a value that does not exist or is out of range.
+    photos and of PNG files. panels: which parts of the figure, by key; empty means all. UsageError for other values.
     """
 
     width: str = "single"
