@@ -168,7 +168,7 @@ def compare_recalls(
     level: float = LEVEL, draws: int = DRAWS, seed: int = 0,
 ) -> tuple[PairedRecall, ...]:
     """Compare two models query by query, one row per N. hits_a [Q, K], hits_b [Q, L]: the same queries in the same
-    order; queries (or places) are drawn with both answers together. UsageError for other counts or an N not searched."""
+    order; queries (or places) are drawn with both answers together. UsageError for other counts or another N."""
     if len(hits_a) != len(hits_b):
         raise UsageError(f"Results over {len(hits_a)} and {len(hits_b)} queries cannot be paired.")
     found = [(_found(hits_a, n), _found(hits_b, n)) for n in ns]
