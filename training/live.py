@@ -29,8 +29,8 @@ import torch
 
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import UsageError
-from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.evaluation.metrics import recall_at_n
+from scicevpr.evaluation.protocols import published_grouping
 from scicevpr.models.model import VPRModel, WeightsInfo, build_model
 from scicevpr.models.native_checkpoints import hash_tensors
 from scicevpr.retrieval.exact import ExactIndex

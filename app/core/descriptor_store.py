@@ -25,7 +25,7 @@ from scicevpr.datasets import Dataset, Photo
 from scicevpr.descriptors.describe import describe, find_descriptors
 from scicevpr.descriptors.precision import precision_label
 from scicevpr.errors import IndexMismatchError
-from scicevpr.evaluation.groupings import published_grouping
+from scicevpr.evaluation.protocols import published_grouping
 from scicevpr.files.descriptor_files import Descriptors, save_descriptors
 from scicevpr.models.model import VPRModel
 from scicevpr.retrieval.factory import make_index

@@ -17,7 +17,7 @@ from PIL import Image
 from app.core.databases import Remembered
 from scicevpr.datasets import Dataset, Photo
 from scicevpr.errors import ImageError
-from scicevpr.figures.overlay import colours
+from scicevpr.figures.inside import colours
 from scicevpr.files.photos import open_photo
 
 LONGEST = 320

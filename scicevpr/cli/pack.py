@@ -10,18 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scicevpr.cli import options
-from scicevpr.cli.outputs import add_intervals, check_output_options, output_options, write_outputs
-from scicevpr.cli.terminal import (
-    Step,
+from scicevpr.cli.outputs import (
+    add_intervals,
+    check_output_options,
     make_table,
     open_console,
+    output_options,
     plain_cell,
     print_line,
     print_note,
     show_evaluation,
     show_progress,
+    tell_problems,
+    write_outputs,
 )
 from scicevpr.errors import UsageError
+from scicevpr.progress import StageProgress
 
 if TYPE_CHECKING:
     from scicevpr.cluster.describing import ShardedDescribing
@@ -193,7 +197,7 @@ def _describing(arguments: argparse.Namespace) -> Iterator[ShardedDescribing]:
 
 def _content(
     arguments: argparse.Namespace, dataset: Dataset, title: str, model: VPRModel, describing: ShardedDescribing,
-    step: Step,
+    step: StageProgress,
 ) -> Content:
     from scicevpr.cli import chosen_models as chosen
     from scicevpr.packs.build import describe_content
@@ -223,12 +227,8 @@ def check(arguments: argparse.Namespace) -> int:
 
     with show_progress("Check") as step:
         problems = check_pack(arguments.pack, progress=lambda done, total: step("MiB", done // MIB, total // MIB))
-    console = open_console()
-    for problem in problems:
-        print_line(console, f"{problem.file}: {problem.message}")
-    verdict = f"{len(problems)} problems" if problems else "every file is as it was made"
-    print_line(console, f"{arguments.pack}: {verdict}.")
-    return 1 if problems else 0
+    said = [f"{problem.file}: {problem.message}" for problem in problems]
+    return tell_problems(arguments.pack, said, "every file is as it was made")
 
 
 def info(arguments: argparse.Namespace) -> int:
@@ -279,11 +279,8 @@ def push(arguments: argparse.Namespace) -> int:
     from scicevpr.packs.sharing import push_pack
 
     address = push_pack(
-        arguments.pack,
-        arguments.repository,
-        private=arguments.private,
-        photos_may_be_shared=arguments.i_may_share_these_photos,
-        endpoint=arguments.endpoint,
+        arguments.pack, arguments.repository, private=arguments.private,
+        photos_may_be_shared=arguments.i_may_share_these_photos, endpoint=arguments.endpoint,
     )
     print_line(open_console(), f"Uploaded: {address}")
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scicevpr.cli import options
-from scicevpr.cli.terminal import make_table, open_console, plain_cell, print_line, show_download
+from scicevpr.cli.outputs import make_table, open_console, plain_cell, print_line, show_download
 from scicevpr.config import VARIANTS
 from scicevpr.errors import UsageError, WeightsError
 
@@ -130,7 +130,8 @@ def push(arguments: argparse.Namespace) -> int:
         model, arguments.repository, private=arguments.private or None, endpoint=arguments.endpoint,
         results=results, licence=arguments.licence,
     )  # fmt: skip
-    print_line(open_console(), f"{model.variant.title}, weights {model.weights.sha256}: {url}")
+    sha256 = model.weights.sha256 if model.weights is not None else "random"  # which push_to_hub refuses
+    print_line(open_console(), f"{model.variant.title}, weights {sha256}: {url}")
     return 0
 
 

@@ -25,7 +25,7 @@ from scicevpr.datasets import Dataset
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.evaluation.groupings import published_grouping
+from scicevpr.evaluation.protocols import published_grouping
 from scicevpr.files.descriptor_files import Descriptors, save_descriptors
 from scicevpr.files.photos import require_sound
 from scicevpr.files.reading import sha256_of

@@ -16,8 +16,7 @@ from PIL import Image
 from scicevpr.datasets import Photo, parse_name
 from scicevpr.datasets.ground_truth_files import read_truth
 from scicevpr.datasets.intake import Limits, gather
-from scicevpr.datasets.positions import check_positions, with_positions
-from scicevpr.datasets.uploads import place_photos
+from scicevpr.datasets.positions import check_positions, place_photos, with_positions
 from scicevpr.datasets.zones import in_one_zone, metres_between
 from scicevpr.errors import DatasetError
 from scicevpr.files.photos import open_photo

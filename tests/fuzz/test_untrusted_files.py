@@ -97,7 +97,7 @@ def test_results(around):
 
 
 def test_records_of_exported_descriptors(around):
-    from scicevpr.evaluation.exports import write_descriptor_files
+    from scicevpr.evaluation.report import write_descriptor_files
 
     paths = write_descriptor_files(result({0}), around)
     sound = json.loads(paths[2].read_text())

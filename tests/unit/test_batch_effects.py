@@ -34,8 +34,8 @@ from scicevpr.evaluation.batch_mates import (
     telling_pairs,
     worst_batch,
 )
-from scicevpr.evaluation.groupings import ordered_groups, place_groups, shuffled_groups
 from scicevpr.evaluation.metrics import recall_at_n
+from scicevpr.evaluation.protocols import ordered_groups, place_groups, shuffled_groups
 from scicevpr.retrieval.exact import ExactIndex
 
 
@@ -113,7 +113,7 @@ def test_compare_row_by_row(restless, dataset) -> None:
 def test_photo_stability_sums_up_the_orders(restless) -> None:
     table = photo_stability(restless, size=3, seeds=(4, 5))
     tables = [compare(restless, shuffled_groups(8, 3, seed)) for seed in (4, 5)]
-    assert list(table["query"]) == [place.name for place in restless.dataset.queries]
+    assert list(table["query"]) == [photo.name for photo in restless.dataset.queries]
     for row in range(8):
         cosines = [one["cosine"][row] for one in tables]
         assert table["min_cosine"][row] == pytest.approx(min(cosines))
@@ -153,7 +153,7 @@ def test_orders(dataset) -> None:
     shuffled = ordered_groups(dataset, "shuffled", 3, seed=4).split(8)
     assert [len(group) for group in shuffled] == [3, 3, 2]
     assert shuffled == ordered_groups(dataset, "shuffled", 3, seed=4).split(8)
-    east = [place.utm[0] for place in dataset.queries]
+    east = [photo.utm[0] for photo in dataset.queries]
     for group in place_groups(dataset, 4).split(8):
         assert max(east[i] for i in group) - min(east[i] for i in group) < 400
     with pytest.raises(UsageError, match="file, shuffled, place"):
@@ -162,7 +162,7 @@ def test_orders(dataset) -> None:
 
 def test_last_batch_holds_the_photos_left_over(restless) -> None:
     table = last_batch(restless, 3)
-    assert list(table["query"]) == [place.name for place in restless.dataset.queries[6:]]
+    assert list(table["query"]) == [photo.name for photo in restless.dataset.queries[6:]]
     assert (table["cosine"] < 1 - 1e-5).all()
     assert last_batch(restless, 4).empty
 
@@ -266,7 +266,7 @@ def test_figure_2_starts_with_every_query_alone(restless) -> None:
 
 def test_photos_of_one_name_in_several_folders_stay_apart(models, dataset):
     models["cricavpr-t"].allow_untrained = True
-    queries = tuple(replace(place, name=f"{row % 3}.jpg") for row, place in enumerate(dataset.queries[:6]))
+    queries = tuple(replace(photo, name=f"{row % 3}.jpg") for row, photo in enumerate(dataset.queries[:6]))
     lab = prepare_stability(models["cricavpr-t"], replace(dataset, queries=queries))
     table = photo_stability(lab, size=4, seeds=range(3))
     assert list(table["query"]) == ["0.jpg", "1.jpg", "2.jpg", "0.jpg", "1.jpg", "2.jpg"]

@@ -18,9 +18,8 @@ from scicevpr.datasets.ground_truth_files import read_truth
 from scicevpr.errors import DatasetError, IndexMismatchError, SciceVPRError, UsageError, WeightsError
 from scicevpr.evaluation.benchmark import score
 from scicevpr.evaluation.comparison import read_relevance
-from scicevpr.evaluation.exports import write_descriptor_files
-from scicevpr.evaluation.report import write_csv
-from scicevpr.evaluation.results import read_results, write_predictions
+from scicevpr.evaluation.report import write_csv, write_descriptor_files, write_predictions
+from scicevpr.evaluation.results import read_results
 from scicevpr.evaluation.stored import open_descriptors
 from scicevpr.files.descriptor_files import load_descriptors, save_descriptors
 from scicevpr.files.reading import read_npy

@@ -19,7 +19,7 @@ from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import SciceVPRError, UsageError
 from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.evaluation.benchmark import DEFAULT_NS, evaluate, evaluate_baseline, score, score_matches
-from scicevpr.evaluation.groupings import published_grouping, shuffled_groups
+from scicevpr.evaluation.protocols import published_grouping, shuffled_groups
 from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.models.model import VPRModel
 

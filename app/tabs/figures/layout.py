@@ -17,7 +17,7 @@ from app.ui.links import LinkedTab
 from app.ui.photo_picker import photo_picker
 from scicevpr.evaluation.batch_effects import SIZES
 from scicevpr.figures.paper import FIGURES
-from scicevpr.figures.paper.attention import MOST_BATCH_MATES
+from scicevpr.figures.paper.batches import MOST_BATCH_MATES
 from scicevpr.figures.paper.retrieval import MOST_ANSWERS
 
 ID, TITLE = "figures", "Figures"

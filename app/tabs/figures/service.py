@@ -17,8 +17,7 @@ from scicevpr.figures.paper import (
     Drawing,
     FigureKind,
     Style,
-    attention,
-    curves,
+    batches,
     draw,
     figure_kind,
     maps,
@@ -127,7 +126,7 @@ class FigureStudio:
         for table in self.stability.curve(key, sizes, choices.orders, choices.seeds, roles, progress):
             yield f"{len(table)} settings measured.", None
         labs = [(lab.title, lab) for lab in (self.stability.lab(role, key) for role in roles)]
-        yield "", curves.curve_data(labs, table)
+        yield "", batches.curve_data(labs, table)
 
     def _pairs(self, choices: Choices, progress: Progress | None) -> Any:
         key, _ = self.services.dataset(choices.database)
@@ -150,7 +149,7 @@ class FigureStudio:
             return maps.fusion_data(subject, *self._first(models, lambda variant: not variant.class_token))
         if name == "attention":
             chosen = self._first(models, lambda variant: variant.cross_image)
-            return attention.attention_data(subject, dataset, *chosen, choices.batch_mates)
+            return batches.attention_data(subject, dataset, *chosen, choices.batch_mates)
         row = self._described(roles[0], key, progress).first_match(subject.image)
         return maps.region_data(subject, dataset.database[row], models, dataset)
 

@@ -16,7 +16,7 @@ from app.tabs.inside.service import Inspected, Inspector, chosen_view
 from app.ui.events import PROGRESS, Handlers, describing_database, event_data, toasts
 from scicevpr.config import REGION_COUNT
 from scicevpr.explanations import View
-from scicevpr.explanations.attention import class_attention
+from scicevpr.explanations.maps import class_attention
 from scicevpr.figures.inside import share_bars, term_bars, turning_bars, value_grid
 
 GRID = 16

@@ -8,7 +8,7 @@ from PIL import Image
 from app.tabs.inside.service import Inspected
 from app.ui.html import VERDICTS, change_matrix, data_uri, described, escape, matrix_table, metres_words, thumbnail
 from scicevpr.explanations import KINDS, STEPS, View
-from scicevpr.figures.overlay import colours, fitted, marked, overlay, pyramid, value_range
+from scicevpr.figures.inside import colours, fitted, marked, overlay, pyramid, value_range
 
 PICTURE = 560
 CORRESPONDING = 3

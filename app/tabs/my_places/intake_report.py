@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scicevpr.datasets import Dataset
 from scicevpr.datasets.intake import Gathered, Limits, check_table_size, in_query_folder
-from scicevpr.datasets.uploads import NOWHERE, PlacedPhoto
+from scicevpr.datasets.positions import NOWHERE, PlacedPhoto
 from scicevpr.errors import DatasetError, UsageError
 
 HELD_BACK = (0, 10, 5, 3)

@@ -29,7 +29,7 @@ from app.core.upload_cache import upload_folder
 from app.tabs.my_places.intake_report import IntakeReport, MyDatabase, Visit, as_dataset, chosen_table, no_photo_words
 from scicevpr.datasets import Dataset
 from scicevpr.datasets.intake import Gathered, Limits, gather, gather_folder
-from scicevpr.datasets.uploads import place_photos
+from scicevpr.datasets.positions import place_photos
 from scicevpr.errors import ImageError, SciceVPRError, UsageError
 from scicevpr.files.photos import open_photo
 from scicevpr.packs import open_pack

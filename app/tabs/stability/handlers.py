@@ -20,7 +20,7 @@ from app.ui.events import PROGRESS, Handlers, Stops, describing, event_data, toa
 from scicevpr.datasets.tables import cell_text
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.batch_effects import SIZES
-from scicevpr.figures.stability import projection, recall_curve
+from scicevpr.figures.scores import projection, recall_curve
 
 LARGEST_SEEDS = 20
 LARGEST_BATCH = 64

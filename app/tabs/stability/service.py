@@ -31,7 +31,7 @@ from scicevpr.evaluation.batch_mates import (
     search_worst_batch,
     telling_pairs,
 )
-from scicevpr.explanations.attention import rewriting
+from scicevpr.explanations.maps import rewriting
 from scicevpr.files.photos import open_photo
 
 SHOWN = 3
