@@ -187,7 +187,8 @@ class FullSizeRun(Trainer):
         """Recall@N on the validation set, if there is one; cross-image models in file order, as published."""
         if self.parts.validation is None:
             return None
-        return evaluate(self.model, self.parts.validation, ns=(1, 5, 10)).overall.recalls
+        scores = evaluate(self.model, self.parts.validation, ns=(1, 5, 10)).overall
+        return None if scores is None else scores.recalls
 
     def write(self, file: Path, recalls: dict[int, float]) -> None:
         """The weights with all their metadata, whole or not at all."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from training.steps import Networks
 
 BLOCK = 64  # photos of which it is noted together that they are done
 VALUE_BYTES = 2  # bfloat16 or float16
+Mode = Literal["r", "r+"]
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -59,7 +61,7 @@ class KeptMaps:
 
     def left(self) -> list[tuple[int, int]]:
         """(view, block) of what is not done."""
-        return [tuple(pair) for pair in np.argwhere(~self._done("r")).tolist()]
+        return [(view, block) for view, block in np.argwhere(~self._done("r")).tolist()]
 
     def write(self, view: int, rows: slice, maps: Tensor) -> None:
         """Keep 16-bit maps of some photos."""
@@ -73,10 +75,10 @@ class KeptMaps:
         """The maps as int16, to be viewed as what was written."""
         return self._maps("r")
 
-    def _maps(self, mode: str) -> np.memmap:
+    def _maps(self, mode: Mode) -> np.memmap:
         return np.memmap(self.folder / "maps.f16", dtype=np.int16, mode=mode, shape=self.shape)
 
-    def _done(self, mode: str) -> np.memmap:
+    def _done(self, mode: Mode) -> np.memmap:
         return np.memmap(self.folder / "done.bool", dtype=np.bool_, mode=mode, shape=self.blocks)
 
     def _open(self, stamp: dict[str, object]) -> None:

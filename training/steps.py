@@ -106,10 +106,10 @@ def batch_losses(
     pairs = mine_pairs(descriptors, labels, recipe.miner_epsilon)
     total = similarity = multi_similarity_loss(descriptors, labels, pairs)
     parts = {"l_ms": similarity}
-    if target is not None:
+    if target is not None and not isinstance(recipe, CrossImageRecipe):
         parts["l_d"] = distillation_loss(descriptors, target)
         total = recipe.gamma * similarity + recipe.eta * parts["l_d"]
-    if stem is not None:
+    if stem is not None and not isinstance(recipe, FullSizeRecipe):
         parts["l_keep"] = similarity_loss(descriptors, stem)
         total = total + recipe.keep * parts["l_keep"]
     numbers = {name: part.item() for name, part in {"loss": total, **parts}.items()}
@@ -227,10 +227,11 @@ def accumulate_gradients(
     gradient = processes.own_rows(gradient) if recipe.gather_negatives else gradient / processes.count
     size = recipe.chunk
     for i, (number, start) in enumerate(zip(own, starts, strict=True)):
-        if not first_pass_only:
-            described[i] = networks.describe(start, seeds[number], keep_statistics=False)
-        described[i].backward(scale(gradient[i * size : (i + 1) * size]))
-        described[i] = None  # frees the graph
+        own_graph = described.pop(0) if first_pass_only else None  # the list must not hold what is passed back
+        if own_graph is None:
+            own_graph = networks.describe(start, seeds[number], keep_statistics=False)
+        own_graph.backward(scale(gradient[i * size : (i + 1) * size]))
+        del own_graph
     processes.sum_gradients(trainable(networks.model))
     return parts
 

@@ -267,19 +267,21 @@ class RunLog:
                 )
         file.write_text(text)
         there = folder / "log.csv"
-        rows = csv.reader(there.open(newline="")) if step is not None and there.exists() else ()
-        kept = [row for row in rows if int(row[1]) <= step]
+        kept = []
+        if step is not None and there.exists():
+            kept = [row for row in csv.reader(there.open(newline="")) if int(row[1]) <= step]
         self._started = time.perf_counter() - (float(kept[-1][0]) if kept else 0.0)
         self._csv = there.open("w", newline="")
         self._rows = csv.writer(self._csv)
         self._rows.writerows(kept)
         self._csv.flush()
+        self._board: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(self.folder), purge_step=int(kept[-1][1]) + 1 if kept else None)
         except ImportError:
-            self._board = None
+            log.debug("no TensorBoard here: no events are written")
 
     def write(self, step: int, **values: float) -> None:
         """Log named numbers at a step."""

@@ -22,7 +22,7 @@ def holders(texts: Iterable[str], known: Iterable[Any] = ()) -> Iterator[tuple[s
             continue
         for part in _parts(thing):
             if not isinstance(part, (str, bytes, bytearray)):
-                part = str(part) if isinstance(part, PurePath) else ""  # noqa: PLW2901
+                part = str(part) if isinstance(part, PurePath) else ""
             if len(part) < shortest:
                 continue
             for text, raw in wanted:

@@ -178,16 +178,19 @@ class MyPlaces:
         visit, started = self._visit(token), time.perf_counter()
         title = " ".join(str(title or "").split())[:LONGEST_TITLE] or TITLE
         with self._kindly(visit):
+            work = visit.work
+            if work is None:  # the visit ended meanwhile
+                raise UsageError(CLOSED)
             dataset = as_dataset(report, title, hold_back)
             pack = build_pack(
-                visit.work / "pack",
+                work / "pack",
                 dataset,
                 self._contents(visit, dataset, progress),
                 title=title,
                 thumbnails=THUMBNAIL,
                 progress=lambda what, done, total: self._tell(visit, progress, what, done, total),
             )
-            archive = zip_pack(pack, visit.work / f"{file_name(title)}.zip")
+            archive = zip_pack(pack, work / f"{file_name(title)}.zip")
             opened = open_pack(pack.folder, photos=report.gathered.folder)
         groupings = tuple((entry.variant, entry.protocol["grouping"]) for entry in pack.models)
         with self._lock:

@@ -173,9 +173,7 @@ class Stability:
         own, photos = region_vectors(model, [session.image]), [session.dataset.queries[row] for row in rows]
         vectors = torch.cat([own, self._regions(model, session.key, photos, progress, "photos")]) if photos else own
         right = self.services.relevance(session.key, session.row, session.position).right
-        if right is not None:
-            none = np.array([], dtype=np.int64)
-            right = (np.flatnonzero(right), *[none] * len(photos))
+        none = np.array([], dtype=np.int64)
         described = self.services.described(role, session.key)
         return StabilitySetup(
             model=model,
@@ -184,7 +182,7 @@ class Stability:
             database=described.descriptors.values,
             database_grouping=described.descriptors.grouping,
             index=described.index,
-            positives=right,
+            positives=None if right is None else (np.flatnonzero(right), *[none] * len(photos)),
             radius=dataset.truth.radius,
         )
 
