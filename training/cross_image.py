@@ -183,11 +183,7 @@ def train(maps: StemMaps, out: Path, recipe: CrossImageRecipe, backbone: Path | 
     return CrossImageTrainer(maps, out, recipe, build, recipe.warmup).train()
 
 
-def run_stage(
-    parser: argparse.ArgumentParser,
-    recipe: R,
-    stage: Callable[[StemMaps, Any, R], bool],
-) -> None:
+def run_stage(parser: argparse.ArgumentParser, recipe: R, stage: Callable[[StemMaps, Any, R], bool]) -> None:
     """Run a stage as its command line says: ``stage(maps, options, recipe)``. Ends the program."""
     parser.add_argument("--out", type=Path, required=True, help="run folder")
     parser.add_argument("--threads", type=int, default=2)

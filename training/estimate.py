@@ -22,15 +22,7 @@ from scicevpr.datasets import Dataset
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import DatasetError, SciceVPRError, UsageError
 from training.distributed import Processes
-from training.full_run import (
-    FullSizeRun,
-    Parts,
-    RunOptions,
-    build_networks,
-    check_folder,
-    read_photos,
-    read_validation,
-)
+from training.full_run import FullSizeRun, Parts, RunOptions, build_networks, check_folder, read_photos, read_validation
 from training.gsv_cities import GsvCities
 from training.kept_maps import cache_bytes, check_space
 from training.photo_loader import PhotoReader, decode_photo

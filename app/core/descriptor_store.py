@@ -131,12 +131,7 @@ class DescriptorStore:
             return None
 
     def get(
-        self,
-        key: str,
-        dataset: Dataset,
-        model: VPRModel,
-        progress: Progress | None = None,
-        mode: str = FULL_PRECISION,
+        self, key: str, dataset: Dataset, model: VPRModel, progress: Progress | None = None, mode: str = FULL_PRECISION
     ) -> Described:
         """Return the described database; the first caller computes, later ones wait and see its progress.
 
@@ -167,11 +162,7 @@ class DescriptorStore:
             if descriptors is None:
                 photos = [photo.path for photo in dataset.database]
                 descriptors = describe(
-                    model,
-                    photos,
-                    grouping=published_grouping(model.variant, dataset),
-                    precision=mode,
-                    progress=advance,
+                    model, photos, grouping=published_grouping(model.variant, dataset), precision=mode, progress=advance
                 )
                 source = "computed here"
                 if not private:
