@@ -127,8 +127,7 @@ class BatchPlan:
     after its last whole batch waits for another epoch. With ``repeat`` every epoch has the batches of the first one, in
     the same order, as the published loader had them (it shuffles once); their photos are still drawn anew.
 
-    Raises:
-        UsageError: fewer than 2 places or photos a batch. DatasetError: no city has enough places for one batch.
+    Raises UsageError: fewer than 2 places or photos a batch. DatasetError: no city has enough places for one batch.
     """
 
     data: GsvCities

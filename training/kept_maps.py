@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from scicevpr.config import get_variant
 from scicevpr.errors import DatasetError, UsageError
+from scicevpr.files.writing import written_whole
 from training.batches import Draw, keyed_seed
 from training.distributed import Processes
 from training.gsv_cities import GsvCities
@@ -31,11 +32,14 @@ VALUE_BYTES = 2  # bfloat16 or float16
 Mode = Literal["r", "r+"]
 
 
+def free_bytes(folder: Path) -> int:
+    """What is free on the disk where a folder is, or would be."""
+    return shutil.disk_usage(next(place for place in (folder, *folder.absolute().parents) if place.exists())).free
+
+
 def check_space(folder: Path, needed: int) -> None:
     """DatasetError unless ``folder`` (which need not exist) has room for the maps, what is there already included."""
-    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    free = shutil.disk_usage(existing).free
-    file = folder / "maps.f16"
+    free, file = free_bytes(folder), folder / "maps.f16"
     there = file.stat().st_blocks * 512 if file.exists() else 0
     if needed - there > free:
         raise DatasetError(
@@ -96,9 +100,8 @@ class KeptMaps:
         for name, size in (("maps.f16", needed), ("done.bool", self.blocks[0] * self.blocks[1])):
             with (self.folder / name).open("wb") as made:
                 made.truncate(size)
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(stamp, indent=1) + "\n")
-        part.replace(file)
+        with written_whole(file) as part:
+            part.write_text(json.dumps(stamp, indent=1) + "\n")
 
 
 class MapReader(Dataset):
@@ -130,8 +133,7 @@ def fill_cache(
 
     Every process takes its part. An interrupted filling goes on where it was.
 
-    Raises:
-        UsageError: the folder holds maps of something else. DatasetError: too little disk; a photo cannot be read.
+    Raises UsageError: the folder holds maps of something else. DatasetError: too little disk; a photo cannot be read.
     """
     shape = map_shape(recipe, len(data))
     names = ("backbone", "data", "seed", "operations", "precision", "pixels")

@@ -195,15 +195,11 @@ def accumulate_gradients(
 ) -> dict[str, float]:
     """Leave the gradient of a batch's loss in the model's parameters, summed over all processes.
 
-    Args:
-        chunks: what the loader gave for this process's chunks. labels: [P*K], of the whole batch. seeds: of every
-            chunk of the batch, for dropout.
-        at_once: of how many chunks the graphs may be held; 0: of all, so that one pass is enough.
-        scale: applied to the descriptors' gradients before they go back (float16).
-
-    Returns:
-        The loss and its parts. Without gathered negatives, each process's loss sees its own rows only (the gradient is
-        the mean over processes), and the numbers are those of this process.
+    chunks: what the loader gave for this process's chunks. labels: [P*K], of the whole batch. seeds: of every chunk of
+    the batch, for dropout. at_once: of how many chunks the graphs may be held; 0: of all, so that one pass is enough.
+    scale: applied to the descriptors' gradients before they go back (float16). Returns the loss and its parts. Without
+    gathered negatives, each process's loss sees its own rows only (the gradient is the mean over processes), and the
+    numbers are those of this process.
     """
     own = processes.share(len(seeds))
     first_pass_only = not at_once or at_once >= len(own)
@@ -237,11 +233,7 @@ def accumulate_gradients(
 
 
 def chunks_in(recipe: FullSizeRecipe) -> int:
-    """How many cross-image chunks a batch has.
-
-    Raises:
-        UsageError: the batch cannot be cut into whole chunks.
-    """
+    """How many cross-image chunks a batch has. Raises UsageError: the batch cannot be cut into whole chunks."""
     size = recipe.places * recipe.photos
     if recipe.chunk < 1 or size % recipe.chunk:
         divisors = (d for d in range(1, size + 1) if size % d == 0)

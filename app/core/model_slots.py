@@ -108,9 +108,8 @@ class ModelSlots:
     def replace(self, role: str, name: str, load: ModelLoader) -> ModelState:
         """Load another model for a role; the old one stays when that fails.
 
-        Raises:
-            UsageError: an unknown role, or a model whose kind the role cannot have: the first column shows a model
-            whose descriptors depend on their own photo alone, the baseline one whose descriptors do not.
+        Raises UsageError: an unknown role, or a model whose kind the role cannot have: the first column shows a model
+        whose descriptors depend on their own photo alone, the baseline one whose descriptors do not.
         """
         if not isinstance(role, str) or role not in ROLES:
             raise UsageError(f"There is no column {str(role)[:60]!r}. Choose one of: {', '.join(ROLES)}.")

@@ -76,11 +76,8 @@ class FigureStudio:
         return [(state.title, state.role) for state in self.services.model_states()]
 
     def data(self, choices: Choices, progress: Progress | None = None) -> Iterator[tuple[str, Any]]:
-        """The data of a figure: yields (label, None) while it is measured and ("", data) at the end.
-
-        Raises:
-            SciceVPRError: with a message for the visitor.
-        """
+        """The data of a figure: yields (label, None) while it is measured and ("", data) at the end. Raises
+        SciceVPRError: with a message for the visitor."""
         kind = figure_kind(choices.figure)
         progress = self.stability.giving_way(progress)
         if kind.needs == "results":

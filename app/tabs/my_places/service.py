@@ -148,8 +148,7 @@ class MyPlaces:
         brought: uploaded files and zips, each with its name. folder: one of this machine, instead. table: CSV file
         with positions; without it one that came along is used. condition: of photos that say none.
 
-        Raises:
-            SciceVPRError: with a message for the visitor; what was there before stays.
+        Raises SciceVPRError: with a message for the visitor; what was there before stays.
         """
         visit = self._take_place(token)
         visit.stopped = False
@@ -172,8 +171,7 @@ class MyPlaces:
         hold_back: every so many-th photo is not searched but offered as a query (0: none); photos in a folder called
         queries are queries in any case, and then no others.
 
-        Raises:
-            SciceVPRError: with a message for the visitor; what was there before stays.
+        Raises SciceVPRError: with a message for the visitor; what was there before stays.
         """
         visit, started = self._visit(token), time.perf_counter()
         title = " ".join(str(title or "").split())[:LONGEST_TITLE] or TITLE

@@ -91,11 +91,8 @@ class Stability:
     def react(
         self, session: Session, batch_mates: Sequence[int], pool: Sequence[int], progress: Progress | None = None
     ) -> list[Reaction]:
-        """What each model answers alone and in this batch, and how it fares in random batches from the pool.
-
-        Raises:
-            UsageError: a photo that is not in the query list, is the query itself, or stands there twice.
-        """
+        """What each model answers alone and in this batch, and how it fares in random batches from the pool. Raises
+        UsageError: a photo that is not in the query list, is the query itself, or stands there twice."""
         batch_mates = checked_batch_mates(session, batch_mates)
         rows = list(dict.fromkeys((*batch_mates, *pool)))
         return [self._react(role, session, batch_mates, rows, progress) for role in (STABLE, BASELINE)]
@@ -224,11 +221,8 @@ class Stability:
         self, database: str | None, sizes: Sequence[int], orders: Sequence[str], seeds: int,
         roles: Sequence[str] | None = None, progress: Progress | None = None,
     ) -> Iterator[pd.DataFrame]:  # fmt: skip
-        """Recall@1 against batch size and order for all models; yields the table after every row.
-
-        Raises:
-            UsageError: a data set without labels.
-        """
+        """Recall@1 against batch size and order for all models; yields the table after every row. Raises UsageError: a
+        data set without labels."""
         key, _ = self._labelled(database)
         rows: list[dict[str, Any]] = []
         turn = self.services.pace.long()
