@@ -94,7 +94,8 @@ def check_disk(networks: Networks, out: Path) -> str:
     weights = size_of(model.state_dict().values())
     needed = 2 * (state + weights)  # while a file is replaced, there are two
     free = free_bytes(out)
-    text = f"state {bytes_label(state)}, weights {bytes_label(weights)}, both twice while replaced; {bytes_label(free)} free"
+    text = f"state {bytes_label(state)}, weights {bytes_label(weights)}, both twice while replaced; "
+    text += f"{bytes_label(free)} free"
     if needed > free:
         raise UsageError(f"Too little disk at {out}: {text}. Give another --out.")
     return text
@@ -207,8 +208,8 @@ def _estimate(report: Report, parts: Parts, options: RunOptions, processes: Proc
     report.say(
         "memory",
         f"about {bytes_label(total)} of {bytes_label(room)} on {networks.device}: graphs {at_once} x "
-        f"{bytes_label(held)} ({how if slow else 'one chunk measured here'}), {parts_of_it}; passing buffers not counted"
-        + (". Hold fewer chunks at once (--accumulate 1), or use --precision bf16" if total > room else ""),
+        f"{bytes_label(held)} ({how if slow else 'one chunk measured here'}), {parts_of_it}; passing buffers not "
+        "counted" + (". Hold fewer chunks at once (--accumulate 1), or use --precision bf16" if total > room else ""),
         right=total <= room,
     )
     loaded = 2 * max(1, options.workers) * recipe.chunk * 3 * recipe.pixels[0] * recipe.pixels[1] * 4  # ahead

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -76,9 +77,25 @@ def used_context(browser):
 
 @pytest.fixture
 def open_page(browser, used_context, address):
-    """Open the page as a new visitor; at the end no request may have left the machine and no script have failed.
+    """Open the page as a new visitor, as often as the test likes."""
+    with visitors(browser, used_context, address) as opened:
+        yield opened
 
-    A test's first page stands in the used context, emptied; every other one in a context of its own.
+
+@pytest.fixture(scope="module")
+def shared_page(browser, address):
+    """One page for the tests of a module that look at it one after the other, each from where the last one left it."""
+    context = browser.new_context()
+    with visitors(browser, context, address) as opened:
+        yield opened()
+    context.close()
+
+
+@contextmanager
+def visitors(browser, used_context, address):
+    """A function that opens the page; at the end no request may have left the machine and no script have failed.
+
+    The first page stands in the used context, emptied; every other one in a context of its own.
     """
     opened, contexts, outside, errors = [], [], [], []
 
