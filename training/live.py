@@ -36,14 +36,7 @@ from scicevpr.models.native_checkpoints import hash_tensors
 from scicevpr.retrieval.exact import ExactIndex
 from training.batches import Draw, keyed_seed, place_batches
 from training.distill import distillation_step, inherit
-from training.live_data import (
-    BATCHES_OF_16,
-    PHOTOS,
-    LiveMaps,
-    descriptors_of,
-    head_of,
-    with_frozen_part,
-)
+from training.live_data import BATCHES_OF_16, PHOTOS, LiveMaps, descriptors_of, head_of, with_frozen_part
 from training.recipes import DistillRecipe
 from training.steps import trainable
 from training.trainer import halving

@@ -28,9 +28,7 @@ def filled_model(name: str) -> VPRModel:
     return fill_stem(model)  # a frozen stem is what its package holds
 
 
-def backbone_file(
-    model: VPRModel, key_format: str, grid: tuple[int, int] | None = None
-) -> dict[str, torch.Tensor]:
+def backbone_file(model: VPRModel, key_format: str, grid: tuple[int, int] | None = None) -> dict[str, torch.Tensor]:
     """A model's backbone as DINOv2's release, "timm" or transformers name it; its positions resampled to a grid."""
     written: dict[str, torch.Tensor] = {}
     for name, tensor in model.backbone.state_dict(prefix="backbone.").items():

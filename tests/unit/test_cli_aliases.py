@@ -106,7 +106,7 @@ def test_what_the_weights_decide_is_checked_against_them(checkpoint):
         load_models(_parse("--resume", checkpoint, "--token_num", 1), DEFAULT)
 
 
-def test_hub_and_foreign_sources_are_passed_on(monkeypatch):
+def test_hub_and_external_sources_are_passed_on(monkeypatch):
     asked = []
 
     def load_any(source, **options):

@@ -255,7 +255,7 @@ def test_a_model_that_keeps_something_in_forward_gives_every_photo_its_own_row(f
     np.testing.assert_allclose(describe(model, photos, batch_size=1).values, own, atol=1e-6)
 
 
-def test_two_callers_of_one_foreign_model_take_turns(four_threads):
+def test_two_callers_of_one_external_model_take_turns(four_threads):
     model = load_external(Keeping(), preprocessing=Preprocessing(size=(8, 8)), trust=True)
     photos = torch.randn(2, 24, 1, 3, 8, 8)
     found = [[], []]

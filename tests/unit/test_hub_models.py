@@ -121,9 +121,7 @@ def test_the_published_cricavpr_is_asked_for_by_one_command(server: StandIn) -> 
 def test_a_backbone_by_its_registry_name(server: StandIn, tmp_path: Path, monkeypatch) -> None:
     """A DINOv2-S of random values in the place of the real one."""
     teacher, model = build_model("scicevpr-s"), build_model("cricavpr-s")
-    save_file(
-        {k: v.contiguous() for k, v in backbone_file(teacher, TRANSFORMERS).items()}, tmp_path / "s.safetensors"
-    )
+    save_file({k: v.contiguous() for k, v in backbone_file(teacher, TRANSFORMERS).items()}, tmp_path / "s.safetensors")
     entry = WeightsEntry("dinov2-s:x", HubFile("stand-in/dinov2"), "stand-in", "Apache-2.0", True, size="S")
     monkeypatch.setattr(sources, "REGISTRY", (entry,))
     server.add_hub_file("stand-in/dinov2", "model.safetensors", (tmp_path / "s.safetensors").read_bytes())

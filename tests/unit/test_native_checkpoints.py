@@ -22,7 +22,7 @@ from scicevpr.models.weights import bundled_weights
 
 
 @pytest.mark.parametrize("name", T_VARIANTS)
-def test_own_files_round_trip(name: str, models, images, expected, tmp_path: Path) -> None:
+def test_native_checkpoints_round_trip(name: str, models, images, expected, tmp_path: Path) -> None:
     path = tmp_path / "weights" / "mine.safetensors"
     info = save_weights(filled_model(name), path, info=INFO | {"seed": 3})
     loaded = load_model(path)
@@ -120,7 +120,7 @@ def _rewrite(path: Path, **changes: str) -> None:
         ({"backbone_file": "../../etc/passwd"}, "same folder"),
     ],
 )
-def test_own_files_with_wrong_facts_are_refused(changes: dict, message: str, tmp_path: Path) -> None:
+def test_native_checkpoints_with_wrong_facts_are_refused(changes: dict, message: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     save_weights(build_model("scicevpr-t"), path, info=INFO)
     _rewrite(path, **changes)
@@ -138,7 +138,7 @@ def test_one_changed_value_in_an_own_file_is_noticed(tmp_path: Path) -> None:
         load_model(path)
 
 
-def test_own_files_are_for_one_variant_and_keep_their_own_fields(tmp_path: Path) -> None:
+def test_native_checkpoints_are_for_one_variant_and_keep_their_own_fields(tmp_path: Path) -> None:
     model, path = build_model("scicevpr-t"), tmp_path / "mine.safetensors"
     save_weights(model, path, info=INFO)
     with pytest.raises(WeightsError, match="made for scicevpr-t, not super-cricavpr-t"):

@@ -135,7 +135,7 @@ def plot_of(inspected: Inspected, view: View, cell: tuple[int, int]) -> go.Figur
         return turning_bars(explanation.turning(), inspected.region_names)
     if view.kind == "terms":
         decision, names = inspected.decision, [f"rank {inspected.rank}"]
-        if decision is None:
+        if decision is None or inspected.rival is None:
             return term_bars(inspected.terms, None, inspected.region_names, names, None)
         names.append(f"rank {inspected.rival.rank}")
         return term_bars(decision.first, decision.second, inspected.region_names, names, decision.region)

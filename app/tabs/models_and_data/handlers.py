@@ -34,9 +34,7 @@ class SourceHandlers(Handlers):
         return [(f"{pack.manifest.title} ({pack.reference})", pack.reference) for pack in list_packs()]
 
     @toasts
-    def load(
-        self, role: Any, source: Any, variant: Any, trust: Any, progress: Any = PROGRESS
-    ) -> tuple:
+    def load(self, role: Any, source: Any, variant: Any, trust: Any, progress: Any = PROGRESS) -> tuple:
         """Load other weights; values for (models, databases, words)."""
 
         def advance(done: int, total: int) -> None:

@@ -96,9 +96,7 @@ def as_dataset(report: IntakeReport, title: str, hold_back: int = 0) -> Dataset:
     )
 
 
-def chosen_table(
-    gathered: Gathered, table: tuple[Path, str] | None, work: Path, limits: Limits
-) -> Path | None:
+def chosen_table(gathered: Gathered, table: tuple[Path, str] | None, work: Path, limits: Limits) -> Path | None:
     """The table with the positions: the given one (file, its name), else the one among the photos, else None."""
     if table is not None:
         with contextlib.suppress(OSError):
