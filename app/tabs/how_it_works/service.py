@@ -88,10 +88,7 @@ def walk(variant: Variant, photos: int) -> Walk:
     meet = (REGION_COUNT, ENCODER_HEADS, photos, photos)
     seen: tuple[str, Shape]
     if variant.cross_image:
-        seen: tuple[str, Shape] = (
-            f"who reads whom, each of {len(trace.attention)} layers: region, head, photo, photo",
-            meet,
-        )
+        seen = (f"who reads whom, each of {len(trace.attention)} layers: region, head, photo, photo", meet)
     else:
         seen = ("fed as sequences of length 1", (1, REGION_COUNT * photos, variant.channels))
     tensors["encoder"] = (seen, *tensors["encoder"])
