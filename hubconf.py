@@ -13,7 +13,7 @@ if typing.TYPE_CHECKING:  # torch.hub lists every callable name of this file as 
 
     import torch
 
-    from scicevpr.models import VPRModel
+    from scicevpr.models.model import VPRModel
 
 dependencies = ["huggingface_hub", "numpy", "safetensors", "torch"]
 
@@ -21,7 +21,7 @@ dependencies = ["huggingface_hub", "numpy", "safetensors", "torch"]
 def _entry(name: str) -> Callable[..., VPRModel]:
     def load(pretrained: bool | str = True, device: str | torch.device = "cpu") -> VPRModel:
         from scicevpr.hub.load import load_model
-        from scicevpr.models import build_model
+        from scicevpr.models.model import build_model
 
         if pretrained is False:
             return build_model(name).to(device)

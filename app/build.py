@@ -32,7 +32,7 @@ from app.ui.header import TRAINING_ROUTE, header_html, training_page
 from app.ui.html import forget_thumbnails
 from app.ui.theme import FAVICON, STYLES, page_head, theme
 from app.ui.tour import tour_html
-from scicevpr.external_models import load_any
+from scicevpr.external_models.loading import load_any
 
 LINKED = tuple(tab.LINK for tab in (find, inside, stability, benchmarks, figures))
 """Tabs whose choices an address keeps."""

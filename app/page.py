@@ -56,11 +56,11 @@ class StudioPage(gr.Blocks):
     def keep_up(self, end_old: Callable[[], None], folders: Callable[[], list[Path]]) -> None:
         """Have visits end by age and the upload cache stay within its limits, from the launch on. folders: of visits,
         which stay until the visit ends."""
-        cache = UploadCache(lambda: [*folders(), *self._own_files()])
+        cache = UploadCache(lambda: [*folders(), *self._shown_files()])
         self.rules.has_room = cache.has_room
         self.upkeep = Upkeep((end_old, cache.sweep, self._forget_lost_files))
 
-    def _own_files(self) -> list[Path]:
+    def _shown_files(self) -> list[Path]:
         """What the page itself shows from the beginning on: entries of the upload cache."""
         base = upload_folder()
         files = (Path(file) for block in self.blocks.values() for file in block.keep_in_cache)

@@ -24,7 +24,7 @@ from app.tabs.my_places.service import MyPlaces
 from scicevpr.config import assets_folder
 from scicevpr.datasets import Dataset, bundled_city, read_dataset
 from scicevpr.errors import SciceVPRError
-from scicevpr.external_models import load_any
+from scicevpr.external_models.loading import load_any
 
 logger = logging.getLogger(__name__)
 

@@ -28,8 +28,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from scicevpr.cluster import SHARD_PHOTOS, LocalEngine, RayEngine, ShardedDescribing
-from scicevpr.cluster.shards import ShardFolder, cut
+from scicevpr.cluster.describing import LocalEngine, ShardedDescribing
+from scicevpr.cluster.ray_cluster import RayEngine
+from scicevpr.cluster.shards import SHARD_PHOTOS, ShardFolder, cut
 from scicevpr.datasets import bundled_city
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import describe

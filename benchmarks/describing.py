@@ -38,7 +38,7 @@ from scicevpr.descriptors.precision import hardware, runner
 from scicevpr.descriptors.preprocessing import prepare
 from scicevpr.evaluation.precision_cost import available_modes
 from scicevpr.hub.load import load_model
-from scicevpr.models import VPRModel, build_model
+from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.weights import bundled_weights
 
 RATES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -29,8 +29,8 @@ from scicevpr.datasets import Dataset, bundled_city
 from scicevpr.descriptors.describe import describe
 from scicevpr.files.descriptor_files import load_descriptors
 from scicevpr.hub.load import load_model
-from scicevpr.milvus import MilvusIndex
-from scicevpr.retrieval import ExactIndex
+from scicevpr.milvus.index import MilvusIndex
+from scicevpr.retrieval.exact import ExactIndex
 
 MODELS = ("scicevpr-t", "cricavpr-t")
 TOP = 10

@@ -31,7 +31,8 @@ from PIL import Image  # noqa: E402
 from scicevpr.config import get_variant  # noqa: E402
 from scicevpr.datasets import Dataset, format_name, parse_name  # noqa: E402
 from scicevpr.files.descriptor_files import Descriptors  # noqa: E402
-from scicevpr.packs import Content, build_pack, open_pack  # noqa: E402
+from scicevpr.packs import open_pack  # noqa: E402
+from scicevpr.packs.build import Content, build_pack  # noqa: E402
 
 MIB = 2**20
 VARIANT, WEIGHTS = "scicevpr-b", "0" * 12

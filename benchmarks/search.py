@@ -69,7 +69,8 @@ def generate(path: Path, rows: int, width: int, threads: int) -> dict[str, Any]:
 
 def build(folder: Path, path: Path, tier: str) -> dict[str, Any]:
     """Build (or go on building) an index on disk, and say what came out."""
-    from scicevpr.retrieval import build_index, open_index
+    from scicevpr.retrieval.factory import build_index
+    from scicevpr.retrieval.stored_index import open_index
 
     out, started, last = folder / f"{path.stem}-{tier}", time.perf_counter(), [""]
 
@@ -94,7 +95,7 @@ def tiers(folder: Path, sizes: list[int], width: int, rounds: int, threads: int)
     import numpy as np
     from synthetic_city import City
 
-    from scicevpr.retrieval import make_index
+    from scicevpr.retrieval.factory import make_index
 
     results = []
     for size in sizes:
@@ -135,7 +136,8 @@ def measure(folder: Path, path: Path, width: int, queries: int, rounds: int) -> 
     import numpy as np
     from synthetic_city import City
 
-    from scicevpr.retrieval import ExactIndex, open_index
+    from scicevpr.retrieval.exact import ExactIndex
+    from scicevpr.retrieval.stored_index import open_index
 
     rows = len(np.load(path, mmap_mode="r"))
     before = _memory("VmRSS")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import scicevpr
-from scicevpr.evaluation.groupings import published_grouping
+from scicevpr.evaluation.protocols import published_grouping
 
 
 def recall_at(found: np.ndarray, positives: list[np.ndarray], n: int) -> float:

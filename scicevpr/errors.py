@@ -7,6 +7,11 @@ class SciceVPRError(Exception):
     """Base of every error that a user can cause and mend."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says something, else the error's type."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 class UsageError(SciceVPRError):
     """An argument or an option that cannot be honoured."""
 

@@ -1,4 +1,4 @@
-"""Training losses on unit descriptors, as pure functions: multi-similarity with its miner, distillation, InfoNCE.
+"""Training losses on unit descriptors, as pure functions: multi-similarity with its miner, and distillation.
 
 Multi-similarity: Wang et al., CVPR 2019, with the constants of the GSV-Cities recipe (alpha 1, beta 50, base 0,
 miner epsilon 0.1). Distillation: SciceVPR paper, L_D. ``D`` descriptors of length ``F``, one place label each.
@@ -18,16 +18,11 @@ def _pair_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mine_pairs(descriptors: Tensor, labels: Tensor, epsilon: float = 0.1) -> tuple[Tensor, Tensor]:
-    """Keep the informative pairs of each anchor (row).
+    """Keep the informative pairs of each anchor (row) of descriptors [D, F] with labels [D]: two boolean masks [D, D],
+    of positives and negatives.
 
     A negative is kept if it is at most ``epsilon`` less similar than the anchor's least similar positive; a positive if
     it is at most ``epsilon`` more similar than the most similar negative. Cosine similarity, no gradient.
-
-    Args:
-        descriptors: [D, F]; labels: [D].
-
-    Returns:
-        Two boolean masks [D, D]: kept positives, kept negatives.
     """
     with torch.no_grad():
         unit = F.normalize(descriptors, dim=-1)
@@ -55,16 +50,9 @@ def multi_similarity_loss(
     beta: float = 50.0,
     base: float = 0.0,
 ) -> Tensor:
-    """Multi-similarity loss, the mean over all anchors (also those without a kept pair).
-
-    Rows are normalised first, as in the published recipe: for unit rows that changes the gradient, not the value.
-
-    Args:
-        descriptors: [D, F]; labels: [D]; pairs: masks of :func:`mine_pairs`, or None for all pairs.
-
-    Returns:
-        Scalar.
-    """
+    """Multi-similarity loss of descriptors [D, F], the mean over all anchors (also those without a kept pair). Rows are
+    normalised first, as in the published recipe: for unit rows that changes the gradient, not the value. pairs: masks
+    of :func:`mine_pairs`, or None for all pairs."""
     positive, negative = _pair_masks(labels) if pairs is None else pairs
     unit = F.normalize(descriptors, dim=-1)
     similarity = unit @ unit.T
@@ -76,21 +64,3 @@ def multi_similarity_loss(
 def distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """L_D: squared differences summed over dimensions, averaged over the batch. [D, F] twice -> scalar."""
     return (student - teacher).square().sum(dim=1).mean()
-
-
-def info_nce_loss(descriptors: Tensor, labels: Tensor, temperature: float = 0.07) -> Tensor:
-    """Supervised InfoNCE over places (Khosla et al., 2020): every other photo of the place is a positive.
-
-    Args:
-        descriptors: [D, F] unit rows; labels: [D].
-
-    Returns:
-        Scalar; anchors without a positive are left out.
-    """
-    positive, _ = _pair_masks(labels)
-    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    logits = (descriptors.float() @ descriptors.float().T / temperature).masked_fill(itself, -torch.inf)
-    log_probability = logits - logits.logsumexp(dim=1, keepdim=True)
-    count = positive.sum(dim=1)
-    per_anchor = -log_probability.masked_fill(~positive, 0.0).sum(dim=1) / count.clamp(min=1)
-    return per_anchor[count > 0].mean()

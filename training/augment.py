@@ -161,8 +161,8 @@ class CameraAugmentation:
         if rng.random() < 0.35:
             pixels = np.asarray(image, np.float32)
             grains = pixels.shape if rng.random() < 0.5 else (*pixels.shape[:2], 1)
-            pixels = pixels + rng.normal(0, rng.uniform(2, 12), grains)
-            image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+            grainy = pixels + rng.normal(0, rng.uniform(2, 12), grains)
+            image = Image.fromarray(grainy.clip(0, 255).astype(np.uint8))
         if rng.random() < 0.2:
             image = image.copy()
             wide, high = (int(rng.uniform(0.1, 0.35) * n) for n in size)

@@ -8,7 +8,7 @@ workers moves a batch, an augmentation or a dropout mask. At size T batches come
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class Batch:
 
     rows: np.ndarray
     labels: np.ndarray
-    seeds: np.ndarray | None = None
+    seeds: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,7 @@ class BatchPlan:
     after its last whole batch waits for another epoch. With ``repeat`` every epoch has the batches of the first one, in
     the same order, as the published loader had them (it shuffles once); their photos are still drawn anew.
 
-    Raises:
-        UsageError: fewer than 2 places or photos a batch. DatasetError: no city has enough places for one batch.
+    Raises UsageError: fewer than 2 places or photos a batch. DatasetError: no city has enough places for one batch.
     """
 
     data: GsvCities

@@ -35,8 +35,8 @@ from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.regions import region_boxes
 from scicevpr.models.weights import fill_stem
 from training.batches import place_batches
-from training.recipes import CrossImageRecipe, DistillRecipe, override
-from training.stem_maps import StemMaps, maps_of, stage_parser, stem_maps
+from training.recipes import CrossImageRecipe, DistillRecipe, R, override
+from training.stem_maps import StemMaps, maps_of, stage_parser, stem_maps, stem_of
 from training.steps import batch_losses, encode_regions, freeze_published, head_descriptors
 from training.trainer import EXIT_STOPPED, Trainer
 
@@ -49,7 +49,7 @@ def describe_maps(model: VPRModel, maps: Tensor, chunk: int | None = None) -> Te
     ``chunk``: how many photos attend to each other in a cross-image encoder (None: all).
     """
     backbone, taps = model.backbone, model.variant.taps
-    features = backbone.run_blocks(backbone.patch_embed.project(maps.float()), taps)
+    features = backbone.run_blocks(stem_of(model).project(maps.float()), taps)
     if taps:
         return head_descriptors(model, torch.cat(model.layer_maps(features), dim=1), chunk)
     return encode_regions(model, model.regions_of(features).float(), chunk)
@@ -59,7 +59,7 @@ def describe_maps(model: VPRModel, maps: Tensor, chunk: int | None = None) -> Te
 def stem_descriptors(model: VPRModel, maps: Tensor) -> Tensor:
     """What the stem alone says of photos by their maps [B, 427, rows, columns]: its 424 channels, standardised, mean of
     each region, every region of unit length, [B, 14*424] unit rows."""
-    embed = model.backbone.patch_embed
+    embed = stem_of(model)
     values = ((maps.float() - embed.mean[:, None, None]) / embed.deviation[:, None, None])[:, :CHANNELS]
     boxes = region_boxes(tuple(values.shape[-2:]))
     means = [values[..., box.top : box.bottom, box.left : box.right].mean((-2, -1)) for box in boxes]
@@ -103,7 +103,7 @@ def prepare_model(recipe: CrossImageRecipe, maps: Tensor | None, backbone: Path 
     if not model.variant.class_token:
         if maps is None:
             raise UsageError("A Super-CricaVPR of size T starts from kept maps of the stem.")
-        start_projection(model.backbone.patch_embed, maps)
+        start_projection(stem_of(model), maps)
         start_fusion(model.fusion, recipe.stem_share)
         return model
     if backbone is None:
@@ -143,17 +143,18 @@ class StemMapTrainer(Trainer):
     def _held_out_maps(self) -> list[Tensor]:
         """The stem's maps of the validation cities' database and queries."""
         photos, variant = (self._held_out.database, self._held_out.queries), self.model.variant
-        return [stem_maps(self.model.backbone.patch_embed, [p.path for p in some], variant) for some in photos]
+        return [stem_maps(stem_of(self.model), [p.path for p in some], variant) for some in photos]
 
     @torch.no_grad()
-    def measure(self) -> dict[int, float]:
+    def measure(self) -> dict[int, float] | None:
         """Recall@N of the photos of the validation cities, in file order, 16 a batch."""
         with evaluating(self.model):
             described = [
                 torch.cat([describe_maps(self.model, some) for some in maps.split(16)]).numpy()
                 for maps in self._held_out_maps
             ]
-        return score(self.model.variant.title, self._held_out, *described, ns=(1, 5, 10), protocol={}).overall.recalls
+        found = score(self.model.variant.title, self._held_out, *described, ns=(1, 5, 10), protocol={}).overall
+        return None if found is None else found.recalls
 
 
 class CrossImageTrainer(StemMapTrainer):
@@ -182,11 +183,7 @@ def train(maps: StemMaps, out: Path, recipe: CrossImageRecipe, backbone: Path | 
     return CrossImageTrainer(maps, out, recipe, build, recipe.warmup).train()
 
 
-def run_stage(
-    parser: argparse.ArgumentParser,
-    recipe: CrossImageRecipe | DistillRecipe,
-    stage: Callable[[StemMaps, Any, Any], bool],
-) -> None:
+def run_stage(parser: argparse.ArgumentParser, recipe: R, stage: Callable[[StemMaps, Any, R], bool]) -> None:
     """Run a stage as its command line says: ``stage(maps, options, recipe)``. Ends the program."""
     parser.add_argument("--out", type=Path, required=True, help="run folder")
     parser.add_argument("--threads", type=int, default=2)

@@ -20,7 +20,7 @@ from torch import Tensor
 from scicevpr.models.model import VPRModel, build_model
 from training.cross_image import StemMapTrainer, run_stage, stem_descriptors
 from training.recipes import DistillRecipe
-from training.stem_maps import StemMaps, stage_parser
+from training.stem_maps import StemMaps, stage_parser, stem_of
 from training.steps import batch_losses, freeze, head_descriptors
 
 
@@ -73,7 +73,7 @@ def tapped_maps(model: VPRModel, maps: Tensor) -> Tensor:
     """What the frozen backbone gives for stem maps [B, 427, rows, columns]: [B, M*C, rows, columns]."""
     backbone = model.backbone
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        features = backbone.run_blocks(backbone.patch_embed.project(maps.float()), model.variant.taps)
+        features = backbone.run_blocks(stem_of(model).project(maps.float()), model.variant.taps)
         return torch.cat(model.layer_maps(features), dim=1)
 
 

@@ -32,11 +32,8 @@ class Processes:
         return self.number == 0
 
     def share(self, chunks: int) -> range:
-        """The chunks of a batch that this process takes: neighbours, in order.
-
-        Raises:
-            UsageError: they cannot be dealt evenly.
-        """
+        """The chunks of a batch that this process takes: neighbours, in order. Raises UsageError: they cannot be dealt
+        evenly."""
         if chunks % self.count:
             raise UsageError(
                 f"A batch of {chunks} cross-image chunk{'s' * (chunks != 1)} cannot be dealt evenly to {self.count} "
@@ -85,11 +82,8 @@ class Processes:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Run a block in which no process waits for another; an error of one ends all of them with its message.
-
-        Raises:
-            SciceVPRError: the error of this process, or what another one said.
-        """
+        """Run a block in which no process waits for another; an error of one ends all of them with its message. Raises
+        SciceVPRError: the error of this process, or what another one said."""
         error: Exception | None = None
         try:
             yield
@@ -114,14 +108,8 @@ class Processes:
 
 @contextmanager
 def start_processes(device: str | None = None) -> Iterator[Processes]:
-    """Join the processes that ``torchrun`` started (gloo on CPUs, NCCL on GPUs), or run alone.
-
-    Args:
-        device: "cpu", "cuda" or "cuda:1"; None: a GPU if there is one.
-
-    Raises:
-        UsageError: no such device.
-    """
+    """Join the processes that ``torchrun`` started (gloo on CPUs, NCCL on GPUs), or run alone. device: "cpu", "cuda" or
+    "cuda:1"; None: a GPU if there is one. Raises UsageError: no such device."""
     count, number = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", "1"), ("RANK", "0")))
     chosen = _device(device)
     if count == 1:

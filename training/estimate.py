@@ -7,7 +7,6 @@ extrapolated; the text says which.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,18 +20,11 @@ from torch import Tensor
 from scicevpr.datasets import Dataset
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import DatasetError, SciceVPRError, UsageError
+from scicevpr.files.writing import bytes_label
 from training.distributed import Processes
-from training.full_run import (
-    FullSizeRun,
-    Parts,
-    RunOptions,
-    build_networks,
-    check_folder,
-    read_photos,
-    read_validation,
-)
+from training.full_run import FullSizeRun, Parts, RunOptions, build_networks, check_folder, read_photos, read_validation
 from training.gsv_cities import GsvCities
-from training.kept_maps import cache_bytes, check_space
+from training.kept_maps import cache_bytes, check_space, free_bytes
 from training.photo_loader import PhotoReader, decode_photo
 from training.recipes import FullSizeRecipe
 from training.steps import Networks, chunks_in, set_training, trainable
@@ -101,11 +93,9 @@ def check_disk(networks: Networks, out: Path) -> str:
     state = size_of(trainable(model)) * (1 + ADAM_COPIES)
     weights = size_of(model.state_dict().values())
     needed = 2 * (state + weights)  # while a file is replaced, there are two
-    existing = next(place for place in (out, *out.absolute().parents) if place.exists())
-    free = shutil.disk_usage(existing).free
-    text = (
-        f"state {size_words(state)}, weights {size_words(weights)}, both twice while replaced; {size_words(free)} free"
-    )
+    free = free_bytes(out)
+    text = f"state {bytes_label(state)}, weights {bytes_label(weights)}, both twice while replaced; "
+    text += f"{bytes_label(free)} free"
     if needed > free:
         raise UsageError(f"Too little disk at {out}: {text}. Give another --out.")
     return text
@@ -149,7 +139,7 @@ def check(recipe: FullSizeRecipe, options: RunOptions, processes: Processes) -> 
         with report.item("cache", processes):
             needed = cache_bytes(recipe, len(data))
             check_space(options.feature_cache, needed)
-            report.say("cache", f"{size_words(needed)} in {options.feature_cache}")
+            report.say("cache", f"{bytes_label(needed)} in {options.feature_cache}")
     if networks is not None:
         with report.item("disk", processes):
             report.say("disk", check_disk(networks, options.out))
@@ -182,11 +172,8 @@ def _model_line(networks: Networks, recipe: FullSizeRecipe) -> str:
 
 
 def _estimate(report: Report, parts: Parts, options: RunOptions, processes: Processes) -> None:
-    """Measure a few passes, and steps where they are fast enough; lines on memory, time and validation.
-
-    Raises:
-        DatasetError: a photo cannot be read. UsageError: the device has too little memory.
-    """
+    """Measure a few passes, and steps where they are fast enough; lines on memory, time and validation. Raises
+    DatasetError: a photo cannot be read. UsageError: the device has too little memory."""
     recipe, networks = parts.recipe, parts.networks
     run = FullSizeRun(parts, options, processes, PhotoReader(parts.data, recipe.pixels, recipe.operations), networks)
     set_training(networks.model)
@@ -217,23 +204,23 @@ def _estimate(report: Report, parts: Parts, options: RunOptions, processes: Proc
             seconds.append(time.perf_counter() - started)
         a_step = float(np.median(seconds[1:]))
     total = sum(memory.values()) + at_once * held
-    parts_of_it = ", ".join(f"{name} {size_words(count)}" for name, count in memory.items())
+    parts_of_it = ", ".join(f"{name} {bytes_label(count)}" for name, count in memory.items())
     report.say(
         "memory",
-        f"about {size_words(total)} of {size_words(room)} on {networks.device}: graphs {at_once} x {size_words(held)} "
-        f"({how if slow else 'one chunk measured here'}), {parts_of_it}; passing buffers not counted"
-        + (". Hold fewer chunks at once (--accumulate 1), or use --precision bf16" if total > room else ""),
+        f"about {bytes_label(total)} of {bytes_label(room)} on {networks.device}: graphs {at_once} x "
+        f"{bytes_label(held)} ({how if slow else 'one chunk measured here'}), {parts_of_it}; passing buffers not "
+        "counted" + (". Hold fewer chunks at once (--accumulate 1), or use --precision bf16" if total > room else ""),
         right=total <= room,
     )
     loaded = 2 * max(1, options.workers) * recipe.chunk * 3 * recipe.pixels[0] * recipe.pixels[1] * 4  # ahead
-    report.say("loader", f"{options.workers} workers hold up to {size_words(loaded)} of photos")
+    report.say("loader", f"{options.workers} workers hold up to {bytes_label(loaded)} of photos")
     steps = parts.plan.steps * recipe.epochs
     measured = how if slow else f"median of {STEPS} measured here, extrapolated"
     without = "" if options.feature_cache is None else ", without the gain of the feature cache"
     report.say("time", f"{a_step:.2f} s a step ({measured}): {steps} steps take {_duration(a_step * steps)}{without}")
     if not slow and networks.device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(networks.device)
-        report.say("peak", f"{size_words(peak)} of GPU memory in the steps measured here")
+        report.say("peak", f"{bytes_label(peak)} of GPU memory in the steps measured here")
     if parts.validation is not None and processes.first:
         report.say("validation time", _validation_time(networks, parts.validation))
 
@@ -316,11 +303,6 @@ def _device_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[1]
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def size_words(count: int) -> str:
-    """``1.57 GB`` or ``2.5 MB``."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def _duration(seconds: float) -> str:

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 from scicevpr.datasets import Dataset, read_dataset
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.benchmark import evaluate
+from scicevpr.files.writing import written_whole
 from scicevpr.hub.load import load_backbone, load_model
 from scicevpr.models.model import build_model
 from scicevpr.models.native_checkpoints import backbone_part, hash_tensors, save_weights
@@ -91,11 +92,8 @@ def read_validation(options: RunOptions) -> Dataset | None:
 def build_networks(
     recipe: FullSizeRecipe, options: RunOptions, device: torch.device
 ) -> tuple[Networks, FullSizeRecipe]:
-    """The model (and its teacher) as training starts; and the recipe with the hashes of what they start from.
-
-    Raises:
-        WeightsError: backbone or teacher cannot be loaded, or are of another architecture.
-    """
+    """The model (and its teacher) as training starts; and the recipe with the hashes of what they start from. Raises
+    WeightsError: backbone or teacher cannot be loaded, or are of another architecture."""
     torch.manual_seed(keyed_seed(recipe.seed, Draw.FIRST_WEIGHTS))
     model, teacher = build_model(recipe.variant), None
     if options.teacher is not None:
@@ -145,11 +143,7 @@ def open_reader(parts: Parts, options: RunOptions, processes: Processes) -> tupl
 
 
 class FullSizeRun(Trainer):
-    """A run in this process.
-
-    Args:
-        reader: what batches are loaded from. networks: take what it gives.
-    """
+    """A run in this process. reader: what batches are loaded from. networks: take what it gives."""
 
     def __init__(
         self, parts: Parts, options: RunOptions, processes: Processes, reader: TorchDataset, networks: Networks
@@ -187,7 +181,8 @@ class FullSizeRun(Trainer):
         """Recall@N on the validation set, if there is one; cross-image models in file order, as published."""
         if self.parts.validation is None:
             return None
-        return evaluate(self.model, self.parts.validation, ns=(1, 5, 10)).overall.recalls
+        scores = evaluate(self.model, self.parts.validation, ns=(1, 5, 10)).overall
+        return None if scores is None else scores.recalls
 
     def write(self, file: Path, recalls: dict[int, float]) -> None:
         """The weights with all their metadata, whole or not at all."""
@@ -206,7 +201,6 @@ class FullSizeRun(Trainer):
             "date": datetime.now(UTC).date().isoformat(),
             "torch": torch.__version__,
         }
-        part = file.with_suffix(".part")
-        save_weights(self.model, part, info=metadata)
-        part.replace(file)
+        with written_whole(file) as part:
+            save_weights(self.model, part, info=metadata)
         self.model.weights = None  # it goes on changing

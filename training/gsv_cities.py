@@ -69,14 +69,10 @@ def read_gsv_cities(
 ) -> GsvCities:
     """List the photos of GSV-Cities; none is opened.
 
-    Args:
-        root: folder with ``Dataframes`` and ``Images``.
-        cities: names of the cities to use, as the CSVs are called; None: all.
-        min_photos: places with fewer photos are left out (published: 4).
-        skip_missing: leave photos without a file out (a partial download) instead of refusing.
-
-    Raises:
-        DatasetError: a folder, CSV, column or photo is missing, a CSV cannot be read, no place is left.
+    root: folder with ``Dataframes`` and ``Images``. cities: names of the cities to use, as the CSVs are called; None:
+    all. min_photos: places with fewer photos are left out (published: 4). skip_missing: leave photos without a file out
+    (a partial download) instead of refusing. Raises DatasetError: a folder, CSV, column or photo is missing, a CSV
+    cannot be read, no place is left.
     """
     root = Path(root)
     tables = _tables(root, cities)

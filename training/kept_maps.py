@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch.utils.data import Dataset
 
 from scicevpr.config import get_variant
 from scicevpr.errors import DatasetError, UsageError
+from scicevpr.files.writing import written_whole
 from training.batches import Draw, keyed_seed
 from training.distributed import Processes
 from training.gsv_cities import GsvCities
@@ -27,13 +29,17 @@ from training.steps import Networks
 
 BLOCK = 64  # photos of which it is noted together that they are done
 VALUE_BYTES = 2  # bfloat16 or float16
+Mode = Literal["r", "r+"]
+
+
+def free_bytes(folder: Path) -> int:
+    """What is free on the disk where a folder is, or would be."""
+    return shutil.disk_usage(next(place for place in (folder, *folder.absolute().parents) if place.exists())).free
 
 
 def check_space(folder: Path, needed: int) -> None:
     """DatasetError unless ``folder`` (which need not exist) has room for the maps, what is there already included."""
-    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    free = shutil.disk_usage(existing).free
-    file = folder / "maps.f16"
+    free, file = free_bytes(folder), folder / "maps.f16"
     there = file.stat().st_blocks * 512 if file.exists() else 0
     if needed - there > free:
         raise DatasetError(
@@ -59,7 +65,7 @@ class KeptMaps:
 
     def left(self) -> list[tuple[int, int]]:
         """(view, block) of what is not done."""
-        return [tuple(pair) for pair in np.argwhere(~self._done("r")).tolist()]
+        return [(view, block) for view, block in np.argwhere(~self._done("r")).tolist()]
 
     def write(self, view: int, rows: slice, maps: Tensor) -> None:
         """Keep 16-bit maps of some photos."""
@@ -73,10 +79,10 @@ class KeptMaps:
         """The maps as int16, to be viewed as what was written."""
         return self._maps("r")
 
-    def _maps(self, mode: str) -> np.memmap:
+    def _maps(self, mode: Mode) -> np.memmap:
         return np.memmap(self.folder / "maps.f16", dtype=np.int16, mode=mode, shape=self.shape)
 
-    def _done(self, mode: str) -> np.memmap:
+    def _done(self, mode: Mode) -> np.memmap:
         return np.memmap(self.folder / "done.bool", dtype=np.bool_, mode=mode, shape=self.blocks)
 
     def _open(self, stamp: dict[str, object]) -> None:
@@ -94,9 +100,8 @@ class KeptMaps:
         for name, size in (("maps.f16", needed), ("done.bool", self.blocks[0] * self.blocks[1])):
             with (self.folder / name).open("wb") as made:
                 made.truncate(size)
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(stamp, indent=1) + "\n")
-        part.replace(file)
+        with written_whole(file) as part:
+            part.write_text(json.dumps(stamp, indent=1) + "\n")
 
 
 class MapReader(Dataset):
@@ -128,8 +133,7 @@ def fill_cache(
 
     Every process takes its part. An interrupted filling goes on where it was.
 
-    Raises:
-        UsageError: the folder holds maps of something else. DatasetError: too little disk; a photo cannot be read.
+    Raises UsageError: the folder holds maps of something else. DatasetError: too little disk; a photo cannot be read.
     """
     shape = map_shape(recipe, len(data))
     names = ("backbone", "data", "seed", "operations", "precision", "pixels")

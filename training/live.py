@@ -29,21 +29,14 @@ import torch
 
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import UsageError
-from scicevpr.evaluation.groupings import published_grouping
 from scicevpr.evaluation.metrics import recall_at_n
+from scicevpr.evaluation.protocols import published_grouping
 from scicevpr.models.model import VPRModel, WeightsInfo, build_model
 from scicevpr.models.native_checkpoints import hash_tensors
-from scicevpr.retrieval import ExactIndex
+from scicevpr.retrieval.exact import ExactIndex
 from training.batches import Draw, keyed_seed, place_batches
 from training.distill import distillation_step, inherit
-from training.live_data import (
-    BATCHES_OF_16,
-    PHOTOS,
-    LiveMaps,
-    descriptors_of,
-    head_of,
-    with_frozen_part,
-)
+from training.live_data import BATCHES_OF_16, PHOTOS, LiveMaps, descriptors_of, head_of, with_frozen_part
 from training.recipes import DistillRecipe
 from training.steps import trainable
 from training.trainer import halving

@@ -78,8 +78,13 @@ def split_in_halves(dataset: Dataset) -> Halves:
     everything = (*dataset.database, *dataset.queries)
     positions = utm_array(everything)
     axis, border = _widest_gap(positions)
-    sides = [tuple(p for p in part if p.utm[axis] > border) for part in (dataset.database, dataset.queries)]
-    rest = [photo for photo in everything if photo.utm[axis] <= border]
+    held = positions[:, axis] > border
+    first = len(dataset.database)
+    sides = [
+        tuple(p for p, beyond in zip(part, own, strict=True) if beyond)
+        for part, own in ((dataset.database, held[:first]), (dataset.queries, held[first:]))
+    ]
+    rest = [photo for photo, beyond in zip(everything, held, strict=True) if not beyond]
     if not all(sides) or not rest:
         raise DatasetError(f"{dataset.name} is too small to be cut into a half to learn from and one to measure on.")
     nearest = _distances(utm_array(rest), utm_array([*sides[0], *sides[1]])).min(axis=1)

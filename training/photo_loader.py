@@ -23,11 +23,8 @@ PhotoKey = tuple[int, int]
 
 
 def decode_photo(path: Path, size: tuple[int, int]) -> Image.Image:
-    """A photo resized to (rows, columns) in Pillow, bilinear with antialiasing, as the published training does.
-
-    Raises:
-        DatasetError: the file cannot be decoded.
-    """
+    """A photo resized to (rows, columns) in Pillow, bilinear with antialiasing, as the published training does. Raises
+    DatasetError: the file cannot be decoded."""
     try:
         with Image.open(path) as image:
             return image.convert("RGB").resize((size[1], size[0]), Image.Resampling.BILINEAR)
@@ -70,12 +67,9 @@ def load_chunks(
 ) -> Iterator[list[Tensor]]:
     """The photos of one process for every step of an epoch: a list of its chunks [chunk, ...].
 
-    Args:
-        reader: gives what is loaded for a photo number and a seed. own: the chunks of a batch that this process takes.
-        workers: loader processes; 0 reads in this one. pin: keep chunks where a GPU can copy them from.
-
-    Raises:
-        DatasetError: a photo cannot be read.
+    reader: gives what is loaded for a photo number and a seed. own: the chunks of a batch that this process takes.
+    workers: loader processes; 0 reads in this one. pin: keep chunks where a GPU can copy them from. Raises
+    DatasetError: a photo cannot be read.
     """
 
     def keys() -> Iterator[list[PhotoKey]]:  # one chunk after the other

@@ -23,7 +23,7 @@ from scicevpr.files.descriptor_files import save_descriptors
 from scicevpr.hub.load import load_model
 from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.native_checkpoints import save_backbone, save_weights
-from scicevpr.retrieval import ExactIndex
+from scicevpr.retrieval.exact import ExactIndex
 from training.procity.dataset import read_csv, write_csv
 from training.procity.querysets import benchmark_sets
 from training.results import MODELS, fill_tables, write_results
@@ -91,7 +91,8 @@ def publish_examples(assets: Path) -> None:
     stable = _first_answers(load_model("scicevpr-t"), city, Grouping.alone())
     baseline = load_model("cricavpr-t")
     alone, in_batch = (_first_answers(baseline, city, grouping) for grouping in (Grouping.alone(), BATCH))
-    examples, missed = [], None
+    examples: list[dict[str, str | None]] = []
+    missed = None
     first = {name: number for number, name in enumerate(SHOWN_FIRST)}
     for query_set in sorted(city.conditions, key=lambda name: first.get(name, len(first))):
         rows = [row for row, photo in enumerate(city.queries) if photo.condition == query_set]

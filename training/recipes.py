@@ -124,11 +124,8 @@ def _parse(text: str, current: Any) -> Any:
 
 
 def override(recipe: R, assignments: list[str]) -> R:
-    """Apply ``name=value`` overrides, e.g. ``["lr=2e-4", "phases=112x500,224x50"]``.
-
-    Raises:
-        UsageError: an unknown name or a value of the wrong kind.
-    """
+    """Apply ``name=value`` overrides, e.g. ``["lr=2e-4", "phases=112x500,224x50"]``. Raises UsageError: an unknown name
+    or a value of the wrong kind."""
     names = [f.name for f in fields(recipe)]
     changes: dict[str, Any] = {}
     for assignment in assignments:

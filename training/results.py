@@ -23,7 +23,7 @@ from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import describe, encode, region_vectors
 from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.evaluation.benchmark import evaluate, evaluate_baseline, score
-from scicevpr.evaluation.groupings import place_groups, shuffled_groups
+from scicevpr.evaluation.protocols import place_groups, shuffled_groups
 from scicevpr.evaluation.results import Evaluation
 from scicevpr.hub.load import load_model
 from scicevpr.models.model import VPRModel

@@ -22,10 +22,12 @@ from torch import Tensor
 
 from scicevpr.config import EFFICIENTNET_LITE0, Variant, get_variant
 from scicevpr.descriptors.preprocessing import prepare
+from scicevpr.errors import UsageError
 from scicevpr.files.photos import open_photo
 from scicevpr.models.backbone import HYBRID_CHANNELS, HybridEmbed
 from scicevpr.models.efficientnet_lite import imagenet_weights
-from training.augment import CameraAugmentation, RandAugment
+from scicevpr.models.model import VPRModel
+from training.augment import Augmentation, CameraAugmentation, RandAugment
 from training.batches import Draw, TrainingPhotos, keyed_seed, list_training_photos, place_batches
 from training.kept_maps import KeptMaps
 from training.recipes import CrossImageRecipe, DistillRecipe, ViewsRecipe
@@ -34,8 +36,16 @@ log = logging.getLogger("training.stem_maps")
 
 AT_ONCE = 8  # photos that pass through the stem together
 
-AUGMENTATIONS = {"camera": CameraAugmentation(), "published": RandAugment()}
+AUGMENTATIONS: dict[str, Augmentation] = {"camera": CameraAugmentation(), "published": RandAugment()}
 """By name: ours of light, camera and viewpoint, and the published RandAugment."""
+
+
+def stem_of(model: VPRModel) -> HybridEmbed:
+    """The frozen stem and the projection of its maps. UsageError for a model of another size."""
+    embed = model.backbone.patch_embed
+    if not isinstance(embed, HybridEmbed):
+        raise UsageError(f"{model.variant.title} has no frozen stem; only models of size T are trained on its maps.")
+    return embed
 
 
 @torch.inference_mode()

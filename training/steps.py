@@ -106,10 +106,10 @@ def batch_losses(
     pairs = mine_pairs(descriptors, labels, recipe.miner_epsilon)
     total = similarity = multi_similarity_loss(descriptors, labels, pairs)
     parts = {"l_ms": similarity}
-    if target is not None:
+    if target is not None and not isinstance(recipe, CrossImageRecipe):
         parts["l_d"] = distillation_loss(descriptors, target)
         total = recipe.gamma * similarity + recipe.eta * parts["l_d"]
-    if stem is not None:
+    if stem is not None and not isinstance(recipe, FullSizeRecipe):
         parts["l_keep"] = similarity_loss(descriptors, stem)
         total = total + recipe.keep * parts["l_keep"]
     numbers = {name: part.item() for name, part in {"loss": total, **parts}.items()}
@@ -195,15 +195,11 @@ def accumulate_gradients(
 ) -> dict[str, float]:
     """Leave the gradient of a batch's loss in the model's parameters, summed over all processes.
 
-    Args:
-        chunks: what the loader gave for this process's chunks. labels: [P*K], of the whole batch. seeds: of every
-            chunk of the batch, for dropout.
-        at_once: of how many chunks the graphs may be held; 0: of all, so that one pass is enough.
-        scale: applied to the descriptors' gradients before they go back (float16).
-
-    Returns:
-        The loss and its parts. Without gathered negatives, each process's loss sees its own rows only (the gradient is
-        the mean over processes), and the numbers are those of this process.
+    chunks: what the loader gave for this process's chunks. labels: [P*K], of the whole batch. seeds: of every chunk of
+    the batch, for dropout. at_once: of how many chunks the graphs may be held; 0: of all, so that one pass is enough.
+    scale: applied to the descriptors' gradients before they go back (float16). Returns the loss and its parts. Without
+    gathered negatives, each process's loss sees its own rows only (the gradient is the mean over processes), and the
+    numbers are those of this process.
     """
     own = processes.share(len(seeds))
     first_pass_only = not at_once or at_once >= len(own)
@@ -227,20 +223,17 @@ def accumulate_gradients(
     gradient = processes.own_rows(gradient) if recipe.gather_negatives else gradient / processes.count
     size = recipe.chunk
     for i, (number, start) in enumerate(zip(own, starts, strict=True)):
-        if not first_pass_only:
-            described[i] = networks.describe(start, seeds[number], keep_statistics=False)
-        described[i].backward(scale(gradient[i * size : (i + 1) * size]))
-        described[i] = None  # frees the graph
+        own_graph = described.pop(0) if first_pass_only else None  # the list must not hold what is passed back
+        if own_graph is None:
+            own_graph = networks.describe(start, seeds[number], keep_statistics=False)
+        own_graph.backward(scale(gradient[i * size : (i + 1) * size]))
+        del own_graph
     processes.sum_gradients(trainable(networks.model))
     return parts
 
 
 def chunks_in(recipe: FullSizeRecipe) -> int:
-    """How many cross-image chunks a batch has.
-
-    Raises:
-        UsageError: the batch cannot be cut into whole chunks.
-    """
+    """How many cross-image chunks a batch has. Raises UsageError: the batch cannot be cut into whole chunks."""
     size = recipe.places * recipe.photos
     if recipe.chunk < 1 or size % recipe.chunk:
         divisors = (d for d in range(1, size + 1) if size % d == 0)

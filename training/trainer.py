@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scicevpr.errors import UsageError
+from scicevpr.files.writing import written_whole
 from scicevpr.models.model import VPRModel
 from training.distributed import Processes
 from training.recipes import differences
@@ -42,17 +43,12 @@ log = logging.getLogger("training.trainer")
 class Trainer:
     """A run from its saved state, if there is one, to its end or to a signal.
 
-    Args:
-        model: in training; what is frozen in it stays as it is.
-        recipe: the run's frozen dataclass, with ``lr``, ``epochs``, ``decay`` and ``decay_epochs``.
-        out: the run folder.
-        steps: in an epoch, for the schedule.
-        warmup: steps of a growing rate at the start.
-        generator: the one from which batches are drawn; None where they do not come from a running generator.
-        processes: default: this one alone.
-        loss_scaling: for float16.
-        validate_every, patience, save_every: in epochs, in validations without a better one, and in steps.
-        by: the values of N whose Recall@N decides what is best, the first one first.
+    model: in training; what is frozen in it stays as it is. recipe: the run's frozen dataclass, with ``lr``,
+    ``epochs``, ``decay`` and ``decay_epochs``. out: the run folder. steps: in an epoch, for the schedule. warmup: steps
+    of a growing rate at the start. generator: the one from which batches are drawn; None where they do not come from a
+    running generator. processes: default: this one alone. loss_scaling: for float16. validate_every, patience,
+    save_every: in epochs, in validations without a better one, and in steps. by: the values of N whose Recall@N decides
+    what is best, the first one first.
     """
 
     def __init__(
@@ -205,9 +201,8 @@ class Trainer:
             "parts": {name: part.state_dict() for name, part in self._parts().items()},
             "torch": torch.get_rng_state(), "drawn": json.dumps(self._drawn),
         }  # fmt: skip
-        part_file = (self.out / STATE).with_suffix(".part")
-        torch.save(state, part_file)
-        part_file.replace(self.out / STATE)
+        with written_whole(self.out / STATE) as part:
+            torch.save(state, part)
 
     def _parts(self) -> dict[str, Any]:
         return {
@@ -267,19 +262,21 @@ class RunLog:
                 )
         file.write_text(text)
         there = folder / "log.csv"
-        rows = csv.reader(there.open(newline="")) if step is not None and there.exists() else ()
-        kept = [row for row in rows if int(row[1]) <= step]
+        kept = []
+        if step is not None and there.exists():
+            kept = [row for row in csv.reader(there.open(newline="")) if int(row[1]) <= step]
         self._started = time.perf_counter() - (float(kept[-1][0]) if kept else 0.0)
         self._csv = there.open("w", newline="")
         self._rows = csv.writer(self._csv)
         self._rows.writerows(kept)
         self._csv.flush()
+        self._board: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(self.folder), purge_step=int(kept[-1][1]) + 1 if kept else None)
         except ImportError:
-            self._board = None
+            log.debug("no TensorBoard here: no events are written")
 
     def write(self, step: int, **values: float) -> None:
         """Log named numbers at a step."""

@@ -92,12 +92,12 @@ class Databases(dict[str, Dataset]):
         with self._lock:
             return iter(list(super().__iter__()))
 
-    def items(self) -> list[tuple[str, Dataset]]:
+    def items(self) -> list[tuple[str, Dataset]]:  # type: ignore[override]  # a view would change under its reader
         """Public databases with their names, as they are at the moment."""
         with self._lock:
             return list(super().items())
 
-    def values(self) -> list[Dataset]:
+    def values(self) -> list[Dataset]:  # type: ignore[override]  # likewise
         """Public databases, as they are at the moment."""
         with self._lock:
             return list(super().values())

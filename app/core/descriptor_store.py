@@ -13,6 +13,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,10 +26,11 @@ from scicevpr.datasets import Dataset, Photo
 from scicevpr.descriptors.describe import describe, find_descriptors
 from scicevpr.descriptors.precision import precision_label
 from scicevpr.errors import IndexMismatchError
-from scicevpr.evaluation.groupings import published_grouping
+from scicevpr.evaluation.protocols import published_grouping
 from scicevpr.files.descriptor_files import Descriptors, save_descriptors
 from scicevpr.models.model import VPRModel
-from scicevpr.retrieval import Index, make_index
+from scicevpr.retrieval.factory import make_index
+from scicevpr.retrieval.matches import Index
 
 logger = logging.getLogger(__name__)
 
@@ -67,11 +69,11 @@ class Described:
 
 @dataclass
 class _Job:
-    finished: threading.Event = field(default_factory=threading.Event)
+    """A database being described: how far it is, and what it will be."""
+
     done: int = 0
     total: int = 0
-    result: Described | None = None
-    error: BaseException | None = None
+    made: Future[Described] = field(default_factory=Future)
 
 
 def user_cache_folder() -> Path:
@@ -130,12 +132,7 @@ class DescriptorStore:
             return None
 
     def get(
-        self,
-        key: str,
-        dataset: Dataset,
-        model: VPRModel,
-        progress: Progress | None = None,
-        mode: str = FULL_PRECISION,
+        self, key: str, dataset: Dataset, model: VPRModel, progress: Progress | None = None, mode: str = FULL_PRECISION
     ) -> Described:
         """Return the described database; the first caller computes, later ones wait and see its progress.
 
@@ -144,18 +141,14 @@ class DescriptorStore:
         """
         identity = (key, model.variant.name, model.weights.sha256 if model.weights else "random", mode)
         with self._lock:
-            job = self._jobs.get(identity)
-            mine = job is None
-            if mine:
-                job = self._jobs[identity] = _Job()
+            mine = identity not in self._jobs
+            job = self._jobs.setdefault(identity, _Job())
         if mine:
             self._run(identity, job, dataset, model, progress)
-        while not job.finished.wait(0.2):
+        while not wait([job.made], 0.2).done:
             if progress is not None and job.total:
                 progress(job.done, job.total)
-        if job.error is not None:
-            raise job.error
-        return job.result
+        return job.made.result()
 
     def _run(self, identity: tuple, job: _Job, dataset: Dataset, model: VPRModel, progress: Progress | None) -> None:
         def advance(done: int, total: int) -> None:
@@ -170,25 +163,21 @@ class DescriptorStore:
             if descriptors is None:
                 photos = [photo.path for photo in dataset.database]
                 descriptors = describe(
-                    model,
-                    photos,
-                    grouping=published_grouping(model.variant, dataset),
-                    precision=mode,
-                    progress=advance,
+                    model, photos, grouping=published_grouping(model.variant, dataset), precision=mode, progress=advance
                 )
                 source = "computed here"
                 if not private:
                     self._keep(dataset, model, descriptors, mode)
-            job.result = Described(descriptors, self._index(descriptors, identity, advance), source)
+            described = Described(descriptors, self._index(descriptors, identity, advance), source)
         except BaseException as error:
-            job.error = error
             with self._lock:  # the next caller may try again: the cause may have been mended
                 self._jobs.pop(identity, None)
-        finally:
-            with self._lock:
-                if private and identity[0] not in self._attached:  # forgotten meanwhile
-                    self._jobs.pop(identity, None)
-            job.finished.set()
+            job.made.set_exception(error)
+            return
+        with self._lock:
+            if private and identity[0] not in self._attached:  # forgotten meanwhile
+                self._jobs.pop(identity, None)
+        job.made.set_result(described)
 
     def _index(self, descriptors: Descriptors, identity: tuple, advance: Progress) -> Index:
         """The way of searching that fits the size (see `scicevpr.retrieval.factory`); lists are kept in the cache."""
@@ -213,7 +202,8 @@ class DescriptorStore:
         if pack is None:
             return None
         try:
-            return pack(model), "opened pack"
+            found = pack(model)
+            return None if found is None else (found, "opened pack")
         except IndexMismatchError:
             if all(photo.path.is_file() for photo in dataset.database):
                 return None  # the photos are here, so this model can describe them itself
@@ -224,7 +214,8 @@ class DescriptorStore:
             return None
         names = [photo.name for photo in dataset.database]
         folders = [(self.packs, "bundled pack")] if self.packs else []
-        folders += [(self._cache_file(dataset, model, mode).parent, "cache")] if self.cache else []
+        file = self._cache_file(dataset, model, mode)
+        folders += [(file.parent, "cache")] if file else []
         for folder, source in folders:
             grouping = published_grouping(model.variant, dataset)
             dtype = None if mode == FULL_PRECISION else precision_label(mode)
@@ -233,7 +224,10 @@ class DescriptorStore:
                 return found, source
         return None
 
-    def _cache_file(self, dataset: Dataset, model: VPRModel, mode: str) -> Path:
+    def _cache_file(self, dataset: Dataset, model: VPRModel, mode: str) -> Path | None:
+        """Where descriptors are cached; None without a cache folder, or for random weights."""
+        if self.cache is None or model.weights is None:
+            return None
         parts = [model.variant.fingerprint, model.weights.sha256, str(dataset.root.resolve())]
         parts += [] if mode == FULL_PRECISION else [mode]
         parts += map(file_state, dataset.database)
@@ -241,10 +235,10 @@ class DescriptorStore:
         return self.cache / "descriptors" / digest / f"{model.variant.name}.safetensors"
 
     def _keep(self, dataset: Dataset, model: VPRModel, descriptors: Descriptors, mode: str) -> None:
-        if self.cache is None or model.weights is None:
-            return
         try:
             path = self._cache_file(dataset, model, mode)
+            if path is None:
+                return
             path.parent.mkdir(parents=True, exist_ok=True)
             save_descriptors(path, descriptors, [photo.name for photo in dataset.database])
         except OSError as error:  # a full or read-only disk must not spoil the answer

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from scicevpr.datasets.intake import Limits, megabytes
 from scicevpr.files.photos import MAX_PIXELS
-from scicevpr.models.checkpoint import (
-    MOST_HEADER_BYTES,
-    MOST_TENSORS,
-    MOST_UNPACKED_RATIO,
-    UNPACKED_SMALL,
-)
+from scicevpr.models.checkpoint import MOST_HEADER_BYTES, MOST_TENSORS, MOST_UNPACKED_RATIO, UNPACKED_SMALL
 
 HOUR = 3600.0
 UPLOAD_BYTES = 200_000_000

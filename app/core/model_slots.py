@@ -92,23 +92,24 @@ class ModelSlots:
         if slot is None:
             raise UsageError(f"There is no model {str(role)[:60]!r} here. Choose one of: {', '.join(self.roles)}.")
         with slot.loading:
-            if slot.model is None and slot.error is None:
+            if slot.error is not None:
+                raise slot.error
+            if slot.model is None:
                 try:
                     slot.model = slot.load()
                 except SciceVPRError as error:
                     slot.error = error
+                    raise
                 except (OSError, RuntimeError) as error:  # RuntimeError: torch, about an absent device
                     slot.error = WeightsError(f"{slot.title} could not be loaded: {error}.")
-        if slot.error is not None:
-            raise slot.error
-        return slot.model
+                    raise slot.error from error
+            return slot.model
 
     def replace(self, role: str, name: str, load: ModelLoader) -> ModelState:
         """Load another model for a role; the old one stays when that fails.
 
-        Raises:
-            UsageError: an unknown role, or a model whose kind the role cannot have: the first column shows a model
-            whose descriptors depend on their own photo alone, the baseline one whose descriptors do not.
+        Raises UsageError: an unknown role, or a model whose kind the role cannot have: the first column shows a model
+        whose descriptors depend on their own photo alone, the baseline one whose descriptors do not.
         """
         if not isinstance(role, str) or role not in ROLES:
             raise UsageError(f"There is no column {str(role)[:60]!r}. Choose one of: {', '.join(ROLES)}.")

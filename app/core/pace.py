@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -48,7 +49,7 @@ class Pace:
     def long(self, budget: float | None = None) -> Turn:
         """Begin a piece of long work. budget: seconds it may take anyway, shared or not."""
         limit = budget if budget is not None else self._budget if self.shared else None
-        return Turn(self, None if limit is None else self._clock() + limit, limit)
+        return Turn(self, math.inf if limit is None else limit)
 
     def give_way(self) -> None:
         """Wait while short questions are computed."""
@@ -59,13 +60,13 @@ class Pace:
 class Turn:
     """A piece of long work that is going on."""
 
-    def __init__(self, pace: Pace, end: float | None, limit: float | None) -> None:
-        self.pace, self._end, self._limit = pace, end, limit
+    def __init__(self, pace: Pace, limit: float) -> None:
+        self.pace, self._end, self._limit = pace, pace._clock() + limit, limit
 
     @property
     def over(self) -> bool:
         """Whether its time is over."""
-        return self._end is not None and self.pace._clock() > self._end
+        return self.pace._clock() > self._end
 
     def step(self) -> None:
         """Between two steps: give way. Raises TimeIsUp when the time is over."""

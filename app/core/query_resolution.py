@@ -43,7 +43,7 @@ def known_position(photo: Photo, dataset: Dataset, east: Any = None, north: Any 
         raise UsageError("A position needs both easting and northing. Fill in both fields, or empty both.")
     if entered:
         try:
-            return Position(*(real_number(value, "", -1e8, 1e8) for value in entered), "entered")
+            return Position(real_number(east, "", -1e8, 1e8), real_number(north, "", -1e8, 1e8), "entered")
         except UsageError:
             raise UsageError(
                 f"Easting {repr(east)[:40]} and northing {repr(north)[:40]} are not a UTM position. Enter metres, for "
@@ -95,12 +95,14 @@ def relevance_to(dataset: Dataset, position: Position | None, positive_rows: np.
     within the radius of the position are right (a rule that compares headings says nothing about other photos).
     """
     database = np.array([photo.utm or (math.nan, math.nan) for photo in dataset.database])
-    known = position is not None and dataset.use_labels and bool(np.isfinite(database).all())
-    metres = np.hypot(*(database - (position.east, position.north)).T) if known else None
+    own = metres = None
+    if position is not None and dataset.use_labels and np.isfinite(database).all():
+        own = np.array([[position.east, position.north]])
+        metres = np.hypot(*(database - own).T)
     if positive_rows is None:
-        if not known or dataset.truth.listed is not None or dataset.truth.max_heading_difference is not None:
+        if own is None or dataset.truth.listed is not None or dataset.truth.max_heading_difference is not None:
             return Relevance(metres, None)
-        positive_rows = positives(database, np.array([[position.east, position.north]]), dataset.truth.radius)[0]
+        positive_rows = positives(database, own, dataset.truth.radius)[0]
     right = np.zeros(len(database), dtype=bool)
     right[positive_rows] = True
     return Relevance(metres, right)

@@ -148,7 +148,8 @@ def describing(progress: Any) -> Callable[[str, int, int], None] | None:
 
 def describing_database(progress: Any) -> Callable[[int, int], None] | None:
     """The same for (photos of the database done, in all)."""
-    return None if progress is None else functools.partial(describing(progress), "the database")
+    step = describing(progress)
+    return None if step is None else functools.partial(step, "the database")
 
 
 def event_data(event: gr.EventData) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from PIL import Image
 from app.core.databases import Remembered
 from scicevpr.datasets import Dataset, Photo
 from scicevpr.errors import ImageError
-from scicevpr.figures.overlay import colours
+from scicevpr.figures.inside import colours
 from scicevpr.files.photos import open_photo
 
 LONGEST = 320
@@ -166,7 +166,7 @@ def change_matrix(moved: np.ndarray, pictures: Sequence[str | None], regions: Se
     table = matrix_table(moved, [None, *pictures[1:]], rows, None, list(regions), "moved by")
     if len(moved) == 1:
         return table, "Alone in its batch, nothing of it was changed."
-    j, r = np.unravel_index(int(moved[1:].argmax()), moved[1:].shape)
+    j, r = map(int, np.unravel_index(int(moved[1:].argmax()), moved[1:].shape))
     return table, (
         f"{rows[j + 1].capitalize()} changes most: it moves “{regions[r]}” by {moved[j + 1, r]:.3f}. All other photos "
         f"together move the descriptor, which has length 1, by {float(np.linalg.norm(moved[0])):.3f}."

@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import gradio as gr
-from gradio.blocks import Block
 
 from app.core.databases import PRIVATE
 from app.core.incoming import photo_name
@@ -149,7 +148,9 @@ def attach(page: gr.Blocks, services: Services, linked: Sequence[LinkedTab], fou
     choices an address keeps; of the others it keeps the name alone. found: the parts of the Find tab, which shows a
     database even without a photo.
     """
-    by_id = {block.elem_id: block for block in page.blocks.values() if getattr(block, "elem_id", None)}
+    by_id: dict[str, Any] = {
+        str(block.elem_id): block for block in page.blocks.values() if getattr(block, "elem_id", None)
+    }
     tabs = {block.id: block for block in by_id["tabs"].children if isinstance(block, gr.Tab)}
     linked = [entry for entry in linked if entry.tab in tabs]
     names = {entry.tab: gr.Textbox("", visible=False) for entry in linked if entry.photo}
@@ -164,7 +165,7 @@ def attach(page: gr.Blocks, services: Services, linked: Sequence[LinkedTab], fou
     return links
 
 
-def _fields(entry: LinkedTab, by_id: dict[str, Block], name: Any) -> dict[str, Any]:
+def _fields(entry: LinkedTab, by_id: dict[str, Any], name: Any) -> dict[str, Any]:
     """Components by their word, the database before what depends on it."""
     found = {DATABASE: by_id[entry.database]} if entry.database else {}
     if name is not None:
@@ -174,7 +175,7 @@ def _fields(entry: LinkedTab, by_id: dict[str, Block], name: Any) -> dict[str, A
     return found | {word: by_id[elem_id] for word, elem_id in entry.choices.items()}
 
 
-def _watch(entry: LinkedTab, fields: dict[str, Any], by_id: dict[str, Block], links: Links) -> None:
+def _watch(entry: LinkedTab, fields: dict[str, Any], by_id: dict[str, Any], links: Links) -> None:
     """Note every change of a tab's choices in the address; in the browser alone but for the photo's name."""
     noted = {"inputs": list(fields.values()), "outputs": None, "js": _note(entry.tab, fields, "note")}
     watched = [by_id[elem_id] for elem_id in (entry.database, *entry.choices.values(), entry.redrawn) if elem_id]
@@ -187,7 +188,7 @@ def _watch(entry: LinkedTab, fields: dict[str, Any], by_id: dict[str, Block], li
 
 
 def _open_on_load(
-    page: gr.Blocks, links: Links, linked: Sequence[LinkedTab], by_id: dict[str, Block], found: Any
+    page: gr.Blocks, links: Links, linked: Sequence[LinkedTab], by_id: dict[str, Any], found: Any
 ) -> None:
     """Restore the view when the page is loaded; the address is left alone until then.
 

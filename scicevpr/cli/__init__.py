@@ -1,1 +1,1 @@
-"""The `scicevpr` command: one file a command, its options and what it does."""
+"""The `scicevpr` command: its commands, their options and what they do."""

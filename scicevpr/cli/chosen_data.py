@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scicevpr.cli.chosen_models import chosen_grouping, chosen_preprocessing, dtype_label
-from scicevpr.cli.terminal import print_note, show_progress
+from scicevpr.cli.outputs import print_note, show_progress
 from scicevpr.config import assets_folder
 from scicevpr.datasets import Dataset, Photo, bundled_city, list_photos, parse_name, read_dataset, read_folders
 from scicevpr.datasets.photos import left_out_note
@@ -23,8 +23,9 @@ from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.files.photos import damaged_photos
 from scicevpr.models.model import VPRModel
 from scicevpr.models.weights import bundled_weights
-from scicevpr.packs import Pack, open_pack
-from scicevpr.retrieval import PCA
+from scicevpr.packs import open_pack
+from scicevpr.packs.pack import Pack
+from scicevpr.retrieval.pca import PCA
 
 
 def read_data(arguments: argparse.Namespace) -> Dataset:
@@ -75,11 +76,8 @@ def _dataset_folder(arguments: argparse.Namespace) -> Path | None:
 def chosen_layout(arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `read_dataset` that say how a folder is read."""
     return {
-        "split": arguments.split,
-        "queries": arguments.query_folder,
-        "layout": arguments.layout,
-        "benchmark": arguments.benchmark,
-        "images": arguments.image_root,
+        "split": arguments.split, "queries": arguments.query_folder, "layout": arguments.layout,
+        "benchmark": arguments.benchmark, "images": arguments.image_root,
     }
 
 
@@ -142,10 +140,7 @@ def database_descriptors(
         return stored
     with show_progress(title) as step:
         return describe(
-            model,
-            [photo.path for photo in database],
-            grouping=grouping,
-            batch_size=arguments.batch_size,
+            model, [photo.path for photo in database], grouping=grouping, batch_size=arguments.batch_size,
             preprocessing=chosen_preprocessing(model, arguments),
             progress=lambda done, total: step("database", done, total),
         )
@@ -176,6 +171,8 @@ def pack_descriptors(
     reduced, dtype = pack.only_reduced(model), dtype_label(model, mode)
     try:
         found = pack.descriptors(model, preprocessing=chosen_preprocessing(model, arguments), reduced=reduced)
+        if found is None:
+            return None, None
         if arguments.grouping and model.variant.cross_image and found.grouping != arguments.grouping.replace(":", " "):
             raise IndexMismatchError(
                 f"The pack {pack.title!r} was described with grouping {found.grouping}, not {arguments.grouping}. "

@@ -6,22 +6,25 @@ import argparse
 import os
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from scicevpr.cli.terminal import Step, print_note, show_progress
+from scicevpr.cli.outputs import print_note, show_progress
 from scicevpr.config import STEM_TAP, VARIANTS, Preprocessing, Variant
 from scicevpr.datasets import Dataset
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.precision import best_mode, precision_label
 from scicevpr.errors import UsageError
-from scicevpr.evaluation.groupings import place_groups, published_batch, published_grouping
 from scicevpr.evaluation.pca_fit import fit_pca, named_pca, pca_cache_folder
-from scicevpr.external_models import is_external, load_any
+from scicevpr.evaluation.protocols import place_groups, published_batch, published_grouping
+from scicevpr.external_models.loading import load_any
+from scicevpr.external_models.registry import is_external
 from scicevpr.models.model import VPRModel
-from scicevpr.retrieval import PCA
+from scicevpr.progress import StageProgress
+from scicevpr.retrieval.pca import PCA
 
 FAMILIES = ("scicevpr", "super-cricavpr", "cricavpr")
 BACKBONE = re.compile(r"(?:dinov2[_-])?(?:vit[_-]?)?([tsbl])(?:[/_-]?14)?", re.IGNORECASE)
@@ -34,7 +37,7 @@ ARCHITECTURE = (
 def load_models(arguments: argparse.Namespace, default: tuple[str, ...]) -> list[tuple[str, VPRModel]]:
     """Titles and models. A title names the source where the weights are not a variant's own."""
     prepare_machine(arguments)
-    loaded = []
+    loaded: list[tuple[str, Any]] = []  # a model of other people answers to the same calls as a VPRModel
     for source, variant in chosen_sources(arguments, default or ("scicevpr-t",)):
         torch.manual_seed(arguments.seed)  # only random weights feel it
         options: dict[str, Any] = {"variant": variant}
@@ -45,7 +48,7 @@ def load_models(arguments: argparse.Namespace, default: tuple[str, ...]) -> list
                     options["size"] = (arguments.resize[0], arguments.resize[-1])
             else:
                 options["allow_untrained"] = arguments.allow_untrained
-                options["progress"] = lambda done, total, step=step: step("download", done, total)
+                options["progress"] = partial(step, "download")
             model = load_any(source, device=arguments.device, dtype=getattr(torch, arguments.dtype), **options)
         check_architecture(arguments, model.variant)
         plain = source.lower() in VARIANTS or is_external(source)
@@ -241,7 +244,7 @@ def check_pca_options(arguments: argparse.Namespace) -> None:
 
 
 def chosen_pca(
-    model: VPRModel, arguments: argparse.Namespace, step: Step, precision: str | None, dataset: Dataset
+    model: VPRModel, arguments: argparse.Namespace, step: StageProgress, precision: str | None, dataset: Dataset
 ) -> PCA | None:
     """The PCA that the options ask for: of a file, of the user's cache, or fitted now, in the precision given and in
     batches as large as the data set's, as published."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scicevpr.cli import options
-from scicevpr.cli.terminal import check_outputs, make_table, open_console, print_line, write_json
+from scicevpr.cli.outputs import check_outputs, make_table, open_console, print_line, write_json
 from scicevpr.errors import UsageError
 
 if TYPE_CHECKING:

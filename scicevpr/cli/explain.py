@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scicevpr.cli import options
-from scicevpr.cli.terminal import check_outputs, make_table, open_console, print_line, write_json
+from scicevpr.cli.outputs import check_outputs, make_table, open_console, print_line, write_json
 from scicevpr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _match(
     from scicevpr.cli.chosen_data import database_descriptors, read_database
     from scicevpr.cli.chosen_models import chosen_preprocessing
     from scicevpr.descriptors.describe import describe
-    from scicevpr.retrieval import ExactIndex
+    from scicevpr.retrieval.exact import ExactIndex
 
     if arguments.match is not None:
         described = describe(model, [arguments.match], preprocessing=chosen_preprocessing(model, arguments))
@@ -121,7 +121,7 @@ def _write_maps(
     arrays: dict[str, np.ndarray],
 ) -> int:
     """Write the pictures and add the arrays; returns how many maps there were."""
-    from scicevpr.figures.overlay import overlay, value_range
+    from scicevpr.figures.inside import overlay, value_range
 
     keys = wanted or [view.key for step in explanation.views.values() for view in step if view.is_map]
     for key in keys:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scicevpr.cli import options
-from scicevpr.cli.terminal import check_outputs, open_console, print_line, show_progress
+from scicevpr.cli.outputs import check_outputs, open_console, print_line, show_progress
 from scicevpr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,12 +73,8 @@ def figure(arguments: argparse.Namespace) -> int:
     kind = figure_kind(arguments.name)
     outputs = _outputs(arguments)
     style = Style(
-        width=arguments.width,
-        font_size=arguments.font_size,
-        palette=arguments.palette,
-        letters=not arguments.no_letters,
-        labels=parse_labels(";".join(arguments.label)),
-        dpi=arguments.dpi,
+        width=arguments.width, font_size=arguments.font_size, palette=arguments.palette,
+        letters=not arguments.no_letters, labels=parse_labels(";".join(arguments.label)), dpi=arguments.dpi,
         panels=tuple(arguments.panels),
     )
     draw(kind.name, None, style)  # a panel that does not exist is said before the work
@@ -113,7 +109,7 @@ def _data(arguments: argparse.Namespace) -> Any:
     from scicevpr.cli.chosen_data import read_data
     from scicevpr.cli.chosen_models import chosen_preprocessing, load_models
     from scicevpr.evaluation.results import read_results
-    from scicevpr.figures.paper import attention, maps, retrieval, scores
+    from scicevpr.figures.paper import batches, maps, retrieval, scores
 
     name = arguments.name
     if name in ("recall", "conditions", "table"):
@@ -130,7 +126,7 @@ def _data(arguments: argparse.Namespace) -> Any:
     if name == "fusion":
         return maps.fusion_data(subject, *models[0], preprocessing)
     if name == "attention":
-        return attention.attention_data(subject, dataset, *models[0], arguments.batch_mates, preprocessing)
+        return batches.attention_data(subject, dataset, *models[0], arguments.batch_mates, preprocessing)
     if name == "strip":
         described = [_described(arguments, dataset, *model) for model in models]
         return retrieval.strip_data(subject, dataset, described, arguments.top)
@@ -144,8 +140,8 @@ def _experiment(arguments: argparse.Namespace, dataset: Dataset, models: list[tu
 
     from scicevpr.cli.chosen_data import stored_descriptors
     from scicevpr.evaluation.batch_effects import SIZES, prepare_stability, query_batches
-    from scicevpr.evaluation.groupings import ORDERS
-    from scicevpr.figures.paper.curves import curve_data
+    from scicevpr.evaluation.protocols import ORDERS
+    from scicevpr.figures.paper.batches import curve_data
     from scicevpr.figures.paper.retrieval import pair_data
 
     setups, pairs = [], arguments.name == "figure-1"
@@ -180,9 +176,9 @@ def _subject(arguments: argparse.Namespace, dataset: Dataset) -> Subject:
 def _described(arguments: argparse.Namespace, dataset: Dataset, title: str, model: VPRModel) -> Described:
     from scicevpr.cli.chosen_data import database_descriptors
     from scicevpr.cli.chosen_models import chosen_preprocessing
-    from scicevpr.evaluation.groupings import published_grouping
+    from scicevpr.evaluation.protocols import published_grouping
     from scicevpr.figures.paper.subjects import Described
-    from scicevpr.retrieval import ExactIndex
+    from scicevpr.retrieval.exact import ExactIndex
 
     grouping = published_grouping(model.variant, dataset)
     values = database_descriptors(model, dataset.database, arguments, title, grouping)

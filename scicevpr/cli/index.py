@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scicevpr.cli import options
-from scicevpr.cli.terminal import (
+from scicevpr.cli.outputs import (
     check_outputs,
     make_table,
     open_console,
     plain_cell,
     print_line,
+    show_index,
     show_progress,
+    tell_problems,
     write_json,
 )
 from scicevpr.errors import UsageError
@@ -21,7 +23,7 @@ from scicevpr.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
 
-    from scicevpr.retrieval import StoredIndex
+    from scicevpr.retrieval.stored_index import StoredIndex
 
 MIB = 2**20
 TIERS = ("auto", "ivf-pq", "int8", "streamed")
@@ -85,54 +87,42 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def build(arguments: argparse.Namespace) -> int:
     """Build an index, or go on with one."""
-    from scicevpr.retrieval import build_index
+    from scicevpr.retrieval.factory import build_index
 
     if (arguments.pack is None) == (arguments.descriptors is None):
         raise UsageError("Give either --descriptors or --pack.")
     sources = arguments.descriptors or [_of_pack(arguments.pack, arguments.model)]
     with show_progress("Index") as step:
         index = build_index(
-            arguments.output,
-            sources,
-            arguments.tier,
-            memory=arguments.memory and arguments.memory * MIB,
-            restart=arguments.restart,
-            progress=step,
-            dimension=arguments.pca,
-            nlist=arguments.nlist,
-            nprobe=arguments.nprobe,
-            rerank_k=arguments.rerank_k,
-            seed=arguments.seed,
+            arguments.output, sources, arguments.tier, memory=arguments.memory and arguments.memory * MIB,
+            restart=arguments.restart, progress=step, dimension=arguments.pca, nlist=arguments.nlist,
+            nprobe=arguments.nprobe, rerank_k=arguments.rerank_k, seed=arguments.seed,
         )
-    _show(index)
+    show_index(index.folder, index)
     return 0
 
 
 def info(arguments: argparse.Namespace) -> int:
     """Show what an index is."""
-    from scicevpr.retrieval import open_index
+    from scicevpr.retrieval.stored_index import open_index
 
-    _show(open_index(arguments.index))
+    index = open_index(arguments.index)
+    show_index(index.folder, index)
     return 0
 
 
 def check(arguments: argparse.Namespace) -> int:
     """Compare everything with its checksum; 1 when something is wrong."""
-    from scicevpr.retrieval import check_index
+    from scicevpr.retrieval.stored_index import check_index
 
     with show_progress("Check") as step:
         problems = check_index(arguments.index, lambda done, total: step("MiB", done // MIB, total // MIB))
-    console = open_console()
-    for problem in problems:
-        print_line(console, problem)
-    verdict = f"{len(problems)} problems" if problems else "everything is as it was built"
-    print_line(console, f"{arguments.index}: {verdict}.")
-    return 1 if problems else 0
+    return tell_problems(arguments.index, problems, "everything is as it was built")
 
 
 def search(arguments: argparse.Namespace) -> int:
     """Show the nearest rows of each query."""
-    from scicevpr.retrieval import open_index
+    from scicevpr.retrieval.stored_index import open_index
 
     check_outputs(arguments.json)
     index, console = open_index(arguments.index), open_console()
@@ -156,28 +146,31 @@ def search(arguments: argparse.Namespace) -> int:
 
 def add_rows(arguments: argparse.Namespace) -> int:
     """Add the rows of a file."""
-    from scicevpr.retrieval import add_records
+    from scicevpr.retrieval.changes import add_records
 
     with show_progress("Index") as step:
         index = add_records(arguments.index, arguments.descriptors, lambda done, total: step("rows", done, total))
-    _show(index)
+    show_index(index.folder, index)
     return 0
 
 
 def remove_rows(arguments: argparse.Namespace) -> int:
     """Let rows be found no more."""
-    from scicevpr.retrieval import remove_records
+    from scicevpr.retrieval.changes import remove_records
 
-    _show(remove_records(arguments.index, arguments.rows))
+    index = remove_records(arguments.index, arguments.rows)
+    show_index(index.folder, index)
     return 0
 
 
 def compact(arguments: argparse.Namespace) -> int:
     """Take removed rows out."""
-    from scicevpr.retrieval import compact_index, open_index
+    from scicevpr.retrieval.changes import compact_index
+    from scicevpr.retrieval.stored_index import open_index
 
     compact_index(arguments.index)
-    _show(open_index(arguments.index))
+    index = open_index(arguments.index)
+    show_index(index.folder, index)
     return 0
 
 
@@ -214,10 +207,3 @@ def _names(index: StoredIndex) -> dict[int, str]:
         named = source.path.suffix == ".safetensors"
         stored += load_descriptors(source.path, mapped=True)[1] if named else [""] * source.rows
     return {row: stored[position] for row, position in enumerate(index.order().tolist())}
-
-
-def _show(index: StoredIndex) -> None:
-    console = open_console()
-    print_line(console, f"{index.folder}: {index.label}")
-    for title, text in index.metadata().items():
-        print_line(console, f"  {title}: {text}")

@@ -1,4 +1,4 @@
-"""The `scicevpr` command: the commands, one file each, and how errors end them.
+"""The `scicevpr` command: its commands, and how errors end them.
 
 Nothing heavy is imported before the options are read, so that `scicevpr --help` answers at once: what a command needs,
 it imports when it runs.
@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from scicevpr import __version__
 from scicevpr.cli import (
     datasets,
-    describe,
     evaluate,
     explain,
     figure,
@@ -22,8 +21,6 @@ from scicevpr.cli import (
     installation,
     milvus,
     pack,
-    precision,
-    scoring,
     search,
     stability,
     weights,
@@ -31,10 +28,7 @@ from scicevpr.cli import (
 from scicevpr.errors import SciceVPRError
 
 ERROR, STOPPED = 2, 130
-COMMANDS = (
-    evaluate, search, describe, installation, explain, stability, figure, scoring, datasets, pack, index, milvus,
-    weights, precision,
-)
+COMMANDS = (evaluate, search, installation, explain, stability, figure, datasets, pack, index, milvus, weights)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

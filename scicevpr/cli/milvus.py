@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scicevpr.cli import options
-from scicevpr.cli.terminal import (
+from scicevpr.cli.outputs import (
     check_outputs,
     make_table,
     open_console,
     plain_cell,
     print_line,
+    show_index,
     show_progress,
     write_json,
 )
@@ -21,7 +22,9 @@ from scicevpr.errors import UsageError
 
 if TYPE_CHECKING:
     from scicevpr.datasets import Dataset
-    from scicevpr.milvus import MilvusIndex
+    from scicevpr.files.descriptor_files import Descriptors
+    from scicevpr.milvus.index import MilvusIndex
+    from scicevpr.packs.pack import Pack
 
 INDEXES = ("flat", "hnsw", "ivf_flat", "auto", "diskann")
 
@@ -87,22 +90,18 @@ def load(arguments: argparse.Namespace) -> int:
     if (arguments.pack is None) == (arguments.descriptors is None):
         raise UsageError("Give either --pack, or --descriptors with --dataset.")
     if arguments.pack is not None:
-        source, dataset = open_pack(arguments.pack), None
+        source: Pack | Descriptors = open_pack(arguments.pack)
+        dataset = None
     else:
         dataset = _dataset(arguments)
         names = [photo.name for photo in dataset.database]
         source, _ = load_descriptors(arguments.descriptors, names=names, mapped=True)
     with _open(arguments, create=True) as index, show_progress("Milvus") as step:
         index.load(
-            source,
-            dataset,
-            variant=arguments.model,
-            database=arguments.name,
-            index=arguments.index,
-            restart=arguments.restart,
-            progress=step,
+            source, dataset, variant=arguments.model, database=arguments.name, index=arguments.index,
+            restart=arguments.restart, progress=step,
         )
-        _show(index)
+        show_index(index.collection, index)
     return 0
 
 
@@ -157,7 +156,7 @@ def search(arguments: argparse.Namespace) -> int:
 def info(arguments: argparse.Namespace) -> int:
     """Show what a collection holds."""
     with _open(arguments) as index:
-        _show(index)
+        show_index(index.collection, index)
     return 0
 
 
@@ -173,13 +172,6 @@ def drop(arguments: argparse.Namespace) -> int:
 
 
 def _open(arguments: argparse.Namespace, create: bool = False) -> MilvusIndex:
-    from scicevpr.milvus import MilvusIndex
+    from scicevpr.milvus.index import MilvusIndex
 
     return MilvusIndex.open(arguments.uri, arguments.collection, arguments.token, create=create)
-
-
-def _show(index: MilvusIndex) -> None:
-    console = open_console()
-    print_line(console, f"{index.collection}: {index.label}")
-    for title, text in index.metadata().items():
-        print_line(console, f"  {title}: {text}")

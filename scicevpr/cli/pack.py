@@ -10,25 +10,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scicevpr.cli import options
-from scicevpr.cli.outputs import add_intervals, check_output_options, output_options, write_outputs
-from scicevpr.cli.terminal import (
-    Step,
+from scicevpr.cli.outputs import (
+    add_intervals,
+    check_output_options,
     make_table,
     open_console,
+    output_options,
     plain_cell,
     print_line,
     print_note,
     show_evaluation,
     show_progress,
+    tell_problems,
+    write_outputs,
 )
 from scicevpr.errors import UsageError
+from scicevpr.progress import StageProgress
 
 if TYPE_CHECKING:
-    from scicevpr.cluster import ShardedDescribing
+    from scicevpr.cluster.describing import ShardedDescribing
     from scicevpr.datasets import Dataset
     from scicevpr.models.model import VPRModel
-    from scicevpr.packs import Content, Pack
+    from scicevpr.packs.build import Content
     from scicevpr.packs.manifest import Manifest
+    from scicevpr.packs.pack import Pack
 
 MIB = 2**20
 
@@ -118,7 +123,7 @@ def build(arguments: argparse.Namespace) -> int:
     """Describe a data set and write a pack."""
     from scicevpr.cli.chosen_data import sound_photos
     from scicevpr.cli.chosen_models import check_pca_options, load_models
-    from scicevpr.packs import build_pack
+    from scicevpr.packs.build import build_pack
 
     check_pca_options(arguments)
     if arguments.pca_only and not (arguments.pca_dim or arguments.pca_file):
@@ -154,7 +159,7 @@ def _dataset(arguments: argparse.Namespace) -> Dataset:
 
 def _check_engine(arguments: argparse.Namespace) -> None:
     """Say before the work that options contradict each other, or that Ray is not installed."""
-    from scicevpr.cluster import require_ray
+    from scicevpr.cluster.ray_cluster import require_ray
 
     if arguments.engine == "ray":
         require_ray(alone=arguments.address is None)
@@ -167,7 +172,8 @@ def _check_engine(arguments: argparse.Namespace) -> None:
 @contextmanager
 def _describing(arguments: argparse.Namespace) -> Iterator[ShardedDescribing]:
     """`describe` in shards, by the engine asked for. They are deleted when all went well, and else kept."""
-    from scicevpr.cluster import LocalEngine, RayEngine, ShardedDescribing
+    from scicevpr.cluster.describing import LocalEngine, ShardedDescribing
+    from scicevpr.cluster.ray_cluster import RayEngine
 
     engine: LocalEngine | RayEngine = LocalEngine()
     if arguments.engine == "ray":
@@ -191,10 +197,10 @@ def _describing(arguments: argparse.Namespace) -> Iterator[ShardedDescribing]:
 
 def _content(
     arguments: argparse.Namespace, dataset: Dataset, title: str, model: VPRModel, describing: ShardedDescribing,
-    step: Step,
+    step: StageProgress,
 ) -> Content:
     from scicevpr.cli import chosen_models as chosen
-    from scicevpr.packs import describe_content
+    from scicevpr.packs.build import describe_content
 
     def own_step(stage: str, done: int, total: int) -> None:
         step(f"{title}: {stage}", done, total)
@@ -217,16 +223,12 @@ def _content(
 
 def check(arguments: argparse.Namespace) -> int:
     """Compare every file with its checksum; 1 when one is wrong."""
-    from scicevpr.packs import check_pack
+    from scicevpr.packs.pack import check_pack
 
     with show_progress("Check") as step:
         problems = check_pack(arguments.pack, progress=lambda done, total: step("MiB", done // MIB, total // MIB))
-    console = open_console()
-    for problem in problems:
-        print_line(console, f"{problem.file}: {problem.message}")
-    verdict = f"{len(problems)} problems" if problems else "every file is as it was made"
-    print_line(console, f"{arguments.pack}: {verdict}.")
-    return 1 if problems else 0
+    said = [f"{problem.file}: {problem.message}" for problem in problems]
+    return tell_problems(arguments.pack, said, "every file is as it was made")
 
 
 def info(arguments: argparse.Namespace) -> int:
@@ -239,7 +241,8 @@ def info(arguments: argparse.Namespace) -> int:
 
 def score(arguments: argparse.Namespace) -> int:
     """Score the descriptors in a pack."""
-    from scicevpr.packs import open_pack, score_pack
+    from scicevpr.packs import open_pack
+    from scicevpr.packs.pack import score_pack
 
     check_output_options(arguments)
     pack, console, results = open_pack(arguments.pack), open_console(), []
@@ -253,8 +256,7 @@ def score(arguments: argparse.Namespace) -> int:
 
 def show_list(arguments: argparse.Namespace) -> int:
     """Show the packs on this computer."""
-    from scicevpr.packs import list_packs
-    from scicevpr.packs.library import packs_folder
+    from scicevpr.packs.manifest import list_packs, packs_folder
 
     found, console = list_packs(), open_console()
     if not found:
@@ -274,14 +276,11 @@ def show_list(arguments: argparse.Namespace) -> int:
 
 def push(arguments: argparse.Namespace) -> int:
     """Upload a pack."""
-    from scicevpr.packs import push_pack
+    from scicevpr.packs.sharing import push_pack
 
     address = push_pack(
-        arguments.pack,
-        arguments.repository,
-        private=arguments.private,
-        photos_may_be_shared=arguments.i_may_share_these_photos,
-        endpoint=arguments.endpoint,
+        arguments.pack, arguments.repository, private=arguments.private,
+        photos_may_be_shared=arguments.i_may_share_these_photos, endpoint=arguments.endpoint,
     )
     print_line(open_console(), f"Uploaded: {address}")
     return 0
@@ -289,7 +288,7 @@ def push(arguments: argparse.Namespace) -> int:
 
 def pull(arguments: argparse.Namespace) -> int:
     """Download a pack."""
-    from scicevpr.packs import pull_pack
+    from scicevpr.packs.sharing import pull_pack
 
     asked = {name: getattr(arguments, name) for name in ("revision", "local_files_only", "endpoint")}
     _show(pull_pack(arguments.repository, **asked))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scicevpr.cli import options
-from scicevpr.cli.terminal import check_outputs, make_table, open_console, print_line, show_progress
+from scicevpr.cli.outputs import check_outputs, make_table, open_console, print_line, show_progress
 from scicevpr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,12 +58,9 @@ def stability(arguments: argparse.Namespace) -> int:
     for title, model in load_models(arguments, ("scicevpr-t", "cricavpr-t")):
         with show_progress(title) as step:
             setup = prepare_stability(
-                model,
-                dataset,
-                radius=arguments.radius,
+                model, dataset, radius=arguments.radius,
                 database=stored_descriptors(model, dataset.database, arguments),
-                database_regions=arguments.experiment in ("database", "pairs"),
-                progress=step,
+                database_regions=arguments.experiment in ("database", "pairs"), progress=step,
             )
         table = _experiment(setup, arguments).assign(model=title)
         tables.append(table)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scicevpr.cli import options
-from scicevpr.cli.terminal import make_table, open_console, plain_cell, print_line, show_download
+from scicevpr.cli.outputs import make_table, open_console, plain_cell, print_line, show_download
 from scicevpr.config import VARIANTS
 from scicevpr.errors import UsageError, WeightsError
 
@@ -55,19 +55,19 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def show_list(arguments: argparse.Namespace) -> int:
     """All known sources, whose they are, and where they lie."""
-    from scicevpr import hub
+    from scicevpr.hub.download import find_cached
     from scicevpr.hub.load import VARIABLE, assigned_weights
-    from scicevpr.hub.sources import Source, registry
+    from scicevpr.hub.sources import NO_OFFICIAL_WEIGHTS, Source, registry
 
     table = make_table("name", "what", "licence", "whose", "here", "source")
     for entry in registry():
-        here = "yes" if hub.find_cached(Source(entry.name, (entry.place,))) else "no"
+        here = "yes" if find_cached(Source(entry.name, (entry.place,))) else "no"
         whose = "official" if entry.official else "ours"
         where = "bundled" if entry.kind == "bundled" else entry.where
         table.add_row(entry.name, entry.what, entry.licence, whose, here, plain_cell(where))
     console = open_console()
     console.print(table)
-    print_line(console, hub.NO_OFFICIAL_WEIGHTS)
+    print_line(console, NO_OFFICIAL_WEIGHTS)
     pairs, single = assigned_weights()
     for name, source in pairs.items():
         print_line(console, f"{VARIABLE}: {name} takes {source}")
@@ -78,12 +78,12 @@ def show_list(arguments: argparse.Namespace) -> int:
 
 def get(arguments: argparse.Namespace) -> int:
     """Bring weights here, check them, print their path."""
-    from scicevpr import hub
+    from scicevpr.hub.download import fetch
     from scicevpr.hub.load import load_model
 
     source = _source(arguments.source)
     with show_download(source.text) as progress:
-        path = hub.fetch(
+        path = fetch(
             source, local_files_only=arguments.local_files_only, progress=progress, endpoint=arguments.endpoint
         )
     fits = []
@@ -98,7 +98,7 @@ def get(arguments: argparse.Namespace) -> int:
 
 def info(arguments: argparse.Namespace) -> int:
     """Say what is known about weights. Nothing is downloaded."""
-    from scicevpr import hub
+    from scicevpr.hub.download import fetch, find_cached
     from scicevpr.hub.sources import LocalFile, address, entries_named
 
     source = _source(arguments.source)
@@ -108,10 +108,10 @@ def info(arguments: argparse.Namespace) -> int:
         print_line(console, f"{entry.name}: {entry.what}. Licence {entry.licence}; {whose}. {entry.where}")
     if not source.registered and not local:
         print_line(console, f"{source.text}: {address(source.places[0])}")
-    if hub.find_cached(source) is None and not local:
+    if find_cached(source) is None and not local:
         print_line(console, f"Not on this computer. Get it with: scicevpr weights get {source.text}")
         return 0
-    path = hub.fetch(source, local_files_only=True)  # says when there is no such file
+    path = fetch(source, local_files_only=True)  # says when there is no such file
     for line in (f"File: {path}", *_description(path)):
         print_line(console, line)
     return 0
@@ -130,21 +130,21 @@ def push(arguments: argparse.Namespace) -> int:
         model, arguments.repository, private=arguments.private or None, endpoint=arguments.endpoint,
         results=results, licence=arguments.licence,
     )  # fmt: skip
-    print_line(open_console(), f"{model.variant.title}, weights {model.weights.sha256}: {url}")
+    sha256 = model.weights.sha256 if model.weights is not None else "random"  # which push_to_hub refuses
+    print_line(open_console(), f"{model.variant.title}, weights {sha256}: {url}")
     return 0
 
 
 def _source(text: str) -> Source:
     """The source; the name of a variant whose weights nobody publishes gets an answer of its own."""
-    from scicevpr import hub
-    from scicevpr.hub.sources import entries_named
+    from scicevpr.hub.sources import NO_OFFICIAL_WEIGHTS, entries_named, parse_source
 
     variant = VARIANTS.get(text.lower())
     if variant is not None and not entries_named(text):
         raise WeightsError(
-            f"There is nothing to get for {variant.name}: {variant.weights_note}. {hub.NO_OFFICIAL_WEIGHTS}"
+            f"There is nothing to get for {variant.name}: {variant.weights_note}. {NO_OFFICIAL_WEIGHTS}"
         )
-    return hub.parse_source(text)
+    return parse_source(text)
 
 
 def _description(path: Path) -> list[str]:

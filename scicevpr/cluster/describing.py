@@ -83,15 +83,9 @@ class LocalEngine:
                 before = done
 
             described = describe(
-                job.model,
-                [job.paths[row] for row in shard.rows],
-                grouping=Grouping.explicit(numbered_within(shard.groups)),
-                preprocessing=job.preprocessing,
-                num_workers=job.num_workers,
-                out=folder.path(shard),
-                out_dtype=job.store,
-                progress=step,
-                **job.options,
+                job.model, [job.paths[row] for row in shard.rows],
+                grouping=Grouping.explicit(numbered_within(shard.groups)), preprocessing=job.preprocessing,
+                num_workers=job.num_workers, out=folder.path(shard), out_dtype=job.store, progress=step, **job.options,
             )
             folder.finish(shard, record_of(described))
 
@@ -130,12 +124,8 @@ class ShardedDescribing:
         **options: Any,
     ) -> Descriptors:
         """Describe photo files. Arguments, rows and errors as in `describe` (`out` and `framing` are not known here).
-
-        ``seconds`` is the time of all workers together, earlier runs included.
-
-        Raises UsageError also for no photos, no paths, a disk without room or a folder in use; ClusterError of a
-        RayEngine. Finished shards stay.
-        """
+        ``seconds`` is the time of all workers together, earlier runs included. Raises UsageError also for no photos, no
+        paths, a disk without room or a folder in use; ClusterError of a RayEngine. Finished shards stay."""
         if self.store not in STORES:
             raise UsageError(f"Shards are stored as one of {', '.join(STORES)}, not as {self.store!r}.")
         if batch_size < 1:

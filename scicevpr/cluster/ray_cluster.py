@@ -20,14 +20,12 @@ from scicevpr import errors
 from scicevpr.cluster import workers
 from scicevpr.cluster.describing import Job
 from scicevpr.cluster.shards import Shard, ShardFolder, runs
-from scicevpr.errors import ClusterError, SciceVPRError, UsageError
-from scicevpr.files.process_switches import silenced, thrown
+from scicevpr.errors import ClusterError, SciceVPRError, UsageError, first_line
 from scicevpr.models.model import VPRModel
+from scicevpr.progress import silenced, thrown
 
 INSTALL = 'Install it with: pip install "ray[data]"'
-READ_CPUS = 0.25
-"""Share of a processor that a reading task claims."""
-
+READ_CPUS = 0.25  # share of a processor that a reading task claims
 DESCRIBE_CPUS = 0.75
 """Share that a model's actor claims for each of its threads: what is left lets the reading tasks run beside it."""
 
@@ -44,8 +42,8 @@ class RayEngine:
     address: of a running cluster ("auto", "host:6379"), on one of whose machines this process runs; None starts one on
     this machine and ends it afterwards. If this process is connected to one already, that is used and left running.
     workers: actors with a model (default: as many as fit). threads: of each on the CPU. gpus: of each; a share such as
-    0.5 lets two have one GPU, and anything above 0 computes on "cuda".
-    store_bytes: memory for photos on their way, on a cluster of this machine alone.
+    0.5 lets two have one GPU, and anything above 0 computes on "cuda". store_bytes: memory for photos on their way, on
+    a cluster of this machine alone.
 
     Photos must be found under the same paths on all machines. One batch is described by one worker, so that the number
     of workers changes nothing.
@@ -58,7 +56,6 @@ class RayEngine:
     store_bytes: int = STORE_BYTES
 
     def device(self, job: Job) -> str:
-        """Where the workers compute."""
         return "cuda" if self.gpus else "cpu"
 
     def run(self, job: Job, shards: Sequence[Shard], folder: ShardFolder, advance: Callable[[int], None]) -> None:
@@ -93,20 +90,16 @@ class RayEngine:
             ray.data.from_items(rows, override_num_blocks=len(rows))
             .map(workers.read_photos, fn_kwargs={"preprocessing": job.preprocessing}, num_cpus=READ_CPUS)
             .map(
-                workers.Describer,
-                fn_constructor_args=how,
-                compute=ray.data.ActorPoolStrategy(size=min(count, len(rows))),
-                num_cpus=cpus,
+                workers.Describer, fn_constructor_args=how,
+                compute=ray.data.ActorPoolStrategy(size=min(count, len(rows))), num_cpus=cpus,
                 num_gpus=self.gpus or None,
             )
         )
         yield from stream.iter_rows()
 
     def share(self, cpus: float, gpus: float) -> tuple[int, float]:
-        """Number of workers, and the processors that each claims, on a cluster of so many processors and GPUs.
-
-        Raises ClusterError when there is no room for the workers asked for and a reading task beside them.
-        """
+        """Number of workers, and the processors that each claims, on a cluster of so many processors and GPUs. Raises
+        ClusterError when there is no room for the workers asked for and a reading task beside them."""
         claim = DESCRIBE_CPUS * (1 if self.gpus else self.threads)
         most = math.floor((cpus - READ_CPUS) / claim + 1e-9)
         if self.gpus:
@@ -122,10 +115,8 @@ class RayEngine:
 
     @contextmanager
     def connected(self) -> Iterator[Any]:
-        """Be connected to the cluster (the one started here, or `address`); several jobs in the block share it.
-
-        Gives the module ray. Raises UsageError when Ray is not installed, ClusterError when no cluster answers.
-        """
+        """Be connected to the cluster (the one started here, or `address`); several jobs in the block share it. Gives
+        the module ray. Raises UsageError when Ray is not installed, ClusterError when no cluster answers."""
         ray = require_ray(alone=self.address is None)
         with ExitStack() as cleaning:
             cleaning.enter_context(_quiet(ray))
@@ -215,7 +206,7 @@ def _knock(address: str) -> None:
 
 def _no_cluster(address: str | None, error: Exception) -> ClusterError:
     what = f"No Ray cluster answers at {address!r}" if address else "Ray could not start here"
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    reason = first_line(error).rstrip(".")
     return ClusterError(
         f"{what} ({reason}). Start one with `ray start --head`, and give its address, or leave --address out: then one "
         "is started on this machine."

@@ -54,7 +54,6 @@ class Shard:
 
     @property
     def file(self) -> str:
-        """Name of its file."""
         return f"shard-{self.number:06d}.npy"
 
 
@@ -89,16 +88,11 @@ def numbered_within(groups: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 class ShardFolder:
-    """The folder of one job; use it in a with statement, in which no other process can work there.
+    """The folder of one job; use it in a with statement, in which no other process can work there (UsageError).
 
-    Args:
-        folder: made if it is missing. shards: the whole plan. paths: the photos of the job, by row number.
-        width, dtype: of the descriptors.
-
-    On entry every shard of an earlier run is checked: `finished` are those whose file has the bytes that were written
-    and whose photos have the sizes and times they had; `dropped` counts the others, which are described again.
-
-    Raises UsageError when another process works in the folder.
+    shards: the whole plan. paths: the photos of the job, by row number. width, dtype: of the descriptors. On entry
+    every shard of an earlier run is checked: `finished` are those whose file has the bytes that were written and whose
+    photos have the sizes and times they had; `dropped` counts the others, which are described again.
     """
 
     def __init__(self, folder: Path, shards: Sequence[Shard], paths: Sequence[Any], width: int, dtype: str) -> None:
@@ -132,7 +126,6 @@ class ShardFolder:
         return [shard for shard in self.shards if shard.number not in self.finished]
 
     def path(self, shard: Shard) -> Path:
-        """Where the shard's file belongs."""
         return self.folder / shard.file
 
     def store(self, shard: Shard) -> DescriptorWriter:
@@ -142,7 +135,7 @@ class ShardFolder:
     def finish(self, shard: Shard, record: Mapping[str, Any]) -> None:
         """Enter a shard whose file is complete into the manifest. record: under which protocol it was described."""
         path = self.path(shard)
-        line = {
+        line: dict[str, Any] = {
             "shard": shard.number,
             "photos": photos_digest(shard, self._paths),
             "bytes": path.stat().st_size,
@@ -167,7 +160,7 @@ class ShardFolder:
         kept = []
         for text in lines:
             line = _parse(text)
-            number = line.get("shard")
+            number = line.get("shard", -1)
             known = isinstance(number, int) and 0 <= number < len(self.shards) and number not in self.finished
             if known and self._sound(self.shards[number], line):
                 self.finished[number] = line["record"]

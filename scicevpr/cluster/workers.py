@@ -28,8 +28,7 @@ from scicevpr.descriptors.describe import describe
 from scicevpr.descriptors.preprocessing import to_views
 from scicevpr.errors import ClusterError, SciceVPRError
 
-VERSIONS = f"scicevpr {__version__}, torch {torch.__version__}"
-"""What must agree on all machines of a cluster."""
+VERSIONS = f"scicevpr {__version__}, torch {torch.__version__}"  # what must agree on all machines of a cluster
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,8 @@ class PackedModel:
     @classmethod
     def of(cls, model: nn.Module) -> PackedModel:
         """Pack a model; it stays as it is."""
-        stream, arrays = io.BytesIO(), []
+        stream = io.BytesIO()
+        arrays: list[np.ndarray] = []
         _Packer(stream, arrays).dump(model)
         return cls(stream.getvalue(), tuple(arrays))
 
@@ -110,7 +110,8 @@ def _packed_error(problem: SciceVPRError) -> str:
 class _Packer(pickle.Pickler):
     def __init__(self, stream: io.BytesIO, arrays: list[np.ndarray]) -> None:
         super().__init__(stream, protocol=5)
-        self._arrays, self._places = arrays, {}
+        self._arrays = arrays
+        self._places: dict[int, int] = {}
 
     def persistent_id(self, value: Any) -> tuple | None:
         if not isinstance(value, Tensor):
@@ -126,7 +127,8 @@ class _Packer(pickle.Pickler):
 class _Unpacker(pickle.Unpickler):
     def __init__(self, stream: io.BytesIO, arrays: tuple[np.ndarray, ...]) -> None:
         super().__init__(stream)
-        self._arrays, self._made = arrays, {}
+        self._arrays = arrays
+        self._made: dict[int, Tensor] = {}
 
     def persistent_load(self, place: tuple) -> Tensor:
         number, dtype, shape, parameter, gradient = place

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from scicevpr.datasets.dataset import Dataset
 from scicevpr.datasets.ground_truth import GroundTruth, distances, positives, utm_array
-from scicevpr.datasets.layouts import bundled_city, read_dataset, read_folders
 from scicevpr.datasets.photos import Photo, format_name, list_photos, parse_name
+from scicevpr.datasets.readers import bundled_city, read_dataset, read_folders
 
 __all__ = [
-    "Dataset",
-    "GroundTruth",
-    "Photo",
-    "bundled_city",
-    "distances",
-    "format_name",
-    "list_photos",
-    "parse_name",
-    "positives",
-    "read_dataset",
-    "read_folders",
-    "utm_array",
+    "Dataset", "GroundTruth", "Photo", "bundled_city", "distances", "format_name", "list_photos", "parse_name",
+    "positives", "read_dataset", "read_folders", "utm_array",
 ]

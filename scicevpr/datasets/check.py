@@ -14,13 +14,13 @@ import numpy as np
 
 from scicevpr.datasets import catalogue
 from scicevpr.datasets.dataset import Dataset
-from scicevpr.datasets.layouts import read_dataset, read_folders
-from scicevpr.datasets.photos import Photo
-from scicevpr.datasets.readers import gsv_cities, utm_tree
+from scicevpr.datasets.photos import EXTENSIONS, Photo
+from scicevpr.datasets.readers import is_gsv_cities, read_dataset, read_folders, utm_tree
 from scicevpr.errors import DatasetError, ImageError
 from scicevpr.files.photos import open_photo
 
 SAMPLE = 64
+GSV_COLUMNS = ("place_id", "year", "month", "northdeg", "city_id", "lat", "lon", "panoid")
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,9 @@ def check_dataset(
     path: Path | str, split: str = "test", *, queries: str = "queries", sample: int = SAMPLE, **options: Any
 ) -> Report:
     """Read a folder as `read_dataset` does (options are its own) and open ``sample`` of its photos, evenly spread.
-
-    Where the ground truth cannot be read, the photos are looked at without it, and the problem is in the report. Raises
-    DatasetError when there is no data set at all.
-    """
+    Where the ground truth cannot be read, the problem is reported. DatasetError when there is no data set at all."""
     path = Path(path)
-    if path.is_dir() and gsv_cities.recognises(path):
+    if path.is_dir() and is_gsv_cities(path):
         return _check_training(path)
     shared = {key: value for key, value in options.items() if key in ("layout", "benchmark", "images")}
     dataset, problems = _read(partial(read_dataset, path, split, queries=queries), options, shared)
@@ -111,14 +108,9 @@ def _report(
 def _findings(dataset: Dataset) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     conditions = Counter(photo.condition or "unnamed" for photo in dataset.queries)
     numbers: dict[str, Any] = {
-        "layout": dataset.layout,
-        "name": dataset.name,
-        "split": dataset.split,
-        "database": len(dataset.database),
-        "queries": len(dataset.queries),
-        "conditions": dict(conditions) if set(conditions) != {"unnamed"} else {},
-        "benchmark": dataset.benchmark,
-        "labelled": dataset.labelled,
+        "layout": dataset.layout, "name": dataset.name, "split": dataset.split, "database": len(dataset.database),
+        "queries": len(dataset.queries), "conditions": dict(conditions) if set(conditions) != {"unnamed"} else {},
+        "benchmark": dataset.benchmark, "labelled": dataset.labelled,
     }
     findings = [
         ("layout", dataset.layout),
@@ -168,7 +160,7 @@ def _published(dataset: Dataset) -> list[tuple[str, str]]:
 
 
 def _open_some(photos: Sequence[Path], sample: int) -> tuple[int, list[str]]:
-    rows = np.unique(np.linspace(0, len(photos) - 1, min(sample, len(photos))).astype(int)) if sample else []
+    rows = np.unique(np.linspace(0, len(photos) - 1, min(sample, len(photos))).astype(int))
     unreadable = []
     for row in rows:
         try:
@@ -178,8 +170,54 @@ def _open_some(photos: Sequence[Path], sample: int) -> tuple[int, list[str]]:
     return len(rows), unreadable
 
 
+# ---- GSV-Cities: training data, counted here and read by training/ ---------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _City:
+    """rows: photos that the table lists. photos: files in the folder. usable: places of at least four photos."""
+
+    name: str
+    rows: int
+    photos: int
+    places: int
+    usable: int
+
+
+def _count_cities(root: Path) -> list[_City]:
+    """Count the cities. DatasetError when there is no table, or one lacks a column."""
+    import pandas as pd
+
+    tables = sorted((root / "Dataframes").glob("*.csv"))
+    if not tables:
+        raise DatasetError(f"{root / 'Dataframes'} holds no CSV tables; unpack Dataframes of the release there.")
+    cities = []
+    for path in tables:
+        try:
+            table = pd.read_csv(path, dtype=str)
+        except (ValueError, OSError) as error:
+            raise DatasetError(f"{path} cannot be read as a CSV table ({error}). Download it again.") from error
+        missing = [column for column in GSV_COLUMNS if column not in table.columns]
+        if missing:
+            raise DatasetError(f"{path} has no column {missing[0]!r}; needed are {', '.join(GSV_COLUMNS)}.")
+        sizes = table.groupby("place_id").size()
+        photos = _city_photos(root, path, table)
+        cities.append(_City(path.stem, len(table), photos, len(sizes), int((sizes >= 4).sum())))
+    return cities
+
+
+def _city_photos(root: Path, path: Path, table: Any) -> int:
+    folders = {path.stem, *table["city_id"].dropna().unique()}
+    return sum(
+        file.suffix.lower() in EXTENSIONS
+        for name in folders
+        if (root / "Images" / name).is_dir()
+        for file in (root / "Images" / name).iterdir()
+    )
+
+
 def _check_training(path: Path) -> Report:
-    cities = gsv_cities.count(path)
+    cities = _count_cities(path)
     rows, photos = sum(city.rows for city in cities), sum(city.photos for city in cities)
     places, usable = sum(city.places for city in cities), sum(city.usable for city in cities)
     findings = [

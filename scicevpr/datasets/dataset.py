@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ class Dataset:
     notes: sentences a reader of the results should see (several zones, missing positions, stand-in coordinates).
     use_labels: False when ground truth is to be ignored. query_order: as the protocol says it, which also names a
     selection of queries. truth: which answers are right. benchmark: key of the published benchmark that this is (see
-    `scicevpr.datasets.catalogue`), or None. layout: which of `scicevpr.datasets.layouts.READERS` read it, or "".
+    `scicevpr.datasets.catalogue`), or None. layout: which of `scicevpr.datasets.readers.READERS` read it, or "".
     """
 
     name: str
@@ -40,8 +40,8 @@ class Dataset:
 
     @classmethod
     def open(cls, folder: Path | str, split: str = "test", **options: Any) -> Dataset:
-        """Read a data set folder of any known layout; options and errors as in `scicevpr.datasets.layouts`."""
-        from scicevpr.datasets.layouts import read_dataset  # the layouts themselves make data sets
+        """Read a data set folder of any known layout; options and errors as in `read_dataset`."""
+        from scicevpr.datasets.readers import read_dataset  # the readers themselves make data sets
 
         return read_dataset(folder, split, **options)
 
@@ -62,10 +62,7 @@ class Dataset:
         return self.use_labels and self.positioned and not any(photo.mock_position for photo in photos)
 
     def positives(self, radius: float | None = None, rounding: str = "float64") -> list[np.ndarray]:
-        """Database rows that show the place of each query; ``radius`` (metres) replaces the data set's own.
-
-        Raises UsageError and DatasetError as `GroundTruth.positives` does.
-        """
+        """As `GroundTruth.positives`; ``radius`` (metres) replaces the data set's own."""
         return self.truth.positives(self.database, self.queries, radius, rounding)
 
     @property
@@ -80,6 +77,11 @@ class Dataset:
             truth = replace(truth, listed=tuple(truth.listed[row] for row in rows))
         queries = tuple(self.queries[row] for row in rows)
         return replace(self, queries=queries, truth=truth, query_order=order)
+
+    def with_photos(self, photos: Sequence[Photo]) -> Dataset:
+        """The same data set with other records of its photos: the database's, then the queries'."""
+        count = len(self.database)
+        return replace(self, database=tuple(photos[:count]), queries=tuple(photos[count:]))
 
     def without_photos(self, paths: Collection[Path]) -> Dataset:
         """The same data set without these photos, and with a note that they were left out."""
@@ -119,3 +121,15 @@ class Request:
     labels: bool = True
     images: Path | None = None
     every_query: bool = False
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A folder layout. looks_like: how, in words (SPLIT stands for the split). recognises: is (folder, split) of it?
+    read: gives the photos sorted by path, the positives that the layout itself states, and its notes; what holds for
+    all layouts (positions, tables, checks) is done afterwards by `scicevpr.datasets.ground_truth_files`.
+    """
+
+    looks_like: str
+    recognises: Callable[[Path, str], bool]
+    read: Callable[[Request], Dataset]

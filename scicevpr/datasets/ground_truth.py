@@ -67,9 +67,8 @@ class GroundTruth:
     ) -> list[np.ndarray]:
         """Database rows that show the place of each query, ascending; ``radius`` replaces the rule's own.
 
-        Raises:
-            UsageError: a radius for a data set that lists its positives. DatasetError: a photo without position, or
-            without heading where headings count; listed rows that the database does not have.
+        Raises UsageError for a radius where positives are listed, DatasetError for a photo without position, or without
+        heading where headings count, and for listed rows that the database does not have.
         """
         if self.listed is None:
             reach = self.radius if radius is None else radius
@@ -125,18 +124,14 @@ def _headings(photos: Sequence[Photo]) -> np.ndarray:
 
 
 def positives(
-    database_utm: np.ndarray | Sequence,
-    query_utm: np.ndarray | Sequence,
-    radius: float = 25.0,
+    database_utm: np.ndarray | Sequence, query_utm: np.ndarray | Sequence, radius: float = 25.0,
     rounding: str = "float64",
 ) -> list[np.ndarray]:
     """Database rows within `radius` metres (inclusive) of every query.
 
-    database_utm [D, 2], query_utm [Q, 2]: east and north in metres. Returns Q ascending int64 arrays, possibly empty.
-    rounding "float32" first rounds the coordinates to single precision, as the published SciceVPR evaluation does:
-    northings are then only exact to 0.25-0.5 m, which flips photos at the border. Zones are not compared.
-
-    Raises UsageError for another rounding, a radius that is not a positive number, or arrays of another shape.
+    database_utm [D, 2], query_utm [Q, 2]: metres. Returns Q ascending int64 arrays. rounding "float32" first rounds the
+    coordinates to single precision, as the published SciceVPR evaluation does: northings are then only exact to 0.25 to
+    0.5 m, which flips photos at the border. Zones are not compared. Raises UsageError for what it cannot use.
     """
     if rounding not in ROUNDINGS:
         raise UsageError(f"UTM rounding {rounding!r} is unknown; choose one of {', '.join(ROUNDINGS)}.")
@@ -218,12 +213,12 @@ def frames_truth(database: Sequence[Photo], queries: Sequence[Photo], tolerance:
             f"by row {len(queries)} queries do not go with {len(database)} database photos. Name the right answers in "
             "a list (--ground-truth), or number the photos."
         )
-    frames, asked = (
-        (np.arange(len(database)), np.arange(len(queries))) if counted else (numbers["database"], numbers["query"])
-    )
+    frames, asked = numbers["database"], numbers["query"]
+    if frames is None or asked is None:
+        frames, asked = np.arange(len(database)), np.arange(len(queries))
     order = np.argsort(frames, kind="stable")
-    first, last = (np.searchsorted(frames[order], asked + reach, side) for reach, side in
-                   ((-tolerance, "left"), (tolerance, "right")))
+    first = np.searchsorted(frames[order], asked - tolerance, side="left")
+    last = np.searchsorted(frames[order], asked + tolerance, side="right")
     rows = [np.sort(order[start:stop]) for start, stop in zip(first, last, strict=True)]
     if rows and not any(len(found) for found in rows):
         raise DatasetError(

@@ -24,8 +24,7 @@ from scicevpr.datasets.positions import (
 from scicevpr.datasets.tables import NameIndex, column_names, read_rows
 from scicevpr.datasets.zones import in_one_zone
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.files.reading import read_json
-from scicevpr.files.safe_npy import read_npy
+from scicevpr.files.reading import read_json, read_npy
 
 HEADER = ("query", "database")
 ROW_NUMBER = re.compile(r"-?\d+")
@@ -55,8 +54,7 @@ class GroundTruthOptions:
     @property
     def _positives(self) -> list[str]:
         chosen = {
-            "--ground-truth": self.ground_truth is not None,
-            "--frames": self.frames is not None,
+            "--ground-truth": self.ground_truth is not None, "--frames": self.frames is not None,
             "--same-name": self.same_name,
         }
         return [option for option, given in chosen.items() if given]
@@ -73,19 +71,16 @@ class GroundTruthOptions:
 
 
 def with_ground_truth(dataset: Dataset, options: GroundTruthOptions) -> Dataset:
-    """A data set with its rule of right and wrong, checked, and with the notes that its positions call for.
-
-    Raises DatasetError when labels are wanted and there are none, or when a file does not fit the photos.
-    """
+    """A data set with its rule of right and wrong, checked, and with notes about its positions. DatasetError when
+    labels are wanted and there are none, or when a file does not fit the photos."""
     notes = list(dataset.notes)
     if options.positions is not None:
         placed, note = with_positions(options.positions, dataset.database, dataset.queries)
-        count = len(dataset.database)
-        dataset = replace(dataset, database=tuple(placed[:count]), queries=tuple(placed[count:]))
+        dataset = dataset.with_photos(placed)
         notes.append(note)
     truth = _chosen_truth(dataset, options)
-    photos = (*dataset.database, *dataset.queries)
     if dataset.use_labels:
+        photos: Sequence[Photo] = (*dataset.database, *dataset.queries)
         problem = missing_positions(photos)
         if problem and truth.listed is None:
             raise DatasetError(
@@ -96,8 +91,7 @@ def with_ground_truth(dataset: Dataset, options: GroundTruthOptions) -> Dataset:
         check_positions(photos)
         photos, moved = in_one_zone(photos)
         notes += [*moved, *position_notes(photos)]
-        count = len(dataset.database)
-        dataset = replace(dataset, database=tuple(photos[:count]), queries=tuple(photos[count:]))
+        dataset = dataset.with_photos(photos)
         if truth.listed is None and not truth.name:
             truth = replace(truth, name=stand_in_rule(photos, truth.radius))
     dataset = replace(dataset, truth=truth, notes=tuple(notes))

@@ -17,10 +17,12 @@ from typing import BinaryIO
 
 from scicevpr.datasets.photos import EXTENSIONS, UNREADABLE, list_photos
 from scicevpr.errors import DatasetError, UsageError
+from scicevpr.progress import Progress
 
 QUERY_FOLDERS = ("queries", "query")
 BLOCK = 1 << 20
 DIRECTORY = 1_000  # bytes that a zip's list may spend on a file
+LIST_SIZE = 5  # where zipfile's record of the end holds the list's bytes
 CLEAN = re.compile(r"[\x00-\x1f\\:]")
 PACKING = (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, zlib.error, lzma.LZMAError)
 SMALL = 1_000_000  # bytes: what unpacks to less is no bomb, however well it was packed
@@ -50,11 +52,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Gathered:
-    """Photos in a folder, sorted by path.
-
-    tables: CSV files found among them. left_out: (name, why) of photos that were not taken. ignored: names of other
-    files, which nobody needs.
-    """
+    """Photos in a folder, sorted by path. tables: CSV files among them. left_out: (name, why) of photos not taken.
+    ignored: names of other files, which nobody needs."""
 
     folder: Path
     photos: tuple[Path, ...]
@@ -73,19 +72,14 @@ class _Item:
 
 
 def gather(
-    brought: Sequence[tuple[Path, str]],
-    folder: Path,
-    limits: Limits = Limits(),
-    progress: Callable[[int, int], None] | None = None,
+    brought: Sequence[tuple[Path, str]], folder: Path, limits: Limits = Limits(),
+    progress: Progress | None = None,
 ) -> Gathered:
-    """Copy photos and the photos of zips into a folder.
+    """Copy photos and the photos of zips into a folder. brought: (file, its name) for every file.
 
-    brought: (file, its name) for every file. Folders of a zip are kept. A photo with the same content as another is
-    left out, and both are named; photos of the same name but other content are all taken. progress: called with
-    (photos done, photos in all).
-
-    Raises UsageError for too much of anything, DatasetError for a zip that is damaged, locked or unsafe (paths that
-    leave the folder, links, bombs). Then nothing has been unpacked.
+    Folders of a zip are kept. A photo with the same content as another is left out, and both are named; photos of the
+    same name but other content are all taken. Raises UsageError for too much of anything, DatasetError for a zip that
+    is damaged, locked or unsafe (paths that leave the folder, links, bombs). Then nothing has been unpacked.
     """
     with _opened(brought, limits) as items:
         photos, tables, left_out, ignored = _sorted_out(items, limits)
@@ -164,8 +158,8 @@ def _opened(brought: Sequence[tuple[Path, str]], limits: Limits) -> Iterator[lis
 def _check_directory(path: Path, label: str, limits: Limits) -> None:
     """Refuse a list of files so long that reading it would already cost too much."""
     with path.open("rb") as file:
-        end = zipfile._EndRecData(file)  # as ZipFile reads it, which then takes this many bytes for the list
-    if end is not None and end[zipfile._ECD_SIZE] > limits.entries * DIRECTORY:
+        end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # not public: what ZipFile itself reads first
+    if end is not None and end[LIST_SIZE] > limits.entries * DIRECTORY:
         raise UsageError(f"{label} holds far more files than the {limits.entries:,} that are read. Split it.")
 
 
@@ -201,7 +195,9 @@ def _sorted_out(
     items: Sequence[_Item], limits: Limits
 ) -> tuple[list[_Item], list[_Item], list[tuple[str, str]], list[str]]:
     """Photos, tables, photos that are left out with the reason, and names of files that nobody needs."""
-    photos, tables, left_out, ignored = [], [], [], []
+    photos: list[_Item] = []
+    tables: list[_Item] = []
+    left_out, ignored = [], []
     for item in items:
         path = PurePosixPath(item.name)
         suffix, hidden = path.suffix.lower(), any(part.startswith(".") or part == "__MACOSX" for part in path.parts)

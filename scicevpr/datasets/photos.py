@@ -65,12 +65,8 @@ def parse_name(path: Path | str) -> Photo:
     east, north = _number(fields.get("east")), _number(fields.get("north"))
     zone = fields.get("zone_number", "").strip() + fields.get("zone_letter", "").strip()
     return Photo(
-        path=path,
-        name=path.name,
-        utm=None if east is None or north is None else (east, north),
-        zone=zone or None,
-        heading=_number(fields.get("heading")),
-        timestamp=fields.get("timestamp", "").strip() or None,
+        path=path, name=path.name, utm=None if east is None or north is None else (east, north), zone=zone or None,
+        heading=_number(fields.get("heading")), timestamp=fields.get("timestamp", "").strip() or None,
         condition=fields.get("note", "").strip() or None,
     )
 
@@ -130,8 +126,8 @@ def format_name(
 
 def _number(text: str | None) -> float | None:
     try:
-        value = float(text)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        value = math.nan if text is None else float(text)
+    except ValueError:
         return None
     return value if math.isfinite(value) else None
 
@@ -153,10 +149,8 @@ def _degrees(value: float | None, name: str, *, wrap: bool) -> str:
 
 
 def list_photos(folder: Path | str) -> list[Path]:
-    """All photos (EXTENSIONS, any case) below a folder, sorted by path; linked folders are followed.
-
-    Raises DatasetError when the folder is missing, holds no photos, or holds a link to a photo that is not there.
-    """
+    """All photos (EXTENSIONS, any case) below a folder, sorted by path; linked folders are followed. DatasetError when
+    it is missing, holds no photos, or a link to a photo that is not there."""
     folder = Path(folder)
     if not folder.exists():
         where = f" (a link to {os.readlink(folder)})" if folder.is_symlink() else ""

@@ -1,18 +1,23 @@
-"""Positions of photos: from a table instead of the file names, and whether they can be true."""
+"""Positions of photos: from a table, from their names or from the GPS of the camera, and whether they can be true."""
 
 from __future__ import annotations
 
+import math
+import struct
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from scicevpr.datasets.ground_truth import DEFAULT_RADIUS
-from scicevpr.datasets.photos import Photo, position_problem
+from scicevpr.datasets.photos import Photo, parse_name, position_problem
 from scicevpr.datasets.tables import NameIndex, number_of, read_table
-from scicevpr.datasets.zones import latitude_letter, project, utm_zone
+from scicevpr.datasets.zones import frame_of, in_one_zone, latitude_letter, project, to_utm, utm_zone
 from scicevpr.errors import DatasetError
+from scicevpr.files.photos import FORMATS
 
 UTM_LIMITS = (1_000_000.0, 10_000_000.0)  # metres east and north that UTM coordinates cannot exceed
 LARGEST = 40_075_017.0  # metres, the Earth's equator: no local coordinates are larger
@@ -23,15 +28,12 @@ UTM_EAST = (100_000.0, 900_000.0)  # metres: a zone and what is read beyond its 
 def with_positions(path: Path | str, database: Sequence[Photo], queries: Sequence[Photo]) -> tuple[list[Photo], str]:
     """The photos (database, then queries) with positions from a CSV file, and a note on how they were read.
 
-    Columns: ``name`` and either ``east,north`` (metres) or ``latitude,longitude`` (degrees); ``heading`` (degrees) and
-    ``condition`` where there are such columns. A name may carry folders where base names repeat. Degrees are projected
-    into the one UTM zone of the middle photo, so that distances hold across zone borders too.
-
-    Raises DatasetError for a missing column, a value that is no number, an unknown name or a photo without a row.
+    Columns: POSITION_COLUMNS, perhaps ``heading`` (degrees) and ``condition``. A name may carry folders where names
+    repeat. Degrees are projected into the one UTM zone of the middle photo, so that distances hold across zone borders
+    too. Raises DatasetError for a missing column, a value that is no number, or a photo without a row.
     """
     path, photos = Path(path), [*database, *queries]
     table, columns = read_positions(path)
-    degrees = columns[0] == "latitude"
     index = NameIndex(photos, "photos")
     values: dict[int, tuple[float, float]] = {}
     lines: dict[int, tuple[int, dict[str, str]]] = {}
@@ -41,7 +43,7 @@ def with_positions(path: Path | str, database: Sequence[Photo], queries: Sequenc
         row = index.row(line["name"], path)
         if row in values:
             raise DatasetError(f"Row {number} of {path} names {line['name']!r} again. Leave one row per photo.")
-        values[row] = (_number(path, number, line, columns[0]), _number(path, number, line, columns[1]))
+        values[row] = (_cell(path, number, line, columns[0]), _cell(path, number, line, columns[1]))
         lines[row] = (number, line)
     if len(values) < len(photos):
         missing = next(photo for row, photo in enumerate(photos) if row not in values)
@@ -51,16 +53,15 @@ def with_positions(path: Path | str, database: Sequence[Photo], queries: Sequenc
         )
     ordered = np.array([values[row] for row in range(len(photos))])
     zone, note = None, f"Positions were read from {path.name}."
-    if degrees:
+    if columns[0] == "latitude":
         ordered, zone = _project(path, ordered)
         note += f" Latitudes and longitudes were projected into UTM zone {zone}."
     placed = []
-    for row, photo in enumerate(photos):
+    for row, (photo, (east, north)) in enumerate(zip(photos, ordered.tolist(), strict=True)):
         number, line = lines[row]
-        heading = _number(path, number, line, "heading") if line.get("heading") else photo.heading
+        heading = _cell(path, number, line, "heading") if line.get("heading") else photo.heading
         condition = line.get("condition") or photo.condition
-        utm = (float(ordered[row, 0]), float(ordered[row, 1]))
-        placed.append(replace(photo, utm=utm, zone=zone, heading=heading, condition=condition))
+        placed.append(replace(photo, utm=(east, north), zone=zone, heading=heading, condition=condition))
     return placed, note
 
 
@@ -110,7 +111,7 @@ def _check_degrees(photos: Sequence[Photo]) -> None:
     fits = largest.max() <= 180 and largest.min() <= 90
     fine = np.abs(values * 100 - np.round(values * 100)).max() > 1e-6  # metres are written to the centimetre
     if fits and fine and extent.max() < DEFAULT_RADIUS:
-        east, north = located[0].utm
+        east, north = values[0]
         raise DatasetError(
             f"The positions look like degrees, not metres: {located[0].path} says east {east:g}, north {north:g}, and "
             f"all {len(located)} lie within {extent.max():.2g} of each other, so nearly all would count as the same "
@@ -145,14 +146,11 @@ def position_notes(photos: Sequence[Photo]) -> list[str]:
 
 
 def stand_in_rule(photos: Sequence[Photo], radius: float = DEFAULT_RADIUS) -> str:
-    """What a radius means where all positions are stand-ins: frames of a drive, or pairs; else empty.
-
-    The published sets write frame i as north 25 / 10.5 * i (Nordland: 25 m are 10 frames) or photo i as north 1000 * i
-    (AmsterTime, SPED: 25 m are the photo of the same number).
-    """
+    """What a radius means where all positions are stand-ins; else empty. Frame i is at north 25 / 10.5 * i (Nordland:
+    25 m are 10 frames) or photo i at 1000 * i (AmsterTime, SPED: 25 m are the photo of the same number)."""
     if not photos or not all(photo.mock_position for photo in photos):
         return ""
-    norths = np.unique([photo.utm[1] for photo in photos])
+    norths = np.unique([photo.utm[1] for photo in photos if photo.utm is not None])
     spacing = float(np.median(np.diff(norths))) if len(norths) > 1 else 0.0
     if spacing <= 0:
         return "stand-in positions"
@@ -175,12 +173,177 @@ def _project(path: Path, degrees: np.ndarray) -> tuple[np.ndarray, str]:
             f"The photos of {path} lie up to {np.abs(degrees[:, 1] - longitude).max():.0f} degrees of longitude apart, "
             "too far for one projection. Split the data set, or give east and north."
         )
-    metres = np.array([project(*point, zone, latitude < 0) for point in degrees.tolist()])
+    metres = np.array([project(north, east, zone, latitude < 0) for north, east in degrees.tolist()])
     return metres, f"{zone}{latitude_letter(latitude)}"
 
 
-def _number(path: Path, row: int, line: dict[str, str], column: str) -> float:
+def _cell(path: Path, row: int, line: dict[str, str], column: str) -> float:
     value = number_of(line[column])
     if not np.isfinite(value):
         raise DatasetError(f"Row {row} of {path} has {line[column]!r} in the column {column!r}; a number is needed.")
     return value
+
+
+# ---- photos that come from anywhere ----------------------------------------------------------------------------------
+
+
+TABLE, NAME, GPS, NOWHERE = "table", "file name", "GPS of the camera", ""
+GPS_BLOCK = 0x8825  # the EXIF tag that leads to it, and its own tags:
+LATITUDE_SIDE, LATITUDE, LONGITUDE_SIDE, LONGITUDE, HEADING_KIND, HEADING = 1, 2, 3, 4, 16, 17
+ZONE_UNKNOWN = "without a zone"
+
+
+@dataclass(frozen=True)
+class PlacedPhoto:
+    """source: of its position: TABLE, NAME, GPS or NOWHERE; problem: why nowhere, or ""."""
+
+    photo: Photo
+    source: str
+    problem: str = ""
+
+
+def place_photos(
+    photos: Sequence[Path], table: Path | None = None, condition: str = ""
+) -> tuple[list[PlacedPhoto], list[str]]:
+    """Find the position of every photo, and say in notes how.
+
+    With a table (CSV as for `with_positions`) only the table counts; photos it does not name have no position. Else
+    the file name counts, then the camera's GPS, projected into the UTM zone of the photo. condition: for photos whose
+    name or row says none.
+
+    Neighbouring UTM zones are put into one. DatasetError for a table that does not fit, and for zones far apart.
+    """
+    named = [parse_name(path) for path in photos]
+    if table is None:
+        placed = [_placed(photo) for photo in named]
+        notes: list[str] = []
+    else:
+        try:
+            placed, notes = _from_table(named, table)
+        except DatasetError as error:  # a visitor knows the table by its name
+            raise DatasetError(str(error).replace(str(table), table.name)) from error
+    check_positions([found.photo for found in placed])
+    moved, more = in_one_zone([found.photo for found in placed])
+    placed = [
+        replace(found, photo=replace(photo, condition=photo.condition or condition or None))
+        for found, photo in zip(placed, moved, strict=True)
+    ]
+    _check_zones(placed)
+    return placed, [*notes, *more]
+
+
+def gps_of(path: Path) -> tuple[tuple[float, float] | None, float | None]:
+    """Latitude and longitude in degrees (WGS 84) that the camera wrote into a photo, and the heading from true north;
+    None for what it did not write. DatasetError for a position that cannot be one."""
+    block = _gps_block(path)
+    if LATITUDE not in block or LONGITUDE not in block:
+        return None, None
+    if _without_seconds(block[LATITUDE]) or _without_seconds(block[LONGITUDE]):
+        raise DatasetError(
+            "its GPS data gives degrees and minutes without seconds, which tells the place to a kilometre or two only"
+        )
+    latitude = _degrees(block[LATITUDE], block.get(LATITUDE_SIDE), "S")
+    longitude = _degrees(block[LONGITUDE], block.get(LONGITUDE_SIDE), "W")
+    if not (math.isfinite(latitude) and math.isfinite(longitude)):
+        raise DatasetError("its GPS data holds no numbers")
+    if latitude == longitude == 0:
+        raise DatasetError("its GPS data says 0, 0: the camera had no fix")
+    if abs(latitude) > 84 or abs(longitude) > 180:
+        raise DatasetError(f"its GPS data says {latitude:g}, {longitude:g}, where UTM has no place")
+    heading = None
+    if HEADING in block and _letter(block.get(HEADING_KIND)) == "T":  # M counts from magnetic north
+        angle = _number(block[HEADING])
+        heading = angle % 360 if math.isfinite(angle) else None
+    return (latitude, longitude), heading
+
+
+def _placed(photo: Photo) -> PlacedPhoto:
+    if photo.utm is not None:
+        return PlacedPhoto(photo, NAME)
+    in_name = f"{position_problem(photo.name)}; " if "@" in photo.name else ""
+    try:
+        degrees, heading = gps_of(photo.path)
+    except DatasetError as error:
+        return PlacedPhoto(photo, NOWHERE, f"{in_name}{error}")
+    if degrees is None:
+        return PlacedPhoto(photo, NOWHERE, f"{in_name}neither its name nor its GPS data says where it was taken")
+    utm, zone = to_utm(*degrees)
+    return PlacedPhoto(replace(photo, utm=utm, zone=zone, heading=photo.heading or heading), GPS)
+
+
+def _from_table(photos: Sequence[Photo], table: Path) -> tuple[list[PlacedPhoto], list[str]]:
+    lines, _ = read_positions(table)
+    index = NameIndex(photos, "photos")
+    names = [line["name"] for line in lines if line["name"] in index]
+    rows = sorted({index.row(name, Path(table.name)) for name in names})
+    if not rows:
+        raise DatasetError(
+            f"{table.name} names none of the {len(photos)} photos (they are called like {photos[0].name!r}). Write the "
+            "names as the files have them; upper and lower case count."
+        )
+    positioned, note = with_positions(table, [photos[row] for row in rows], ())
+    by_row = dict(zip(rows, positioned, strict=True))
+    nowhere = f"{table.name} has no row for it"
+    placed = [
+        PlacedPhoto(by_row[row], TABLE) if row in by_row else PlacedPhoto(replace(photo, utm=None), NOWHERE, nowhere)
+        for row, photo in enumerate(photos)
+    ]
+    return placed, [note]
+
+
+def _check_zones(placed: Sequence[PlacedPhoto]) -> None:
+    located = [found for found in placed if found.photo.utm is not None]
+    zones = Counter(_half_zone(found.photo) for found in located)
+    if len(zones) < 2:
+        return
+    counts = ", ".join(f"{count} {zone}" for zone, count in zones.items())
+    examples = {_half_zone(found.photo): found.photo.name for found in reversed(located)}
+    first, second = [examples[zone] for zone in zones][:2]
+    raise DatasetError(
+        f"The photos do not lie in one UTM zone ({counts}; for instance {first} and {second}), so metres between them "
+        "mean nothing. Bring one zone's photos, or a table with latitude,longitude: it is projected into one zone."
+    )
+
+
+def _half_zone(photo: Photo) -> str:
+    """Zone number and half of the Earth: bands of latitude share their metres."""
+    frame = frame_of(photo)
+    return ZONE_UNKNOWN if frame is None else f"in zone {frame[0]}{' south' if frame[1] else ''}"
+
+
+def _gps_block(path: Path) -> dict:
+    Image.init()
+    formats = [form for form in FORMATS if form in Image.OPEN]
+    try:
+        with Image.open(path, formats=formats) as image:
+            return dict(image.getexif().get_ifd(GPS_BLOCK))
+    except (OSError, ValueError, SyntaxError, LookupError, TypeError, struct.error, Image.DecompressionBombError):
+        return {}
+
+
+def _degrees(value: object, side: object, negative: str) -> float:
+    """Degrees, minutes and seconds to degrees; nan for what is no number."""
+    parts = value if isinstance(value, (tuple, list)) else (value,)
+    numbers = [_number(part) for part in parts][:3]
+    size = sum(number / 60**power for power, number in enumerate(numbers)) if numbers else math.nan
+    return -size if _letter(side) == negative else size
+
+
+def _without_seconds(value: object) -> bool:
+    """True for whole degrees and whole minutes whose seconds are missing (0/0) or not there at all."""
+    numbers = [_number(part) for part in value] if isinstance(value, (tuple, list)) else []
+    if len(numbers) < 2 or not all(math.isfinite(number) and number == int(number) for number in numbers[:2]):
+        return False
+    return len(numbers) == 2 or not math.isfinite(numbers[2])
+
+
+def _number(value: object) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return math.nan
+
+
+def _letter(value: object) -> str:
+    text = value.decode("ascii", "ignore") if isinstance(value, bytes) else str(value or "")
+    return text.strip("\0 ").upper()[:1]

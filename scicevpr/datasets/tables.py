@@ -56,9 +56,8 @@ def read_rows(path: Path | str) -> list[list[str]]:
 def read_table(path: Path | str, columns: Sequence[str], needed: str = "") -> list[dict[str, str]]:
     """The rows of a CSV file with a header, as {column: text}; ``columns`` must be among its columns.
 
-    Columns are named in small letters whatever the file writes, and by the usual other names (NAMES). needed: what an
-    error says that is needed (default: the columns). Raises DatasetError as `read_rows`, and naming a missing or
-    repeated column, or the first row of another length.
+    Columns are called as `column_names` says. needed: what an error says that is needed (default: the columns). Raises
+    DatasetError as `read_rows`, and naming a missing or repeated column, or the first row of another length.
     """
     first, *rows = read_rows(path)
     header = column_names(first)

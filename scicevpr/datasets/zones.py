@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import asin, atan, atanh, cos, cosh, degrees, radians, sin, sinh, sqrt
 
+import numpy as np
+
 from scicevpr.datasets.photos import Photo, degrees_in_name
 
 SOUTHERN_NORTH = 10_000_000.0  # metres, added to the north of the southern half, so that it is positive
@@ -52,12 +54,15 @@ def utm_zone(latitude: float, longitude: float) -> int:
 
 
 def project(latitude: float, longitude: float, zone: int, south: bool) -> tuple[float, float]:
-    """UTM metres (east, north) of a point in degrees in a zone, which need not be the one that it lies in.
-
-    south: north counts from 10,000 km at the equator.
-    """
+    """UTM metres (east, north) of a point in degrees in a zone, which need not be its own; south: as in `Frame`."""
     east, north = from_latitude_longitude(latitude, longitude, zone)
     return east, north + (SOUTHERN_NORTH if south else 0.0)
+
+
+def to_utm(latitude: float, longitude: float) -> tuple[tuple[float, float], str]:
+    """UTM metres (east, north) and zone, such as "32U", of a point in degrees."""
+    zone = utm_zone(latitude, longitude)
+    return project(latitude, longitude, zone, latitude < 0), f"{zone}{latitude_letter(latitude)}"
 
 
 def frame_of(photo: Photo) -> Frame:
@@ -77,9 +82,11 @@ def frame_of(photo: Photo) -> Frame:
 def degrees_of(photo: Photo) -> tuple[float, float] | None:
     """Latitude and longitude of a position with a zone, None without one."""
     frame = frame_of(photo)
-    if frame is None:
-        return None
-    (zone, south), (east, north) = frame, photo.utm
+    return None if frame is None or photo.utm is None else _degrees(frame, photo.utm)
+
+
+def _degrees(frame: tuple[int, bool], utm: tuple[float, float]) -> tuple[float, float]:
+    (zone, south), (east, north) = frame, utm
     return to_latitude_longitude(east, north - (SOUTHERN_NORTH if south and north >= 0 else 0.0), zone)
 
 
@@ -91,22 +98,24 @@ def in_one_zone(photos: Sequence[Photo]) -> tuple[list[Photo], list[str]]:
     """
     frames = [frame_of(photo) for photo in photos]
     known = Counter(frame for frame in frames if frame is not None)
-    mixed = any(
-        frame is not None and frame[1] and photo.utm[1] < 0 for photo, frame in zip(photos, frames, strict=True)
-    ) and any(frame is not None and photo.utm[1] >= 0 for photo, frame in zip(photos, frames, strict=True))
+    norths = [(frame, photo.utm[1]) for photo, frame in zip(photos, frames, strict=True) if frame and photo.utm]
+    mixed = any(south and north < 0 for (_, south), north in norths) and any(north >= 0 for _, north in norths)
     if len(known) < 2 and not mixed:
         return list(photos), []
     target = min(known, key=lambda frame: (-known[frame], frame))
-    moved, far, signs, result = Counter(), Counter(), 0, []
+    moved: Counter[str | None] = Counter()
+    far: Counter[str | None] = Counter()
+    signs, result = 0, []
     for photo, frame in zip(photos, frames, strict=True):
-        if frame is None or (frame == target and not (frame[1] and photo.utm[1] < 0)):
+        if frame is None or photo.utm is None:
             result.append(photo)
             continue
         if frame == target:
-            signs += 1
-            result.append(replace(photo, utm=(photo.utm[0], photo.utm[1] + SOUTHERN_NORTH)))
+            low = frame[1] and photo.utm[1] < 0
+            signs += low
+            result.append(replace(photo, utm=(photo.utm[0], photo.utm[1] + SOUTHERN_NORTH)) if low else photo)
             continue
-        latitude, longitude = degrees_of(photo)
+        latitude, longitude = _degrees(frame, photo.utm)
         off = abs((longitude - central_meridian(target[0]) + 180) % 360 - 180)
         if off > WIDEST or (frame[1] != target[1] and abs(latitude) > AT_EQUATOR):
             far[photo.zone] += 1
@@ -137,12 +146,17 @@ def metres_between(a: Photo, b: Photo) -> float:
     """Metres between two positions; on the sphere where they lie in different zones, NaN where one is unknown."""
     if a.utm is None or b.utm is None:
         return math.nan
-    frames = frame_of(a), frame_of(b)
-    if frames[0] == frames[1] or None in frames:
+    one, other = frame_of(a), frame_of(b)
+    if one is None or other is None or one == other:
         return math.hypot(a.utm[0] - b.utm[0], a.utm[1] - b.utm[1])
-    (lat1, lon1), (lat2, lon2) = (map(math.radians, degrees_of(photo)) for photo in (a, b))
+    (lat1, lon1), (lat2, lon2) = (map(math.radians, _degrees(*both)) for both in ((one, a.utm), (other, b.utm)))
     half = math.sin((lat2 - lat1) / 2) ** 2 + math.cos(lat1) * math.cos(lat2) * math.sin((lon2 - lon1) / 2) ** 2
     return 2 * EARTH_RADIUS * math.asin(math.sqrt(min(1.0, half)))
+
+
+def metres_apart(one: tuple[float, float] | None, other: tuple[float, float] | None) -> float | None:
+    """Metres between two positions of one zone; None where one is unknown."""
+    return None if one is None or other is None else float(np.hypot(one[0] - other[0], one[1] - other[1]))
 
 
 def _counted(zones: Counter) -> str:

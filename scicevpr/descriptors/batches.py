@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,20 +21,19 @@ from scicevpr.config import Preprocessing, Variant
 from scicevpr.descriptors.preprocessing import prepare, to_views
 from scicevpr.errors import UsageError
 
-DEFAULT_SEQUENTIAL = 16
-"""CricaVPR's published evaluation: database and queries in file order, 16 photos a batch."""
+Batches = Generator[Tensor, None, None]
+DEFAULT_SEQUENTIAL = 16  # CricaVPR's published evaluation: database and queries in file order, 16 photos a batch
 
 
 @dataclass(frozen=True)
 class Grouping:
     """Which photos share a batch: every photo alone, runs of ``size`` in the given order, or an explicit list.
 
-    name: what an explicit list is called in a protocol.
-    """
+    name: what an explicit list is called in a protocol."""
 
     kind: str
-    size: int | None = None
-    groups: tuple[tuple[int, ...], ...] | None = None
+    size: int = 0
+    groups: tuple[tuple[int, ...], ...] = ()
     name: str = ""
 
     @classmethod
@@ -72,10 +71,8 @@ class Grouping:
         return self.name or f"{len(self.groups)} explicit groups" if self.kind == "groups" else self.kind
 
     def split(self, count: int) -> list[tuple[int, ...]]:
-        """The groups of ``count`` photos as index tuples.
-
-        UsageError when an explicit list leaves a photo out, names one twice or one that is not there.
-        """
+        """The groups of ``count`` photos as index tuples. UsageError when an explicit list leaves a photo out, names
+        one twice or one that is not there."""
         if self.kind == "alone":
             return [(i,) for i in range(count)]
         if self.kind == "sequential":
@@ -104,13 +101,10 @@ def photo_batches(
     preprocessing: Preprocessing,
     framing: str = "resize",
     workers: int = DEFAULT_WORKERS,
-) -> Iterator[Tensor]:
-    """Prepare one batch [members * views, 3, H, W] per group, in the order of the groups.
-
-    Order and values do not depend on ``workers``; 0 prepares in the calling thread, as do photos that are not files
-    (an open picture may not be decoded by two threads at once). A photo that cannot be read raises ImageError when
-    its batch is due.
-    """
+) -> Batches:
+    """Prepare one batch [members * views, 3, H, W] per group, in the order of the groups. Order and values do not
+    depend on ``workers``; 0 prepares in the calling thread, as do photos that are not files (an open picture may not be
+    decoded by two threads at once). A photo that cannot be read raises ImageError when its batch is due."""
     if workers < 0:
         raise UsageError(f"The number of workers must be at least 0, not {workers}.")
     if isinstance(images, Tensor):
@@ -129,7 +123,7 @@ def _threaded(
     preprocessing: Preprocessing,
     framing: str,
     workers: int,
-) -> Iterator[Tensor]:
+) -> Batches:
     pool = ThreadPoolExecutor(workers, thread_name_prefix="photos")
     waiting: deque[list[Future[Tensor]]] = deque()
     try:
@@ -143,9 +137,7 @@ def _threaded(
         pool.shutdown(cancel_futures=True)
 
 
-BATCHES_PER_THREAD = 2
-"""With fewer batches a thread would stand idle at the end for longer than it gains before."""
-
+BATCHES_PER_THREAD = 2  # with fewer batches a thread would stand idle at the end for longer than it gains before
 _lock = threading.Lock()
 
 
@@ -155,7 +147,7 @@ def parallel_batches_for(batches: int, device: torch.device) -> int:
     return threads if device.type == "cpu" and batches >= BATCHES_PER_THREAD * threads else 1
 
 
-def in_parallel_batches(run: Callable[[Tensor], Tensor], batches: Iterable[Tensor], parallel: int) -> Iterator[Tensor]:
+def in_parallel_batches(run: Callable[[Tensor], Tensor], batches: Iterable[Tensor], parallel: int) -> Batches:
     """``run`` of every batch, in order and in inference mode, ``parallel`` of them at a time.
 
     1 is the calling thread, with all of torch's threads. Otherwise each batch has one thread: threads that share the

@@ -103,32 +103,22 @@ def describe(
     scratch: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Descriptors:
-    """Describe photos.
+    """Describe photos: rows in the order of ``images``, V rows for each photo, V = VIEWS[framing].
 
-    Args:
-        model: a loaded model. images: paths, PIL images or arrays (see `scicevpr.files.photos.open_photo`), or a
-            prepared tensor [N, 3, H, W].
-        batch_size: views per forward pass where that cannot change the result (SciceVPR, whose descriptors depend on
-            their own photo alone). With a named grouping the groups are the batches.
-        grouping: which photos share a batch. Default: "sequential 16" for models whose descriptors depend on it,
-            "independent" (batches of ``batch_size``) for SciceVPR.
-        preprocessing: replaces the variant's own. framing: how it views a photo ("resize", "central_crop" or
-            "five_crops", see `preprocessing.to_views`). Views of a photo share its batch and have a row each.
-        device, dtype: where and in which precision; default: where the model is.
-        precision: instead of `dtype`, a mode of `scicevpr.descriptors.precision` for a float32 model: "float32" (the
-            same descriptors with less work), "bfloat16", "int8", "float16", or "auto": as `best_mode` there picks.
-        num_workers: threads that decode photos ahead of the model (files only); the result does not depend on it.
-        out: write the rows straight into this .npy file, as ``out_dtype`` ("float32" or "float16"); ``values`` is then
-            a read-only memory map. scratch: the same with a nameless temporary file in this folder, which disappears
-            with the last use of ``values``.
-        progress: called with (photos done, photos in all).
+    images: paths, PIL images or arrays (see `scicevpr.files.photos.open_photo`), or a prepared tensor [N, 3, H, W].
+    batch_size: views per forward pass where that cannot change the result (SciceVPR, whose descriptors depend on their
+    own photo alone); with a named grouping the groups are the batches. grouping: which photos share a batch; default:
+    "sequential 16" for models whose descriptors depend on it, "independent" (batches of ``batch_size``) for SciceVPR.
+    preprocessing: replaces the variant's own. framing: how it views a photo ("resize", "central_crop" or "five_crops",
+    see `preprocessing.to_views`); views of a photo share its batch. device, dtype: where and in which precision;
+    default: where the model is. precision: instead of `dtype`, a mode of `scicevpr.descriptors.precision` for a float32
+    model: "float32" (the same descriptors with less work), "bfloat16", "int8", "float16", or "auto", see `best_mode`.
+    num_workers: threads that decode files ahead of the model; the result does not depend on it. out: write the rows
+    straight into this .npy file, as ``out_dtype`` ("float32" or "float16"); ``values`` is then a read-only memory map.
+    scratch: the same with a nameless temporary file in this folder, which disappears with the last use of ``values``.
 
-    Returns:
-        :class:`Descriptors`, rows in the order of ``images`` (V rows for each photo, V = VIEWS[framing]).
-
-    Raises:
-        WeightsError: no weights are loaded. ImageError: a photo cannot be read. UsageError: an impossible grouping or
-        framing, a precision that this machine does not have, or no room for the file.
+    Raises WeightsError when no weights are loaded, ImageError for a photo that cannot be read, UsageError for an
+    impossible grouping or framing, a precision that this machine does not have, or no room for the file.
     """
     sha, trained = require_weights(model)
     count = len(images)
@@ -168,17 +158,9 @@ def describe(
                 progress(done, count)
         values = store.finish()
     return Descriptors(
-        values=values,
-        variant=model.variant.name,
-        fingerprint=model.variant.fingerprint,
-        weights=sha,
-        trained=trained,
-        grouping=grouping_label(grouping, views),
-        preprocessing=asdict(preprocessing),
-        device=str(place),
-        dtype=dtype_label,
-        seconds=time.perf_counter() - started,
-        metadata=getattr(model.variant, "metadata", {}),
+        values=values, variant=model.variant.name, fingerprint=model.variant.fingerprint, weights=sha, trained=trained,
+        grouping=grouping_label(grouping, views), preprocessing=asdict(preprocessing), device=str(place),
+        dtype=dtype_label, seconds=time.perf_counter() - started, metadata=getattr(model.variant, "metadata", {}),
     )
 
 
@@ -217,11 +199,9 @@ def region_vectors(
     preprocessing: Preprocessing | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """What enters the encoder, [N, R, C] float32: it depends on each photo alone, in every family.
-
-    With :func:`encode` the descriptors of many batch compositions cost one pass through the backbone.
-    Arguments and errors as in :func:`describe`; UsageError for a model of other people.
-    """
+    """What enters the encoder, [N, R, C] float32: it depends on each photo alone, in every family. With :func:`encode`
+    the descriptors of many batch compositions cost one pass through the backbone. Arguments and errors as in
+    :func:`describe`; UsageError for a model of other people."""
     require_inside(model)
     require_weights(model)
     preprocessing = preprocessing or model.variant.preprocessing
@@ -257,19 +237,11 @@ def encode_groups(
     photos_at_once: int = 1024,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """Describe many batches by running the encoder alone.
+    """Describe many batches by running the encoder alone: [G, S, D] float32 with unit rows.
 
-    Args:
-        regions: region vectors [N, R, C] of N photos (see :func:`region_vectors`).
-        groups: rows of ``regions`` that share a batch, [G, S]; a photo may be in many batches.
-        first_only: describe the first photo of every batch only (less work, the same values).
-        progress: called with (batches done, batches in all).
-
-    Returns:
-        [G, S, D] float32 with unit rows, or [G, D] with ``first_only``.
-
-    Raises:
-        UsageError: groups are not a table of rows of ``regions``.
+    regions: region vectors [N, R, C] of N photos (see :func:`region_vectors`). groups: [G, S] rows of ``regions`` that
+    share a batch, else UsageError; a photo may be in many batches. first_only: describe the first photo of every batch
+    only, [G, D] (less work, the same values). progress: called with (batches done, batches in all).
     """
     groups = np.asarray(groups)
     if groups.ndim != 2 or groups.size == 0 or not np.issubdtype(groups.dtype, np.integer):
@@ -298,13 +270,12 @@ def find_descriptors(
     preprocessing: Preprocessing,
     dtype: str | None = None,
 ) -> Descriptors | None:
-    """The descriptors of the first file in a folder that was made by this model, for these photos, under this
-    grouping (None: the default of `describe`), preprocessing and precision; None where there is no such file.
+    """The descriptors of the first file in a folder that was made by this model, for these photos, under this grouping
+    (None: the default of `describe`), preprocessing and precision; None where there is no such file.
 
-    dtype: the precision as a protocol calls it (`precision_label`; default: the model's own). Values that
-    would take more than MEMORY_LIMIT stay in the file, as a float16 memory map.
-
-    Files that belong to something else are passed over silently; a model without weights never matches.
+    dtype: the precision as a protocol calls it (`precision_label`; default: the model's own). Values that would take
+    more than MEMORY_LIMIT stay in the file, as a float16 memory map. Files that belong to something else are passed
+    over silently; a model without weights never matches.
     """
     if model.weights is None or not Path(folder).is_dir():
         return None
@@ -317,7 +288,7 @@ def find_descriptors(
         except IndexMismatchError:
             continue
         same_type = descriptors.dtype == dtype
-        same_batches = not model.variant.cross_image or descriptors.grouping == wanted.label
+        same_batches = not model.variant.cross_image or descriptors.grouping == (wanted and wanted.label)
         if same_type and same_batches and descriptors.preprocessing == asdict(preprocessing):
             return descriptors
     return None

@@ -34,9 +34,7 @@ MODES = ("float32", "bfloat16", "int8", "float16")
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}  # the last is Arm's
 INT8_FLAGS = {"avx512_vnni", "avx_vnni"}
 
-LARGEST_DROP = 0.5
-"""Percent points of Recall@1 that a mode may lose and still count as unchanged."""
-
+LARGEST_DROP = 0.5  # percent points of Recall@1 that a mode may lose and still count as unchanged
 SIGNIFICANT = 0.05
 
 _prepared: WeakKeyDictionary[nn.Module, dict[tuple[str, str], tuple[object, nn.Module]]] = WeakKeyDictionary()
@@ -91,12 +89,10 @@ def obstacle(mode: str, device: str | torch.device = "cpu") -> str | None:
     return None
 
 
-def runner(model: nn.Module, mode: str, device: str | torch.device | None = None) -> nn.Module:
-    """A model prepared to describe in a mode on a device (default: where it is); prepared once, until weights change.
-
-    A model of other people comes back as it is for float32. Raises UsageError when the machine does not have the mode,
-    for other modes of a model of other people, and for a model that is not in float32.
-    """
+def runner(model: Any, mode: str, device: str | torch.device | None = None) -> nn.Module:
+    """A model prepared to describe in a mode on a device (default: where it is); prepared once, until weights change. A
+    model of other people comes back as it is for float32. Raises UsageError when the machine does not have the mode,
+    for other modes of a model of other people, and for a model that is not in float32."""
     weight = next(model.parameters())
     device = torch.device(device or weight.device)
     reason = obstacle(mode, device)
@@ -131,10 +127,8 @@ def _checked(mode: str) -> str:
 
 
 def _stamp(model: VPRModel) -> object:
-    """Changes whenever a tensor of the model is replaced or written to, or its weights are declared anew.
-
-    torch counts what is written to a tensor, but not what is written past it (``p.data.mul_(2)``); the content is
-    summed for that.
+    """Changes whenever a tensor of the model is replaced or written to, or its weights are declared anew. torch counts
+    what is written to a tensor, but not what is written past it (``p.data.mul_(2)``); the content is summed for that.
     """
     tensors = (*model.parameters(), *model.buffers())
     return (
@@ -186,7 +180,8 @@ def best_mode(
         return Choice(
             "float32", f"what a faster mode costs was not measured with the weights {sha}; see `scicevpr precision`"
         )
-    lost, missing = [], []
+    lost: list[str] = []
+    missing: list[str] = []
     for mode, row in sorted(known["modes"].items(), key=lambda item: item[1]["ms a photo"]):
         if mode not in MODES or (device.type != "cpu") != (row.get("device", "cpu") != "cpu"):
             continue

@@ -20,18 +20,13 @@ from scicevpr.config import Preprocessing
 from scicevpr.errors import ImageError, UsageError
 from scicevpr.files.photos import PhotoSource, open_photo, photo_name
 
-VIEWS = {"resize": 1, "central_crop": 1, "five_crops": 5}
-"""Framings by name, and how many views of a photo each gives."""
-
+VIEWS = {"resize": 1, "central_crop": 1, "five_crops": 5}  # framings by name, and how many views of a photo each gives
 SAMPLED_FROM = 8
 """So many times the pixels that are wanted a photo must have for `sample` to be the faster way (measured)."""
 
 
 def to_tensor(photo: PhotoSource, preprocessing: Preprocessing) -> Tensor:
-    """Turn one photo into a model input [3, H, W] float32: scale to [0, 1], normalise, then resize the tensor.
-
-    Raises ImageError as open_photo does, UsageError for an interpolation other than bilinear or bicubic.
-    """
+    """One photo as a model input [3, H, W] float32; errors as `to_views`."""
     return to_views(photo, preprocessing)[0]
 
 
@@ -69,10 +64,7 @@ def to_views(photo: PhotoSource, preprocessing: Preprocessing, framing: str = "r
         channel = torch.from_numpy(pixels[:, :, index].astype(np.float32)).div_(255).sub_(mean).div_(std)
         channels.append(
             F.interpolate(
-                channel[None, None],
-                size=size,
-                mode=preprocessing.interpolation,
-                align_corners=False,
+                channel[None, None], size=size, mode=preprocessing.interpolation, align_corners=False,
                 antialias=preprocessing.antialias,
             )[0, 0]
         )
@@ -89,15 +81,13 @@ def _shrunk(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
     """The whole photo by Pillow's bilinear filter, which antialiases; then [3, H, W] normalised."""
     rows, columns = preprocessing.size
     values = np.asarray(image.resize((columns, rows), Image.Resampling.BILINEAR), np.float32) / 255
-    values = (values - np.float32(preprocessing.mean)) / np.float32(preprocessing.std)
+    values = (values - np.array(preprocessing.mean, np.float32)) / np.array(preprocessing.std, np.float32)
     return torch.from_numpy(values).permute(2, 0, 1).contiguous()
 
 
 def prepare(sources: Sequence[PhotoSource], preprocessing: Preprocessing, framing: str = "resize") -> Tensor:
-    """Turn photos into a batch [N * V, 3, H, W] float32: the V views of the first photo, of the second, ...
-
-    Raises UsageError when there are none or for an unknown framing, ImageError for a bad photo.
-    """
+    """Turn photos into a batch [N * V, 3, H, W] float32: the V views of the first photo, of the second, ... Raises
+    UsageError when there are none or for an unknown framing, ImageError for a bad photo."""
     if len(sources) == 0:
         raise UsageError("No photos were given; at least one is needed.")
     return torch.cat([to_views(source, preprocessing, framing) for source in sources])
@@ -118,10 +108,8 @@ def _scaled_size(found: tuple[int, ...], size: Sequence[int], framing: str) -> t
 
 
 def _central_crop(pixels: np.ndarray, preprocessing: Preprocessing) -> Tensor:
-    """The published central crop [3, H, W]: one factor for both sides, each pixel the nearest one, then the middle.
-
-    A side that comes out a pixel too short by rounding is filled with zeros, the mean colour.
-    """
+    """The published central crop [3, H, W]: one factor for both sides, each pixel the nearest one, then the middle. A
+    side that comes out a pixel too short by rounding is filled with zeros, the mean colour."""
     (rows, columns), size = pixels.shape[:2], tuple(preprocessing.size)
     photo = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1).div_(255)
     mean, std = (torch.tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
@@ -139,9 +127,7 @@ def _middle(tensor: Tensor, size: tuple[int, int]) -> Tensor:
 
 def sample(pixels: np.ndarray, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Normalise and resize uint8 pixels [H, W, 3] to [3, rows, columns]: `F.interpolate`'s result up to rounding.
-
-    Without antialiasing four pixels are read for each one given, so of a large photo only those are normalised.
-    """
+    Without antialiasing four pixels are read for each one given, so of a large photo only those are normalised."""
     (top, bottom, down), (left, right, across) = _axis(pixels.shape[0], size[0]), _axis(pixels.shape[1], size[1])
     rows, columns = np.concatenate((top, bottom)), np.concatenate((left, right))
     chosen = np.ascontiguousarray(pixels[rows].take(columns, axis=1).transpose(2, 0, 1))
@@ -153,11 +139,9 @@ def sample(pixels: np.ndarray, size: tuple[int, int], mean: Sequence[float], std
 
 @lru_cache(maxsize=64)
 def _axis(count: int, wanted: int) -> tuple[np.ndarray, np.ndarray, Tensor]:
-    """First and second source pixel of each target pixel, and the second's weight.
-
-    The weights are read from `F.interpolate` itself, whose rounding of positions is its own: of three signals, each 1
-    at every third pixel, a target pixel gets the weights of the two neighbours between which it lies.
-    """
+    """First and second source pixel of each target pixel, and the second's weight. The weights are read from
+    `F.interpolate` itself, whose rounding of positions is its own: of three signals, each 1 at every third pixel, a
+    target pixel gets the weights of the two neighbours between which it lies."""
     signals = torch.nn.functional.one_hot(torch.arange(count) % 3, 3).float().T[None]
     weights = F.interpolate(signals, size=wanted, mode="linear", align_corners=False)[0].numpy()
     first = ((np.arange(wanted) + 0.5) * (count / wanted) - 0.5).clip(0, count - 1)

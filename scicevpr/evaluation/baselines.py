@@ -21,6 +21,7 @@ from scicevpr.descriptors.preprocessing import prepare
 from scicevpr.files.photos import open_photo
 from scicevpr.models.efficientnet_lite import EfficientNetLite0, imagenet_weights
 from scicevpr.models.regions import region_boxes
+from scicevpr.progress import Progress
 
 HOG_SIZE = (128, 96)  # columns, rows
 CELL = 8  # pixels
@@ -32,7 +33,6 @@ IMAGENET_BLOCK = 10  # the last one on a 14x14 grid
 IMAGENET_INPUT = Preprocessing(mean=EFFICIENTNET_LITE0.mean, std=EFFICIENTNET_LITE0.std, antialias=True)
 AT_ONCE = 8
 
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -52,25 +52,20 @@ def hog(images: Sequence[Any], progress: Progress | None = None) -> np.ndarray:
     """Histograms of oriented gradients [N, 5940] float32 with unit rows (Dalal and Triggs, 2005).
 
     Square-rooted grey values at 128x96, 8x8-pixel cells, 9 unsigned orientations shared between the two nearest,
-    blocks of 2x2 cells normalised, clipped at 0.2 and normalised again. Raises ImageError for an unreadable photo.
+    blocks of 2x2 cells normalised, clipped at 0.2 and normalised again.
     """
     return _describe_all(images, _hog, progress)
 
 
 def colour_histogram(images: Sequence[Any], progress: Progress | None = None) -> np.ndarray:
-    """Joint RGB histograms [N, 512] float32: 8 bins a channel, square-rooted, so that rows have unit length.
-
-    Raises ImageError for an unreadable photo.
-    """
+    """Joint RGB histograms [N, 512] float32: 8 bins a channel, square-rooted, so that rows have unit length."""
     return _describe_all(images, _colour_histogram, progress)
 
 
 @torch.inference_mode()
 def imagenet_features(images: Sequence[Any], progress: Progress | None = None) -> np.ndarray:
-    """Block 10 of EfficientNet-Lite0, mean over each of the 14 regions: [N, 1568] float32 with unit rows.
-
-    Raises ImageError for an unreadable photo, WeightsError when the package of its weights is missing or changed.
-    """
+    """Block 10 of EfficientNet-Lite0, mean over each of the 14 regions: [N, 1568] float32 with unit rows. WeightsError
+    when the package of its weights is missing or changed."""
     network, rows = _imagenet_network(), []
     for start in range(0, len(images), AT_ONCE):
         maps = network.outputs(prepare(images[start : start + AT_ONCE], IMAGENET_INPUT))[IMAGENET_BLOCK]
@@ -86,7 +81,7 @@ def imagenet_features(images: Sequence[Any], progress: Progress | None = None) -
 def _imagenet_network() -> EfficientNetLite0:
     network = EfficientNetLite0().eval()
     network.load_state_dict(imagenet_weights())
-    return network.to(memory_format=torch.channels_last)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
 
 BASELINES: dict[str, Baseline] = {

@@ -6,7 +6,7 @@ composition of batches (exact, see tests/unit/test_describe.py). Every experimen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,16 +18,16 @@ from scicevpr.datasets import Dataset
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import encode, region_vectors
 from scicevpr.errors import UsageError
-from scicevpr.evaluation.groupings import ORDERS, ordered_groups, published_grouping, shuffled_groups
 from scicevpr.evaluation.metrics import recall_at_n
+from scicevpr.evaluation.protocols import ORDERS, ordered_groups, published_grouping, shuffled_groups
 from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.models.model import VPRModel
-from scicevpr.retrieval import ExactIndex
+from scicevpr.progress import StageProgress, of_stage
+from scicevpr.retrieval.exact import ExactIndex
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 ORDER_LABELS = {"any": "any batch", "file": "file order", "shuffled": "shuffled", "place": "grouped by place"}
 TOP = 10
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -71,36 +71,21 @@ class StabilitySetup:
 
 
 def prepare_stability(
-    model: VPRModel,
-    dataset: Dataset,
-    *,
-    radius: float | None = None,
-    database: Descriptors | None = None,
-    database_regions: bool = False,
-    query_regions: Tensor | None = None,
-    progress: Progress | None = None,
+    model: VPRModel, dataset: Dataset, *, radius: float | None = None, database: Descriptors | None = None,
+    database_regions: bool = False, query_regions: Tensor | None = None, progress: StageProgress | None = None,
 ) -> StabilitySetup:
     """Describe a data set for experiments.
 
-    Args:
-        radius: metres within which a database photo shows the query's place; default: the data set's own rule.
-        database: descriptors made before with this model under its default grouping; else they are computed.
-        database_regions: keep the database's region vectors too, so that its grouping can be varied.
-        query_regions: region vectors made before, [Q, 14, C]. progress: called with (stage, done, in all).
-
-    Raises:
-        WeightsError, ImageError: as `describe`.
+    radius: metres; default: the data set's own rule. database: descriptors made before with this model under its
+    default grouping; else they are computed. database_regions: keep the database's region vectors too, so that its
+    grouping can be varied. query_regions: region vectors made before, [Q, 14, C]. Raises the errors of `describe`.
     """
-
-    def step(stage: str) -> Callable[[int, int], None] | None:
-        return None if progress is None else lambda done, total: progress(stage, done, total)
-
     if query_regions is None:
-        query_regions = region_vectors(model, [p.path for p in dataset.queries], progress=step("queries"))
+        query_regions = region_vectors(model, [p.path for p in dataset.queries], progress=of_stage(progress, "queries"))
     regions = None
     grouping = published_grouping(model.variant, dataset) or Grouping.alone()
     if database_regions or database is None:
-        regions = region_vectors(model, [p.path for p in dataset.database], progress=step("database"))
+        regions = region_vectors(model, [p.path for p in dataset.database], progress=of_stage(progress, "database"))
     values = encode(model, regions, grouping) if database is None else database.values
     label = grouping.label if database is None else database.grouping
     positives = tuple(dataset.positives(radius)) if dataset.labelled else None
@@ -150,14 +135,10 @@ def compare(
         sizes[list(group)] = len(group)
     table = pd.DataFrame(
         {
-            "model": setup.title,
-            "query": [photo.name for photo in setup.dataset.queries],
-            "condition": [photo.condition for photo in setup.dataset.queries],
-            "batch": sizes,
+            "model": setup.title, "query": [photo.name for photo in setup.dataset.queries],
+            "condition": [photo.condition for photo in setup.dataset.queries], "batch": sizes,
             "cosine": (before.astype(np.float64) * after).sum(axis=1),
-            "rank_correlation": np.concatenate(correlations),
-            "first_reference": old[:, 0],
-            "first": first,
+            "rank_correlation": np.concatenate(correlations), "first_reference": old[:, 0], "first": first,
             "flip": old[:, 0] != first,
         }
     )
@@ -214,12 +195,8 @@ def iterate_batches(
             for seed in seeds if order == "shuffled" else (None,):
                 grouping = ordered_groups(setup.dataset, order, size, seed or 0)
                 yield {
-                    "model": setup.title,
-                    "order": order,
-                    "size": size,
-                    "seed": seed,
-                    "last_batch": len(setup.queries) % size or size,
-                    **summarise(compare(setup, grouping)),
+                    "model": setup.title, "order": order, "size": size, "seed": seed,
+                    "last_batch": len(setup.queries) % size or size, **summarise(compare(setup, grouping)),
                 }
             if size == 1:
                 break  # alone is alone in every order
@@ -228,10 +205,8 @@ def iterate_batches(
 def query_batches(
     setup: StabilitySetup, sizes: Sequence[int] = SIZES, orders: Sequence[str] = ORDERS, seeds: Sequence[int] = range(5)
 ) -> pd.DataFrame:
-    """Recall@1 and stability over query batch sizes and orders; one row per setting and seed.
-
-    The reference is every query alone. last_batch: photos in the last, perhaps incomplete batch.
-    """
+    """Recall@1 and stability over query batch sizes and orders against every query alone; one row per setting and seed.
+    last_batch: photos in the last, perhaps incomplete batch."""
     return pd.DataFrame(iterate_batches(setup, sizes, orders, seeds))
 
 
@@ -299,10 +274,8 @@ def database_batches(
 
 
 def last_batch(setup: StabilitySetup, size: int = 16) -> pd.DataFrame:
-    """What an incomplete last batch does to the photos in it: the table of `compare`, for these photos only.
-
-    Reference: the same batch filled up with photos from the top of the list. Empty when the batches come out even.
-    """
+    """What an incomplete last batch does to the photos in it: their rows of `compare`; reference: the same batch filled
+    up with photos from the top of the list. Empty when the batches come out even."""
     count = len(setup.queries)
     short = count % size
     if not short or count <= size:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from scicevpr.datasets.zones import metres_apart
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import encode_groups
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.batch_effects import TOP, StabilitySetup, compare
-from scicevpr.retrieval import PCA
+from scicevpr.retrieval.pca import PCA
 
 FIRST_DRAWS = 96
 CANDIDATES = 48
@@ -26,10 +27,8 @@ PAIR_DATABASE = Grouping.sequential(2)
 
 
 def chosen_batch_mates(setup: StabilitySetup, row: int, batch_mates: Sequence[int], top: int = TOP) -> pd.DataFrame:
-    """What these other photos do to query ``row``: its row of `compare`, in a batch of exactly these.
-
-    Raises UsageError for a row that is no query, the query itself, or one that is named twice.
-    """
+    """What these other photos do to query ``row``: its row of `compare`, in a batch of exactly these. UsageError for a
+    row that is no query, the query itself, or one that is named twice."""
     count, members = len(setup.queries), [row, *batch_mates]
     if not all(0 <= member < count for member in members) or len(set(members)) < len(members):
         raise UsageError(f"The query and the other photos must be different rows 0..{count - 1}, not {members}.")
@@ -66,12 +65,9 @@ def random_batches(setup: StabilitySetup, row: int, size: int = 16, draws: int =
     verdicts = setup.is_right(row, answers)
     table = pd.DataFrame(
         {
-            "model": setup.title,
-            "draw": np.arange(draws),
+            "model": setup.title, "draw": np.arange(draws),
             "batch_mates": [tuple(int(i) for i in group[1:]) for group in groups],
-            "cosine": values.astype(np.float64) @ alone,
-            "first": answers,
-            "flip": answers != first,
+            "cosine": values.astype(np.float64) @ alone, "first": answers, "flip": answers != first,
             "right": None if verdicts is None else verdicts,
         }
     )
@@ -167,11 +163,8 @@ def worst_batch(setup: StabilitySetup, row: int, size: int = 8, seed: int = 0, r
 
 
 def same_answer(setup: StabilitySetup, row: int, first: int) -> np.ndarray:
-    """Which database photos count as the same answer as database row ``first``: [D] bool.
-
-    The positives of the query, when ``first`` is one of them; else the photos within the radius of ``first``; without
-    positions ``first`` alone.
-    """
+    """Which database photos count as the same answer as database row ``first``, [D] bool: the query's positives, when
+    ``first`` is one of them; else the photos within the radius of ``first``; without positions ``first`` alone."""
     same = np.zeros(len(setup.database), dtype=bool)
     same[first] = True
     if setup.positives is None:
@@ -195,7 +188,7 @@ def paired_queries(setup: StabilitySetup, queries: Sequence[int]) -> pd.DataFram
     Columns: model, query (row), batch ("alone" or "pair"), partner (row or None), first (database row), similarity,
     metres, right. Queries are paired two by two; an odd last one has no pair.
     """
-    other = setup.with_database(PAIR_DATABASE) if setup.model.variant.cross_image else setup
+    other = _in_pairs(setup)
     pairs = [tuple(queries[i : i + 2]) for i in range(0, len(queries) - 1, 2)]
     batches = [(row,) for row in queries] + pairs
     rows = []
@@ -204,30 +197,28 @@ def paired_queries(setup: StabilitySetup, queries: Sequence[int]) -> pd.DataFram
         found = other.index.search(values, 1)
         for position, row in enumerate(batch):
             first = int(found.indices[position, 0])
-            query, answer = setup.dataset.queries[row].utm, setup.dataset.database[first].utm
-            known = query is not None and answer is not None
+            metres = metres_apart(setup.dataset.queries[row].utm, setup.dataset.database[first].utm)
             verdict = setup.is_right(row, np.array([first]))
             rows.append(
                 {
-                    "model": setup.title,
-                    "query": int(row),
-                    "batch": "alone" if len(batch) == 1 else "pair",
-                    "partner": None if len(batch) == 1 else int(batch[1 - position]),
-                    "first": first,
-                    "similarity": float(found.similarities[position, 0]),
-                    "metres": float(np.hypot(query[0] - answer[0], query[1] - answer[1])) if known else None,
+                    "model": setup.title, "query": int(row), "batch": "alone" if len(batch) == 1 else "pair",
+                    "partner": None if len(batch) == 1 else int(batch[1 - position]), "first": first,
+                    "similarity": float(found.similarities[position, 0]), "metres": metres,
                     "right": None if verdict is None else bool(verdict[0]),
                 }
             )
     return pd.DataFrame(rows)
 
 
+def _in_pairs(setup: StabilitySetup) -> StabilitySetup:
+    return setup.with_database(PAIR_DATABASE) if setup.model.variant.cross_image else setup
+
+
 def telling_pairs(setup: StabilitySetup, count: int = 2, seed: int = 0, tries: int = 4000) -> list[int]:
     """Pairs of queries, at most ``count``, of which a batch of two changes an answer of this model: [2 * count] rows.
 
-    Random pairs are tried; those that turn a right answer wrong come first, then those that change any answer. For an
-    honest Figure 1 say that the pairs were searched for; how many of the tried ones change is in
-    `pair_statistics`.
+    Random pairs are tried; those that turn a right answer wrong come first. For an honest Figure 1 say that the pairs
+    were searched for, and how many of the tried ones change (`pair_statistics`).
     """
     pairs, lost, changed = _tried_pairs(setup, seed, tries)
     order = np.argsort(-(2 * lost + changed), kind="stable")
@@ -248,7 +239,7 @@ def pair_statistics(setup: StabilitySetup, seed: int = 0, tries: int = 4000) -> 
 
 def _tried_pairs(setup: StabilitySetup, seed: int, tries: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Random pairs [N, 2]; in which the pair loses a right answer [N]; in which it changes one [N]."""
-    other = setup.with_database(PAIR_DATABASE) if setup.model.variant.cross_image else setup
+    other = _in_pairs(setup)
     count, random = len(setup.queries), np.random.default_rng(seed)
     first = random.integers(0, count, tries)
     pairs = np.stack([first, (first + random.integers(1, count, tries)) % count], axis=1)

@@ -6,7 +6,7 @@ Every result carries its protocol, because resize, grouping, radius and rounding
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,21 +20,28 @@ from scicevpr.descriptors.batches import DEFAULT_WORKERS, Grouping
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.evaluation.baselines import BASELINES
-from scicevpr.evaluation.groupings import published_grouping
-from scicevpr.evaluation.metrics import f1_at_n, mean_reciprocal_rank, recall_at_n
-from scicevpr.evaluation.query_methods import MAJORITY_WEIGHT, QueryMethod, find_method, search_queries
+from scicevpr.evaluation.metrics import (
+    f1_at_n,
+    mean_reciprocal_rank,
+    own_rows,
+    recall_at_n,
+    truth_notes,
+    without_rows,
+    zero_notes,
+)
+from scicevpr.evaluation.protocols import MAJORITY_WEIGHT, QueryMethod, find_method, published_grouping, search_queries
 from scicevpr.evaluation.results import UNNAMED, Evaluation, Scores
-from scicevpr.evaluation.score_notes import own_rows, truth_notes, without_rows, zero_notes
 from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.files.photos import require_sound
 from scicevpr.files.writing import MEMORY_LIMIT, scratch_folder
 from scicevpr.models.model import VPRModel
-from scicevpr.retrieval import PCA, ExactIndex
+from scicevpr.progress import StageProgress, of_stage
+from scicevpr.retrieval.exact import ExactIndex
 from scicevpr.retrieval.matches import Matches
+from scicevpr.retrieval.pca import PCA
 from scicevpr.retrieval.rows import shape_of
 
 DEFAULT_NS = (1, 5, 10, 100)
-Progress = Callable[[str, int, int], None]  # ("database" or "queries", photos done, photos in all)
 
 
 def evaluate(
@@ -60,13 +67,13 @@ def evaluate(
     num_workers: int = DEFAULT_WORKERS,
     storage: Path | str | None = None,
     memory_limit: int = MEMORY_LIMIT,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Evaluation:
     """Evaluate a model on a data set.
 
     ns: the values of N; the largest is the length of each prediction list, and MRR looks no further. radius: metres
     (default: the data set's own rule). rounding: "float64", or "float32" as published.
-    test_method, majority_weight: how queries are viewed and their answers merged (see `query_methods`).
+    test_method, majority_weight: how queries are viewed and their answers merged (see `protocols`).
     without_itself: leave a query that is itself in the database out of its own answers and positives.
     database_grouping, query_grouping: which photos share a batch (queries follow the database unless given; None is
     how the model was published on this benchmark, see `published_grouping`). preprocessing replaces the variant's;
@@ -107,15 +114,12 @@ def evaluate(
         "scratch": scratch_folder(4 * rows * model.variant.descriptor_dim, memory_limit, storage),
     }
     if database is None:
-        paths = [photo.path for photo in dataset.database]
-        database = describe(model, paths, grouping=database_grouping, progress=_step(progress, "database"), **options)
+        paths, step = [photo.path for photo in dataset.database], of_stage(progress, "database")
+        database = describe(model, paths, grouping=database_grouping, progress=step, **options)
     queries = describe(
-        model,
-        [photo.path for photo in dataset.queries],
-        grouping=_query_grouping(method, query_grouping, database_grouping),
-        framing=method.framing,
-        progress=_step(progress, "queries"),
-        **options,
+        model, [photo.path for photo in dataset.queries],
+        grouping=_query_grouping(method, query_grouping, database_grouping), framing=method.framing,
+        progress=of_stage(progress, "queries"), **options,
     )
     protocol = _protocol(database, queries)
     protocol["PCA"] = pca.label if pca else "none"
@@ -132,29 +136,16 @@ def evaluate(
             for part in values
         ]
     result = score(
-        model.variant.title,
-        dataset,
-        *values,
-        ns=ns,
-        radius=radius,
-        rounding=rounding,
-        test_method=method,
-        majority_weight=majority_weight,
-        without_itself=without_itself,
-        protocol=protocol,
+        model.variant.title, dataset, *values, ns=ns, radius=radius, rounding=rounding, test_method=method,
+        majority_weight=majority_weight, without_itself=without_itself, protocol=protocol,
     )
     notes = result.notes if database.trained and queries.trained else (*result.notes, "The weights are not trained.")
     return replace(result, notes=notes, database=database, queries=queries, seconds=time.perf_counter() - started)
 
 
 def evaluate_baseline(
-    name: str,
-    dataset: Dataset,
-    *,
-    ns: Sequence[int] = DEFAULT_NS,
-    radius: float | None = None,
-    rounding: str = "float64",
-    progress: Progress | None = None,
+    name: str, dataset: Dataset, *, ns: Sequence[int] = DEFAULT_NS, radius: float | None = None,
+    rounding: str = "float64", progress: StageProgress | None = None,
 ) -> Evaluation:
     """Evaluate a baseline that nobody trained for places (a name in BASELINES) by the same code. UsageError for another
     name."""
@@ -163,7 +154,7 @@ def evaluate_baseline(
     started = time.perf_counter()
     baseline = BASELINES[name]
     values = [
-        baseline.describe([photo.path for photo in photos], progress=_step(progress, stage))
+        baseline.describe([photo.path for photo in photos], progress=of_stage(progress, stage))
         for stage, photos in (("database", dataset.database), ("queries", dataset.queries))
     ]
     protocol = {
@@ -239,15 +230,8 @@ def score(
 
 
 def score_matches(
-    title: str,
-    dataset: Dataset,
-    matches: Matches,
-    *,
-    ns: Sequence[int] = DEFAULT_NS,
-    radius: float | None = None,
-    rounding: str = "float64",
-    left_out: dict[int, np.ndarray] | None = None,
-    protocol: dict[str, str] | None = None,
+    title: str, dataset: Dataset, matches: Matches, *, ns: Sequence[int] = DEFAULT_NS, radius: float | None = None,
+    rounding: str = "float64", left_out: dict[int, np.ndarray] | None = None, protocol: dict[str, str] | None = None,
 ) -> Evaluation:
     """Score a search [Q, K] that was made before, K >= max(ns). protocol: taken as it is. left_out: database rows by
     query that are not to count as right."""
@@ -288,10 +272,6 @@ def _query_grouping(method: QueryMethod, own: Grouping | None, database: Groupin
     return Grouping.alone()
 
 
-def _step(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(stage, done, total)
-
-
 def _protocol(database: Descriptors, queries: Descriptors) -> dict[str, str]:
     """How the descriptors were made; the groupings of both stand behind the resize."""
     groupings = {"database grouping": database.grouping, "query grouping": queries.grouping}
@@ -308,10 +288,8 @@ def _protocol(database: Descriptors, queries: Descriptors) -> dict[str, str]:
 
 def _scores(predictions: np.ndarray, positives: Sequence[np.ndarray], ns: tuple[int, ...]) -> Scores:
     return Scores(
-        queries=len(predictions),
-        without_positives=sum(len(rows) == 0 for rows in positives),
-        recalls=recall_at_n(predictions, positives, ns),
-        mrr=mean_reciprocal_rank(predictions, positives, ns),
+        queries=len(predictions), without_positives=sum(len(rows) == 0 for rows in positives),
+        recalls=recall_at_n(predictions, positives, ns), mrr=mean_reciprocal_rank(predictions, positives, ns),
         f1=f1_at_n(predictions, positives, ns),
     )
 

@@ -113,14 +113,8 @@ def read_relevance(path: Path | str) -> list[StoredRelevance]:
 
 
 def compare(
-    a: StoredRelevance,
-    b: StoredRelevance,
-    ns: Sequence[int] | None = None,
-    *,
-    by: str = "place",
-    level: float = LEVEL,
-    draws: int = DRAWS,
-    seed: int = 0,
+    a: StoredRelevance, b: StoredRelevance, ns: Sequence[int] | None = None, *, by: str = "place",
+    level: float = LEVEL, draws: int = DRAWS, seed: int = 0,
 ) -> Comparison:
     """Compare Recall@N of two results query by query, for each condition and for all queries.
 
@@ -134,7 +128,8 @@ def compare(
     ns = tuple(ns or (n for n in a.ns if n in b.ns))
     if not ns:
         raise UsageError(f"The results share no N ({a.ns} and {b.ns}); name some that both searched.")
-    if by == "place" and a.places is None:
+    labels = a.places if by == "place" else None
+    if by == "place" and labels is None:
         raise UsageError(f"The result of {a.title} does not record places; draw single queries instead (by query).")
     at = {name: row for row, name in enumerate(b.queries)}
     order = np.array([at[name] for name in a.queries])
@@ -143,7 +138,7 @@ def compare(
     groups = groups if any(a.conditions) else {}
     rows = {}
     for name, chosen in (*groups.items(), (ALL, list(range(len(names))))):
-        places = a.places[chosen] if by == "place" else None
+        places = None if labels is None else labels[chosen]
         options = {"level": level, "draws": draws, "seed": seed}
         rows[name] = compare_recalls(a.hits[chosen], b.hits[order[chosen]], ns, places, **options)
     shared = {key: value for key, value in a.protocol.items() if b.protocol.get(key) == value and key != "intervals"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,8 +22,8 @@ from scicevpr.descriptors.precision import best_mode
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.files.writing import MEMORY_LIMIT, scratch_folder
 from scicevpr.models.model import VPRModel
-from scicevpr.retrieval import PCA
-from scicevpr.retrieval.pca import MAX_PHOTOS
+from scicevpr.progress import Progress
+from scicevpr.retrieval.pca import MAX_PHOTOS, PCA
 
 
 def pca_cache_folder() -> Path:
@@ -46,7 +46,7 @@ def fit_pca(
     cache: Path | str | None = None,
     storage: Path | str | None = None,
     memory_limit: int = MEMORY_LIMIT,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> PCA:
     """Fit a PCA to ``dimension`` values on the photos below a folder, or load the same one that was fitted before.
 
@@ -63,31 +63,19 @@ def fit_pca(
     kept = None
     if cache is not None and model.weights is not None:  # random weights have no name to keep a file under
         mode = best_mode(model, next(model.parameters()).device).mode if precision == "auto" else precision
-        key = _key(model, Path(folder), photos, grouping, preprocessing, (dimension, solver, seed, mode or ""))
+        fit = (dimension, solver, seed, mode or "")
+        key = _key(model, model.weights.sha256, Path(folder), photos, grouping, preprocessing, fit)
         kept = Path(cache) / f"{model.variant.name}-{dimension}-{key}.safetensors"
         if kept.is_file():
             return load_pca(kept, model, dimension)
     scratch = scratch_folder(4 * len(photos) * model.variant.descriptor_dim, memory_limit, storage)
     described = describe(
-        model,
-        photos,
-        grouping=grouping,
-        batch_size=batch_size,
-        preprocessing=preprocessing,
-        precision=precision,
-        num_workers=num_workers,
-        scratch=scratch,
-        progress=progress,
+        model, photos, grouping=grouping, batch_size=batch_size, preprocessing=preprocessing, precision=precision,
+        num_workers=num_workers, scratch=scratch, progress=progress,
     )
     pca = PCA.fit(
-        described.values,
-        dimension,
-        solver=solver,
-        seed=seed,
-        fingerprint=described.fingerprint,
-        weights=described.weights,
-        dtype=described.dtype,
-        grouping=described.grouping,
+        described.values, dimension, solver=solver, seed=seed, fingerprint=described.fingerprint,
+        weights=described.weights, dtype=described.dtype, grouping=described.grouping,
     )
     if kept is not None:
         pca.save(kept)
@@ -130,21 +118,13 @@ def _photo_state(photo: Path, folder: Path) -> tuple[str, int, int]:
 
 
 def _key(
-    model: VPRModel,
-    folder: Path,
-    photos: Sequence[Path],
-    grouping: Grouping | None,
-    preprocessing: Preprocessing,
-    fit: tuple[int, str, int, str],
+    model: VPRModel, weights: str, folder: Path, photos: Sequence[Path], grouping: Grouping | None,
+    preprocessing: Preprocessing, fit: tuple[int, str, int, str],
 ) -> str:
     """12 hex digits over everything that the fitted values depend on."""
     decisive = {
-        "fingerprint": model.variant.fingerprint,
-        "weights": model.weights.sha256,
-        "dtype": str(next(model.parameters()).dtype),
-        "preprocessing": asdict(preprocessing),
-        "grouping": asdict(grouping) if grouping else None,
-        "photos": [_photo_state(photo, folder) for photo in photos],
-        "fit": fit,
+        "fingerprint": model.variant.fingerprint, "weights": weights, "dtype": str(next(model.parameters()).dtype),
+        "preprocessing": asdict(preprocessing), "grouping": asdict(grouping) if grouping else None,
+        "photos": [_photo_state(photo, folder) for photo in photos], "fit": fit,
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]

@@ -153,8 +153,8 @@ def fill_weights(keys: Iterable[tuple[str, tuple[int, ...]]]) -> tuple[dict[str,
 def reference_images(kind: str, seed: int) -> np.ndarray:
     """Four normalised images [4, 3, 224, 224] float32: `noise`, or `blocks` of 28x28 pixels with large structure."""
     if kind == "noise":
-        pixels = np.random.Generator(np.random.PCG64(seed)).random((IMAGES, 3, IMAGE_SIDE, IMAGE_SIDE))
-        pixels = pixels.astype(np.float32)
+        uniform = np.random.Generator(np.random.PCG64(seed)).random((IMAGES, 3, IMAGE_SIDE, IMAGE_SIDE))
+        pixels = uniform.astype(np.float32)
     else:
         generator = np.random.Generator(np.random.PCG64(seed + BLOCKS_SEED_OFFSET))
         cells = generator.random((IMAGES, 3, BLOCK_CELLS, BLOCK_CELLS)).astype(np.float32)
@@ -242,9 +242,9 @@ def _check_evaluation(file: str, stored: Arrays) -> list[Check]:
     checks = []
     for name in _cases(stored, "_db"):
         database, queries = stored[f"{name}_db"], stored[f"{name}_q"]
-        places = stored[f"{name}_db_utm"], stored[f"{name}_q_utm"]
-        near = positives(*places, radius=radius, rounding="float32")
-        exact = positives(*places, radius=radius, rounding="float64")
+        utm = stored[f"{name}_db_utm"], stored[f"{name}_q_utm"]
+        near = positives(*utm, radius=radius, rounding="float32")
+        exact = positives(*utm, radius=radius, rounding="float64")
         checks.append(_same(file, f"{name}_positives", _table(near, len(database)), stored[f"{name}_positives"]))
         checks.append(
             _same(file, f"{name}_positives_float64", _table(exact, len(database)), stored[f"{name}_positives_float64"])

@@ -1,8 +1,7 @@
-"""What an evaluation gives: scores, predictions and protocol, as records, as JSON (also read again) and as CSV."""
+"""What an evaluation gives: scores, predictions and protocol, as records and as JSON (also read again)."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import re
@@ -29,7 +28,7 @@ from scicevpr.evaluation.uncertainty import (
 )
 from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.files.reading import read_json
-from scicevpr.retrieval import Match, Matches, list_matches
+from scicevpr.retrieval.matches import Match, Matches, list_matches
 
 UNNAMED = "unnamed"
 """What queries without a condition are called where others have one."""
@@ -41,9 +40,7 @@ MOST_RESULTS, LONGEST_TITLE, LONGEST_LINE = 200, 200, 4000
 @dataclass(frozen=True)
 class Scores:
     """Results over some queries. recalls: N to percent. f1: N to 0..1. A query without positives counts as a miss.
-
-    intervals: how far recalls and mrr are to be trusted, or None when they were not asked for.
-    """
+    intervals: of recalls and mrr, or None when they were not asked for."""
 
     queries: int
     without_positives: int
@@ -227,37 +224,18 @@ class Evaluation:
                     ],
                 }
                 for query, place, (name, answer) in zip(
-                    self.dataset.queries, places, self._named_matches(), strict=True
+                    self.dataset.queries, places, self.named_matches(), strict=True
                 )
             ]
         return content
 
-    def _named_matches(self) -> list[tuple[str, list[tuple[Match, str]]]]:
+    def named_matches(self) -> list[tuple[str, list[tuple[Match, str]]]]:
+        """For every query its name, and its matches with the names of their photos."""
         root = self.dataset.root
         return [
             (relative_name(query.path, root), [(match, relative_name(match.place.path, root)) for match in answer])
             for query, answer in zip(self.dataset.queries, self.list_matches(), strict=True)
         ]
-
-
-def write_predictions(evaluation: Evaluation, folder: Path | str) -> Path:
-    """Write predictions as CSV: query, rank, database, similarity, metres, correct (paths relative to the data set).
-
-    metres and correct stay empty where positions are unknown. Returns the file's path.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{file_title(evaluation.title)}.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["query", "rank", "database", "similarity", "metres", "correct"])
-        for query, answer in evaluation._named_matches():
-            for match, name in answer:
-                metres = "" if match.metres is None else f"{match.metres:.2f}"
-                correct = "" if match.correct is None else int(match.correct)
-                names = [f"'{text}" if text.startswith("=") else text for text in (query, name)]  # "@" begins most
-                writer.writerow([names[0], match.rank, names[1], f"{match.similarity:.6f}", metres, correct])
-    return path
 
 
 def file_title(title: str) -> str:
@@ -285,11 +263,7 @@ class StoredResult:
 
 
 def read_results(path: Path | str) -> list[StoredResult]:
-    """The results in a file of `scicevpr evaluate --json`; those without labels are left out.
-
-    Raises:
-        DatasetError: no such file, or none of this kind.
-    """
+    """The results in a file of `scicevpr evaluate --json`, but for those without labels. DatasetError: no such file."""
     path = Path(path)
     content = read_json(path, DatasetError, "Give a file that “scicevpr evaluate --json FILE” wrote.", name=path.name)
     try:

@@ -18,12 +18,11 @@ from scicevpr.config import VARIANTS
 from scicevpr.datasets import Dataset, GroundTruth, Photo, parse_name
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
 from scicevpr.evaluation.benchmark import DEFAULT_NS, score
-from scicevpr.evaluation.exports import DESCRIPTORS_FILE, DESCRIPTORS_FORMAT
-from scicevpr.evaluation.query_methods import MAJORITY_WEIGHT, find_method
+from scicevpr.evaluation.protocols import MAJORITY_WEIGHT, find_method
+from scicevpr.evaluation.report import DESCRIPTORS_FILE, DESCRIPTORS_FORMAT
 from scicevpr.evaluation.results import Evaluation
 from scicevpr.files.descriptor_files import load_descriptors
-from scicevpr.files.reading import known_sha256, parse_json
-from scicevpr.files.safe_npy import map_npy
+from scicevpr.files.reading import known_sha256, map_npy, parse_json
 
 MADE_ELSEWHERE = "unknown (descriptors made elsewhere)"
 PARTS = ("database", "queries")
@@ -46,11 +45,8 @@ class StoredDescriptors:
 
 
 def open_descriptors(path: Path | str) -> StoredDescriptors:
-    """Open a .npy file or a .safetensors pack of descriptors.
-
-    Raises IndexMismatchError when the file is missing, holds something else, or does not have as many rows as the
-    record beside it says.
-    """
+    """Open a .npy file or a .safetensors pack of descriptors. IndexMismatchError when it is missing, holds something
+    else, or has another number of rows than the record beside it says."""
     path = Path(path)
     if not path.is_file():
         raise IndexMismatchError(
@@ -74,12 +70,8 @@ def open_descriptors(path: Path | str) -> StoredDescriptors:
 
 
 def recorded_dataset(database: StoredDescriptors, queries: StoredDescriptors, labels: bool = True) -> Dataset:
-    """The data set that descriptors.json records: names, positions and rule, without the photos.
-
-    labels=False ignores positions (predictions only).
-
-    Raises UsageError when the descriptors have no such record or two different ones.
-    """
+    """The data set that descriptors.json records: names, positions and rule, without the photos; labels=False ignores
+    positions (predictions only). UsageError when the descriptors have no such record or two different ones."""
     record = database.record
     if record is None or record != queries.record:
         raise UsageError(
@@ -105,16 +97,9 @@ def recorded_dataset(database: StoredDescriptors, queries: StoredDescriptors, la
 
 
 def score_stored(
-    database: StoredDescriptors,
-    queries: StoredDescriptors,
-    dataset: Dataset | None = None,
-    *,
-    ns: Sequence[int] = DEFAULT_NS,
-    radius: float | None = None,
-    rounding: str = "float64",
-    test_method: str | None = None,
-    majority_weight: float = MAJORITY_WEIGHT,
-    title: str | None = None,
+    database: StoredDescriptors, queries: StoredDescriptors, dataset: Dataset | None = None, *,
+    ns: Sequence[int] = DEFAULT_NS, radius: float | None = None, rounding: str = "float64",
+    test_method: str | None = None, majority_weight: float = MAJORITY_WEIGHT, title: str | None = None,
 ) -> Evaluation:
     """Search and score stored descriptors. dataset, test_method: default: those recorded beside them.
 
@@ -133,15 +118,8 @@ def score_stored(
             f"{queries.values.shape[1]}: they were made by different models."
         )
     return score(
-        title or database.title or queries.title or database.path.stem,
-        dataset,
-        database.values,
-        queries.values,
-        ns=ns,
-        radius=radius,
-        rounding=rounding,
-        test_method=method,
-        majority_weight=majority_weight,
+        title or database.title or queries.title or database.path.stem, dataset, database.values, queries.values,
+        ns=ns, radius=radius, rounding=rounding, test_method=method, majority_weight=majority_weight,
         protocol=_protocol(database, queries),
     )
 

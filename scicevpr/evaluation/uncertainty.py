@@ -97,13 +97,8 @@ class PairedRecall:
 
 
 def score_intervals(
-    hits: np.ndarray,
-    ns: Sequence[int],
-    places: np.ndarray | None = None,
-    *,
-    level: float = LEVEL,
-    draws: int = DRAWS,
-    seed: int = 0,
+    hits: np.ndarray, ns: Sequence[int], places: np.ndarray | None = None, *, level: float = LEVEL,
+    draws: int = DRAWS, seed: int = 0,
 ) -> Intervals | None:
     """Percentile bootstrap intervals of Recall@N and MRR.
 
@@ -130,18 +125,10 @@ def score_intervals(
 
 
 def bootstrap_limits(
-    values: np.ndarray,
-    places: np.ndarray | None = None,
-    *,
-    level: float = LEVEL,
-    draws: int = DRAWS,
-    seed: int = 0,
+    values: np.ndarray, places: np.ndarray | None = None, *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0
 ) -> np.ndarray:
-    """Percentile limits [2, M] (low, high) of the means of values [Q, M], with queries (or places) drawn anew.
-
-    Places of different size keep their size, so that a draw's mean is a ratio of sums. Raises UsageError for an
-    impossible level, number of draws, or labels that do not fit.
-    """
+    """Percentile limits [2, M] (low, high) of the means of values [Q, M], with queries (or places) drawn anew. Places
+    keep their size, so that a draw's mean is a ratio of sums. UsageError for what cannot be drawn."""
     if not 0 < level < 1 or draws < 1:
         raise UsageError(f"A bootstrap needs a level between 0 and 1 and at least 1 draw, not {level} and {draws}.")
     values = np.asarray(values, dtype=np.float64)
@@ -177,20 +164,11 @@ def wilson_limits(right: float, count: int, level: float = LEVEL) -> tuple[float
 
 
 def compare_recalls(
-    hits_a: np.ndarray,
-    hits_b: np.ndarray,
-    ns: Sequence[int],
-    places: np.ndarray | None = None,
-    *,
-    level: float = LEVEL,
-    draws: int = DRAWS,
-    seed: int = 0,
+    hits_a: np.ndarray, hits_b: np.ndarray, ns: Sequence[int], places: np.ndarray | None = None, *,
+    level: float = LEVEL, draws: int = DRAWS, seed: int = 0,
 ) -> tuple[PairedRecall, ...]:
-    """Compare two models query by query, one row per N.
-
-    hits_a [Q, K], hits_b [Q, L]: the same queries in the same order. The interval of the difference draws queries (or
-    places) with both answers together. Raises UsageError when the counts differ or an N was not searched.
-    """
+    """Compare two models query by query, one row per N. hits_a [Q, K], hits_b [Q, L]: the same queries in the same
+    order; queries (or places) are drawn with both answers together. UsageError for other counts or another N."""
     if len(hits_a) != len(hits_b):
         raise UsageError(f"Results over {len(hits_a)} and {len(hits_b)} queries cannot be paired.")
     found = [(_found(hits_a, n), _found(hits_b, n)) for n in ns]
@@ -203,16 +181,9 @@ def compare_recalls(
         known = several and only_a + only_b > 0
         rows.append(
             PairedRecall(
-                n=n,
-                queries=len(a),
-                recall_a=100 * float(a.mean()),
-                recall_b=100 * float(b.mean()),
-                difference=100 * (only_a - only_b) / len(a),
-                low=float(low) if known else None,
-                high=float(high) if known else None,
-                only_a=only_a,
-                only_b=only_b,
-                p_value=mcnemar(only_a, only_b),
+                n=n, queries=len(a), recall_a=100 * float(a.mean()), recall_b=100 * float(b.mean()),
+                difference=100 * (only_a - only_b) / len(a), low=float(low) if known else None,
+                high=float(high) if known else None, only_a=only_a, only_b=only_b, p_value=mcnemar(only_a, only_b),
             )
         )
     return tuple(rows)
@@ -226,10 +197,8 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 
 def places_by_position(positions: np.ndarray, radius: float) -> np.ndarray:
-    """Place labels [Q] of queries at positions [Q, 2] (metres): a first query and all not yet taken within `radius`.
-
-    A place therefore spans 2 * radius at most; queries along a street do not chain into one place.
-    """
+    """Place labels [Q] of queries at positions [Q, 2] (metres): a first query and all not yet taken within `radius`, so
+    that queries along a street do not chain into one place."""
     from scipy.spatial import KDTree
 
     tree = KDTree(positions)
@@ -239,10 +208,8 @@ def places_by_position(positions: np.ndarray, radius: float) -> np.ndarray:
 
 
 def places_by_positives(positives: Sequence[np.ndarray]) -> np.ndarray:
-    """Place labels [Q] where only positives are known: a first query and all not yet taken that share one with it.
-
-    A query without positives is a place of its own.
-    """
+    """Place labels [Q] where only positives are known: a first query and all not yet taken that share one with it; a
+    query without positives is a place of its own."""
     asked_by: dict[int, list[int]] = {}
     for query, rows in enumerate(positives):
         for row in rows:
@@ -265,7 +232,7 @@ def _take_in_turn(count: int, neighbours: Callable[[int], np.ndarray]) -> np.nda
 def _found(hits: np.ndarray, n: int) -> np.ndarray:
     if not 1 <= n <= hits.shape[1]:
         raise UsageError(f"Recall@{n} cannot be had from predictions of length {hits.shape[1]}; search further.")
-    return hits[:, :n].any(axis=1)
+    return np.any(hits[:, :n], axis=1)
 
 
 def _reciprocal_ranks(hits: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,32 +47,21 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch
 
 
 def verify_folder(
-    folder: str | Path,
-    *,
-    device: str | torch.device = "cpu",
-    dtype: str | torch.dtype = "float32",
-    only: Sequence[str] | None = None,
-    progress: StageProgress | None = None,
+    folder: str | Path, *, device: str | torch.device = "cpu", dtype: str | torch.dtype = "float32",
+    only: Sequence[str] | None = None, progress: StageProgress | None = None,
 ) -> list[Check]:
-    """Recompute every array of a reference folder and compare; one model is in memory at a time.
+    """Recompute every array of a reference folder (with any input seed) and compare; TF32 is switched off.
 
-    Args:
-        folder: holds manifest.json and the npz files, with any input seed.
-        device, dtype: where and in which precision the models (and the losses) are computed. TF32 is switched off.
-        only: names of files to check, with or without ".npz"; all if None.
-        progress: called with (what is being done, files done, files in all).
-
-    Raises:
-        DatasetError: no such folder, or a missing, damaged or strange file. UsageError: an unknown name in `only`, a
-        device that is not there, another dtype.
+    only: names of files to check, with or without ".npz". Raises DatasetError for no such folder, or a missing, damaged
+    or strange file; UsageError for an unknown name in `only`, a device that is not there, another dtype.
     """
     device, dtype = _device(device), _dtype(dtype)
     reference = read_reference(folder)
     jobs: list[tuple[str, Callable[[], list[Check]]]] = []
     for model in reference.models:
-        jobs.append((model.path.stem, lambda m=model: check_model(m, reference.input_seed, device, dtype)))
+        jobs.append((model.path.stem, partial(check_model, model, reference.input_seed, device, dtype)))
     for path in reference.arithmetic:
-        jobs.append((path.stem, lambda p=path: check_arithmetic(p, device, dtype)))
+        jobs.append((path.stem, partial(check_arithmetic, path, device, dtype)))
     if only is not None:
         names = {Path(name).name.removesuffix(".npz") for name in only}
         unknown = names - {name for name, _ in jobs}
@@ -187,12 +177,11 @@ def _map(x: Tensor) -> Tensor:
 def _first_block(model: VPRModel) -> Iterator[dict[str, Tensor]]:
     """Collect the raw outputs of the first block's attention, MLP and adapter while the model runs."""
     raw: dict[str, Tensor] = {}
-    block = model.backbone.blocks[0]
-    parts = {"attn": block.attn, "mlp": block.mlp, "adapter": block.adapter}
+    block = next(model.backbone.blocks.children())
+    parts = {name: part for name, part in block.named_children() if name in ("attn", "mlp", "adapter")}
     hooks = [
         part.register_forward_hook(lambda _module, _inputs, output, key=key: raw.__setitem__(key, output))
         for key, part in parts.items()
-        if part is not None
     ]
     try:
         yield raw

@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from scicevpr.explanations.catalogue import KINDS, STEPS, View
 from scicevpr.explanations.explanation import Explanation, HeatMap
-from scicevpr.explanations.regions import Decision, deciding_region, region_terms
+from scicevpr.explanations.maps import Decision, deciding_region, region_terms
 
 __all__ = ["KINDS", "STEPS", "Decision", "Explanation", "HeatMap", "View", "deciding_region", "region_terms"]

@@ -16,16 +16,23 @@ from scicevpr.config import Preprocessing, Variant
 from scicevpr.descriptors.describe import evaluating, require_inside, require_weights
 from scicevpr.descriptors.preprocessing import prepare
 from scicevpr.errors import UsageError
-from scicevpr.explanations.attention import attention_maps, cross_image_attention, rewriting, shown_blocks
 from scicevpr.explanations.catalogue import KINDS, View, views
-from scicevpr.explanations.fusion import (
+from scicevpr.explanations.maps import (
+    Correspondence,
     LayerContribution,
+    attention_maps,
     average_influence,
+    cross_image_attention,
     influence_on,
     layer_contribution,
     map_energy,
+    patch_correspondence,
+    pooled_map,
+    present,
+    region_pooling,
+    rewriting,
+    shown_blocks,
 )
-from scicevpr.explanations.regions import Correspondence, patch_correspondence, pooled_map, region_pooling
 from scicevpr.files.photos import open_photo
 from scicevpr.models.model import Trace, VPRModel
 from scicevpr.models.regions import region_boxes
@@ -126,11 +133,11 @@ class Explanation:
         if kind == "pooling":
             return region_pooling(self.model, self.trace, photo)[int(rest)], int(rest)
         if kind in ("energy", "sum"):
-            maps = {"last": self.trace.patch_map, "fused": self.trace.fused}
-            maps |= {f"mixer{n}": mixed for n, mixed in enumerate(self.trace.mixed, start=1)}
-            return map_energy(maps[rest][photo], "sum" if kind == "sum" else "norm"), None
-        fused = self.trace.fused[photo]
-        if kind == "influence":
+            shown = {"last": self.trace.patch_map, "fused": self.trace.fused}
+            shown |= {f"mixer{n}": mixed for n, mixed in enumerate(self.trace.mixed, start=1)}
+            return map_energy(present(shown[rest])[photo], "sum" if kind == "sum" else "norm"), None
+        fused = present(self.trace.fused)[photo]
+        if kind == "influence" and cell is not None:
             return influence_on(self.model.fusion, fused, *cell), None
         return average_influence(self.model.fusion, fused), None
 
@@ -174,13 +181,13 @@ def tensor_shapes(
         ("layers", f"tokens after each of {len(trace.blocks)} blocks", tuple(trace.blocks[-1].shape)),
     ]
     if variant.class_token:
-        rows.append(("fusion", "map of the last block (nothing is fused)", tuple(trace.patch_map.shape)))
+        rows.append(("fusion", "map of the last block (nothing is fused)", tuple(present(trace.patch_map).shape)))
     else:
         batch, channels, height, width = trace.layer_maps[0].shape
         stacked = (batch, channels * len(trace.layer_maps), height, width)
         layers = ", ".join(variant.layer_name(tap) for tap in sorted(variant.taps))
         rows.append(("fusion", f"maps of {layers}, stacked", stacked))
-        rows.append(("fusion", "after the 1x1 convolution and ReLU", tuple(trace.fused.shape)))
+        rows.append(("fusion", "after the 1x1 convolution and ReLU", tuple(present(trace.fused).shape)))
         rows.append(("mixers", f"after {len(trace.mixed)} token mixers", tuple(trace.mixed[-1].shape)))
     rows.append(("regions", "region vectors", tuple(trace.regions.shape)))
     rows.append(("encoder", f"after {len(trace.encoder_layers)} encoder layer(s)", tuple(trace.regions.shape)))

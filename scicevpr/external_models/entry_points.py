@@ -46,10 +46,8 @@ def request(source: ExternalSource) -> str:
 
 
 def build(source: ExternalSource, local_files_only: bool) -> Any:
-    """Call the entry point and return what it gives. What it prints goes to standard error, where notes belong.
-
-    Raises WeightsError for everything that goes wrong on the way.
-    """
+    """Call the entry point and return what it gives. What it prints goes to standard error, where notes belong. Raises
+    WeightsError for everything that goes wrong on the way."""
     prefetch = ""
     if source.kind == "github":
         repository = f"{source.place}:{source.ref}" if source.ref else source.place
@@ -77,10 +75,8 @@ def build(source: ExternalSource, local_files_only: bool) -> Any:
 
 
 def _folder(source: ExternalSource) -> Path | None:
-    """Where a repository lies on this machine: the given folder, or that in which torch.hub keeps it, if it does.
-
-    A kept repository is loaded from its folder, because torch.hub would ask GitHub for its branch first.
-    """
+    """Where a repository lies on this machine: the given folder, or that in which torch.hub keeps it, if it does. A
+    kept repository is loaded from its folder, because torch.hub would ask GitHub for its branch first."""
     if source.kind == "folder":
         return Path(source.place)
     for ref in (source.ref,) if source.ref else ("main", "master"):
@@ -94,10 +90,8 @@ def _folder(source: ExternalSource) -> Path | None:
 @contextmanager
 def _own_imports(source: ExternalSource) -> Iterator[None]:
     """Let a repository import its own modules, though others here have the same names, and forget them afterwards.
-
     Research repositories call their modules `model`, `util` or `datasets`; without this, the second one loaded in a
-    process would get the modules of the first.
-    """
+    process would get the modules of the first."""
     hidden = {name: sys.modules.pop(name) for name in _named_as_in(source)}
     before = set(sys.modules)
     try:
@@ -119,11 +113,8 @@ def _named_as_in(source: ExternalSource) -> list[str]:
 
 
 def explain(error: BaseException, title: str, doing: str, prefetch: str = "") -> WeightsError:
-    """The error to raise instead of one that came out of their code.
-
-    Args:
-        title: the model. doing: what was being done, e.g. "loaded". prefetch: a command that fetches everything on a
-            machine with internet.
+    """The error to raise instead of one that came out of the code of a model. doing: such as "loaded". prefetch: a
+    command that fetches everything on a machine with internet.
     """
     start = f"{title} could not be {doing}: "
     missing = _missing_packages(error)

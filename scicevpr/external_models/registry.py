@@ -157,7 +157,8 @@ class ExternalSource:
     @property
     def _changed(self) -> list[str]:
         """The arguments that are not the registry's."""
-        return [f"{key}={value}" for key, value in self.kwargs.items() if self.known.kwargs.get(key) != value]
+        usual = self.known.kwargs if self.known is not None else {}
+        return [f"{key}={value}" for key, value in self.kwargs.items() if usual.get(key) != value]
 
     @property
     def call(self) -> str:
@@ -180,9 +181,7 @@ def is_external(name: str | Path) -> bool:
 
 def parse_source(text: str) -> ExternalSource:
     """Read a name: "megaloc", or one of the forms hub:… and python:…, each with "?key=value&key=value" if need be.
-
-    Values are read as JSON where they are JSON ("512", "true"), else as text. Raises UsageError for anything else.
-    """
+    Values are read as JSON where they are JSON ("512", "true"), else as text. Raises UsageError for anything else."""
     place, _, query = text.partition("?")
     kwargs = {key: _value(value) for key, value in parse_qsl(query, keep_blank_values=True)}
     known = KNOWN.get(place.lower())

@@ -83,19 +83,13 @@ class MapSeries:
 
 
 def match_map(
-    database_utm: np.ndarray,
-    series: Sequence[MapSeries] = (),
-    query_utm: tuple[float, float] | None = None,
+    database_utm: np.ndarray, series: Sequence[MapSeries] = (), query_utm: tuple[float, float] | None = None,
     radius: float = 25.0,
 ) -> go.Figure:
     """Draw where the query and its matches lie: metres east and north of a printed origin, equal aspect.
 
-    Args:
-        database_utm: positions of all database photos [D, 2] (east, north in metres).
-        series: one per model. query_utm: the query's position, or None. radius: metres of the circle around it.
-
-    Returns:
-        A figure with transparent background. A query far outside the database is named in the title instead of drawn.
+    database_utm: [D, 2]. series: one per model. radius: metres of the circle around the query. A query far outside the
+    database is named in words instead of drawn.
     """
     origin = np.floor(database_utm.min(axis=0) / 10.0) * 10.0
     extent = float(np.ptp(database_utm, axis=0).max()) + 4 * radius

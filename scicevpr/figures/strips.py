@@ -7,7 +7,7 @@ VPR-methods-evaluation.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from PIL import Image, ImageDraw
 from scicevpr.datasets import Photo
 from scicevpr.errors import ImageError, UsageError
 from scicevpr.evaluation.results import Evaluation
-from scicevpr.figures.overlay import fitted
+from scicevpr.figures.inside import fitted
 from scicevpr.files.photos import open_photo
-from scicevpr.retrieval import Match, Matches
+from scicevpr.progress import Progress
+from scicevpr.retrieval.matches import Match, Matches
 
 TILE = 512
 FRAME = 20
@@ -97,12 +98,8 @@ def _frame(picture: Image.Image, correct: bool) -> None:
 
 
 def write_prediction_files(
-    evaluation: Evaluation,
-    folder: Path | str,
-    count: int,
-    *,
-    only_wrong: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    evaluation: Evaluation, folder: Path | str, count: int, *, only_wrong: bool = False,
+    progress: Progress | None = None,
 ) -> int:
     """Write `folder`/preds/NNN.jpg and NNN.txt for every query (NNN: its row) with its `count` best answers.
 

@@ -37,7 +37,7 @@ class Descriptors:
     """Descriptors [N, D] (unit rows) and the protocol under which they were made.
 
     values: float32 in memory, or a read-only memory map of a file (float32 or float16). metadata: what the protocol
-    adds for a model that is not this project's (`scicevpr.external_models.ExternalVariant`).
+    adds for a model that is not this project's (`scicevpr.external_models.loading.ExternalVariant`).
     """
 
     values: np.ndarray
@@ -70,11 +70,9 @@ class Descriptors:
 
 
 def save_descriptors(path: Path | str, descriptors: Descriptors, names: Sequence[str]) -> Path:
-    """Write descriptors [N, D] as float16 with the photo names (length N, in row order) and the protocol.
-
-    The file appears under its name only when it is complete. Raises UsageError when the counts differ, or when a value
-    is not finite in float16.
-    """
+    """Write descriptors [N, D] as float16 with the photo names (length N, in row order) and the protocol. The file
+    appears under its name only when it is complete. Raises UsageError when the counts differ, or when a value is not
+    finite in float16."""
     path, values = Path(path), descriptors.values
     if len(names) != len(values):
         raise UsageError(f"{len(values)} descriptors came with {len(names)} photo names; each needs one name.")

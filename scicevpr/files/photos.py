@@ -57,10 +57,8 @@ def open_photo(source: PhotoSource, max_pixels: int = MAX_PIXELS) -> Image.Image
 
 
 def damaged_photos(paths: Iterable[Path | str], max_pixels: int = MAX_PIXELS) -> list[tuple[Path, str]]:
-    """(photo, why) of every photo that is missing, empty, no photo, too large or cut off, in the order given.
-
-    Only the header and the end of a file are read; a photo without the closing mark of its format is decoded.
-    """
+    """(photo, why) of every photo that is missing, empty, no photo, too large or cut off, in the order given. Only the
+    header and the end of a file are read; a photo without the closing mark of its format is decoded."""
     found = []
     for path in dict.fromkeys(map(Path, paths)):
         try:

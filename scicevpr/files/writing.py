@@ -8,18 +8,16 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from scicevpr.errors import UsageError
 
-MEMORY_LIMIT = 512 * 2**20
-"""Bytes of descriptors that an evaluation keeps in memory; more of them go to a file."""
-
+MEMORY_LIMIT = 512 * 2**20  # bytes of descriptors that an evaluation keeps in memory; more of them go to a file
 DTYPES = ("float32", "float16", "float64")
 
 
@@ -64,14 +62,9 @@ class DescriptorWriter:
     """N rows of D values, written in any order, then read as one array, without ever lying in memory together.
 
     Use it as a context manager, write the rows, and take :meth:`finish` inside the block. After an error nothing is
-    left on the disk.
-
-    Args:
-        shape: (N, D).
-        dtype: "float32", "float16" or "float64".
-        path: write a .npy file of this name; it appears under the name when it is complete.
-        scratch: write a nameless temporary file in this folder; the system removes it with the last use of the array,
-            however the program ends. With neither the rows stay in memory.
+    left on the disk. path: write a .npy file of this name; it appears under the name when it is complete. scratch:
+    write a nameless temporary file in this folder; the system removes it with the last use of the array, however the
+    program ends. With neither the rows stay in memory.
 
     Raises UsageError for another dtype, both places at once, or a disk without enough room.
     """
@@ -91,8 +84,9 @@ class DescriptorWriter:
         self._shape, self._dtype = shape, np.dtype(dtype)
         self._path, self._scratch = (None if place is None else Path(place) for place in (path, scratch))
         self._part: Path | None = None
-        self._file: BinaryIO | None = None
+        self._file: BinaryIO  # where the rows do not stay in memory
         self._values: np.ndarray | None = None
+        self._cleaning = ExitStack()
 
     def __enter__(self) -> DescriptorWriter:
         folder = self._path.parent if self._path is not None else self._scratch
@@ -102,19 +96,17 @@ class DescriptorWriter:
         require_space(folder, self._bytes)
         if self._path is not None:
             self._part = _part_of(self._path)
-            self._file = self._part.open("rb+")
+            self._cleaning.callback(self._part.unlink, missing_ok=True)  # only an unfinished file still has this name
+            self._file = self._cleaning.enter_context(self._part.open("rb+"))
         else:
-            self._file = tempfile.TemporaryFile(dir=folder)
+            self._file = self._cleaning.enter_context(tempfile.TemporaryFile(dir=folder))
         header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": self._shape}
         np.lib.format.write_array_header_1_0(self._file, header)
         self._start = self._file.tell()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._file is not None:
-            self._file.close()
-        if self._part is not None:  # only an unfinished file still has its temporary name
-            self._part.unlink(missing_ok=True)
+        self._cleaning.close()
 
     def write(self, rows: Sequence[int], values: np.ndarray) -> None:
         """Store values [len(rows), D] under these row numbers."""
@@ -134,7 +126,7 @@ class DescriptorWriter:
             return self._values
         self._file.truncate(self._start + self._bytes)
         self._file.flush()
-        if self._part is not None:
+        if self._part is not None and self._path is not None:
             _complete(self._part, self._path)
         return np.memmap(self._file, self._dtype, mode="r", offset=self._start, shape=self._shape)
 
@@ -144,10 +136,8 @@ class DescriptorWriter:
 
 
 def scratch_folder(size: int, memory_limit: int = MEMORY_LIMIT, storage: Path | str | None = None) -> Path | None:
-    """Where descriptors of ``size`` bytes lie in the meantime: None (in memory) up to the limit, else a folder.
-
-    The folder is ``storage``, by default the system's temporary folder. Raises UsageError when it has too little room.
-    """
+    """Where descriptors of ``size`` bytes lie in the meantime: None (in memory) up to the limit, else a folder. The
+    folder is ``storage``, by default the system's temporary folder. Raises UsageError when it has too little room."""
     if size <= memory_limit:
         return None
     folder = Path(storage) if storage is not None else Path(tempfile.gettempdir())
@@ -169,7 +159,7 @@ def require_space(folder: Path, size: int) -> None:
 
 def release(values: np.ndarray) -> None:
     """Let the system take back the pages that reading a memory map has brought into memory; others are untouched."""
-    base = values if isinstance(values, np.memmap) and values.mode == "r" else None
+    base: Any = values if isinstance(values, np.memmap) and values.mode == "r" else None
     while isinstance(base, np.ndarray):
         base = base.base
     if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):

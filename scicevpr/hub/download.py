@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from scicevpr.errors import SciceVPRError, WeightsError
+from scicevpr.errors import SciceVPRError, WeightsError, first_line
 from scicevpr.files.reading import sha256_of
 from scicevpr.files.writing import written_whole
 from scicevpr.hub.sources import MODEL_FILE, HubFile, LocalFile, Location, Source, UrlFile, address, parse_source
@@ -39,25 +39,21 @@ def fetch(
     is published, the SHA-256 of the first download is kept beside the file as `<name>.sha256` and compared at every
     later use. A registry name that is in a cache is taken from there without asking the network.
 
-    Args:
-        source: a path, a web address, a Hub repository or a registry name; see `scicevpr.hub.sources`.
-        local_files_only: never use the network. HF_HUB_OFFLINE=1 does the same for all sources.
-        progress: called with (bytes that are here, bytes in all or None).
-        token: for private and gated repositories; None takes the one of `hf auth login` or HF_TOKEN.
-        cache: folder to use instead of those two caches.
-        endpoint: another Hub than huggingface.co; None takes HF_ENDPOINT.
+    source: see `scicevpr.hub.sources`. local_files_only: never use the network; HF_HUB_OFFLINE=1 does the same.
+    progress: called with (bytes that are here, bytes in all or None). token: for private and gated repositories; None
+    takes the one of `hf auth login` or HF_TOKEN. cache: folder instead of those two caches. endpoint: another Hub than
+    huggingface.co; None takes HF_ENDPOINT.
 
-    Raises:
-        WeightsError: offline and not here, no such repository, revision or file, gated, a refused token, broken off,
-            wrong checksum, a web page, a server error, a full disk. The message says what to do.
+    Raises WeightsError: offline and not here, no such repository, revision or file, gated, a refused token, broken off,
+    wrong checksum, a web page, a server error, a full disk. The message says what to do.
     """
     source, folder = parse_source(source), Path(cache).expanduser() if cache is not None else None
     first = source.places[0]
     if isinstance(first, LocalFile):
-        found = _weights_in(first.path)
-        if not found.exists():
+        own = _weights_in(first.path)
+        if not own.exists():
             raise WeightsError(f"There is no weights file at {first.path}. Check the path.")
-        return found
+        return own
     offline = local_files_only or hub_is_off()
     if source.registered or offline:
         for place in source.places:
@@ -66,7 +62,7 @@ def fetch(
                 return _checked(found, place)
     if offline:
         reason = "local_files_only is set" if local_files_only else "HF_HUB_OFFLINE is set"
-        raise WeightsError(_not_here(source, folder, endpoint, reason))
+        raise WeightsError(_not_here(source, first, folder, endpoint, reason))
     try:
         if isinstance(first, HubFile):
             path = download_from_hub(first, progress=progress, token=token, cache=folder, endpoint=endpoint)
@@ -77,7 +73,7 @@ def fetch(
     except NoRouteError as error:
         found = _find(first, folder)
         if found is None:
-            raise NoRouteError(_not_here(source, folder, endpoint, str(error))) from error
+            raise NoRouteError(_not_here(source, first, folder, endpoint, str(error))) from error
         path = found
     return _checked(path, first)
 
@@ -91,7 +87,7 @@ def find_cached(source: str | Path | Source, *, cache: str | Path | None = None)
 
 def _find(place: Location, folder: Path | None) -> Path | None:
     if isinstance(place, HubFile):
-        return find_in_cache(place, folder)
+        return _find_in_hub_cache(place, folder)
     if isinstance(place, UrlFile):
         path = _url_path(place, folder)
         return path if path.is_file() else None
@@ -132,11 +128,13 @@ def _url_path(place: UrlFile, folder: Path | None) -> Path:
     return folder / place.file_name
 
 
-def _not_here(source: Source, folder: Path | None, endpoint: str | None, reason: str) -> str:
-    first = source.places[0]
+def _not_here(
+    source: Source, first: HubFile | UrlFile, folder: Path | None, endpoint: str | None, reason: str
+) -> str:
     name = f"{source.text} ({address(first)})" if source.registered else source.text
     if isinstance(first, HubFile):
-        url, put = web_address(first, endpoint), ""
+        place = f"{first.repo}/resolve/{first.revision or 'main'}/{first.file}"
+        url, put = f"{hub_endpoint(endpoint) or HUB}/{place}", ""
     else:
         url, put = first.url, f", or put it at {_url_path(first, folder)}"
     return (
@@ -157,13 +155,7 @@ def hub_is_off() -> bool:
     return any(text.strip().upper() in ("1", "ON", "YES", "TRUE") for text in texts)
 
 
-def web_address(place: HubFile, endpoint: str | None = None) -> str:
-    """Where a browser finds a file of a repository."""
-    return f"{hub_endpoint(endpoint) or HUB}/{place.repo}/resolve/{place.revision or 'main'}/{place.file}"
-
-
-def find_in_cache(place: HubFile, cache: Path | None) -> Path | None:
-    """The file in the Hub's cache, or None. Nothing is asked of the network."""
+def _find_in_hub_cache(place: HubFile, cache: Path | None) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -182,10 +174,8 @@ def download_from_hub(
     cache: Path | None = None,
     endpoint: str | None = None,
 ) -> Path:
-    """Bring a file into the Hub's cache, where it stays under its name only when it is whole.
-
-    Raises NoRouteError when no Hub answers (then a copy in the cache may serve), WeightsError for all else.
-    """
+    """Bring a file into the Hub's cache, where it stays under its name only when it is whole. Raises NoRouteError when
+    no Hub answers (then a copy in the cache may serve), WeightsError for all else."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     hub = hub_endpoint(endpoint)
@@ -235,7 +225,8 @@ def explained(error: Exception, place: HubFile, endpoint: str | None) -> Weights
     from huggingface_hub import errors
 
     page, name = f"{endpoint or HUB}/{place.repo}", address(place)
-    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
+    response = error.response if isinstance(error, errors.HfHubHTTPError) else None
+    status = None if response is None else response.status_code
     if isinstance(error, errors.GatedRepoError):
         return WeightsError(f"{place.repo} is gated: accept its terms on {page}. {ACCESS}")
     if isinstance(error, errors.RevisionNotFoundError):
@@ -245,7 +236,8 @@ def explained(error: Exception, place: HubFile, endpoint: str | None) -> Weights
             f"{place.repo} has no file {place.file!r}. Its files stand on {page}/tree/main; name one of them as "
             f"hf:{place.repo}/FILE."
         )
-    unknown = status == 401 and "Invalid credentials" not in error.response.headers.get("X-Error-Message", "")
+    refusal = "" if response is None else response.headers.get("X-Error-Message", "")
+    unknown = status == 401 and "Invalid credentials" not in refusal
     if isinstance(error, errors.RepositoryNotFoundError) or unknown:  # the Hub does not tell strangers which it is
         return WeightsError(
             f"There is no repository {place.repo} at {endpoint or HUB}, or it is private. Check the name. {ACCESS}"
@@ -260,14 +252,14 @@ def explained(error: Exception, place: HubFile, endpoint: str | None) -> Weights
         return WeightsError(f"{name} does not name a Hub repository: {error}")
     if isinstance(error, errors.FileMetadataError) or isinstance(error.__cause__, errors.FileMetadataError):
         return NoRouteError(
-            f"what answers at {endpoint or HUB} is not a Hub ({_first_line(error)}); check HF_ENDPOINT and your proxy"
+            f"what answers at {endpoint or HUB} is not a Hub ({first_line(error)}); check HF_ENDPOINT and your proxy"
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return WeightsError(f"The disk of the Hub's cache is full; nothing of {name} was kept. Make room there.")
     if type(error).__name__ in ("ConnectError", "ConnectTimeout", "ReadTimeout", "PoolTimeout", "ProxyError"):
-        return NoRouteError(f"{endpoint or HUB} cannot be reached ({_first_line(error)})")
+        return NoRouteError(f"{endpoint or HUB} cannot be reached ({first_line(error)})")
     return WeightsError(
-        f"The download of {name} broke off ({_first_line(error)}). Nothing incomplete was left. Run the same again."
+        f"The download of {name} broke off ({first_line(error)}). Nothing incomplete was left. Run the same again."
     )
 
 
@@ -281,10 +273,10 @@ def explain_push(error: Exception, repo: str, hub: str) -> WeightsError:
     if status == 403:
         return WeightsError(f"{hub} does not let you write to {repo}; nothing was uploaded. {LOGIN} write to it.")
     if status is not None:
-        return WeightsError(f"{repo} was not uploaded: {hub} answers {status} ({_first_line(error)}).")
+        return WeightsError(f"{repo} was not uploaded: {hub} answers {status} ({first_line(error)}).")
     if isinstance(error, errors.HFValidationError):
         return WeightsError(f"{repo!r} does not name a Hub repository: {error}")
-    return WeightsError(f"{repo} was not uploaded: {hub} cannot be reached ({_first_line(error)}).")
+    return WeightsError(f"{repo} was not uploaded: {hub} cannot be reached ({first_line(error)}).")
 
 
 def _bar(progress: Progress | None) -> type:
@@ -301,10 +293,6 @@ def _bar(progress: Progress | None) -> type:
                 progress(int(self.n), int(self.total) if self.total else None)
 
     return Bar
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _cache(cache: Path | None) -> str | None:

@@ -36,24 +36,18 @@ def load_model(
 ) -> VPRModel:
     """Load a model, in evaluation mode, with its `weights` filled in.
 
-    Args:
-        name_or_path: a variant ("scicevpr-t"), or a source of weights: a path, a web address, a Hub repository, a
-            registry name (all forms in scicevpr.hub.sources). Files are this project's safetensors, or published
-            SciceVPR, Super-CricaVPR or CricaVPR checkpoints, of which nothing is run. A variant's name always means
-            the variant, which takes, in this order, what SCICEVPR_WEIGHTS assigns to it, its bundled weights, a single
-            source in SCICEVPR_WEIGHTS that fits it, its authors' release if downloaded.
-        variant: which variant the file is for; told from names and shapes if not given. A DINOv2 backbone needs it.
-        device, dtype: where the model goes and in which precision.
-        allow_untrained: also return a model whose weights are random: all of them (no weights for that name), or all
-            but a DINOv2 backbone. Its `weights` stays None and its `allow_untrained` is set.
-        download: also get what a variant or a registry name stands for. Web addresses and Hub repositories are asked
-            for by naming them.
-        local_files_only, progress: as in `scicevpr.hub.fetch`.
+    name_or_path: a variant ("scicevpr-t"), or a source of weights: a path, a web address, a Hub repository, a registry
+    name (all forms in scicevpr.hub.sources). Files are this project's safetensors, or published SciceVPR,
+    Super-CricaVPR or CricaVPR checkpoints, of which nothing is run. A variant's name always means the variant, which
+    takes, in this order, what SCICEVPR_WEIGHTS assigns to it, its bundled weights, a single source in SCICEVPR_WEIGHTS
+    that fits it, its authors' release if downloaded. variant: which variant the file is for; told from names and shapes
+    if not given; a DINOv2 backbone needs it. allow_untrained: also return a model whose weights are random, all of them
+    or all but a DINOv2 backbone; its `weights` stays None and its `allow_untrained` is set. download: also get what a
+    variant or a registry name stands for; web addresses and Hub repositories are asked for by naming them.
+    local_files_only, progress: as in `fetch`.
 
-    Raises:
-        UsageError: no variant has that name.
-        WeightsError: no such file, an unsafe or damaged one, or one for another architecture (names what differs); or
-            the download failed (see scicevpr.hub.fetch).
+    Raises UsageError when no variant has that name; WeightsError for no such file, an unsafe or damaged one, one for
+    another architecture (names what differs), and where `fetch` raises it.
     """
     name, getting = str(name_or_path), {"local_files_only": local_files_only, "progress": progress}
     named = get_variant(variant) if variant is not None else None
@@ -76,21 +70,17 @@ def load_backbone(
 ) -> str:
     """Fill a model's backbone: DINOv2 (original, timm, transformers), or that of any model of this family.
 
-    `source` and the rest: as in `load_model`; of the registry's names, "dinov2-b" is any of "dinov2-b:timm",
-    "dinov2-b:facebook" and "dinov2-b:original" that is on this computer.
-
-    Returns the hash of the loaded backbone (12 hex digits). What is taken and what is refused: see
-    `scicevpr.models.weights.load_backbone_file`.
+    Arguments as in `load_model`; of the registry's names, "dinov2-b" is any of "dinov2-b:timm", "dinov2-b:facebook" and
+    "dinov2-b:original" that is on this computer. Returns the hash of the loaded backbone (12 hex digits); what is taken
+    and what is refused: see `load_backbone_file`.
     """
     getting = {"local_files_only": local_files_only, "progress": progress}
     return load_backbone_file(model, _located(source, download, getting)[0])
 
 
 def assigned_weights() -> tuple[dict[str, str], str | None]:
-    """(variant name -> source, the source for all others or None), as SCICEVPR_WEIGHTS has it now.
-
-    Raises UsageError for a pair whose left side is no variant.
-    """
+    """(variant name -> source, the source for all others or None), as SCICEVPR_WEIGHTS has it now. Raises UsageError
+    for a pair whose left side is no variant."""
     pairs: dict[str, str] = {}
     single: str | None = None
     items = [item.strip() for item in os.environ.get(VARIABLE, "").split(";") if item.strip()]

@@ -17,7 +17,15 @@ from scicevpr.errors import UsageError, WeightsError
 from scicevpr.files.reading import read_json
 from scicevpr.hub.download import HUB, explain_push, fetch, hub_endpoint, is_ours
 from scicevpr.hub.load import load_model
-from scicevpr.hub.sources import MODEL_FILE, NO_OFFICIAL_WEIGHTS, HubFile, LocalFile, Source, parse_source
+from scicevpr.hub.sources import (
+    MODEL_FILE,
+    NO_OFFICIAL_WEIGHTS,
+    HubFile,
+    LocalFile,
+    Source,
+    address,
+    parse_source,
+)
 from scicevpr.models.efficientnet_lite import licence_text
 from scicevpr.models.model import VPRModel
 from scicevpr.models.native_checkpoints import check_fingerprint, hash_tensors, save_weights
@@ -39,10 +47,8 @@ _TAGS = ["visual-place-recognition", "image-retrieval"]
 
 def save_pretrained(model: VPRModel, folder: str | Path, **card: Any) -> None:
     """Write model.safetensors (this project's format, float32, whole), config.json and a model card into a folder, with
-    a frozen stem its licence too, for `from_pretrained` and `scicevpr.hub.load.load_model`.
-
-    The model stays as it is, and so does a README.md that is there. card: see `model_card`.
-    """
+    a frozen stem its licence too, for `from_pretrained` and `scicevpr.hub.load.load_model`. The model stays as it is,
+    and so does a README.md that is there. card: see `model_card`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = model.weights
@@ -157,9 +163,8 @@ def _folder_or_repository(source: str | Path, revision: str | None) -> Source:
 
 def _beside(source: Source, file: str) -> Source:
     place = source.places[0]
-    if isinstance(place, HubFile):
-        return replace(source, places=(replace(place, file=file),))
-    return replace(source, places=(LocalFile(place.path / file),))
+    beside = replace(place, file=file) if isinstance(place, HubFile) else LocalFile(Path(address(place)) / file)
+    return replace(source, places=(beside,))
 
 
 def _read_config(path: Path) -> tuple[Variant, dict[str, Any]]:
@@ -187,14 +192,9 @@ def model_card(
 ) -> str:
     """Markdown with a YAML header, ready to be README.md.
 
-    Args:
-        results: measured scores, as `scicevpr evaluate --json` writes them under "results".
-        licence: the Hub's identifier, such as "mit"; None takes a `licence` recorded in the weights, or says that none
-            is stated.
-        repo: where the card will stand, for the code sample.
-
-    Raises:
-        UsageError: results that were measured with other weights or another model.
+    results: measured scores, as `scicevpr evaluate --json` writes them under "results"; UsageError when they were
+    measured with other weights or another model. licence: the Hub's identifier, such as "mit"; None takes a `licence`
+    recorded in the weights, or says that none is stated. repo: where the card will stand, for the code sample.
     """
     variant, weights = model.variant, model.weights
     recorded = dict(weights.metadata) if weights else {}

@@ -51,8 +51,7 @@ class HubFile:
 class UrlFile:
     """A file behind a web address. sha256: 64 hex digits, or None where no checksum is published.
 
-    as_torch_hub: kept under its bare name, where torch.hub's own downloads of the same release file are found.
-    """
+    as_torch_hub: kept under its bare name, where torch.hub's own downloads of the same release file are found."""
 
     url: str
     sha256: str | None = None
@@ -98,8 +97,7 @@ class WeightsEntry:
 class Source:
     """What a source string means. places: where the same weights lie, the one to download first.
 
-    registered: named by the registry, so a copy in the cache is taken as it is.
-    """
+    registered: named by the registry, so a copy in the cache is taken as it is."""
 
     text: str
     places: tuple[Location, ...]
@@ -118,10 +116,8 @@ def entries_named(name: str) -> tuple[WeightsEntry, ...]:
 
 
 def parse_source(source: str | Path | Source) -> Source:
-    """Read a source (see the module's text for the forms and their order). Nothing is downloaded.
-
-    Raises WeightsError for text that is no source of any form.
-    """
+    """Read a source (see the module's text for the forms and their order). Nothing is downloaded. Raises WeightsError
+    for text that is no source of any form."""
     if isinstance(source, Source):
         return source
     text, path = str(source).strip(), Path(source).expanduser()
@@ -196,11 +192,7 @@ def _hub_file(text: str, rest: str) -> HubFile:
 def _bundled() -> tuple[WeightsEntry, ...]:
     return tuple(
         WeightsEntry(
-            name,
-            LocalFile(bundled_path(variant)),
-            f"{variant.title}, {variant.weights_note}",
-            "MIT",
-            False,
+            name, LocalFile(bundled_path(variant)), f"{variant.title}, {variant.weights_note}", "MIT", False,
             variant=name,
         )
         for name, variant in VARIANTS.items()

@@ -22,13 +22,11 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from scicevpr import __version__
-from scicevpr.errors import WeightsError
+from scicevpr.errors import WeightsError, first_line
 from scicevpr.files.reading import sha256_of
 from scicevpr.files.writing import bytes_label
 
-Progress = Callable[[int, "int | None"], None]
-"""Called with (bytes that are here, bytes in all or None)."""
-
+Progress = Callable[[int, "int | None"], None]  # called with (bytes that are here, bytes in all or None)
 CHUNK = 1 << 18
 LONGEST_WAIT = 30.0
 HTML_STARTS = (b"<!doctype html", b"<html", b"<head", b"<body")
@@ -60,15 +58,10 @@ def download(
 ) -> None:
     """Download a file to `target`, unless it is there already. Other processes that want it wait for the first one.
 
-    Args:
-        sha256: 64 hex digits that the file must have, or None.
-        tries: failures in a row, without a new byte, before giving up.
-        wait: seconds before the second try, doubled for each further one up to 30.
-        timeout: seconds without an answer that count as a broken connection.
-
-    Raises:
-        NoRouteError: offline, unknown host, refused connection.
-        WeightsError: everything else that goes wrong; the message says what is left on disk.
+    sha256: 64 hex digits that the file must have, or None. tries: failures in a row, without a new byte, before giving
+    up. wait: seconds before the second try, doubled for each further one up to 30. timeout: seconds without an answer
+    that count as a broken connection. Raises NoRouteError when offline, for an unknown host or a refused connection;
+    WeightsError for everything else that goes wrong, which says what is left on disk.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +146,7 @@ class _Transfer:
             raise WeightsError(f"{self.url} is no web address ({error}).") from error
         except (OSError, http.client.HTTPException) as error:
             self.reached = True
-            raise _BrokenOffError(_reason(error)) from error
+            raise _BrokenOffError(first_line(error)) from error
         self.reached = True
         with response:
             self._begin(response)
@@ -207,7 +200,7 @@ class _Transfer:
                 try:
                     chunk = response.read1(CHUNK)
                 except (OSError, http.client.HTTPException) as error:
-                    raise _BrokenOffError(_reason(error)) from error
+                    raise _BrokenOffError(first_line(error)) from error
                 if not chunk:
                     break
                 if not self.have:
@@ -283,7 +276,3 @@ def _content_range(text: str) -> tuple[int | None, int | None]:
     span, _, total = text.removeprefix("bytes ").partition("/")
     start = span.partition("-")[0]
     return (int(start) if start.isdigit() else None), (int(total) if total.isdigit() else None)
-
-
-def _reason(error: Exception) -> str:
-    return str(error).strip() or type(error).__name__

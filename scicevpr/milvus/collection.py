@@ -23,27 +23,21 @@ import numpy as np
 from scicevpr.datasets import Photo
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.files.descriptor_files import Descriptors
-from scicevpr.milvus.connection import WRITE_SECONDS, Connection, MilvusError, quoted
+from scicevpr.milvus.connection import WRITE_SECONDS, Connection, MilvusError
 from scicevpr.progress import StageProgress
-from scicevpr.retrieval.rows import row_blocks, value_problem
+from scicevpr.retrieval.rows import check_block, row_blocks
 
 FORMAT = "scicevpr-milvus-1"
 MAX_WIDTH = 32_768  # dimensions of a vector in Milvus
 MAX_TOP = 16_384  # answers of a search
-NOWHERE = -1e12
-"""East and north of a photo without a position: no radius reaches it."""
-
+NOWHERE = -1e12  # east and north of a photo without a position: no radius reaches it
 TEXTS = {"database": 512, "name": 1024, "path": 4096, "zone": 8, "condition": 512}  # bytes
 METADATA_BYTES = 60_000
 SCALARS = ("row", "database", "name", "path", "east", "north", "zone", "condition")
 
-MESSAGE_BYTES = 32 * 2**20
-"""Of a batch; servers take messages of up to 64 MiB."""
-
+MESSAGE_BYTES = 32 * 2**20  # of a batch; servers take messages of up to 64 MiB
 SCALAR_BYTES = 64 + sum(TEXTS.values())  # the most that one photo takes beside its descriptor
-UNIT = 2e-4
-"""How far squared lengths of unit vectors may be from 1: rounding to float16 moves them by about 1e-5."""
-
+UNIT = 2e-4  # how far squared lengths of unit vectors may be from 1: rounding to float16 moves them by about 1e-5
 SAMPLED = 64  # rows that tell whether a loaded database has the same descriptors
 MUST_AGREE = {
     "dimension": "dimensions",
@@ -157,17 +151,10 @@ def write_metadata(connection: Connection, collection: str, key: str, value: Any
     connection.ask("upsert", metadata_name(collection), [row])
 
 
-def delete_metadata(connection: Connection, collection: str, key: str) -> None:
-    """Forget one entry of the metadata."""
-    connection.ask("delete", metadata_name(collection), filter=f"key == {quoted(key)}")
-
-
 def entities(photos: Sequence[Photo], database: str, root: Path | None, first: int) -> list[dict[str, Any]]:
-    """Entities of photos without their descriptors; first: row of the first.
-
-    The key of a photo is made from its database and its name, of equal names also from how often the name came before.
-    Raises UsageError when a name or path is longer than what the collection takes.
-    """
+    """Entities of photos without their descriptors; first: row of the first. The key of a photo is made from its
+    database and its name, of equal names also from how often the name came before. Raises UsageError when a name or
+    path is longer than what the collection takes."""
     seen: Counter[str] = Counter()
     result = []
     for row, photo in enumerate(photos, first):
@@ -193,11 +180,8 @@ def to_photo(entity: dict[str, Any]) -> Photo:
     """The record of a photo as a collection holds it."""
     known = entity["east"] > NOWHERE
     return Photo(
-        path=Path(entity["path"]),
-        name=entity["name"],
-        utm=(entity["east"], entity["north"]) if known else None,
-        zone=entity["zone"] or None,
-        condition=entity["condition"] or None,
+        path=Path(entity["path"]), name=entity["name"], utm=(entity["east"], entity["north"]) if known else None,
+        zone=entity["zone"] or None, condition=entity["condition"] or None,
     )
 
 
@@ -214,14 +198,10 @@ def batch_rows(dimension: int) -> int:
 
 def metric_of(values: Any) -> str:
     """Milvus' metric for descriptors [N, D]: "IP" when all are unit vectors, which it orders as L2 does; else "L2".
-
-    Raises UsageError when a value is not finite.
-    """
+    Raises UsageError when a value is not finite."""
     farthest = 0.0
     for start, block in row_blocks(values):
-        problem = value_problem(block, start)
-        if problem:
-            raise UsageError(f"The database descriptors {problem}")
+        check_block(block, "database descriptors", start)
         squares = np.einsum("rd,rd->r", block, block)
         farthest = max(farthest, float(np.abs(squares - 1).max()))
     return "IP" if farthest <= UNIT else "L2"

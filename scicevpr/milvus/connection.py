@@ -18,15 +18,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from scicevpr.errors import SciceVPRError, UsageError
-from scicevpr.files.process_switches import silenced
+from scicevpr.progress import silenced
 
 INSTALL = 'pip install "scicevpr[milvus]"'
 TOKEN_VARIABLE = "MILVUS_TOKEN"
 CONNECT_SECONDS = 5.0
 ASK_SECONDS, WRITE_SECONDS = 30.0, 120.0
-WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds before each further try after an error that may pass."""
-
+WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each further try after an error that may pass
 PASSING = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED"}
 RATE_LIMIT = 8
 SILENCED = ("pymilvus", "milvus_lite", "grpc")
@@ -43,9 +41,8 @@ class Connection:
 
     uri: a file that ends in .db (Milvus Lite), or http(s)://HOST:PORT of a server. token: "USER:PASSWORD" or an API key
     (default: the environment variable MILVUS_TOKEN). create: make the file if it does not exist. waits: seconds before
-    each further try. client: a ready one instead, for tests.
-
-    Raises UsageError for another form of uri or a missing package, MilvusError when nothing answers there.
+    each further try. client: a ready one instead, for tests. Raises UsageError for another form of uri or a missing
+    package, MilvusError when nothing answers there.
     """
 
     def __init__(

@@ -20,7 +20,6 @@ from scicevpr.milvus.collection import (
     IndexKind,
     check_protocol,
     create,
-    delete_metadata,
     load_rows,
     make_searchable,
     metadata_name,
@@ -32,8 +31,7 @@ from scicevpr.milvus.collection import (
 from scicevpr.milvus.connection import Connection, check_name, quoted
 from scicevpr.milvus.search import IDS_AT_ONCE, Finder, Near, check_near, expression, measure, ranked
 from scicevpr.progress import StageProgress
-from scicevpr.retrieval.matches import Matches
-from scicevpr.retrieval.rerank import check_search, empty_matches, fill
+from scicevpr.retrieval.matches import Matches, check_search, empty_matches, fill
 from scicevpr.retrieval.rows import row_blocks
 
 if TYPE_CHECKING:
@@ -60,10 +58,9 @@ class MilvusIndex:
         """Connect to a file of Milvus Lite (FILE.db) or a server (http://HOST:19530).
 
         token: "USER:PASSWORD" or an API key (default: the environment variable MILVUS_TOKEN). create: make the file if
-        it does not exist. The collection need not exist yet: `load` makes it.
-
-        Raises UsageError for a uri or a name that cannot be, MilvusError when nothing answers (within seconds),
-        IndexMismatchError when the collection is not one of this program.
+        it does not exist. The collection need not exist yet: `load` makes it. Raises UsageError for a uri or a name
+        that cannot be, MilvusError when nothing answers (within seconds), IndexMismatchError when the collection is not
+        one of this program.
         """
         check_name(collection)
         connection = Connection(uri, token, create=create)
@@ -74,7 +71,6 @@ class MilvusIndex:
             raise
 
     def close(self) -> None:
-        """End the connection."""
         self._connection.close()
 
     def __enter__(self) -> MilvusIndex:
@@ -168,10 +164,9 @@ class MilvusIndex:
         collection. restart: send everything again. progress: called with (stage, done, in all).
 
         Loading the same again changes nothing; what was interrupted goes on where it was. One program at a time may
-        load into a collection.
-
-        Raises IndexMismatchError when the collection holds descriptors of another model or protocol, UsageError for
-        counts that do not fit or a database of that name with other photos, MilvusError when Milvus gives up.
+        load into a collection. Raises IndexMismatchError when the collection holds descriptors of another model or
+        protocol, UsageError for counts that do not fit or a database of that name with other photos, MilvusError when
+        Milvus gives up.
         """
         if index not in INDEXES:
             raise UsageError(f"There is no index {index!r}; choose one of {', '.join(INDEXES)}.")
@@ -204,7 +199,7 @@ class MilvusIndex:
         none_done = {**self._metadata[key], "done": 0}  # should this be stopped half-way
         write_metadata(self._connection, self.collection, key, none_done)
         self._connection.ask("delete", self.collection, filter=f"database == {quoted(database)}")
-        delete_metadata(self._connection, self.collection, key)
+        self._connection.ask("delete", metadata_name(self.collection), filter=f"key == {quoted(key)}")
         self._read()
 
     def drop(self) -> None:
@@ -221,16 +216,13 @@ class MilvusIndex:
         conditions: Sequence[str] | None = None,
         database: str | None = None,
     ) -> Matches:
-        """The k nearest database rows of queries [Q, D], nearest first, as `Index.search` says.
+        """The k nearest database rows of queries [Q, D], nearest first, as `Index.search` says. Of more than 32 photos
+        that are equally far up to rounding, any may be found.
 
         queries: an array, or Descriptors, which are refused when another model made them. near: only photos within
-        (east, north, metres) or (east, north, metres, zone). conditions: only photos under one of these. database:
-        only photos of this one.
-
-        Of more than 32 photos that are equally far up to rounding, any may be found.
-
-        Raises IndexMismatchError for queries of another model or size, UsageError for k below 1 or above 16,384 and
-        for filters that cannot be, MilvusError when Milvus does not answer.
+        (east, north, metres) or (east, north, metres, zone). conditions: only photos under one of these. database: only
+        photos of this one. Raises IndexMismatchError for queries of another model or size, UsageError for k below 1 or
+        above 16,384 and for filters that cannot be, MilvusError when Milvus does not answer.
         """
         if hasattr(queries, "fingerprint"):
             self.check_model(queries.fingerprint, queries.weights)
@@ -295,13 +287,13 @@ def _content(
     source: Pack | Descriptors, dataset: Dataset | None, variant: str | None
 ) -> tuple[Descriptors, Dataset, str]:
     """Descriptors, their data set and the checksum of their PCA ("" for none)."""
-    if hasattr(source, "manifest"):
-        entries = [entry for entry in source.models if variant in (None, entry.variant)]
-        if len(entries) != 1:
-            has = "; ".join(entry.label for entry in source.models)
-            raise UsageError(f"Name one of the pack's descriptors by its variant: it has {has}.")
-        pca = entries[0].pca
-        return source.read(entries[0]), source.dataset, source.manifest.files[pca].sha256[:12] if pca else ""
-    if dataset is None:
-        raise UsageError("Descriptors need the data set whose database photos they describe.")
-    return source, dataset, ""
+    if isinstance(source, Descriptors):
+        if dataset is None:
+            raise UsageError("Descriptors need the data set whose database photos they describe.")
+        return source, dataset, ""
+    entries = [entry for entry in source.models if variant in (None, entry.variant)]
+    if len(entries) != 1:
+        has = "; ".join(entry.label for entry in source.models)
+        raise UsageError(f"Name one of the pack's descriptors by its variant: it has {has}.")
+    pca = entries[0].pca
+    return source.read(entries[0]), source.dataset, source.manifest.files[pca].sha256[:12] if pca else ""

@@ -13,7 +13,7 @@ from scicevpr.milvus.collection import INDEXES, MAX_TOP, MESSAGE_BYTES
 from scicevpr.milvus.connection import Connection, quoted
 from scicevpr.retrieval.agreement import BEST, choose_questions
 from scicevpr.retrieval.exact import SPARE, ExactIndex
-from scicevpr.retrieval.rerank import cosines, squared_distances
+from scicevpr.retrieval.matches import cosines, squared_distances
 
 QUERIES_AT_ONCE = 64
 IDS_AT_ONCE = 1000
@@ -39,12 +39,12 @@ def check_near(near: Sequence[Any] | None) -> Near | None:
         return None
     try:
         near = Near(*near)
-        numbers = [float(value) for value in near[:3]]
+        east, north, metres = numbers = [float(value) for value in near[:3]]
     except (TypeError, ValueError):
         raise UsageError(f"near must be (east, north, metres) or (east, north, metres, zone), not {near!r}.") from None
-    if not all(map(math.isfinite, numbers)) or numbers[2] <= 0:
+    if not all(map(math.isfinite, numbers)) or metres <= 0:
         raise UsageError(f"near needs a finite position and a positive number of metres, not {near!r}.")
-    return Near(*numbers, near.zone)
+    return Near(east, north, metres, near.zone)
 
 
 def expression(near: Near | None = None, conditions: Sequence[str] | None = None, database: str | None = None) -> str:
@@ -91,14 +91,9 @@ class Finder:
         unfinished, limit = list(range(len(block))), wanted
         while unfinished:
             answers = self._connection.ask(
-                "search",
-                self._collection,
-                data=list(block[unfinished]),
-                limit=limit,
-                filter=chosen,
+                "search", self._collection, data=list(block[unfinished]), limit=limit, filter=chosen,
                 output_fields=["row"] if near is None else ["row", "east", "north"],
-                search_params=self._kind.search_params(self._metric, limit),
-                consistency_level="Strong",
+                search_params=self._kind.search_params(self._metric, limit), consistency_level="Strong",
             )
             again = []
             for row, answer in zip(unfinished, answers, strict=True):
@@ -110,7 +105,7 @@ class Finder:
                 found[row] = dict(inside[:wanted])
                 if near is not None and len(inside) < wanted and len(answer) == limit:
                     again.append(row)  # many lie in the box' corners, outside the circle
-            if again and limit == MAX_TOP:
+            if near is not None and again and limit == MAX_TOP:
                 if any(len(found[row]) < k for row in again):
                     raise UsageError(
                         f"More than {MAX_TOP:,} photos lie around the radius of {near.metres:g} m. Ask for fewer "
@@ -126,11 +121,8 @@ class Finder:
         step = min(IDS_AT_ONCE, self._rows_at_once)
         for start in range(0, len(keys), step):
             found = self._connection.ask(
-                "query",
-                self._collection,
-                filter=f"id in [{', '.join(map(quoted, keys[start : start + step]))}]",
-                output_fields=["row", "descriptor"],
-                consistency_level="Strong",
+                "query", self._collection, filter=f"id in [{', '.join(map(quoted, keys[start : start + step]))}]",
+                output_fields=["row", "descriptor"], consistency_level="Strong",
             )
             for entity in found:
                 result[entity["row"]] = np.asarray(entity["descriptor"], np.float32)
@@ -146,8 +138,7 @@ def ranked(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows, squared distances and cosines of the k nearest candidates; equal distances by row number.
 
-    query: [D]. rows: ascending; those without a descriptor (removed in the meantime) are left out.
-    """
+    query: [D]. rows: ascending; those without a descriptor (removed in the meantime) are left out."""
     rows = [row for row in rows if row in descriptors]
     if not rows:
         return np.empty(0, np.int64), np.empty(0), np.empty(0)
@@ -159,11 +150,9 @@ def ranked(
 
 
 def measure(search: Callable[[np.ndarray, int], np.ndarray], values: Any) -> dict[str, Any]:
-    """Share of questions with the right first answer ("first"), share of the ten best that are found ("best").
-
-    The questions are rows of the database itself, asked for their nearest other rows. search: gives rows [Q, k] of
-    (queries [Q, D], k). values: the database [N, D]; it is read once, in blocks.
-    """
+    """Share of questions with the right first answer ("first"), share of the ten best that are found ("best"). The
+    questions are rows of the database itself, asked for their nearest other rows. search: gives rows [Q, k] of (queries
+    [Q, D], k). values: the database [N, D]; it is read once, in blocks."""
     questions = choose_questions(len(values), 0, QUESTIONS)
     asked = np.stack([np.asarray(values[row], np.float32) for row in questions])
     exact = ExactIndex(values, checked=True).search(asked, BEST + 1).indices

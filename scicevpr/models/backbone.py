@@ -26,17 +26,11 @@ HYBRID_CHANNELS = efficientnet_lite.CHANNELS + 3  # maps of the stem, and red, g
 
 
 def resize_position_grid(position: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Resize a stored position embedding to another token grid, the DINOv2 way.
+    """Resize a stored position embedding [1, 1 + N*N, C], class position first, to another grid (rows, columns), the
+    DINOv2 way: [1, 1 + rows*columns, C] float32; the input itself if it already has that grid.
 
-    The patch positions are resampled bicubically, without antialiasing, by the *scale factors* ``(n + 0.1) / N``:
-    the offset changes the sampling points, so resizing to an output size would give another tensor.
-
-    Args:
-        position: [1, 1 + N*N, C], class position first.
-        grid: wanted (rows, columns).
-
-    Returns:
-        [1, 1 + rows*columns, C], float32; the input itself if it already has that grid.
+    The patch positions are resampled bicubically, without antialiasing, by the *scale factors* ``(n + 0.1) / N``: the
+    offset changes the sampling points, so resizing to an output size would give another tensor.
     """
     stored = round((position.shape[1] - 1) ** 0.5)
     if (stored, stored) == tuple(grid):
@@ -65,11 +59,12 @@ class PatchEmbed(nn.Module):
 class HybridEmbed(nn.Module):
     """The T size's tokens: maps of the frozen stem, standardised, then linear. [B, 3, H, W] -> [B, C, H/16, W/16].
 
-    ``mean`` and ``deviation`` [427] are those of the maps of the training photos.
-    """
+    ``mean`` and ``deviation`` [427] are those of the maps of the training photos."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
+        self.mean: Tensor
+        self.deviation: Tensor
         self.features = EfficientNetLite0()
         self.register_buffer("mean", torch.zeros(HYBRID_CHANNELS))
         self.register_buffer("deviation", torch.ones(HYBRID_CHANNELS))
@@ -100,7 +95,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, tokens, dim = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
-        out = attend(*qkv.unbind(0), scale=(dim // self.heads) ** -0.5)
+        query, key, value = qkv.unbind(0)  # (B, heads, N, C/heads) each
+        out = attend(query, key, value, scale=(dim // self.heads) ** -0.5)
         return self.proj(out.transpose(1, 2).reshape(batch, tokens, dim))
 
 
@@ -238,7 +234,7 @@ class DinoBackbone(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
-        self.patch_embed = HybridEmbed(config) if config.hybrid else PatchEmbed(config)
+        self.patch_embed: HybridEmbed | PatchEmbed = HybridEmbed(config) if config.hybrid else PatchEmbed(config)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.position_grid**2, config.dim))
         self.register_buffer("mask_token", torch.zeros(1, config.dim))  # carried by checkpoints, never used here
@@ -248,15 +244,9 @@ class DinoBackbone(nn.Module):
         nn.init.normal_(self.cls_token, std=0.02)
 
     def forward(self, x: Tensor, taps: tuple[int, ...] = ()) -> BackboneOutput:
-        """Run the backbone.
+        """Run the backbone on normalised photos [B, 3, H, W]; H and W are multiples of the patch size, else UsageError.
 
-        Args:
-            x: [B, 3, H, W], normalised; H and W are multiples of the patch size.
-            taps: numbers of the blocks whose output is kept; STEM_TAP for what the stem gives.
-
-        Raises:
-            UsageError: H or W is no multiple of the patch size.
-        """
+        taps: numbers of the blocks whose output is kept; STEM_TAP for what the stem gives."""
         patch = self.config.patch
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[-2] % patch or x.shape[-1] % patch:
             raise wrong_input(x, patch)

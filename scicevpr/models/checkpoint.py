@@ -3,7 +3,7 @@
 Two kinds of file are understood: safetensors, and what `torch.save` writes (`.pth`, `.pt`, `.ckpt`, `.bin`). The second
 kind is a pickle, and a pickle can name any function of Python and ask for it to be called. So it is read with
 `torch.load(weights_only=True)`, which knows tensors and plain containers only. Training checkpoints also carry NumPy
-values (a `recalls` array, a `best_r5` scalar); for those few names the records of `scicevpr.files.safe_npy` stand in,
+values (a `recalls` array, a `best_r5` scalar); for those few names the records of `scicevpr.files.reading` stand in,
 so that NumPy's unpickling code is not run on a stranger's bytes either. All else that a file asks for is refused.
 """
 
@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from scicevpr.errors import WeightsError
-from scicevpr.files.safe_npy import PICKLED_NUMPY, PickledArray
+from scicevpr.errors import WeightsError, first_line
+from scicevpr.files.reading import PICKLED_NUMPY, PickledArray
 
 _names_lock = threading.Lock()
 SAFETENSORS_HEADER_LIMIT = 100_000_000  # bytes; the safetensors library refuses longer headers too
@@ -138,9 +138,8 @@ def _check_packing(path: Path) -> None:
 
 
 def _damaged(path: Path, error: Exception) -> WeightsError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return WeightsError(
-        f"{path} is damaged or cut short ({path.stat().st_size} bytes) and cannot be read: {reason}. "
+        f"{path} is damaged or cut short ({path.stat().st_size} bytes) and cannot be read: {first_line(error)}. "
         "Download or copy the file again."
     )
 
@@ -167,7 +166,7 @@ def _read_pickle(path: Path) -> dict[str, Any]:
                 "The file was refused and nothing in it was run; do not use it unless you trust where it comes from."
             ) from error
         raise _damaged(path, error) from error
-    if not isinstance(content, Mapping):
+    if not isinstance(content, dict):  # `_plain` makes one of every mapping
         raise WeightsError(
             f"{path} holds a {type(content).__name__}, not a dictionary of named tensors: no checkpoint of a model."
         )

@@ -67,8 +67,7 @@ class InvertedResidual(nn.Module):
 class EfficientNetLite0(nn.Module):
     """[B, 3, H, W] -> [B, 424, H/16, W/16]: the outputs of blocks 4, 7, 10 and 14 on one grid, one after the other.
 
-    Block 4 (H/8) is averaged over 2x2 cells, block 14 (H/32) is enlarged bilinearly. H and W are multiples of 16.
-    """
+    Block 4 (H/8) is averaged over 2x2 cells, block 14 (H/32) is enlarged bilinearly. H and W are multiples of 16."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,10 +123,8 @@ def licence_text() -> str:
 
 
 def imagenet_weights() -> dict[str, Tensor]:
-    """The package's weights under this module's names, batch norm fused in double precision, float32.
-
-    Raises WeightsError as :func:`package_file`.
-    """
+    """The package's weights under this module's names, batch norm fused in double precision, float32. Raises
+    WeightsError as :func:`package_file`."""
     state = torch.load(package_file(), map_location="cpu", weights_only=True)
     fused = dict(_fused(state, "_conv_stem", "_bn0", "first"))
     for number in range(sum(stage[-1] for stage in STAGES)):

@@ -26,10 +26,8 @@ class EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(ENCODER_DROPOUT)
 
     def forward(self, x: Tensor, attention: list[Tensor] | None = None, wanted: int | None = None) -> Tensor:
-        """Run the layer; if ``attention`` is a list, append the weights [N, heads, S, S] to it.
-
-        ``wanted``: compute the first so many members of the sequence only, from all of them.
-        """
+        """Run the layer; if ``attention`` is a list, append the weights [N, heads, S, S] to it. ``wanted``: compute the
+        first so many members of the sequence only, from all of them."""
         asked = x[:wanted]  # (S or wanted, N, C)
         mixed, weights = self.self_attn(asked, x, x, need_weights=attention is not None, average_attn_weights=False)
         if attention is not None:
@@ -53,12 +51,9 @@ class RegionEncoder(nn.Module):
     def forward(
         self, regions: Tensor, outputs: list[Tensor] | None = None, attention: list[Tensor] | None = None
     ) -> Tensor:
-        """[B, R, C] -> [B, R, C].
-
-        ``outputs`` collects every layer's result [B, R, C]; ``attention`` the cross-image weights [R, heads, B, B]
-        (query image, key image) of every layer. The self-enhanced encoder has no attention worth keeping: each
-        weight is 1.
-        """
+        """[B, R, C] -> [B, R, C]. ``outputs`` collects every layer's result [B, R, C]; ``attention`` the cross-image
+        weights [R, heads, B, B] (query image, key image) of every layer. The self-enhanced encoder has no attention
+        worth keeping: each weight is 1."""
         x = regions if self.cross_image else regions.reshape(1, -1, regions.shape[-1])  # (B, R, C) or (1, B*R, C)
         for layer in self.layers:
             x = layer(x, attention if self.cross_image else None)
@@ -68,9 +63,7 @@ class RegionEncoder(nn.Module):
 
     def encode_groups(self, groups: Tensor, first_only: bool = False) -> Tensor:
         """Many batches of the same size at once: [G, S, R, C] -> [G, S, R, C], or [G, 1, R, C] of the first members.
-
-        The batches do not see each other: those of a region stand side by side as separate sequences.
-        """
+        The batches do not see each other: those of a region stand side by side as separate sequences."""
         count, size, regions, channels = groups.shape
         if not self.cross_image:
             kept = groups[:, :1] if first_only else groups

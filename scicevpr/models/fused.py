@@ -41,7 +41,7 @@ from scicevpr.models.fused_layers import (
     fused_embedding,
     fused_encoder,
 )
-from scicevpr.models.fusion import check_grid
+from scicevpr.models.fusion import TokenMixer, check_grid
 from scicevpr.models.model import VPRModel
 from scicevpr.models.regions import GEM_EPS, region_boxes
 
@@ -64,10 +64,8 @@ class ComputeMode:
 
 
 def fuse(model: VPRModel, mode: ComputeMode | None = None) -> FusedModel:
-    """The fused form of a model, on the model's device. UsageError unless the model is in float32.
-
-    The result keeps no reference to the model; tensors that stay as they are are shared with it.
-    """
+    """The fused form of a model, on the model's device. UsageError unless the model is in float32. The result keeps no
+    reference to the model; tensors that stay as they are are shared with it."""
     weight = next(model.parameters())
     if weight.dtype != torch.float32:
         kind = str(weight.dtype).removeprefix("torch.")
@@ -91,10 +89,8 @@ class FusedModel(nn.Module):
         return self.head.regions(maps, self.backbone.grid_of(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Describe a batch; for cross-image families the rows depend on which photos share it.
-
-        Few photos at a time go all the way to their regions, so that what lies between stays in the caches.
-        """
+        """Describe a batch; for cross-image families the rows depend on which photos share it. Few photos at a time go
+        all the way to their regions, so that what lies between stays in the caches."""
         parts = x.split(self.backbone.at_once(x)) if x.ndim == 4 else [x]
         return self.head.descriptors(torch.cat([self.regions(part) for part in parts]))
 
@@ -102,8 +98,7 @@ class FusedModel(nn.Module):
 class FusedBackbone:
     """Patch embedding and blocks: photos [B, 3, H, W] -> normed tokens of the taps, a list of [B, tokens, C].
 
-    Patches only where there are taps; without taps (CricaVPR) the last block's class token and patches.
-    """
+    Patches only where there are taps; without taps (CricaVPR) the last block's class token and patches."""
 
     def __init__(self, backbone: DinoBackbone, variant: Variant, mode: ComputeMode) -> None:
         taps, grid = variant.taps, variant.grid
@@ -257,9 +252,10 @@ class _FusedAdapter:
 class _FusedMixer:
     """A token mixer on tokens [B, N, C], float32."""
 
-    def __init__(self, mixer: nn.Module) -> None:
+    def __init__(self, mixer: TokenMixer) -> None:
         self.norm = Norm(mixer.norm)
-        self.layers = [(layer.weight.detach(), layer.bias.detach()[:, None]) for layer in (mixer.mix[0], mixer.mix[2])]
+        linear = (layer for layer in mixer.mix if isinstance(layer, nn.Linear))
+        self.layers = [(layer.weight.detach(), layer.bias.detach()[:, None]) for layer in linear]
 
     def __call__(self, x: Tensor) -> Tensor:
         (weight1, bias1), (weight2, bias2) = self.layers

@@ -14,13 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scicevpr.errors import UsageError
 from scicevpr.models.backbone import HYBRID_CHANNELS, DinoBackbone, HybridEmbed
-from scicevpr.models.encoders import RegionEncoder
+from scicevpr.models.encoders import EncoderLayer, RegionEncoder
 from scicevpr.models.native_checkpoints import hash_tensors
 
-Layer = Callable[[Tensor], Tensor]
-"""[..., K] -> [..., N]."""
-
+Layer = Callable[[Tensor], Tensor]  # [..., K] -> [..., N]
 ZERO = 128  # what stands for 0 among the unsigned 8-bit activations
 LARGEST = 127.0
 TINY = 1e-30  # a token of zeros must not divide by zero
@@ -76,7 +75,7 @@ class Norm:
 class _SelfEnhancedLayer:
     """An encoder layer whose every sequence has length 1: attention is one matrix, and so is attention plus skip."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: EncoderLayer) -> None:
         attention = layer.self_attn
         channels = attention.embed_dim
         out, value = attention.out_proj.weight.double(), attention.in_proj_weight[2 * channels :].double()
@@ -111,7 +110,7 @@ def fused_embedding(backbone: DinoBackbone) -> Layer:
     embed, patch = backbone.patch_embed, backbone.config.patch
     if isinstance(embed, HybridEmbed):
         return FusedStem(embed)
-    weight, bias = embed.proj.weight.detach().flatten(1), embed.proj.bias.detach()
+    weight, bias = embed.proj.weight.detach().flatten(1), _bias_of(embed.proj).detach()
 
     def by_product(x: Tensor) -> Tensor:
         rows, columns = x.shape[-2] // patch, x.shape[-1] // patch
@@ -124,14 +123,14 @@ def fused_embedding(backbone: DinoBackbone) -> Layer:
 class FusedStem:
     """A hybrid's tokens, with the standardising inside the projection.
 
-    It takes photos [B, 3, H, W], or what :meth:`maps` gave for them: models with the same stem share its work so.
-    """
+    It takes photos [B, 3, H, W], or what :meth:`maps` gave for them: models with the same stem share its work so."""
 
     def __init__(self, embed: HybridEmbed) -> None:
         self.patch = embed.patch
-        self.features = copy.deepcopy(embed.features).to(memory_format=torch.channels_last).eval()
+        stem, kind = copy.deepcopy(embed.features).eval(), torch.channels_last
+        self.features = stem.to(memory_format=kind)  # type: ignore[call-overload]  # torch's overloads forget this one
         weight = embed.proj.weight.flatten(1).double() / embed.deviation.double()
-        self.bias = (embed.proj.bias.double() - weight @ embed.mean.double()).float()
+        self.bias = (_bias_of(embed.proj).double() - weight @ embed.mean.double()).float()
         self.weight = weight.float()
         self.key = hash_tensors(embed.features.state_dict())  # equal for stems that give the same maps
 
@@ -144,11 +143,17 @@ class FusedStem:
         return F.linear(maps.flatten(2).transpose(1, 2), self.weight, self.bias)
 
 
+def _bias_of(conv: nn.Conv2d) -> Tensor:
+    """Its bias, zeros where it has none."""
+    return conv.weight.new_zeros(len(conv.weight)) if conv.bias is None else conv.bias
+
+
 def fuse_batchnorm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Weight and bias of a convolution followed by batch normalisation in evaluation mode."""
-    gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-    bias = norm.bias.double() - norm.running_mean.double() * gain
-    if conv.bias is not None:
-        bias = bias + conv.bias.double() * gain
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        raise UsageError("A batch normalisation without running statistics cannot be fused into its convolution.")
+    gain = norm.weight.double() / (variance.double() + norm.eps).sqrt()
+    bias = norm.bias.double() - mean.double() * gain + _bias_of(conv).double() * gain
     weight = conv.weight.double() * gain[:, None, None, None]
     return weight.float().detach(), bias.float().detach()

@@ -37,8 +37,7 @@ def check_grid(found: tuple[int, int], built_for: tuple[int, int]) -> None:
 class LayerFusion(nn.Module):
     """Fuse the maps of M tapped layers: [B, M*C, h, w] -> [B, C, h, w].
 
-    The token mixers hold matrices over the token positions, so they fix the grid they were built for.
-    """
+    The token mixers hold matrices over the token positions, so they fix the grid they were built for."""
 
     def __init__(self, channels: int, layers: int, mixers: int, grid: tuple[int, int]) -> None:
         super().__init__()

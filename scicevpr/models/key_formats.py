@@ -20,16 +20,13 @@ from scicevpr.models.model import VPRModel
 logger = logging.getLogger(__name__)
 
 OWN = "own"
-SCICEVPR = "scicevpr"
-"""Published by the SciceVPR code; Super-CricaVPR checkpoints have it too."""
+SCICEVPR = "scicevpr"  # published by the SciceVPR code; Super-CricaVPR checkpoints have it too
 CRICAVPR = "cricavpr"
-DINOV2 = "dinov2"
-"""The original DINOv2 release; timm's files use the same names, without `mask_token`."""
+DINOV2 = "dinov2"  # the original DINOv2 release; timm's files use the same names, without `mask_token`
 TRANSFORMERS = "transformers"
 BACKBONE_ONLY = (DINOV2, TRANSFORMERS)
 
-MASK_TOKEN = "backbone.mask_token"
-"""Carried by some files and never used when describing: it may be missing."""
+MASK_TOKEN = "backbone.mask_token"  # carried by some files and never used when describing: it may be missing
 POSITION = "backbone.pos_embed"
 
 _WRAPPERS = ("model_state_dict", "state_dict", "model")
@@ -68,9 +65,8 @@ def unwrap(content: Mapping[str, Any], source: str) -> tuple[dict[str, Tensor], 
 
     Takes a bare state dict or a dictionary that holds one as `model_state_dict`, `state_dict` or `model`; removes what
     other programs put in front of every name (DataParallel's `module.`, torch.compile's `_orig_mod.`, Lightning's
-    `model.`, ...): see `without_prefix`. `source` is named in the errors.
-
-    Raises WeightsError when no named tensors are found, or two models are.
+    `model.`, ...): see `without_prefix`. `source` is named in the errors. Raises WeightsError when no named tensors are
+    found, or two models are.
     """
     state: Mapping[str, Any] = content
     record: dict[str, Any] = {}
@@ -95,10 +91,8 @@ def unwrap(content: Mapping[str, Any], source: str) -> tuple[dict[str, Tensor], 
 
 def without_prefix(state: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], str]:
     """Named tensors without what stands in front of the names of a known key format, and what that was ("" for none).
-
     `_orig_mod.` is removed wherever it stands. Of several modules the one is taken whose names are of a known format;
-    the others (a loss with weights of its own) are left out. Raises WeightsError where two fit.
-    """
+    the others (a loss with weights of its own) are left out. Raises WeightsError where two fit."""
     compiled = any(_COMPILED in name.split(".") for name in state)
     named = {".".join(part for part in name.split(".") if part != _COMPILED): value for name, value in state.items()}
     if len(named) != len(state):
@@ -134,10 +128,8 @@ def _known_part(named: Mapping[str, Tensor], source: str, depth: int) -> tuple[d
 
 
 def detect(names: Iterable[str], source: str) -> str:
-    """Tell the key format from the names: OWN, SCICEVPR, CRICAVPR, DINOV2 (timm included) or TRANSFORMERS.
-
-    Raises WeightsError for names of no known key format, and for DINOv2 with registers, which is another architecture.
-    """
+    """Tell the key format from the names: OWN, SCICEVPR, CRICAVPR, DINOV2 (timm included) or TRANSFORMERS. Raises
+    WeightsError for names of no known key format, and for DINOv2 with registers, which is another architecture."""
     names = list(names)
     if any(name.rpartition(".")[2] in ("register_tokens", "reg_token") for name in names):
         raise WeightsError(f"{source} is a DINOv2 with registers. Load the one without registers.")
@@ -164,11 +156,9 @@ def key_format_of(names: Iterable[str]) -> str | None:
 
 
 def to_own(state: Mapping[str, Tensor], key_format: str, source: str = "the file") -> dict[str, Tensor]:
-    """Rename the tensors of any key format to this project's names (a backbone's become `backbone.*`).
-
-    Names that the key format does not know are kept, so that strict loading can report them.
-    Raises WeightsError when a transformers file lacks a part of a query, key, value triple.
-    """
+    """Rename the tensors of any key format to this project's names (a backbone's become `backbone.*`). Names that the
+    key format does not know are kept, so that strict loading can report them. Raises WeightsError when a transformers
+    file lacks a part of a query, key, value triple."""
     if key_format == OWN:
         return dict(state)
     if key_format == TRANSFORMERS:
@@ -195,11 +185,9 @@ def name_in(key_format: str, own_name: str) -> str:
 
 
 def state_to_published(model: VPRModel) -> dict[str, Tensor]:
-    """The model's tensors under the names of its family's released code, ready for `torch.save`.
-
-    SciceVPR and Super-CricaVPR: `backbone.dino_model.*`, `conv.*`, `tokenmix.*`; CricaVPR: `backbone.*`,
-    `aggregation.1.p`. The released training code adds `module.` in front and stores it as `model_state_dict`.
-    """
+    """The model's tensors under the names of its family's released code, ready for `torch.save`. SciceVPR and
+    Super-CricaVPR: `backbone.dino_model.*`, `conv.*`, `tokenmix.*`; CricaVPR: `backbone.*`, `aggregation.1.p`. The
+    released training code adds `module.` in front and stores it as `model_state_dict`."""
     key_format = CRICAVPR if model.variant.family == "cricavpr" else SCICEVPR
     return {name_in(key_format, name): tensor.detach() for name, tensor in model.state_dict().items()}
 

@@ -20,8 +20,7 @@ from scicevpr.models.regions import GeM, Region, pool_class_token_and_map, pool_
 class WeightsInfo:
     """Where a model's weights come from. ``sha256`` is 12 hex digits over all tensors with their names.
 
-    ``metadata``: what else their file records, such as command, seed and date.
-    """
+    ``metadata``: what else their file records, such as command, seed and date."""
 
     source: str
     sha256: str

@@ -46,14 +46,12 @@ def save_weights(
 ) -> WeightsInfo:
     """Write a model as safetensors with what is needed to load it again, and set `model.weights`.
 
-    Args:
-        info: what to record, e.g. trained_on, command, seed, date; `trained="false"` marks weights that mean nothing.
-        backbone_file: a file of `save_backbone`, in the same folder. Tensors that it holds with exactly the same values
-            are left out of this one and taken from there when loading.
-        half: store float16; the model's own tensors are rounded too, so that it stays what the file holds.
+    info: what to record, e.g. trained_on, command, seed, date; `trained="false"` marks weights that mean nothing.
+    backbone_file: a file of `save_backbone`, in the same folder; tensors that it holds with exactly the same values are
+    left out of this one and taken from there when loading. half: store float16; the model's own tensors are rounded
+    too, so that it stays what the file holds.
 
-    Raises:
-        UsageError: info overwrites the format's own fields. WeightsError: an unsuitable backbone file.
+    Raises UsageError when info overwrites the format's own fields, WeightsError for an unsuitable backbone file.
     """
     path, variant = Path(path), model.variant
     state = _to_save(model, half)
@@ -72,11 +70,9 @@ def save_weights(
 
 
 def save_backbone(model: VPRModel, path: str | Path, *, info: Mapping[str, Any], half: bool = False) -> str:
-    """Write a model's backbone, without adapters, to a file that several models share. Returns its hash.
-
-    A frozen stem that is its package's is left out: reading takes it from there, and the hash covers it.
-    `half` stores float16 and rounds the model, as in `save_weights`.
-    """
+    """Write a model's backbone, without adapters, to a file that several models share. Returns its hash. A frozen stem
+    that is its package's is left out: reading takes it from there, and the hash covers it. `half` stores float16 and
+    rounds the model, as in `save_weights`."""
     state = backbone_part(_to_save(model, half))
     metadata = _metadata("backbone", backbone_fingerprint(model.variant.backbone), hash_tensors(state), info)
     stem = with_stem({}, model.variant.backbone)
@@ -186,10 +182,8 @@ def _read_backbone_file(path: Path, variant: Variant) -> dict[str, Tensor]:
 
 
 def with_stem(state: dict[str, Tensor], config: BackboneConfig) -> dict[str, Tensor]:
-    """A backbone's tensors with those of its frozen stem, from the stem's package where they are not there.
-
-    Raises WeightsError when the package is missing or changed.
-    """
+    """A backbone's tensors with those of its frozen stem, from the stem's package where they are not there. Raises
+    WeightsError when the package is missing or changed."""
     if not config.hybrid or any(name.startswith(STEM_PREFIX) for name in state):
         return state
     return {**{STEM_PREFIX + name: tensor for name, tensor in imagenet_weights().items()}, **state}

@@ -34,10 +34,8 @@ def _bounds(tokens: int, parts: int) -> list[int]:
 
 
 def region_boxes(grid: tuple[int, int] = (16, 16)) -> tuple[Region, ...]:
-    """The R regions of a token grid: the whole, the 2x2 cells row by row, the 3x3 cells row by row.
-
-    On 16 tokens the bounds are 0-8-16 and 0-5-11-16. Region 0 is the whole map; CricaVPR puts its class token there.
-    """
+    """The R regions of a token grid: the whole, the 2x2 cells row by row, the 3x3 cells row by row. On 16 tokens the
+    bounds are 0-8-16 and 0-5-11-16. Region 0 is the whole map; CricaVPR puts its class token there."""
     regions = []
     for level in REGION_LEVELS:
         rows, columns = _bounds(grid[0], level), _bounds(grid[1], level)
@@ -51,8 +49,7 @@ def region_boxes(grid: tuple[int, int] = (16, 16)) -> tuple[Region, ...]:
 class GeM(nn.Module):
     """Generalised mean over regions with one learnable exponent ``p`` (initially 3).
 
-    Computed in float32 at least: in float16 the powers would overflow and the floor would vanish.
-    """
+    Computed in float32 at least: in float16 the powers would overflow and the floor would vanish."""
 
     def __init__(self, p: float = 3.0) -> None:
         super().__init__()
@@ -72,9 +69,7 @@ def pool_fused_map(fused: Tensor, gem: GeM) -> Tensor:
 
 
 def pool_class_token_and_map(class_token: Tensor, patch_map: Tensor, gem: GeM) -> Tensor:
-    """CricaVPR: the class token, then GeM of the 13 cells over L2-normalised tokens; no L2 afterwards.
-
-    [B, C] and [B, C, h, w] -> [B, R, C].
-    """
+    """CricaVPR: the class token, then GeM of the 13 cells over L2-normalised tokens; no L2 afterwards. [B, C] and [B,
+    C, h, w] -> [B, R, C]."""
     cells = region_boxes(tuple(patch_map.shape[-2:]))[1:]
     return torch.cat([class_token[:, None], gem(F.normalize(patch_map, dim=1), cells)], dim=1)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from scicevpr.config import VARIANTS, Variant, bundled_path
 from scicevpr.errors import WeightsError
 from scicevpr.models import key_formats
+from scicevpr.models.backbone import HybridEmbed
 from scicevpr.models.checkpoint import read_checkpoint
 from scicevpr.models.efficientnet_lite import imagenet_weights
 from scicevpr.models.key_formats import MASK_TOKEN, POSITION
@@ -39,9 +40,8 @@ def load_file(path: Path, variant: Variant | None = None, allow_untrained: bool 
     """A model from a weights file of this project or a published checkpoint, its `weights` filled in.
 
     variant: what it is for; told from names and shapes if not given. allow_untrained: also take a file with a DINOv2
-    backbone alone, and leave the rest random; `variant` must be given then.
-
-    Raises WeightsError for an unsafe or damaged file, or one for another architecture (names what differs).
+    backbone alone, and leave the rest random; `variant` must be given then. Raises WeightsError for an unsafe or
+    damaged file, or one for another architecture (names what differs).
     """
     own, key_format, metadata, record = _read(path)
     if metadata.get("kind") == "backbone" or key_format in key_formats.BACKBONE_ONLY:
@@ -98,11 +98,9 @@ def load_backbone_file(model: VPRModel, path: Path) -> str:
 def fill_model(
     variant: Variant, state: Mapping[str, Tensor], source: str | Path, key_format: str = key_formats.OWN
 ) -> VPRModel:
-    """Build a variant and fill it strictly from tensors under this project's names; `weights` stays None.
-
-    `source` and `key_format` (how the file called its tensors) are for the message. Raises WeightsError, which names
-    the missing, unexpected and mis-shaped tensors, and the variant that fits better if there is one.
-    """
+    """Build a variant and fill it strictly from tensors under this project's names; `weights` stays None. `source` and
+    `key_format` (how the file called its tensors) are for the message. Raises WeightsError, which names the missing,
+    unexpected and mis-shaped tensors, and the variant that fits better if there is one."""
     with torch.random.fork_rng(devices=[]):  # loading must not move anybody's random numbers
         model = build_model(variant)
     found = shapes_of(state)
@@ -120,12 +118,10 @@ def fill_model(
 
 
 def fill_stem(model: VPRModel) -> VPRModel:
-    """Give a model whose backbone has a frozen stem the weights of the stem's package; others stay as they are.
-
-    Raises WeightsError when the package is missing or changed.
-    """
-    if model.variant.backbone.hybrid:
-        model.backbone.patch_embed.features.load_state_dict(imagenet_weights())
+    """Give a model whose backbone has a frozen stem the weights of the stem's package; others stay as they are. Raises
+    WeightsError when the package is missing or changed."""
+    if isinstance(embed := model.backbone.patch_embed, HybridEmbed):
+        embed.features.load_state_dict(imagenet_weights())
     return model
 
 
@@ -175,11 +171,9 @@ class KeyReport:
 
 
 def compare(needed: Mapping[str, Shape], found: Mapping[str, Shape], grids: tuple[int, ...] | None = ()) -> KeyReport:
-    """Compare name -> shape tables.
-
-    The unused mask token may be missing. The position embedding may also have one of the square `grids` (side lengths
-    in tokens; None: any square), because the backbone resamples it or, at the right size, takes it as it is.
-    """
+    """Compare name -> shape tables. The unused mask token may be missing. The position embedding may also have one of
+    the square `grids` (side lengths in tokens; None: any square), because the backbone resamples it or, at the right
+    size, takes it as it is."""
     missing = tuple(name for name in needed if name not in found and name != MASK_TOKEN)
     unexpected = tuple(name for name in found if name not in needed)
     misshaped = tuple(

@@ -25,14 +25,12 @@ from scicevpr.datasets import Dataset
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.evaluation.groupings import published_grouping
+from scicevpr.evaluation.protocols import published_grouping
 from scicevpr.files.descriptor_files import Descriptors, save_descriptors
 from scicevpr.files.photos import require_sound
 from scicevpr.files.reading import sha256_of
 from scicevpr.files.writing import MEMORY_LIMIT, scratch_folder
 from scicevpr.models.model import VPRModel
-from scicevpr.packs.card import write_card
-from scicevpr.packs.check import external_files
 from scicevpr.packs.manifest import (
     CARD,
     FORMAT,
@@ -46,7 +44,8 @@ from scicevpr.packs.manifest import (
     PackFile,
     read_manifest,
 )
-from scicevpr.packs.pack import Pack, open_pack
+from scicevpr.packs.pack import Pack, external_files, open_pack
+from scicevpr.packs.sharing import write_card
 from scicevpr.packs.tables import write_positives, write_records, write_thumbnails
 from scicevpr.progress import Progress, StageProgress, of_stage
 from scicevpr.retrieval.pca import PCA
@@ -58,8 +57,7 @@ PACKAGES = ("torch", "numpy", "safetensors")
 class Content:
     """What one model adds to a pack: descriptors [N, D] of the database, perhaps of the queries, perhaps a PCA.
 
-    With a PCA the reduced descriptors go into the pack as well, or alone with `full=False`.
-    """
+    With a PCA the reduced descriptors go into the pack as well, or alone with `full=False`."""
 
     database: Descriptors
     queries: Descriptors | None = None
@@ -85,13 +83,12 @@ def describe_content(
 
     grouping, query_grouping: which photos share a batch (queries follow the database unless given; None is how the
     model was published on this benchmark). pca, full: see Content. storage, memory_limit: as in `evaluate`.
-    describe_with: `describe`, or what is called like it, such as `scicevpr.cluster.ShardedDescribing`.
-    options: as `describe` takes them (batch_size, preprocessing, num_workers, device, dtype). Raises the errors of
-    `describe`.
+    describe_with: `describe`, or what is called like it, such as `ShardedDescribing`. options: as `describe` takes them
+    (batch_size, preprocessing, num_workers, device, dtype). Raises the errors of `describe`.
     """
     grouping = grouping or published_grouping(model.variant, dataset)
     require_sound(photo.path for photo in (*dataset.database, *dataset.queries))
-    described = []
+    described: list[Descriptors | None] = []
     for part, photos, chosen in (
         ("database", dataset.database, grouping),
         ("queries", dataset.queries, query_grouping or grouping),
@@ -119,18 +116,14 @@ def build_pack(
 ) -> Pack:
     """Write a database pack and open it.
 
-    Args:
-        folder: the pack; it must not exist yet, unless it is a pack and `overwrite` is set.
-        dataset: its photos become the records. Listed positives, the truth rule and the order of queries are kept.
-        contents: models, to describe the photos with, or descriptors made before. They are taken one at a time, so a
-            generator holds one model's descriptors in memory only.
-        title: what to call it (default: the data set's name). licence: of the pack, for instance "cc-by-4.0".
-        thumbnails: add small JPEG copies of all photos, at most this many pixels a side; None leaves photos out.
-        progress: called with (stage, done, in all).
+    folder: it must not exist yet, unless it is a pack and `overwrite` is set. dataset: its photos become the records;
+    listed positives, the truth rule and the order of queries are kept. contents: models, to describe the photos with,
+    or descriptors made before; they are taken one at a time, so a generator holds one model's descriptors in memory
+    only. title: default: the data set's name. licence: of the pack, for instance "cc-by-4.0". thumbnails: add small
+    JPEG copies of all photos, at most this many pixels a side. progress: called with (stage, done, in all).
 
-    Raises:
-        UsageError: the folder exists, no content, random weights, a model twice, descriptors of other photos.
-        The errors of `describe`, ImageError for an unreadable photo. Whatever happens, no half-written pack stays.
+    Raises UsageError when the folder exists, for no content, random weights, a model twice, descriptors of other
+    photos; the errors of `describe`; ImageError for an unreadable photo. No half-written pack stays.
     """
     folder = Path(folder)
     _check_target(folder, overwrite)
@@ -191,10 +184,8 @@ def _check_target(folder: Path, overwrite: bool) -> None:
 
 @contextmanager
 def _draft(folder: Path) -> Iterator[Path]:
-    """A folder beside the target that takes its name at the end; gone if anything goes wrong.
-
-    Drafts that killed processes left are removed. Raises UsageError while another process makes the same pack.
-    """
+    """A folder beside the target that takes its name at the end; gone if anything goes wrong. Drafts that killed
+    processes left are removed. Raises UsageError while another process makes the same pack."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.part"):
@@ -288,15 +279,9 @@ def _write_descriptors(
     save_descriptors(draft / file, described, names)
     return asdict(
         Entry(
-            file=file,
-            part=part,
-            dimension=int(np.shape(described.values)[1]),
-            pca=pca[0] if pca else None,
-            variant=described.variant,
-            fingerprint=described.fingerprint,
-            weights=described.weights,
-            trained=described.trained,
-            protocol=described.protocol() | {"PCA": pca[1] if pca else "none"},
+            file=file, part=part, dimension=int(np.shape(described.values)[1]), pca=pca[0] if pca else None,
+            variant=described.variant, fingerprint=described.fingerprint, weights=described.weights,
+            trained=described.trained, protocol=described.protocol() | {"PCA": pca[1] if pca else "none"},
         )
     )
 

@@ -1,4 +1,4 @@
-"""pack.json: what a pack holds, and the checks that make a stranger's pack safe to open.
+"""pack.json: what a pack holds, and the checks that make a stranger's pack safe to open; and where packs are found.
 
     pack.json                      this manifest
     README.md                      the protocol card, which is also the data set card of a Hub repository
@@ -9,11 +9,13 @@
     pca/MODEL.safetensors          the reduction that gave them
     thumbnails/PART/…/ROW.jpg      small copies of the photos
 
-A pack comes from somebody else: every name in it must stay inside its folder, and nothing in it is executed.
+A pack comes from somebody else: every name in it must stay inside its folder, and nothing in it is executed. Packs are
+in the user's folder and in the Hub's cache; nothing here uses the network.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -110,10 +112,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def check_links(folder: Path) -> None:
-    """Refuse symbolic links that leave a pack. DatasetError.
-
-    In the Hub's cache every file is a link into the repository's own `blobs` folder; nothing else may be a link.
-    """
+    """Refuse symbolic links that leave a pack. DatasetError. In the Hub's cache every file is a link into the
+    repository's own `blobs` folder; nothing else may be a link."""
     blobs = os.path.join(os.path.abspath(folder.parent.parent), "blobs") if folder.parent.name == "snapshots" else None
     waiting = [os.path.abspath(folder)]
     while waiting:
@@ -186,3 +186,113 @@ def _whole(value: object, what: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{what} is {value!r}, not a whole number")
     return value
+
+
+logger = logging.getLogger(__name__)
+
+REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
+PATTERNS = (MANIFEST, CARD, RECORDS, QUERIES, POSITIVES, *(f"{name}/*{suffix}" for name, suffix in FOLDERS.items()))
+"""What is fetched from a repository: the files of a pack and nothing else."""
+
+
+@dataclass(frozen=True)
+class FoundPack:
+    """A pack that can be opened. reference: what `open_pack` takes; source: "folder" or "Hub"."""
+
+    reference: str
+    source: str
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.manifest.files.values())
+
+
+def packs_folder() -> Path:
+    """The user's folder of packs: ``$SCICEVPR_PACKS``, or `scicevpr/packs` among the user's data."""
+    override = os.environ.get("SCICEVPR_PACKS")
+    if override:
+        return Path(override).expanduser()
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "scicevpr" / "packs"
+
+
+def list_packs(folder: Path | None = None, cache: Path | None = None) -> list[FoundPack]:
+    """Packs in the user's folder, then those pulled from the Hub; only manifests are read.
+
+    folder, cache: other places than `packs_folder` and the Hub's cache. Unreadable packs are left out, with a line in
+    the log.
+    """
+    own = sorted(path.parent for path in (folder or packs_folder()).glob(f"*/{MANIFEST}"))
+    candidates = [(str(path), "folder", path) for path in own if not path.name.startswith(".")]
+    candidates += [(name, "Hub", path) for name, path in pulled_packs(cache)]
+    found = []
+    for reference, source, path in candidates:
+        try:
+            found.append(FoundPack(reference, source, path, read_manifest(path)))
+        except DatasetError as error:
+            logger.warning("pack left out: %s", error)
+    return found
+
+
+def parse_repository(text: str, revision: str | None = None) -> tuple[str, str | None]:
+    """Read "org/name" or "org/name@revision" as (repository, revision or None). DatasetError for anything else."""
+    match = REPOSITORY.fullmatch(text)
+    if match is None:
+        raise DatasetError(f"{text!r} does not name a Hub repository. Write it as org/name or org/name@revision.")
+    return match[1], revision or match[2]
+
+
+def cache_folder(cache: Path | None = None) -> Path:
+    """The Hub's cache: the folder given, or $HF_HUB_CACHE, or where huggingface_hub has it."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(cache or os.environ.get("HF_HUB_CACHE") or HF_HUB_CACHE).expanduser()
+
+
+def pack_folder(path: Path | str) -> Path:
+    """The folder of a pack that is given as a folder or as a pulled repository; an existing folder wins."""
+    return Path(path) if Path(path).is_dir() else cached_pack(str(path))
+
+
+def cached_pack(text: str, cache: Path | None = None) -> Path:
+    """The folder of a pulled pack. DatasetError when the text is neither a folder nor a repository that is here."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, IncompleteSnapshotError, LocalEntryNotFoundError
+
+    match = REPOSITORY.fullmatch(text)
+    if match is None:
+        what = "is a file" if Path(text).is_file() else "does not exist"
+        raise DatasetError(f"{text} {what}; a database pack is a folder with a {MANIFEST}, or a Hub repository.")
+    try:
+        found = snapshot_download(
+            match[1], repo_type="dataset", revision=match[2], cache_dir=cache_folder(cache), local_files_only=True,
+            allow_patterns=list(PATTERNS),
+        )  # fmt: skip
+    except IncompleteSnapshotError as error:
+        raise DatasetError(
+            f"The pack {text} was only partly downloaded. Go on with: scicevpr pack pull {text}"
+        ) from error
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        raise DatasetError(
+            f"There is no folder {text}, and no pack of that name was pulled from the Hub to this computer. Where "
+            f"there is a connection: scicevpr pack pull {text}"
+        ) from error
+    return Path(found)
+
+
+def pulled_packs(cache: Path | None = None) -> list[tuple[str, Path]]:
+    """(repository, folder) of every pack in the Hub's cache, at its main revision or else the one pulled last."""
+    found = []
+    for repository in sorted(cache_folder(cache).glob("datasets--*--*")):
+        main = repository / "refs" / "main"
+        snapshots = [path.parent for path in repository.glob(f"snapshots/*/{MANIFEST}")]
+        commit = main.read_text().strip() if main.is_file() else ""
+        chosen = next((path for path in snapshots if path.name == commit), None)
+        if chosen is None and snapshots:
+            chosen = max(snapshots, key=lambda path: path.stat().st_mtime)
+        if chosen is not None:
+            name = repository.name.removeprefix("datasets--").replace("--", "/", 1)
+            found.append((name if chosen.name == commit else f"{name}@{chosen.name}", chosen))
+    return found

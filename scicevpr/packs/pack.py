@@ -1,9 +1,11 @@
-"""An opened pack: its data set, and the descriptors of its models as memory maps."""
+"""An opened pack: its data set, the descriptors of its models as memory maps; and the check of all that is in it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,27 @@ import numpy as np
 
 from scicevpr.config import VARIANTS, Preprocessing
 from scicevpr.datasets import Dataset, GroundTruth, Photo
-from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
+from scicevpr.errors import DatasetError, IndexMismatchError, SciceVPRError, UsageError
 from scicevpr.evaluation.results import Evaluation
 from scicevpr.evaluation.stored import StoredDescriptors, score_stored
 from scicevpr.files.descriptor_files import Descriptors, load_descriptors
-from scicevpr.files.reading import known_sha256
+from scicevpr.files.reading import file_problem, known_sha256, sha256_of
 from scicevpr.models.model import VPRModel
-from scicevpr.packs.library import pack_folder
-from scicevpr.packs.manifest import PARTS, POSITIVES, QUERIES, RECORDS, Entry, Manifest, check_links, read_manifest
+from scicevpr.packs.manifest import (
+    CARD,
+    MANIFEST,
+    PARTS,
+    POSITIVES,
+    QUERIES,
+    RECORDS,
+    Entry,
+    Manifest,
+    check_links,
+    pack_folder,
+    read_manifest,
+)
 from scicevpr.packs.tables import PhotoFolder, read_positives, read_records
+from scicevpr.progress import Progress
 from scicevpr.retrieval.pca import PCA
 
 AGAIN = "Get the pack again, or look for more damage with `scicevpr pack check`."
@@ -35,7 +49,6 @@ class Pack:
 
     @property
     def title(self) -> str:
-        """What its maker calls it."""
         return self.manifest.title
 
     @property
@@ -53,11 +66,9 @@ class Pack:
     ) -> Descriptors | None:
         """Descriptors [N, D] of the database or the queries by a model: a read-only float16 memory map.
 
-        reduced: those after PCA (see `pca`). preprocessing: what queries will be prepared with; the pack's must be
-        the same. None when part is "queries" and the pack has none of this model.
-
-        Raises IndexMismatchError when the pack has nothing of this architecture with these weights, DatasetError when
-        the file is damaged.
+        reduced: those after PCA (see `pca`). preprocessing: what queries will be prepared with; the pack's must be the
+        same. None when part is "queries" and the pack has none of this model. Raises IndexMismatchError when the pack
+        has nothing of this architecture with these weights, DatasetError when the file is damaged.
         """
         if part not in PARTS:
             raise UsageError(f"A pack has the parts {' and '.join(PARTS)}, not {part!r}.")
@@ -84,6 +95,8 @@ class Pack:
 
     def read_pca(self, entry: Entry) -> PCA:
         """The reduction that gave an entry's descriptors. DatasetError when it is damaged or does not fit them."""
+        if entry.pca is None:
+            raise UsageError(f"No reduction gave these descriptors: {entry.label}.")
         check_content(self.folder, self.manifest, entry.pca)
         path = self.folder / entry.pca
         try:
@@ -134,9 +147,8 @@ def open_pack(path: Path | str, *, photos: Path | str | None = None) -> Pack:
 
     Only the manifest and the records are read; descriptors are mapped when they are asked for. Every file that is read
     is compared with its checksum; `check_pack` does so for all. An existing folder wins over a repository of that name.
-
-    photos: a folder with the data set's own photos, found there by their path in the data set or by their name. The
-    records' paths lead to them, else to the pack's thumbnails, else to where a photo would be, but is not.
+    photos: a folder with the data set's own photos, found there by their path in the data set or by their name; else
+    the records' paths lead to the pack's thumbnails, or to where a photo would be, but is not.
 
     Raises DatasetError when the pack is missing, damaged, unsafe or of a newer format, or `photos` holds none of them.
     """
@@ -150,20 +162,15 @@ def open_pack(path: Path | str, *, photos: Path | str | None = None) -> Pack:
 
 def check_size(folder: Path, manifest: Manifest, name: str) -> None:
     """Refuse a file that is missing or has another size than the manifest says. DatasetError."""
-    path = folder / name
-    if not path.is_file():
-        raise DatasetError(f"{path} is missing from the pack. {AGAIN}")
-    found, stated = path.stat().st_size, manifest.files[name].bytes
-    if found != stated:
-        state = "cut off" if found < stated else "too long"
-        raise DatasetError(f"{path} is {state}: it has {found} bytes, the manifest says {stated}. {AGAIN}")
+    if wrong := file_problem(folder / name, manifest.files[name].bytes, None, "pack"):
+        raise DatasetError(f"{wrong} {AGAIN}")
 
 
 def check_content(folder: Path, manifest: Manifest, name: str) -> None:
     """Refuse a file that is missing or does not hold what the manifest says. DatasetError."""
-    check_size(folder, manifest, name)
-    if known_sha256(folder / name) != manifest.files[name].sha256:
-        raise DatasetError(f"{folder / name} was changed: its SHA-256 is not the one in the manifest. {AGAIN}")
+    stated = manifest.files[name]
+    if wrong := file_problem(folder / name, stated.bytes, stated.sha256, "pack", known_sha256):
+        raise DatasetError(f"{wrong} {AGAIN}")
 
 
 def _dataset(folder: Path, manifest: Manifest, photos: Path | None) -> Dataset:
@@ -254,3 +261,77 @@ def _belongs(queries: Entry, database: Entry) -> bool:
 
 def _stored(pack: Pack, entry: Entry) -> StoredDescriptors:
     return StoredDescriptors(pack.folder / entry.file, pack.read(entry).values, protocol=entry.protocol)
+
+
+NOT_LISTED = (MANIFEST, CARD, ".gitattributes")
+"""Files without a checksum: the manifest itself, the card (its owner may edit it on the Hub), and Git's own file."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one file of a pack."""
+
+    file: str
+    message: str
+
+
+def check_pack(path: Path | str, progress: Progress | None = None) -> list[Problem]:
+    """Check a pack completely: sizes, SHA-256 sums, files too many, records, descriptors and reductions. progress is
+    called with (bytes read, bytes in all). Returns what is wrong, an empty list for a sound pack. Raises DatasetError
+    when there is no manifest that can be read, or a link leads out of the pack."""
+    folder = pack_folder(path)
+    manifest = read_manifest(folder)
+    check_links(folder)
+    problems = _files(folder, manifest, progress)
+    if not problems:  # what is damaged is not worth comparing
+        try:
+            problems = _contents(open_pack(folder))
+        except SciceVPRError as error:
+            problems = [Problem(MANIFEST, str(error))]
+    external = external_files(folder, manifest)
+    return problems + [Problem(name, f"{folder / name} is not in the manifest. Take it out.") for name in external]
+
+
+def _files(folder: Path, manifest: Manifest, progress: Progress | None) -> list[Problem]:
+    problems, done, total = [], 0, sum(file.bytes for file in manifest.files.values())
+    for name, file in manifest.files.items():
+        wrong = _problem(name, partial(check_size, folder, manifest, name))
+        if not wrong and sha256_of(folder / name) != file.sha256:
+            wrong = [Problem(name, f"{folder / name} was changed: its SHA-256 is not the one in the manifest.")]
+        problems += wrong
+        done += file.bytes
+        if progress is not None:
+            progress(done, total)
+    return problems
+
+
+def external_files(folder: Path, manifest: Manifest) -> list[str]:
+    """Files below a pack's folder that its manifest does not list, sorted."""
+    found = []
+    for within, _, names in os.walk(folder):
+        for name in names:
+            relative = Path(within, name).relative_to(folder).as_posix()
+            if relative not in manifest.files and relative not in NOT_LISTED:
+                found.append(relative)
+    return sorted(found)
+
+
+def _contents(pack: Pack) -> list[Problem]:
+    problems = []
+    for entry in pack.manifest.entries:
+        problems += _problem(entry.file, partial(pack.read, entry))
+        if entry.pca:
+            problems += _problem(entry.pca, partial(pack.read_pca, entry))
+    for photo in (*pack.dataset.database, *pack.dataset.queries):
+        name = photo.path.relative_to(pack.folder).as_posix()
+        if name.startswith("thumbnails/") and name not in pack.manifest.files:
+            problems.append(Problem(name, f"The thumbnail of {photo.name} is not among the pack's files."))
+    return problems
+
+
+def _problem(name: str, check: Callable[[], object]) -> list[Problem]:
+    try:
+        check()
+    except SciceVPRError as error:
+        return [Problem(name, str(error))]
+    return []

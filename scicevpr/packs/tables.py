@@ -45,11 +45,10 @@ def write_records(path: Path, photos: Sequence[Photo], root: Path, thumbnails: S
 
 
 def read_records(path: Path, count: int) -> tuple[list[Photo], list[str]]:
-    """Read photos back, with their thumbnails ("" where there is none). A photo's path is the relative `file`.
-
-    Raises DatasetError, naming the line, for anything that is not such a table of `count` rows.
-    """
-    photos, thumbnails = [], []
+    """Read photos back, with their thumbnails ("" where there is none). A photo's path is the relative `file`. Raises
+    DatasetError, naming the line, for anything that is not such a table of `count` rows."""
+    photos: list[Photo] = []
+    thumbnails: list[str] = []
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
             reader = csv.reader(stream, strict=True)
@@ -103,12 +102,8 @@ def _photo(line: Sequence[str], row: int) -> tuple[Photo, str]:
     if (east == "") != (north == ""):
         raise ValueError("it has one of east and north without the other")
     photo = Photo(
-        path=Path(safe_name(file)),
-        name=safe_name(name),
-        utm=(_number(east), _number(north)) if east else None,
-        zone=zone or None,
-        heading=_number(heading) if heading else None,
-        timestamp=timestamp or None,
+        path=Path(safe_name(file)), name=safe_name(name), utm=(_number(east), _number(north)) if east else None,
+        zone=zone or None, heading=_number(heading) if heading else None, timestamp=timestamp or None,
         condition=condition or None,
     )
     return photo, thumbnail
@@ -125,9 +120,7 @@ def write_thumbnails(
     folder: Path, part: str, photos: Sequence[Photo], pixels: int, progress: Callable[[int, int], None]
 ) -> list[str]:
     """Write JPEG copies of at most `pixels` a side, without the photos' metadata. Returns their names below `folder`.
-
-    Raises ImageError, naming the photo, for one that cannot be read.
-    """
+    Raises ImageError, naming the photo, for one that cannot be read."""
     names = []
     for row, photo in enumerate(photos):
         name = f"thumbnails/{part}/{row // PHOTOS_A_FOLDER:04d}/{row:07d}.jpg"
@@ -152,11 +145,9 @@ class PhotoFolder:
         self._roots = (folder, folder / "images" / split, folder / split)
 
     def find(self, photos: Sequence[Photo], otherwise: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
-        """The file of every photo, else the path given `otherwise`; and a note if some are missing.
-
-        A photo's path is relative to the data set; one elsewhere is known by its name, if that occurs once. Raises
-        DatasetError when the folder holds none of them.
-        """
+        """The file of every photo, else the path given `otherwise`; and a note if some are missing. A photo's path is
+        relative to the data set; one elsewhere is known by its name, if that occurs once. Raises DatasetError when the
+        folder holds none of them."""
         paths, missing = [], []
         for photo, other in zip(photos, otherwise, strict=True):
             own = (root / photo.path for root in self._roots)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from scicevpr.retrieval.rerank import rank_rows
+from scicevpr.retrieval.matches import rank_rows
 
 QUESTIONS = 500
 BEST = 10
@@ -43,8 +43,7 @@ def choose_questions(count: int, seed: int, wanted: int = QUESTIONS) -> np.ndarr
 def nearest_of_block(products: np.ndarray, squares: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
     """The candidates of one block of rows: rows [M, Q] int32 and |x|² - 2 q.x [M, Q] float32.
 
-    products: [R, Q] of the block's rows with the questions; squares: [R]; first: number of the block's first row.
-    """
+    products: [R, Q] of the block's rows with the questions; squares: [R]; first: number of the block's first row."""
     far = squares[:, None] - 2 * products
     keep = min(BEST + 1 + SPARE, len(far))
     rows = np.argpartition(far, keep - 1, axis=0)[:keep]
@@ -53,11 +52,9 @@ def nearest_of_block(products: np.ndarray, squares: np.ndarray, first: int) -> t
 
 def exact_answers(values: Any, questions: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Rows [Q, 10] of the exact answers (fewer columns in a tiny database), from the candidates of all blocks."""
-    rows: np.ndarray | None = None
+    blocks = iter(blocks)
+    rows, far = next(blocks)
     for new_rows, new_far in blocks:
-        if rows is None:
-            rows, far = new_rows, new_far
-            continue
         rows, far = np.concatenate([rows, new_rows]), np.concatenate([far, new_far])
         keep = min(BEST + 1 + SPARE, len(far))
         order = np.argpartition(far, keep - 1, axis=0)[:keep]

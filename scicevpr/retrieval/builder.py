@@ -25,7 +25,7 @@ from scicevpr.errors import UsageError
 from scicevpr.files.writing import require_space, save_npy
 from scicevpr.progress import StageProgress
 from scicevpr.retrieval import agreement as agreeing
-from scicevpr.retrieval.int8_exact import PER_ROW, Codes, encode
+from scicevpr.retrieval.exact import PER_ROW, Codes, encode
 from scicevpr.retrieval.ivf_pq import (
     ROWS_PER_LIST,
     SCANNED,
@@ -44,26 +44,25 @@ from scicevpr.retrieval.manifest import (
     LOCK,
     MANIFEST,
     STORED_TIERS,
+    WORK,
     Manifest,
+    ResumableSteps,
     describe_files,
     is_own,
     read_manifest,
+    remove_steps,
     remove_unlisted,
     write_manifest,
 )
 from scicevpr.retrieval.pca import PCA
-from scicevpr.retrieval.rows import RowFile, RowFiles, find_rows, in_single, one_model, value_problem
-from scicevpr.retrieval.steps import WORK, ResumableSteps, remove_steps
+from scicevpr.retrieval.rows import RowFile, RowFiles, check_block, find_rows, in_single, one_model
 
 PART_BYTES = 88 * 2**20  # of float32 rows
 PCA_SAMPLE = 4096
 
 
 class NotFiniteError(UsageError):
-    """Descriptors that no index can be built of; problem: see `value_problem`."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(f"The database descriptors {problem}")
+    """Descriptors that no index can be built of."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +93,9 @@ def build_files(
     restart: bool = False,
     progress: StageProgress | None = None,
 ) -> Path:
-    """Build an index of the rows of some descriptor files, one after the other. Returns its folder.
-
-    Raises UsageError when ``out`` exists or is being built, for settings that do not fit, or values that are not
-    finite; IndexMismatchError for descriptor files that cannot be read or differ in width.
+    """Build an index of the rows of some descriptor files, one after the other. Returns its folder. Raises UsageError
+    when ``out`` exists or is being built, for settings that do not fit, or values that are not finite;
+    IndexMismatchError for descriptor files that cannot be read or differ in width.
     """
     out = Path(out)
     taken = UsageError(f"{out} exists already. Remove it, or name another folder for the index.")
@@ -214,13 +212,8 @@ class Build:
                 "seed": self.settings.seed,
             }
         manifest = Manifest(
-            tier=self.tier,
-            count=self.count,
-            dimension=self.width,
-            sources=tuple(self.files),
-            files=describe_files(self.draft, self.names),
-            settings=settings,
-            agreement=agreement,
+            tier=self.tier, count=self.count, dimension=self.width, sources=tuple(self.files),
+            files=describe_files(self.draft, self.names), settings=settings, agreement=agreement,
             versions=self.versions,
         )
         write_manifest(self.draft, manifest, self.out)
@@ -230,9 +223,7 @@ class Build:
 
         def make(path: Path) -> None:
             sample = self.rows.take_rows(self._sampled(PCA_SAMPLE, 11))
-            problem = value_problem(in_single(sample))
-            if problem:
-                raise NotFiniteError(problem)
+            check_block(in_single(sample), "database descriptors", error=NotFiniteError)
             solver = "randomized" if 4 * self.short <= min(sample.shape) else "auto"
             pca = PCA.fit(sample, self.short, solver=solver, seed=self.settings.seed)
             save_npy(path, np.concatenate([pca.mean[None], pca.components]).astype(np.float32))
@@ -257,9 +248,7 @@ class Build:
             """The rows as float32, and their checksums."""
             stored, checksums = self.rows.with_checksums(slice(first, first + self.part_rows))
             values = in_single(stored)
-            problem = value_problem(values, first)
-            if problem:
-                raise NotFiniteError(problem)
+            check_block(values, "database descriptors", first, NotFiniteError)
             return values, checksums
 
         @cache
@@ -338,15 +327,9 @@ class Build:
         found = [np.load(self.draft / "bytes-1.npy", mmap_mode="r")]
         search = IVFPQIndex(self.rows, index, found, self.short_codes, self.projection, nprobe=1, rerank_k=1)
         measured = agreeing.tune(
-            lambda nprobe, length: search.candidates(self.asked, length, 0, nprobe),
-            self.questions,
-            answers,
-            nlist=self.nlist,
-            list_bytes=self.count / self.nlist * index.code_size,
-            scanned_bytes=SCANNED * self.short,
-            row_bytes=self.files[0].row_bytes,
-            nprobe=self.settings.nprobe,
-            rerank_k=self.settings.rerank_k,
+            lambda nprobe, length: search.candidates(self.asked, length, 0, nprobe), self.questions, answers,
+            nlist=self.nlist, list_bytes=self.count / self.nlist * index.code_size, scanned_bytes=SCANNED * self.short,
+            row_bytes=self.files[0].row_bytes, nprobe=self.settings.nprobe, rerank_k=self.settings.rerank_k,
         )
         self.tell("agreement with exact search", 1, 1)
         return measured

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 from filelock import FileLock, Timeout
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.files.writing import require_space, save_npy, written_whole
 from scicevpr.progress import Progress
-from scicevpr.retrieval.int8_exact import PER_ROW, Codes, encode
+from scicevpr.retrieval.exact import PER_ROW, Codes, encode
 from scicevpr.retrieval.ivf_pq import ShortCodes, fill_lists, project, read_lists, save_rows, write_lists
 from scicevpr.retrieval.manifest import (
     LOCK,
@@ -31,7 +31,7 @@ from scicevpr.retrieval.manifest import (
     remove_unlisted,
     write_manifest,
 )
-from scicevpr.retrieval.rows import RowFiles, find_rows, in_single, one_model, value_problem
+from scicevpr.retrieval.rows import RowFiles, check_block, find_rows, in_single, one_model
 from scicevpr.retrieval.stored_index import (
     StoredIndex,
     named,
@@ -40,6 +40,7 @@ from scicevpr.retrieval.stored_index import (
     read_bytes,
     read_codes,
     read_removed,
+    row_table,
 )
 
 BLOCK_ROWS = 2048
@@ -47,9 +48,7 @@ BLOCK_ROWS = 2048
 
 def add_records(folder: Path | str, source: Path | str | np.ndarray, progress: Progress | None = None) -> StoredIndex:
     """Add the rows of a descriptor file, which then belongs to the index, or of an array, which is copied into it.
-
-    progress is called with (rows done, rows in all). Raises IndexMismatchError for another length of descriptors.
-    """
+    progress is called with (rows done, rows in all). Raises IndexMismatchError for another length of descriptors."""
     folder = Path(folder)
     with _change(folder) as manifest:
         number = manifest.generation + 1
@@ -77,9 +76,7 @@ def add_records(folder: Path | str, source: Path | str | np.ndarray, progress: P
             projection, ranges = (np.load(folder / named(manifest, kind)) for kind in ("projection", "ranges"))
         for first in range(0, file.rows, BLOCK_ROWS):
             block, found_checksums = rows.with_checksums(slice(first, first + BLOCK_ROWS))
-            problem = value_problem(in_single(block), first)
-            if problem:
-                raise UsageError(f"The descriptors {problem}")
+            check_block(in_single(block), "descriptors", first)
             checksums.append(found_checksums)
             if manifest.tier == "int8":
                 codes.append(encode(np.ascontiguousarray(block, np.float32)))
@@ -88,7 +85,7 @@ def add_records(folder: Path | str, source: Path | str | np.ndarray, progress: P
                 found.append(ShortCodes(*ranges).encode(short))
             if progress is not None:
                 progress(min(first + BLOCK_ROWS, file.rows), file.rows)
-        old = _rows(folder, manifest)
+        old = row_table(folder, manifest)
         order = np.concatenate([old["row"], np.arange(start, start + file.rows)])
         names -= {named(manifest, "rows")}
         names.add(_save_rows(folder, number, order, np.concatenate([old["checksum"], *checksums])))
@@ -101,11 +98,8 @@ def add_records(folder: Path | str, source: Path | str | np.ndarray, progress: P
         _finish(
             folder,
             replace(
-                manifest,
-                count=manifest.count + file.rows,
-                added=manifest.added + file.rows,
-                sources=(*manifest.sources, file),
-                generation=number,
+                manifest, count=manifest.count + file.rows, added=manifest.added + file.rows,
+                sources=(*manifest.sources, file), generation=number,
             ),
             names,
         )
@@ -133,16 +127,14 @@ def remove_records(folder: Path | str, rows: Sequence[int] | np.ndarray) -> Stor
 
 
 def compact_index(folder: Path | str) -> np.ndarray:
-    """Take removed rows out and number the others anew. Returns their old numbers [M]: row i was row ``old[i]``.
-
-    Only the index's own files are written again, not the descriptors.
-    """
+    """Take removed rows out and number the others anew. Returns their old numbers [M]: row i was row ``old[i]``. Only
+    the index's own files are written again, not the descriptors."""
     folder = Path(folder)
     with _change(folder) as manifest:
         kept = np.flatnonzero(~read_removed(folder, manifest))
         if not manifest.removed:
             return kept
-        number, old = manifest.generation + 1, _rows(folder, manifest)
+        number, old = manifest.generation + 1, row_table(folder, manifest)
         names = {name for name in manifest.files if name.startswith(("projection-", "ranges-", "added-"))}
         names.add(_save_rows(folder, number, old["row"][kept], old["checksum"][kept]))
         if manifest.tier == "int8":
@@ -188,10 +180,6 @@ def _finish(folder: Path, manifest: Manifest, names: set[str]) -> None:
     write_manifest(folder, replace(manifest, files=files))
 
 
-def _rows(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
-    return load_file(folder / named(manifest, "rows"))
-
-
 def _save_rows(folder: Path, number: int, order: np.ndarray, checksums: np.ndarray) -> str:
     name = f"rows-{number}.safetensors"
     with written_whole(folder / name) as part:
@@ -202,8 +190,8 @@ def _save_rows(folder: Path, number: int, order: np.ndarray, checksums: np.ndarr
 def _save_codes(folder: Path, number: int, before: Sequence[Codes], new: Iterable[Codes]) -> set[str]:
     """Write new codes, and the scales of all."""
     names, scales = set(), [[getattr(codes, field) for field in PER_ROW] for codes in before]
-    for part, codes in enumerate(new):
-        name = f"codes-{number}-{part:05d}.npy"
+    for piece, codes in enumerate(new):
+        name = f"codes-{number}-{piece:05d}.npy"
         _save(folder / name, codes.codes)
         names.add(name)
         scales.append([getattr(codes, field) for field in PER_ROW])

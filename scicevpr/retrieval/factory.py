@@ -25,15 +25,13 @@ from scicevpr.errors import IndexMismatchError, SciceVPRError, UsageError
 from scicevpr.files.writing import MEMORY_LIMIT
 from scicevpr.progress import StageProgress
 from scicevpr.retrieval.builder import Settings, build_files
-from scicevpr.retrieval.exact import ExactIndex
-from scicevpr.retrieval.int8_exact import Int8ExactIndex
+from scicevpr.retrieval.exact import ExactIndex, Int8ExactIndex
 from scicevpr.retrieval.matches import Index
 from scicevpr.retrieval.rows import RowFile, find_rows, row_blocks, shape_of
 from scicevpr.retrieval.stored_index import StoredIndex, check_index, open_index
 
 TIERS = ("exact", "float16", "int8", "ivf-pq", "streamed")
-MANY_ROWS = 300_000
-"""Above this a single query by 8-bit codes takes longer than a query should."""
+MANY_ROWS = 300_000  # above this a single query by 8-bit codes takes longer than a query should
 
 
 def choose_tier(count: int, dimension: int, memory: int | None = None) -> str:
@@ -60,10 +58,8 @@ def make_index(
 
     tier: one of TIERS, or "auto" (see `choose_tier`). folder: where "ivf-pq" is built and kept; it is opened when an
     index of these descriptors is there already. Without it, and for values that are no file, "auto" takes an exact tier
-    instead of "ivf-pq".
-
-    Raises UsageError for another tier, "ivf-pq" without a folder, values without a file of their own for "ivf-pq", and
-    the errors of the tiers.
+    instead of "ivf-pq". Raises UsageError for another tier, "ivf-pq" without a folder, values without a file of their
+    own for "ivf-pq", and the errors of the tiers.
     """
     count, dimension = shape_of(values, "database descriptors")
     memory = free_memory() // 2 if memory is None else memory

@@ -21,8 +21,7 @@ import numpy as np
 from scicevpr.errors import IndexMismatchError
 from scicevpr.files.writing import bytes_label
 from scicevpr.retrieval.manifest import REMEDY
-from scicevpr.retrieval.matches import Matches
-from scicevpr.retrieval.rerank import check_search, empty_matches, fill, rank_rows
+from scicevpr.retrieval.matches import Matches, check_search, empty_matches, fill, rank_rows
 from scicevpr.retrieval.rows import RowFiles, row_blocks
 
 ROUNDS = 10  # of k-means
@@ -111,9 +110,7 @@ def fill_lists(
     first: int = 0,
 ) -> None:
     """Put rows into the lists they belong to, numbered from ``first`` on, by their byte codes, pieces [R, K] uint8.
-
-    progress is called with the rows that are in.
-    """
+    progress is called with the rows that are in."""
     for piece in bytes_of:
         for start in range(0, len(piece), ROWS_AT_ONCE):
             short = codes.decode(piece[start : start + ROWS_AT_ONCE])
@@ -183,25 +180,23 @@ class IVFPQIndex:
         self._offset = projection[1:] @ projection[0]
         self.nprobe, self.rerank_k = nprobe, rerank_k
         self._agreement, self._on_disk = agreement, on_disk
-        self._removed = 0 if removed is None else int(removed.sum())
-        self._selector, self._bits = None, None
-        if self._removed:
-            self._bits = np.packbits(~removed, bitorder="little")
-            self._selector = faiss.IDSelectorBitmap(self._bits)
+        self._removed, self._selector = 0, None
+        if removed is not None and removed.any():
+            self._removed = int(removed.sum())
+            self._bits = np.packbits(~removed, bitorder="little")  # FAISS does not keep it alive
+            self._selector = faiss.IDSelectorBitmap(self._bits)  # type: ignore[call-arg]  # its wrapper takes arrays
 
     def __len__(self) -> int:
         return self._values.shape[0] - self._removed
 
     @property
     def label(self) -> str:
-        """How it searches."""
         return (
             f"PCA {self._lists.d}, IVF-PQ nlist {self._lists.nlist:,}, nprobe {self.nprobe}, 4 bit, best {SCANNED:,} "
             f"by 8 bit, best {self.rerank_k} re-ranked exactly"
         )
 
     def metadata(self) -> dict[str, str]:
-        """Rows, sizes, and the agreement that was measured at the build."""
         scanned = self._values.shape[0] * (self._lists.code_size + 8 + 12)
         return {
             "rows": f"{len(self):,}",
@@ -235,7 +230,8 @@ class IVFPQIndex:
         scanned = min(max(SCANNED, 4 * rerank_k), self._values.shape[0])
         short = np.ascontiguousarray(queries @ self._projection[1:].T - self._offset, np.float32)
         while True:
-            parameters = faiss.IVFSearchParameters(nprobe=nprobe, sel=self._selector)
+            how = {"nprobe": nprobe, "sel": self._selector}
+            parameters = faiss.IVFSearchParameters(**how)
             _, found = self._lists.search(short, scanned, params=parameters)
             if nprobe == nlist or (found[:, : min(wanted, scanned)] >= 0).all():
                 return np.stack([self._ordered(*pair, rerank_k) for pair in zip(found, short, strict=True)])

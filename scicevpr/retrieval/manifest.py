@@ -1,4 +1,4 @@
-"""index.json: what an index on disk consists of, and the checks before it is used.
+"""What lies in the folder of an index on disk: index.json, which says what it consists of, and the steps of a build.
 
     index.json               this manifest, with a checksum of its own
     rows-G.safetensors       of each row: its place in the descriptor files, and a CRC-32 of its bytes
@@ -7,6 +7,7 @@
     bytes-G.npy              one byte a short value; lists-G.faiss: inverted lists of 4-bit codes (FAISS)
     removed-G.npy            rows that were removed since it was compacted
     added-G.npy              descriptors that were added as arrays
+    work/                    of an unfinished build: its finished steps, each a whole file with its checksum
 
 G counts the changes. The descriptors themselves stay in the files they came in. A change writes new files, then the
 manifest in one step, then removes what is no longer listed: whoever opens the index sees the old one or the new one.
@@ -18,13 +19,13 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scicevpr.errors import IndexMismatchError
-from scicevpr.files.reading import parse_json, safe_name, sha256_of
+from scicevpr.errors import IndexMismatchError, UsageError
+from scicevpr.files.reading import file_problem, parse_json, safe_name, sha256_of
 from scicevpr.files.writing import whole_name, written_whole
 from scicevpr.progress import Progress
 from scicevpr.retrieval.rows import DTYPES, RowFile
@@ -134,21 +135,12 @@ def describe_files(folder: Path, names: list[str]) -> dict[str, tuple[int, str]]
 
 
 def check_files(folder: Path, manifest: Manifest, whole: bool = True, progress: Progress | None = None) -> list[str]:
-    """What is wrong with an index's own files: missing, cut off or too long, and where ``whole`` changed.
-
-    progress is called with (bytes read, bytes in all).
-    """
+    """What is wrong with an index's own files: missing, cut off or too long, and where ``whole`` changed. progress is
+    called with (bytes read, bytes in all)."""
     problems, done, total = [], 0, sum(size for size, _ in manifest.files.values())
     for name, (size, sha) in manifest.files.items():
-        path = folder / name
-        found = path.stat().st_size if path.is_file() else None
-        if found is None:
-            problems.append(f"{path} is missing from the index. {REMEDY}")
-        elif found != size:
-            state = "cut off" if found < size else "too long"
-            problems.append(f"{path} is {state}: it has {found} bytes, the manifest says {size}. {REMEDY}")
-        elif whole and sha256_of(path) != sha:
-            problems.append(f"{path} was changed: its SHA-256 is not the one in the manifest. {REMEDY}")
+        if wrong := file_problem(folder / name, size, sha if whole else None, "index"):
+            problems.append(f"{wrong} {REMEDY}")
         done += size
         if progress is not None:
             progress(done, total)
@@ -194,3 +186,53 @@ def _own_name(name: str) -> str:
     if not OWN_FILES.fullmatch(safe_name(name)):
         raise ValueError(f"it lists the file {name!r}, which no index has")
     return name
+
+
+PLAN, WORK = "plan.json", "work"
+STEPS = re.compile(r"plan\.json|part-\d{5,}\.safetensors|trained\.faiss|[a-z0-9.-]+\.sha256")
+"""How the files of unfinished work are called."""
+
+
+def remove_steps(folder: Path) -> None:
+    """Remove the files of unfinished work, and their folder when nothing else is in it."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.is_file() and STEPS.fullmatch(whole_name(path.name)):
+            path.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+class ResumableSteps:
+    """A folder of finished steps. A step that is there with its checksum is not done again.
+
+    plan: what decides the result; a folder that was begun with another one is refused. UsageError."""
+
+    def __init__(self, folder: Path, plan: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.kept, self.made = 0, 0
+        folder.mkdir(parents=True, exist_ok=True)
+        text, path = json.dumps(plan, indent=1, sort_keys=True), folder / PLAN
+        if path.is_file() and path.read_text(encoding="utf-8") != text:
+            raise UsageError(
+                f"In {folder} an index was begun with other settings or other descriptors. Finish that one, or start "
+                "again (restart, --restart)."
+            )
+        with written_whole(path) as part:
+            part.write_text(text, encoding="utf-8")
+
+    def step(self, name: str, make: Callable[[Path], object], *, keep: bool = False) -> Path:
+        """The file ``name``, made by ``make`` unless it is there already, sound. keep: it lies in the folder above and
+        stays there."""
+        path, mark = (self.folder.parent if keep else self.folder) / name, self.folder / f"{name}.sha256"
+        if path.is_file() and mark.is_file() and mark.read_text() == sha256_of(path):
+            self.kept += 1
+            return path
+        mark.unlink(missing_ok=True)
+        with written_whole(path) as part:
+            make(part)
+        with written_whole(mark) as part:
+            part.write_text(sha256_of(path))
+        self.made += 1
+        return path

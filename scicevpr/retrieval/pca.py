@@ -25,8 +25,7 @@ from scicevpr.files.writing import DescriptorWriter, written_whole
 from scicevpr.retrieval.rows import check_finite, row_blocks, shape_of
 
 SOLVERS = ("auto", "exact", "randomized")
-EXACT_WORK = 5e10
-"""N * D * min(N, D) up to which "auto" is exact: 2,000 x 10,752 took 10 s on two cores (NumPy 2.4)."""
+EXACT_WORK = 5e10  # N * D * min(N, D) up to which "auto" is exact: 2,000 x 10,752 took 10 s on two cores (NumPy 2.4)
 OVERSAMPLING = 10
 MAX_PHOTOS = 2**14  # the published number of training photos for the fit
 FORMAT = "scicevpr-pca-1"
@@ -61,9 +60,8 @@ class PCA:
 
         solver: "exact" (singular value decomposition), "randomized" (depends on the seed; as many power iterations as
         scikit-learn makes), or "auto": exact where that is cheap. origin: fingerprint, weights, dtype and grouping of
-        the descriptors, as far as known.
-
-        Raises UsageError for another solver, or when `dimension` exceeds what N rows of D values can give.
+        the descriptors, as far as known. Raises UsageError for another solver, or when `dimension` exceeds what N rows
+        of D values can give.
         """
         if solver not in SOLVERS:
             raise UsageError(f"PCA solver {solver!r} is unknown; choose one of {', '.join(SOLVERS)}.")
@@ -88,15 +86,9 @@ class PCA:
         components = components * np.sign(components[np.arange(dimension), largest])[:, None]
         variance = singular[:dimension] ** 2 / (samples - 1)
         return cls(
-            mean=mean,
-            components=components,
-            explained_variance=variance,
-            explained_variance_ratio=variance / (squares / (samples - 1)),
-            singular_values=singular[:dimension],
-            samples=samples,
-            solver=solver,
-            seed=seed,
-            **origin,
+            mean=mean, components=components, explained_variance=variance,
+            explained_variance_ratio=variance / (squares / (samples - 1)), singular_values=singular[:dimension],
+            samples=samples, solver=solver, seed=seed, **origin,
         )
 
     @property
@@ -113,9 +105,8 @@ class PCA:
     def transform(self, descriptors: Any, scratch: Path | str | None = None) -> np.ndarray:
         """Reduce descriptors [N, D] to [N, K], computed in double; float64 stays float64, all else becomes float32.
 
-        scratch: a folder for a nameless temporary file that takes the result, as in `describe`.
-
-        Raises IndexMismatchError when D differs from that of the fit.
+        scratch: a folder for a nameless temporary file that takes the result, as in `describe`. Raises
+        IndexMismatchError when D differs from that of the fit.
         """
         count, width = shape_of(descriptors, "descriptors for a PCA")
         if width != len(self.mean):

@@ -19,7 +19,7 @@ import numpy as np
 
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.files.descriptor_files import load_descriptors
-from scicevpr.files.safe_npy import map_npy
+from scicevpr.files.reading import map_npy
 from scicevpr.files.writing import release
 
 DTYPES = ("<f2", "<f4", "<f8")
@@ -39,21 +39,19 @@ def shape_of(values: Any, what: str) -> tuple[int, int]:
 def check_finite(values: Any, what: str, rows: int | None = None) -> None:
     """Raise UsageError when descriptors [N, D] hold NaN, infinite or absurdly large values."""
     for start, block in row_blocks(values, rows):
-        problem = value_problem(block, start)
-        if problem:
-            raise UsageError(f"The {what} {problem}")
+        check_block(block, what, start)
 
 
-def value_problem(block: np.ndarray, first: int = 0) -> str:
-    """What makes descriptors [R, D] impossible to compare, as the rest of a sentence; empty for sound ones."""
+def check_block(block: np.ndarray, what: str, first: int = 0, error: type[UsageError] = UsageError) -> None:
+    """Raise ``error`` as `check_finite` does, for a block [R, D] that begins with row ``first``."""
     if block.size == 0 or (block.min() >= -LARGEST and block.max() <= LARGEST):  # False for NaN as well
-        return ""
+        return
     if not np.isfinite(block).all():
-        return "contain NaN or infinite values; describe the photos again."
+        raise error(f"The {what} contain NaN or infinite values; describe the photos again.")
     row = int(np.argmax(np.abs(block).max(axis=1)))
-    return (
-        f"contain the value {np.abs(block[row]).max():.3g} (row {first + row}), so distances would overflow; "
-        "descriptors have values of about 1. Are the bytes of another type? Describe the photos again."
+    raise error(
+        f"The {what} contain the value {np.abs(block[row]).max():.3g} (row {first + row}), so distances would overflow;"
+        " descriptors have values of about 1. Are the bytes of another type? Describe the photos again."
     )
 
 
@@ -124,10 +122,8 @@ class RowFile:
 
 
 def find_rows(source: Path | str | np.memmap) -> RowFile:
-    """Where the rows of a .npy file, a descriptor file (.safetensors) or a memory map of one lie.
-
-    Raises UsageError for other files and parts of memory maps, IndexMismatchError for damaged ones.
-    """
+    """Where the rows of a .npy file, a descriptor file (.safetensors) or a memory map of one lie. Raises UsageError for
+    other files and parts of memory maps, IndexMismatchError for damaged ones."""
     path = source.filename if isinstance(source, np.memmap) else source
     if path is None or not Path(path).is_file():
         raise IndexMismatchError(f"There is no descriptor file at {path}. Write one with `scicevpr describe`.")
@@ -141,12 +137,13 @@ def find_rows(source: Path | str | np.memmap) -> RowFile:
         )
     path = Path(os.path.abspath(path))
     state = path.stat()
-    return RowFile(
-        path, *values.shape, values.dtype.str, int(values.offset), state.st_size, model, modified=state.st_mtime_ns
-    )
+    rows, width = values.shape
+    offset, kind = int(values.offset), values.dtype.str
+    return RowFile(path, rows, width, kind, offset, state.st_size, model, modified=state.st_mtime_ns)
 
 
-def _mapped(path: Path) -> tuple[np.memmap, tuple[str, ...]]:
+def _mapped(path: Path) -> tuple[Any, tuple[str, ...]]:
+    """The values as a memory map (an empty array where there are none), and the model they are by."""
     if path.suffix == ".safetensors":
         found, _ = load_descriptors(path, mapped=True)
         return found.values, (found.fingerprint, found.weights)
@@ -169,9 +166,8 @@ class RowFiles:
     """All rows of some files as one database [N, D]: gives rows when sliced, as arrays and memory maps do.
 
     order: [M] rows of the concatenated files that make up the database (default: all). checksums: CRC-32 [M] of each
-    row's bytes; rows taken one by one are compared with them. remedy: what errors advise.
-
-    Raises IndexMismatchError when a file is missing or has another size than was noted.
+    row's bytes; rows taken one by one are compared with them. remedy: what errors advise. Raises IndexMismatchError
+    when a file is missing or has another size than was noted.
     """
 
     def __init__(

@@ -11,11 +11,10 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from scicevpr.errors import IndexMismatchError, SciceVPRError
-from scicevpr.files.safe_npy import map_npy
+from scicevpr.files.reading import map_npy
 from scicevpr.files.writing import bytes_label
 from scicevpr.progress import Progress
-from scicevpr.retrieval.exact import ExactIndex
-from scicevpr.retrieval.int8_exact import PER_ROW, Codes, Int8ExactIndex
+from scicevpr.retrieval.exact import PER_ROW, Codes, ExactIndex, Int8ExactIndex
 from scicevpr.retrieval.ivf_pq import IVFPQIndex, ShortCodes, read_lists
 from scicevpr.retrieval.manifest import REMEDY, Manifest, check_files, read_manifest
 from scicevpr.retrieval.matches import Index, Matches
@@ -52,15 +51,9 @@ class StoredIndex:
         if manifest.added:
             measured += f"; {manifest.added:,} rows were added since"
         return IVFPQIndex(
-            rows,
-            read_lists(folder / named(manifest, "lists")),
-            read_bytes(folder, manifest),
-            ShortCodes(*_array(folder / named(manifest, "ranges"))),
-            _array(folder / named(manifest, "projection")),
-            nprobe=settings["nprobe"],
-            rerank_k=settings["rerank_k"],
-            removed=removed,
-            agreement=measured,
+            rows, read_lists(folder / named(manifest, "lists")), read_bytes(folder, manifest),
+            ShortCodes(*_array(folder / named(manifest, "ranges"))), _array(folder / named(manifest, "projection")),
+            nprobe=settings["nprobe"], rerank_k=settings["rerank_k"], removed=removed, agreement=measured,
             on_disk=self._bytes(),
         )
 
@@ -68,7 +61,6 @@ class StoredIndex:
         return self.manifest.count - self.manifest.removed
 
     def metadata(self) -> dict[str, str]:
-        """What its engine tells, and the size of its own files."""
         return {
             **self._engine.metadata(),
             "rows": f"{len(self):,}" + (f" ({self.manifest.removed:,} removed)" if self.manifest.removed else ""),
@@ -89,7 +81,7 @@ class StoredIndex:
 
     def order(self) -> np.ndarray:
         """For each row, its place [N] in the descriptor files, one after the other."""
-        return _row_table(self.folder, self.manifest)["row"]
+        return row_table(self.folder, self.manifest)["row"]
 
     def check_model(self, fingerprint: str, weights: str) -> None:
         """Raise IndexMismatchError when its descriptors are known to be by another model than these."""
@@ -107,10 +99,9 @@ class StoredIndex:
 def open_index(folder: Path | str, *, verify: bool = True) -> StoredIndex:
     """Open an index, memory-mapped.
 
-    verify: compare all of its own files with their checksums (for a million rows half a second); without it only
-    sizes. The descriptor files are compared by their size, and each of their rows that is re-ranked by its checksum.
-
-    Raises IndexMismatchError for what is missing, cut off or altered, with the file's name and a remedy.
+    verify: compare all of its own files with their checksums (for a million rows half a second); without it only sizes.
+    The descriptor files are compared by their size, and each of their rows that is re-ranked by its checksum. Raises
+    IndexMismatchError for what is missing, cut off or altered, with the file's name and a remedy.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -136,9 +127,7 @@ def _readable(folder: Path) -> Iterator[None]:
 
 def check_index(folder: Path | str, progress: Progress | None = None) -> list[str]:
     """Everything that is wrong with an index and the descriptors it refers to, in words; empty for a sound one.
-
-    progress is called with (bytes read, bytes in all). Raises IndexMismatchError when its manifest cannot be read.
-    """
+    progress is called with (bytes read, bytes in all). Raises IndexMismatchError when its manifest cannot be read."""
     folder = Path(folder)
     manifest = read_manifest(folder)
     own = sum(size for size, _ in manifest.files.values())
@@ -154,7 +143,7 @@ def check_index(folder: Path | str, progress: Progress | None = None) -> list[st
     try:
         with _readable(folder):
             StoredIndex(folder, manifest)
-        checksums = _row_table(folder, manifest)["checksum"]
+        checksums = row_table(folder, manifest)["checksum"]
         rows = open_rows(folder, manifest)
         for start in range(0, len(rows), CHECK_ROWS):
             block, found = rows.with_checksums(slice(start, start + CHECK_ROWS))
@@ -173,7 +162,7 @@ def check_index(folder: Path | str, progress: Progress | None = None) -> list[st
 
 def open_rows(folder: Path, manifest: Manifest, chosen: np.ndarray | None = None) -> RowFiles:
     """The full descriptors of an index, in its order; chosen: only these rows."""
-    table = _row_table(folder, manifest)
+    table = row_table(folder, manifest)
     order, checksums = (table[name] if chosen is None else table[name][chosen] for name in ("row", "checksum"))
     return RowFiles(manifest.sources, order, checksums, REMEDY)
 
@@ -219,7 +208,7 @@ def named(manifest: Manifest, kind: str) -> str:
     return next(name for name in manifest.files if name.startswith(f"{kind}-"))
 
 
-def _row_table(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
+def row_table(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
     table = load_file(folder / named(manifest, "rows"))
     rows, checksums = table["row"], table["checksum"]
     there = sum(source.rows for source in manifest.sources)

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
 
-def holders(text: str, known: Iterable[Any] = ()) -> list[str]:
-    """What holds the text: containers with a text, bytes or path that it is part of. known: objects of the test."""
+def holders(texts: Iterable[str], known: Iterable[Any] = ()) -> Iterator[tuple[str, str]]:
+    """(Text, what holds it): containers with a text, bytes or path that one of the texts is part of, newest first.
+
+    known: objects of the test.
+    """
     gc.collect()
-    own, found = {id(one) for one in known}, []
-    for thing in gc.get_objects():
+    wanted = [(text, text.encode()) for text in texts]
+    own = {id(one) for one in (*known, wanted, *wanted)}
+    shortest = min(len(text) for text, _ in wanted)
+    for thing in reversed(gc.get_objects()):
         if id(thing) in own:
             continue
-        if any(id(part) not in own and _has(part, text) for part in _parts(thing)):
-            found.append(f"{type(thing).__name__}: {str(thing)[:200]}")
-    return found
+        for part in _parts(thing):
+            if not isinstance(part, (str, bytes, bytearray)):
+                part = str(part) if isinstance(part, PurePath) else ""
+            if len(part) < shortest:
+                continue
+            for text, raw in wanted:
+                if (text if isinstance(part, str) else raw) in part and id(part) not in own:
+                    yield text, f"{type(thing).__name__}: {str(thing)[:200]}"
+
+
+def all_held(texts: list[str]) -> bool:
+    """Whether something else than this list holds each of the texts; looks no further once it does."""
+    missing = set(texts)
+    return any(missing.discard(text) or not missing for text, _ in holders(texts, [texts, missing]))
 
 
 def _parts(thing: Any) -> Iterable[Any]:
@@ -39,11 +55,3 @@ def files_with(folder: Path, contents: Iterable[bytes]) -> list[Path]:
     wanted = list(contents)
     files = (path for path in folder.rglob("*") if path.is_file())
     return [path for path in files if any(content in path.read_bytes() for content in wanted)]
-
-
-def _has(part: Any, text: str) -> bool:
-    if isinstance(part, str):
-        return text in part
-    if isinstance(part, (bytes, bytearray)):
-        return text.encode() in part
-    return isinstance(part, PurePath) and text in str(part)

@@ -14,8 +14,9 @@ from scicevpr.config import get_variant
 from scicevpr.datasets import Dataset, GroundTruth, Photo
 from scicevpr.errors import IndexMismatchError
 from scicevpr.files.descriptor_files import Descriptors
-from scicevpr.packs import Content, build_pack, open_pack
-from scicevpr.retrieval import make_index
+from scicevpr.packs import open_pack
+from scicevpr.packs.build import Content, build_pack
+from scicevpr.retrieval.factory import make_index
 
 VARIANT = get_variant("scicevpr-t")
 MODEL = SimpleNamespace(variant=VARIANT, weights=SimpleNamespace(sha256="a" * 12))

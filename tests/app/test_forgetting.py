@@ -16,7 +16,7 @@ import gradio as gr
 import pytest
 import standin
 from gradio.utils import get_upload_folder
-from memory import files_with, holders
+from memory import all_held, files_with, holders
 from PIL import Image
 
 from app.build import build_app
@@ -71,7 +71,7 @@ def visit(city_folder, tmp_path):
     finder.example_items(key)
     inspector.inspect(query.path, query.name, key, "baseline", 1, 1)
     stability.react(stability.session(query.path, query.name, key), [1], [1])
-    stability.lab("baseline", key)
+    stability.setup("baseline", key)
     services.described("baseline", key)
     (services.outgoing.folder(key) / "figure.txt").write_text("made of private photos")
     return SimpleNamespace(
@@ -100,15 +100,13 @@ def test_nothing_is_left_of_a_visit(visit, end):
     folder, picture, photos = marks(visit)
     root = Path(get_upload_folder())
     assert files_with(root, photos)
-    assert holders(folder)
-    assert holders(picture)
-    ENDS[end](visit)
     own = [folder, picture]
+    assert all_held(own)
+    ENDS[end](visit)
     assert files_with(root, photos) == []
     assert not [path for path in root.rglob("figure.txt") if folder in str(path)]
     assert list(visit.cache.rglob("*.*")) == []
-    assert holders(folder, [own, *own]) == []
-    assert holders(picture, [own, *own]) == []
+    assert list(holders(own, [own, *own])) == []
     assert visit.mine.database(visit.token) is None
 
 
@@ -206,7 +204,7 @@ def test_upkeep_goes_on_after_an_error_and_notes_of_lost_files_go(city_folder, t
     assert str(here) in page.temp_file_sets[0]
     assert str(tmp_path / "lost.png") not in page.temp_file_sets[0]
     assert page.delete_cache[1] == 6 * HOURS
-    assert all(os.path.exists(path) for path in page._own_files())
+    assert all(os.path.exists(path) for path in page._shown_files())
 
 
 def test_gradios_memory_of_a_page_goes():
@@ -291,7 +289,7 @@ def test_a_cache_that_cannot_be_written_spoils_no_answer(tmp_path_factory, monke
     found = services.find(query.path, query.name)
     assert found.stable.hits[0].photo.name
     assert Benchmarks(services).measure(None, "stable").evaluation.overall.recalls
-    assert len(Stability(services, RegionStore(folder / "cache")).lab("baseline", "Tiny city").queries) == 3
+    assert len(Stability(services, RegionStore(folder / "cache")).setup("baseline", "Tiny city").queries) == 3
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -22,8 +22,7 @@ def made(city_folder):
     page = build_app(services)
     by_id = {block.elem_id: block for block in page.blocks.values() if getattr(block, "elem_id", None)}
     fields = {
-        entry.tab: links._fields(entry, by_id, gr.Textbox(render=False) if entry.photo else None)
-        for entry in LINKED
+        entry.tab: links._fields(entry, by_id, gr.Textbox(render=False) if entry.photo else None) for entry in LINKED
     }
     tabs = [block.id for block in by_id["tabs"].children]
     return links.Links(services, tabs, fields), key, by_id

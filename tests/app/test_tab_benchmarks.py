@@ -29,7 +29,7 @@ from scicevpr.datasets import read_dataset
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.benchmark import evaluate, score_matches
-from scicevpr.packs import Content, build_pack
+from scicevpr.packs.build import Content, build_pack
 from scicevpr.retrieval.matches import Matches
 
 pytestmark = pytest.mark.slow  # whole evaluations; the numbers behind them are tested in tests/unit

@@ -20,7 +20,7 @@ from app.tabs.models_and_data.handlers import SourceHandlers
 from app.tabs.models_and_data.service import Sources
 from scicevpr.datasets import GroundTruth, read_dataset
 from scicevpr.errors import SciceVPRError, UsageError
-from scicevpr.packs import build_pack
+from scicevpr.packs.build import build_pack
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ from app.tabs.stability.service import Stability
 from scicevpr.datasets import read_dataset
 from scicevpr.datasets.intake import Limits
 from scicevpr.errors import DatasetError, SciceVPRError, UsageError
-from scicevpr.packs import check_pack, open_pack
+from scicevpr.packs import open_pack
+from scicevpr.packs.pack import check_pack
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ from app.ui.events import toasts
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import describe, region_vectors
 from scicevpr.errors import UsageError
-from scicevpr.figures.stability import recall_curve
+from scicevpr.figures.scores import recall_curve
 from scicevpr.models.model import WeightsInfo
 
 pytestmark = pytest.mark.slow  # the experiments themselves are in tests/unit/test_batch_effects.py, which runs quickly

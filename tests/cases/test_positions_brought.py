@@ -11,8 +11,8 @@ from brought import gps, gps_without_seconds, name, put, tree, utm
 
 from scicevpr.datasets import Photo, distances, read_dataset, read_folders
 from scicevpr.datasets.ground_truth import separate_positions
+from scicevpr.datasets.positions import place_photos
 from scicevpr.datasets.tables import number_of, read_table
-from scicevpr.datasets.uploads import place_photos
 from scicevpr.datasets.zones import degrees_of, utm_zone
 from scicevpr.errors import DatasetError
 from scicevpr.evaluation.uncertainty import places_by_position

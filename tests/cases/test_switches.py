@@ -8,9 +8,9 @@ import threading
 import pytest
 
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.files.process_switches import silenced, thrown
 from scicevpr.hub import download as repository
 from scicevpr.hub.sources import HubFile
+from scicevpr.progress import silenced, thrown
 
 
 def test_loggers_are_as_before_when_the_last_thread_is_done():

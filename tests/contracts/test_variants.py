@@ -12,7 +12,8 @@ from scicevpr.config import VARIANTS, get_variant
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import UsageError
-from scicevpr.models import build_model, key_formats
+from scicevpr.models import key_formats
+from scicevpr.models.model import build_model
 from scicevpr.models.weights import fill_stem
 
 ALL = list(VARIANTS)

@@ -16,12 +16,11 @@ from PIL import Image
 from scicevpr.datasets import Photo, parse_name
 from scicevpr.datasets.ground_truth_files import read_truth
 from scicevpr.datasets.intake import Limits, gather
-from scicevpr.datasets.positions import check_positions, with_positions
-from scicevpr.datasets.uploads import place_photos
+from scicevpr.datasets.positions import check_positions, place_photos, with_positions
 from scicevpr.datasets.zones import in_one_zone, metres_between
 from scicevpr.errors import DatasetError
 from scicevpr.files.photos import open_photo
-from scicevpr.files.safe_npy import map_npy, read_npy
+from scicevpr.files.reading import map_npy, read_npy
 
 PLACES = [Photo(Path(f"photos/{name}.jpg"), f"{name}.jpg") for name in ("a", "b", "c")]
 

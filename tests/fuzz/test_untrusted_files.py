@@ -24,9 +24,12 @@ from scicevpr.evaluation.stored import open_descriptors, recorded_dataset
 from scicevpr.files.descriptor_files import load_descriptors, save_descriptors
 from scicevpr.models import key_formats
 from scicevpr.models.checkpoint import read_checkpoint
-from scicevpr.packs import check_pack, open_pack
-from scicevpr.retrieval import PCA, build_index, check_index, open_index
+from scicevpr.packs import open_pack
+from scicevpr.packs.pack import check_pack
+from scicevpr.retrieval.factory import build_index
 from scicevpr.retrieval.manifest import _checksum
+from scicevpr.retrieval.pca import PCA
+from scicevpr.retrieval.stored_index import check_index, open_index
 
 
 @pytest.fixture
@@ -94,7 +97,7 @@ def test_results(around):
 
 
 def test_records_of_exported_descriptors(around):
-    from scicevpr.evaluation.exports import write_descriptor_files
+    from scicevpr.evaluation.report import write_descriptor_files
 
     paths = write_descriptor_files(result({0}), around)
     sound = json.loads(paths[2].read_text())
@@ -118,7 +121,7 @@ def pack(tmp_path_factory) -> Path:
     city = street()
     from pack_samples import content
 
-    from scicevpr.packs import build_pack
+    from scicevpr.packs.build import build_pack
 
     return build_pack(tmp_path_factory.mktemp("packs") / "pack", city, [content(city)]).folder
 

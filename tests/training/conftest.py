@@ -13,7 +13,7 @@ from gsv_photos import write_gsv_cities
 from PIL import Image
 
 from scicevpr.datasets import format_name
-from scicevpr.models import build_model
+from scicevpr.models.model import build_model
 from scicevpr.models.native_checkpoints import save_backbone, save_weights
 
 

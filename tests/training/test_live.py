@@ -13,7 +13,7 @@ from PIL import Image
 from scicevpr.datasets import Dataset, Photo, format_name, read_dataset
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.benchmark import evaluate
-from scicevpr.models import build_model
+from scicevpr.models.model import build_model
 from training.live import LIVE, LiveDistillation, Loss, Score
 from training.live_data import LiveMaps, MapKeeper, keep_maps, number_places, split_in_halves
 

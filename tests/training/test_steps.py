@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scicevpr.errors import UsageError
 from scicevpr.losses import distillation_loss, mine_pairs, multi_similarity_loss
-from scicevpr.models import build_model
+from scicevpr.models.model import build_model
 from training.distill import inherit
 from training.distributed import Processes
 from training.recipes import FullSizeRecipe

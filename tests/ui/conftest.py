@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -66,27 +67,66 @@ def address(services):
         yield found.url
 
 
-@pytest.fixture
-def open_page(browser, address):
-    """Open the page in a fresh context; at the end no request may have left the machine and no script have failed."""
-    contexts, outside, errors = [], [], []
+@pytest.fixture(scope="session")
+def used_context(browser):
+    """The context of the first page of every test: it has gradio's scripts already, which a fresh one fetches anew."""
+    context = browser.new_context()
+    yield context
+    context.close()
 
-    def opened(width=1280, height=900, dark=False):
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
-        )
-        contexts.append(context)
+
+@pytest.fixture
+def open_page(browser, used_context, address):
+    """Open the page as a new visitor, as often as the test likes."""
+    with visitors(browser, used_context, address) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def shared_page(browser, address):
+    """One page for the tests of a module that look at it one after the other, each from where the last one left it."""
+    context = browser.new_context()
+    with visitors(browser, context, address) as opened:
+        yield opened()
+    context.close()
+
+
+@contextmanager
+def visitors(browser, used_context, address):
+    """A function that opens the page; at the end no request may have left the machine and no script have failed.
+
+    The first page stands in the used context, emptied; every other one in a context of its own.
+    """
+    opened, contexts, outside, errors = [], [], [], []
+
+    def context_of(page_number: int):
+        if page_number == 0:
+            return used_context
+        contexts.append(browser.new_context())
+        return contexts[-1]
+
+    def open_one(width=1280, height=900, dark=False):
+        context = context_of(len(opened))
         page = context.new_page()
+        opened.append(page)
         page.set_default_timeout(PATIENCE)
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme="dark" if dark else "light")
+        if context is used_context:
+            stored = {"origin": address, "storageTypes": "cookies,local_storage,indexeddb,service_workers"}
+            context.new_cdp_session(page).send("Storage.clearDataForOrigin", stored)
         page.on("request", lambda request: outside.append(request.url) if leaves(request.url, address) else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(address)
         page.wait_for_selector("#examples button.thumbnail-item", timeout=PATIENCE)
         return page
 
-    yield opened
+    yield open_one
+    for page in opened:
+        page.close()
     for context in contexts:
         context.close()
+    used_context.clear_permissions()
     assert outside == [], "requests left the machine"
     assert errors == [], "the page raised errors"
 

@@ -30,8 +30,8 @@ def cards(page: Page, side: str = "stable"):
     return page.locator(f"#answer-{side} .card[data-verdict]")
 
 
-def test_the_empty_page_says_what_to_do(open_page):
-    page = open_page()
+def test_the_empty_page_says_what_to_do(shared_page):
+    page = shared_page
     expect(page.locator("#answer-stable")).to_contain_text("Pick a photo")
     expect(page.locator("#notice")).to_contain_text("Untrained weights")
     expect(page.locator("#examples button.thumbnail-item")).to_have_count(8)
@@ -39,9 +39,15 @@ def test_the_empty_page_says_what_to_do(open_page):
     assert page.locator("#answer-stable").bounding_box()["y"] == page.locator("#answer-baseline").bounding_box()["y"]
 
 
-def test_an_example_fills_both_columns_with_framed_photos(open_page):
-    page = open_page()
-    pick_example(page)
+@pytest.fixture(scope="module")
+def answered(shared_page):
+    """An example with its answers, in a page that several tests use."""
+    pick_example(shared_page)
+    return shared_page
+
+
+def test_an_example_fills_both_columns_with_framed_photos(answered):
+    page = answered
     for side in ("stable", "baseline"):
         expect(cards(page, side)).to_have_count(5)
         verdicts = cards(page, side).evaluate_all("cards => cards.map(card => card.dataset.verdict)")
@@ -62,9 +68,8 @@ def test_an_example_fills_both_columns_with_framed_photos(open_page):
     expect(page.locator("#map .legendtext", has_text="query")).to_be_visible(timeout=PATIENCE)
 
 
-def test_the_batch_stands_in_the_orange_frame_and_changes_the_baseline_only(open_page):
-    page = open_page()
-    pick_example(page, 1)
+def test_the_batch_stands_in_the_orange_frame_and_changes_the_baseline_only(answered):
+    page = answered
     values = "cards => cards.map(card => card.querySelector('.card__similarity').textContent)"
     before = {side: cards(page, side).evaluate_all(values) for side in ("stable", "baseline")}
     page.locator("#batch-mates label", has_text="+7").click()
@@ -76,9 +81,8 @@ def test_the_batch_stands_in_the_orange_frame_and_changes_the_baseline_only(open
     assert frame == "rgb(232, 135, 30)"
 
 
-def test_k_changes_the_number_of_cards(open_page):
-    page = open_page()
-    pick_example(page)
+def test_k_changes_the_number_of_cards(answered):
+    page = answered
     number = page.locator("#k input[type=number]")
     number.fill("12")
     number.press("Enter")
@@ -113,19 +117,18 @@ def test_an_upload_without_position_is_neutral_until_one_is_entered(open_page, t
     expect(page.locator("#answer-stable .card__metres")).to_have_count(5)
 
 
-@pytest.mark.parametrize("kind", ["text", "cut", "empty"])
-def test_junk_becomes_a_toast_and_leaves_no_old_answer(open_page, tmp_path, services, kind):
+@pytest.mark.parametrize(("number", "kind"), [(1, "text"), (2, "cut"), (3, "empty")])
+def test_junk_becomes_a_toast_and_leaves_no_old_answer(answered, tmp_path, services, number, kind):
     whole = services.dataset(None)[1].queries[0].path.read_bytes()
     junk = tmp_path / f"{kind}.jpg"
     junk.write_bytes({"text": b"dear reader", "cut": whole[: len(whole) // 2], "empty": b""}[kind])
-    page = open_page()
-    pick_example(page)
+    page = answered
+    pick_example(page, number)
     page.locator("#photo button[aria-label='Remove Image']").click()
     expect(page.locator("#answer-stable .answer--waiting")).to_be_visible(timeout=PATIENCE)
     upload(page, junk)
-    toast = page.locator("[data-testid='toast-body']").first
+    toast = page.locator("[data-testid='toast-body']", has_text=f"{kind}.jpg").first
     expect(toast).to_be_visible(timeout=PATIENCE)
-    expect(toast).to_contain_text(f"{kind}.jpg")
     expect(page.locator("#answer-stable .answer--waiting")).to_be_visible()
 
 
@@ -146,9 +149,9 @@ def test_another_database_brings_its_own_examples(open_page):
     expect(page.locator("#protocol")).to_contain_text("Village")
 
 
-def test_a_photo_opens_large_by_keyboard_and_closes_with_escape(open_page):
-    page = open_page()
-    pick_example(page)
+def test_a_photo_opens_large_by_keyboard_and_closes_with_escape(answered):
+    page = answered
+    pick_example(page, 4)
     page.locator("#answer-baseline .card[data-rank='2'] button").focus()
     page.keyboard.press("Enter")
     dialog = page.locator("dialog.lightbox")

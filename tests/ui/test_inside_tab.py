@@ -30,6 +30,14 @@ def step(page: Page, name: str) -> None:
     expect(page.locator(f"#stage [data-step={name.lower()}]")).to_be_visible(timeout=PATIENCE)
 
 
+@pytest.fixture(scope="module")
+def inside(shared_page):
+    """The tab with a photo, in a page that several tests use."""
+    open_tab(shared_page)
+    pick(shared_page)
+    return shared_page
+
+
 def test_walk_through_the_model(open_page):
     page = open_page()
     open_tab(page)
@@ -49,10 +57,8 @@ def test_walk_through_the_model(open_page):
     expect(page.locator("#stage")).to_contain_text("cannot depend on the batch")
 
 
-def test_hover_click_and_arrow_keys_on_a_map(open_page):
-    page = open_page()
-    open_tab(page)
-    pick(page)
+def test_hover_click_and_arrow_keys_on_a_map(inside):
+    page = inside
     step(page, "Mixers")
     first = page.locator("#stage .map__picture").first
     first.hover(position={"x": 5, "y": 5})
@@ -68,10 +74,8 @@ def test_hover_click_and_arrow_keys_on_a_map(open_page):
     expect(page.locator("#cell-r input[type=number]")).to_have_value("2", timeout=PATIENCE)
 
 
-def test_the_stepper_answers_the_keyboard(open_page):
-    page = open_page()
-    open_tab(page)
-    pick(page)
+def test_the_stepper_answers_the_keyboard(inside):
+    page = inside
     expect(page.locator("#stepper")).to_contain_text("1×197×192")  # the labels have got their shapes
     page.locator("#stepper input").nth(1).focus()
     for name in ("fusion", "mixers"):  # the focus must stay where it is when the answer comes
@@ -79,10 +83,8 @@ def test_the_stepper_answers_the_keyboard(open_page):
         expect(page.locator(f"#stage [data-step={name}]")).to_be_visible(timeout=PATIENCE)
 
 
-def test_cross_image_attention_shows_the_batch_on_both_axes(open_page):
-    page = open_page()
-    open_tab(page)
-    pick(page)
+def test_cross_image_attention_shows_the_batch_on_both_axes(inside):
+    page = inside
     page.locator("#inside-model").get_by_role("radio", name="CricaVPR", exact=True).click()
     step(page, "Encoder")
     table = page.locator("#stage table.matrix")

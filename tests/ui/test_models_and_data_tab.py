@@ -19,7 +19,7 @@ def pack(city_folder, tmp_path_factory):
     import standin
 
     from scicevpr.datasets import read_dataset
-    from scicevpr.packs import build_pack
+    from scicevpr.packs.build import build_pack
 
     models = [standin.recorded(name) for name in ("scicevpr-t", "cricavpr-t")]
     folder = tmp_path_factory.mktemp("packs") / "town"

@@ -50,10 +50,16 @@ def test_photos_are_dragged_into_the_batch_and_out_again(open_page):
     expect(page.locator("#stability-baseline")).not_to_contain_text("In this batch", timeout=PATIENCE)
 
 
-def test_photos_are_moved_with_the_keyboard(open_page):
-    page = open_page()
-    open_tab(page)
-    pick(page)
+@pytest.fixture(scope="module")
+def stability(shared_page):
+    """The tab with a query, in a page that several tests use."""
+    open_tab(shared_page)
+    pick(shared_page)
+    return shared_page
+
+
+def test_photos_are_moved_with_the_keyboard(stability):
+    page = stability
     page.locator(ON_OFFER).nth(1).focus()
     page.keyboard.press("Enter")
     expect(page.locator(IN_BATCH)).to_have_count(1, timeout=PATIENCE)
@@ -62,10 +68,8 @@ def test_photos_are_moved_with_the_keyboard(open_page):
     expect(page.locator(IN_BATCH)).to_have_count(0, timeout=PATIENCE)
 
 
-def test_random_batch_and_worst_case(open_page):
-    page = open_page()
-    open_tab(page)
-    pick(page)
+def test_random_batch_and_worst_case(stability):
+    page = stability
     page.locator("#stability-random").click()
     expect(page.locator(IN_BATCH)).to_have_count(1, timeout=PATIENCE)
     page.locator("#stability-worst").click()
@@ -74,9 +78,8 @@ def test_random_batch_and_worst_case(open_page):
     expect(page.locator("#stability-plane-baseline .plotly").first).to_be_visible(timeout=PATIENCE)
 
 
-def test_the_curve_is_measured_and_figure_1_drawn(open_page):
-    page = open_page()
-    open_tab(page)
+def test_the_curve_is_measured_and_figure_1_drawn(stability):
+    page = stability
     page.locator("#curve-run").click()
     expect(page.locator("#curve-words")).to_contain_text("over all settings", timeout=PATIENCE)
     expect(page.locator("#curve-words")).to_contain_text("SciceVPR-T always")

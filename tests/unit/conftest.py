@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 import torch
 from filled_models import INFO, T_VARIANTS, descriptors, filled_model, random_images
 from PIL import Image, ImageFilter
+from stand_in_server import StandIn, stand_in
 
 from scicevpr.datasets import format_name
-from scicevpr.models import VPRModel
+from scicevpr.models.model import VPRModel
 from scicevpr.models.native_checkpoints import save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +65,18 @@ def tiny_city(tmp_path_factory) -> Path:
             east = 500_000 + 100 * place + (50 if place == 7 else 10)
             photo.save(queries / format_name(east=east, note="night" if place % 2 else "day", **name))
     return root
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """The only Hub and host there is, with caches of the test's own."""
+    for name in ("HF_HUB_OFFLINE", "SCICEVPR_WEIGHTS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    with stand_in() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        yield running
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from scicevpr.evaluation.reference_vectors import fill_weights
-from scicevpr.models import VPRModel, build_model, key_formats
+from scicevpr.models import key_formats
 from scicevpr.models.backbone import resize_position_grid
+from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.weights import fill_stem
 
 T_VARIANTS = ["scicevpr-t", "super-cricavpr-t", "cricavpr-t"]
@@ -27,9 +28,7 @@ def filled_model(name: str) -> VPRModel:
     return fill_stem(model)  # a frozen stem is what its package holds
 
 
-def backbone_file(
-    model: VPRModel, key_format: str, grid: tuple[int, int] | None = None
-) -> dict[str, torch.Tensor]:
+def backbone_file(model: VPRModel, key_format: str, grid: tuple[int, int] | None = None) -> dict[str, torch.Tensor]:
     """A model's backbone as DINOv2's release, "timm" or transformers name it; its positions resampled to a grid."""
     written: dict[str, torch.Tensor] = {}
     for name, tensor in model.backbone.state_dict(prefix="backbone.").items():

@@ -11,7 +11,8 @@ import numpy as np
 from scicevpr.config import get_variant
 from scicevpr.datasets import Dataset, read_dataset
 from scicevpr.files.descriptor_files import Descriptors
-from scicevpr.packs import Content, Pack, build_pack
+from scicevpr.packs.build import Content, build_pack
+from scicevpr.packs.pack import Pack
 
 WIDTH = 32
 VARIANT, OTHER = "scicevpr-t", "cricavpr-t"

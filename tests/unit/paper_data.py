@@ -7,8 +7,7 @@ import pandas as pd
 from PIL import Image
 from small_results import result
 
-from scicevpr.figures.paper.attention import AttentionData
-from scicevpr.figures.paper.curves import CurveData
+from scicevpr.figures.paper.batches import AttentionData, CurveData
 from scicevpr.figures.paper.maps import FusionData, MapStep, RegionData, RegionScores
 from scicevpr.figures.paper.retrieval import Answer, PairData, StripData
 from scicevpr.figures.paper.scores import result_data
@@ -93,13 +92,6 @@ def results():
 
 
 DATA = {
-    "figure-1": pairs,
-    "figure-2": curves,
-    "figure-4": regions,
-    "fusion": fusion,
-    "attention": attention,
-    "strip": strip,
-    "recall": results,
-    "conditions": results,
-    "table": results,
+    "figure-1": pairs, "figure-2": curves, "figure-4": regions, "fusion": fusion, "attention": attention,
+    "strip": strip, "recall": results, "conditions": results, "table": results,
 }

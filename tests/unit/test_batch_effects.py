@@ -34,9 +34,9 @@ from scicevpr.evaluation.batch_mates import (
     telling_pairs,
     worst_batch,
 )
-from scicevpr.evaluation.groupings import ordered_groups, place_groups, shuffled_groups
 from scicevpr.evaluation.metrics import recall_at_n
-from scicevpr.retrieval import ExactIndex
+from scicevpr.evaluation.protocols import ordered_groups, place_groups, shuffled_groups
+from scicevpr.retrieval.exact import ExactIndex
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def dataset(tiny_city):
 
 
 @pytest.fixture(scope="module")
-def labs(models, dataset):
+def setups(models, dataset):
     """Both kinds of model over the tiny city; 12 database photos, 8 queries."""
     made = {}
     for name in ("scicevpr-t", "cricavpr-t"):
@@ -55,26 +55,28 @@ def labs(models, dataset):
 
 
 @pytest.fixture(scope="module")
-def restless(labs):
+def restless(setups):
     """A setup whose answers do depend on the batch: photos that are all much alike, drawn at random."""
-    lab, random = labs["cricavpr-t"], torch.Generator().manual_seed(5)
+    setup, random = setups["cricavpr-t"], torch.Generator().manual_seed(5)
     base = 2 * torch.randn(14, 192, generator=random)
-    queries = base + torch.randn(*lab.queries.shape, generator=random)
-    database = base + torch.randn(*lab.database_regions.shape, generator=random)
+    queries = base + torch.randn(*setup.queries.shape, generator=random)
+    database = base + torch.randn(*setup.database_regions.shape, generator=random)
     database[:8] = 0.94 * database[:8] + 0.06 * queries
-    return replace(lab, queries=queries, database_regions=database).with_database(Grouping.sequential(16))
+    return replace(setup, queries=queries, database_regions=database).with_database(Grouping.sequential(16))
 
 
 @pytest.mark.slow
-def test_the_lab_describes_as_the_whole_model_does(labs, dataset) -> None:
-    for lab in labs.values():
+def test_the_setup_describes_as_the_whole_model_does(setups, dataset) -> None:
+    for setup in setups.values():
         for grouping in (Grouping.alone(), Grouping.sequential(3), shuffled_groups(8, 5, 1)):
-            whole = describe(lab.model, [p.path for p in dataset.queries], grouping=grouping).values
-            assert np.abs(lab.describe(grouping) - whole).max() <= 5e-7
-        whole = describe(lab.model, [p.path for p in dataset.database]).values
-        assert np.abs(lab.database - whole).max() <= 5e-7
-        again = prepare_stability(lab.model, dataset, database=describe(lab.model, [p.path for p in dataset.database]))
-        assert np.abs(again.database - lab.database).max() <= 5e-7
+            whole = describe(setup.model, [p.path for p in dataset.queries], grouping=grouping).values
+            assert np.abs(setup.describe(grouping) - whole).max() <= 5e-7
+        whole = describe(setup.model, [p.path for p in dataset.database]).values
+        assert np.abs(setup.database - whole).max() <= 5e-7
+        again = prepare_stability(
+            setup.model, dataset, database=describe(setup.model, [p.path for p in dataset.database])
+        )
+        assert np.abs(again.database - setup.database).max() <= 5e-7
         with pytest.raises(UsageError, match="database_regions"):
             again.with_database(Grouping.alone())
 
@@ -113,7 +115,7 @@ def test_compare_row_by_row(restless, dataset) -> None:
 def test_photo_stability_sums_up_the_orders(restless) -> None:
     table = photo_stability(restless, size=3, seeds=(4, 5))
     tables = [compare(restless, shuffled_groups(8, 3, seed)) for seed in (4, 5)]
-    assert list(table["query"]) == [place.name for place in restless.dataset.queries]
+    assert list(table["query"]) == [photo.name for photo in restless.dataset.queries]
     for row in range(8):
         cosines = [one["cosine"][row] for one in tables]
         assert table["min_cosine"][row] == pytest.approx(min(cosines))
@@ -122,8 +124,8 @@ def test_photo_stability_sums_up_the_orders(restless) -> None:
         assert table["right"][row] == 50 * sum(one["right"][row] for one in tables)
 
 
-def test_scicevpr_does_not_feel_its_batch(labs) -> None:
-    table = query_batches(labs["scicevpr-t"], sizes=(1, 2, 5), seeds=(0, 1))
+def test_scicevpr_does_not_feel_its_batch(setups) -> None:
+    table = query_batches(setups["scicevpr-t"], sizes=(1, 2, 5), seeds=(0, 1))
     assert table["min_cosine"].min() > 1 - 1e-6
     assert table["flips"].sum() == 0
     assert table["recall_1"].nunique() == 1
@@ -153,7 +155,7 @@ def test_orders(dataset) -> None:
     shuffled = ordered_groups(dataset, "shuffled", 3, seed=4).split(8)
     assert [len(group) for group in shuffled] == [3, 3, 2]
     assert shuffled == ordered_groups(dataset, "shuffled", 3, seed=4).split(8)
-    east = [place.utm[0] for place in dataset.queries]
+    east = [photo.utm[0] for photo in dataset.queries]
     for group in place_groups(dataset, 4).split(8):
         assert max(east[i] for i in group) - min(east[i] for i in group) < 400
     with pytest.raises(UsageError, match="file, shuffled, place"):
@@ -162,16 +164,16 @@ def test_orders(dataset) -> None:
 
 def test_last_batch_holds_the_photos_left_over(restless) -> None:
     table = last_batch(restless, 3)
-    assert list(table["query"]) == [place.name for place in restless.dataset.queries[6:]]
+    assert list(table["query"]) == [photo.name for photo in restless.dataset.queries[6:]]
     assert (table["cosine"] < 1 - 1e-5).all()
     assert last_batch(restless, 4).empty
 
 
-def test_database_batches_move_the_database_only(restless, labs) -> None:
+def test_database_batches_move_the_database_only(restless, setups) -> None:
     table = database_batches(restless, sizes=(1, 4), seeds=(0,))
     assert list(table["size"]) == [1, 4, 4]
     assert table["mean_cosine"].max() < 1
-    stable = database_batches(labs["scicevpr-t"], sizes=(1, 4), seeds=(0,))
+    stable = database_batches(setups["scicevpr-t"], sizes=(1, 4), seeds=(0,))
     assert stable["min_cosine"].min() > 1 - 1e-6
 
 
@@ -217,8 +219,8 @@ def test_the_worst_batch_is_no_better_than_trying_them_all(restless) -> None:
         assert found.done
 
 
-def test_the_worst_batch_of_scicevpr_changes_nothing(labs) -> None:
-    steps = list(search_worst_batch(labs["scicevpr-t"], 1, size=4, seed=0, rounds=3))
+def test_the_worst_batch_of_scicevpr_changes_nothing(setups) -> None:
+    steps = list(search_worst_batch(setups["scicevpr-t"], 1, size=4, seed=0, rounds=3))
     assert len(steps) == 4
     assert [step.done for step in steps] == [False, False, False, True]
     assert steps[-1].margin == pytest.approx(steps[-1].margin_alone, abs=1e-6)
@@ -231,14 +233,14 @@ def test_the_worst_batch_needs_photos_to_choose_from(restless) -> None:
         worst_batch(restless, 0, size=9)
 
 
-def test_figure_1_is_two_passes_of_the_whole_model(labs, dataset) -> None:
-    lab = labs["cricavpr-t"]
-    table = paired_queries(lab, [4, 1])
+def test_figure_1_is_two_passes_of_the_whole_model(setups, dataset) -> None:
+    setup = setups["cricavpr-t"]
+    table = paired_queries(setup, [4, 1])
     assert list(table["batch"]) == ["alone", "alone", "pair", "pair"]
-    database = describe(lab.model, [p.path for p in dataset.database], grouping=Grouping.sequential(2)).values
+    database = describe(setup.model, [p.path for p in dataset.database], grouping=Grouping.sequential(2)).values
     queries = [dataset.queries[row].path for row in (4, 1)]
     for batch, grouping in (("alone", Grouping.alone()), ("pair", Grouping.sequential(2))):
-        values = describe(lab.model, queries, grouping=grouping).values
+        values = describe(setup.model, queries, grouping=grouping).values
         rows = table[table["batch"] == batch].reset_index(drop=True)
         for position in range(2):
             similarities = database @ values[position]
@@ -267,8 +269,8 @@ def test_figure_2_starts_with_every_query_alone(restless) -> None:
 def test_photos_of_one_name_in_several_folders_stay_apart(models, dataset):
     models["cricavpr-t"].allow_untrained = True
     queries = tuple(replace(place, name=f"{row % 3}.jpg") for row, place in enumerate(dataset.queries[:6]))
-    lab = prepare_stability(models["cricavpr-t"], replace(dataset, queries=queries))
-    table = photo_stability(lab, size=4, seeds=range(3))
+    setup = prepare_stability(models["cricavpr-t"], replace(dataset, queries=queries))
+    table = photo_stability(setup, size=4, seeds=range(3))
     assert list(table["query"]) == ["0.jpg", "1.jpg", "2.jpg", "0.jpg", "1.jpg", "2.jpg"]
     single = photo_stability(
         prepare_stability(models["cricavpr-t"], replace(dataset, queries=dataset.queries[:6])), 4, range(3)

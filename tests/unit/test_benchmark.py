@@ -16,10 +16,10 @@ from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import ImageError, IndexMismatchError, UsageError, WeightsError
 from scicevpr.evaluation.baselines import BASELINES, colour_histogram, hog
 from scicevpr.evaluation.benchmark import evaluate, evaluate_baseline, score
-from scicevpr.evaluation.groupings import place_groups, published_grouping
-from scicevpr.evaluation.results import write_predictions
+from scicevpr.evaluation.protocols import place_groups, published_grouping
+from scicevpr.evaluation.report import write_predictions
 from scicevpr.models.model import build_model
-from scicevpr.retrieval import PCA
+from scicevpr.retrieval.pca import PCA
 
 NS = (1, 5, 10)
 FAMILIES = ("scicevpr", "super-cricavpr", "cricavpr")
@@ -90,7 +90,7 @@ def test_json_and_csv_hold_every_prediction(result, tmp_path):
 
 def test_scicevpr_does_not_feel_its_batch_and_cricavpr_does(stable, dataset, result):
     shuffled = dataset.shuffle_queries(2)
-    order = [dataset.queries.index(place) for place in shuffled.queries]
+    order = [dataset.queries.index(photo) for photo in shuffled.queries]
     for other in (
         evaluate(stable, shuffled, ns=NS, batch_size=3, database=result.database),
         evaluate(stable, shuffled, ns=NS, query_grouping=Grouping.alone(), database=result.database),
@@ -109,13 +109,8 @@ def test_scicevpr_does_not_feel_its_batch_and_cricavpr_does(stable, dataset, res
 def test_options_reach_the_result(stable, dataset, result):
     steps = []
     other = evaluate(
-        stable,
-        dataset,
-        ns=[100, 1],
-        radius=60,
-        rounding="float32",
-        antialias=not stable.variant.preprocessing.antialias,
-        database_grouping=Grouping.sequential(5),
+        stable, dataset, ns=[100, 1], radius=60, rounding="float32",
+        antialias=not stable.variant.preprocessing.antialias, database_grouping=Grouping.sequential(5),
         progress=lambda stage, done, total: steps.append((stage, done, total)),
     )
     assert other.ns == (1, 100)
@@ -170,15 +165,15 @@ def test_no_file_stays_when_a_photo_is_bad(stable, dataset, tmp_path):
         evaluate(stable, dataset, memory_limit=0, storage=tmp_path / "nowhere")
 
 
-def _plain_descriptors(model, places) -> np.ndarray:
+def _plain_descriptors(model, photos) -> np.ndarray:
     """The published evaluation, written out: normalise, then resize without antialias; file order, 16 a batch."""
     mean, std = (torch.tensor(values)[:, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    photos = []
-    for place in places:
-        pixels = np.array(Image.open(place.path).convert("RGB"), dtype=np.float32) / 255
+    prepared = []
+    for photo in photos:
+        pixels = np.array(Image.open(photo.path).convert("RGB"), dtype=np.float32) / 255
         tensor = (torch.from_numpy(pixels).permute(2, 0, 1) - mean) / std
-        photos.append(F.interpolate(tensor[None], (224, 224), mode="bilinear", align_corners=False, antialias=False))
-    batches = torch.cat(photos).split(16)
+        prepared.append(F.interpolate(tensor[None], (224, 224), mode="bilinear", align_corners=False, antialias=False))
+    batches = torch.cat(prepared).split(16)
     with torch.no_grad():
         return torch.cat([model(batch) for batch in batches]).numpy()
 

@@ -143,7 +143,7 @@ def test_other_photos_of_the_same_name_are_no_news(tmp_path, model):
 
 
 def test_queries_without_a_right_answer_are_said_beside_the_score(capsys):
-    from scicevpr.cli.terminal import open_console, show_evaluation
+    from scicevpr.cli.outputs import open_console, show_evaluation
 
     city = street()
     city = replace(city, database=city.database[:9])

@@ -82,7 +82,7 @@ def test_bundled_descriptors_are_those_of_the_bundled_weights(name: str, city) -
     first = [place.path for place in city.database[:16]]  # the first batch of "sequential 16"
     fresh = describe(model, first).values
     assert np.abs(pack.values[:16] - fresh).max() < 1e-3  # stored as float16
-    if name == "scicevpr-t":  # whose photos may be described in any company: some from all over the city
+    if name == "scicevpr-t":  # whose photos may be described in any batch: some from all over the city
         some = np.arange(9, len(names), 37)
         fresh = describe(model, [city.database[row].path for row in some], precision="float32").values
         assert np.abs(pack.values[some] - fresh).max() < 1e-3

@@ -20,7 +20,8 @@ from scicevpr.cli.main import build_parser, main
 from scicevpr.datasets import read_dataset
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import UsageError
-from scicevpr.models import build_model, key_formats
+from scicevpr.models import key_formats
+from scicevpr.models.model import build_model
 from scicevpr.models.native_checkpoints import save_weights
 
 DEFAULT = ("scicevpr-t", "cricavpr-t")
@@ -105,7 +106,7 @@ def test_what_the_weights_decide_is_checked_against_them(checkpoint):
         load_models(_parse("--resume", checkpoint, "--token_num", 1), DEFAULT)
 
 
-def test_hub_and_foreign_sources_are_passed_on(monkeypatch):
+def test_hub_and_external_sources_are_passed_on(monkeypatch):
     asked = []
 
     def load_any(source, **options):

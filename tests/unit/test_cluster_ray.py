@@ -15,14 +15,17 @@ import torch
 from filled_models import INFO, filled_model
 
 from scicevpr.cli.main import main
-from scicevpr.cluster import RayEngine, ShardedDescribing, describing
+from scicevpr.cluster import describing
+from scicevpr.cluster.describing import ShardedDescribing
+from scicevpr.cluster.ray_cluster import RayEngine
 from scicevpr.datasets import read_dataset
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import ClusterError, ImageError, UsageError
 from scicevpr.hub.load import load_model
 from scicevpr.models.native_checkpoints import save_weights
-from scicevpr.packs import build_pack, describe_content, open_pack
+from scicevpr.packs import open_pack
+from scicevpr.packs.build import build_pack, describe_content
 
 pytestmark = [
     pytest.mark.slow,
@@ -57,7 +60,7 @@ def photos(tiny_city):
 def test_a_cluster_of_this_machine_alone_listens_on_this_machine_alone():
     """In a process of its own: Ray decides at its first import, and another test may have imported it here."""
     asked = (
-        "from scicevpr.cluster import RayEngine\n"
+        "from scicevpr.cluster.ray_cluster import RayEngine\n"
         "with RayEngine(workers=1, store_bytes=200 * 2**20).connected() as ray:\n"
         "    print(ray.get_runtime_context().gcs_address, *(node['NodeManagerAddress'] for node in ray.nodes()))\n"
     )

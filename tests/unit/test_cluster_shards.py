@@ -18,18 +18,21 @@ from filled_models import INFO, filled_model
 from pack_samples import content
 
 from scicevpr.cli.main import main
-from scicevpr.cluster import RayEngine, ShardedDescribing, describing
-from scicevpr.cluster.ray_cluster import travelling_rows
+from scicevpr.cluster import describing
+from scicevpr.cluster.describing import ShardedDescribing
+from scicevpr.cluster.ray_cluster import RayEngine, travelling_rows
 from scicevpr.cluster.shards import cut, numbered_within
 from scicevpr.cluster.workers import PackedModel
 from scicevpr.datasets import read_dataset
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import ClusterError, ImageError, UsageError, WeightsError
-from scicevpr.models import build_model
+from scicevpr.models.model import build_model
 from scicevpr.models.native_checkpoints import save_weights
-from scicevpr.packs import build_pack, check_pack, describe_content, open_pack
-from scicevpr.retrieval import PCA
+from scicevpr.packs import open_pack
+from scicevpr.packs.build import build_pack, describe_content
+from scicevpr.packs.pack import check_pack
+from scicevpr.retrieval.pca import PCA
 
 pytestmark = pytest.mark.slow
 

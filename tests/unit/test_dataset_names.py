@@ -35,9 +35,9 @@ def test_format_name_writes_the_sixteen_pieces_of_the_field():
 
 
 def test_parse_name_reads_back_what_was_written():
-    place = parse_name(Path("a@b/c") / format_name(**FULL))
-    assert place.utm == (584309.15, 4477123.4)
-    assert (place.zone, place.heading, place.timestamp, place.condition) == ("17T", 92.0, "20240102_030405", "rain")
+    photo = parse_name(Path("a@b/c") / format_name(**FULL))
+    assert photo.utm == (584309.15, 4477123.4)
+    assert (photo.zone, photo.heading, photo.timestamp, photo.condition) == ("17T", 92.0, "20240102_030405", "rain")
 
 
 def test_parse_name_takes_empty_and_missing_pieces_as_unknown():
@@ -73,7 +73,7 @@ def test_a_data_set_may_be_named_at_three_levels(tiny_city, inside):
     assert dataset.conditions == ["day", "night"]
     assert dataset.labelled
     assert dataset.has_map
-    assert [place.path for place in dataset.database] == sorted(place.path for place in dataset.database)
+    assert [photo.path for photo in dataset.database] == sorted(photo.path for photo in dataset.database)
 
 
 def test_the_split_of_the_folder_wins_and_is_noted(tmp_path):

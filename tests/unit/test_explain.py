@@ -13,17 +13,21 @@ from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.explanations import KINDS, Explanation, deciding_region, region_terms
-from scicevpr.explanations.attention import class_attention, cross_image_attention, rewriting
-from scicevpr.explanations.fusion import (
+from scicevpr.explanations.maps import (
     average_influence,
+    class_attention,
+    cross_image_attention,
     influence_on,
     layer_contribution,
     layer_responses,
     map_energy,
+    patch_correspondence,
+    pooling_attention,
+    region_pooling,
+    rewriting,
 )
-from scicevpr.explanations.regions import patch_correspondence, pooling_attention, region_pooling
-from scicevpr.models import build_model
 from scicevpr.models.fusion import LayerFusion
+from scicevpr.models.model import build_model
 from scicevpr.models.regions import GeM, region_boxes
 
 

@@ -19,18 +19,16 @@ from scicevpr.descriptors.describe import describe, region_vectors
 from scicevpr.errors import IndexMismatchError, UsageError, WeightsError
 from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.explanations import Explanation
-from scicevpr.external_models import (
+from scicevpr.external_models.loading import (
     BATCH_TOLERANCE,
-    KNOWN,
-    is_external,
     load_any,
     load_external,
     probe_batch_dependence,
 )
-from scicevpr.external_models.registry import parse_source
+from scicevpr.external_models.registry import KNOWN, is_external, parse_source
 from scicevpr.files.descriptor_files import load_descriptors, save_descriptors
-from scicevpr.models import build_model
-from scicevpr.retrieval import PCA
+from scicevpr.models.model import build_model
+from scicevpr.retrieval.pca import PCA
 
 
 @pytest.fixture(autouse=True)
@@ -257,7 +255,7 @@ def test_a_model_that_keeps_something_in_forward_gives_every_photo_its_own_row(f
     np.testing.assert_allclose(describe(model, photos, batch_size=1).values, own, atol=1e-6)
 
 
-def test_two_callers_of_one_foreign_model_take_turns(four_threads):
+def test_two_callers_of_one_external_model_take_turns(four_threads):
     model = load_external(Keeping(), preprocessing=Preprocessing(size=(8, 8)), trust=True)
     photos = torch.randn(2, 24, 1, 3, 8, 8)
     found = [[], []]

@@ -10,7 +10,7 @@ from tiny_hub import cut_off, load_entry, random_photos, write_hub
 
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import UsageError, WeightsError
-from scicevpr.external_models import load_any, load_external
+from scicevpr.external_models.loading import load_any, load_external
 
 
 @pytest.fixture(autouse=True)

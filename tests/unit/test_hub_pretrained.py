@@ -15,13 +15,13 @@ import yaml
 from filled_models import INFO, descriptors, filled_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from stand_in_server import StandIn, stand_in
+from stand_in_server import StandIn
 
 from scicevpr.config import VARIANTS, Preprocessing
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.hub.load import load_model
 from scicevpr.hub.pretrained import from_pretrained, model_card, push_to_hub, save_pretrained
-from scicevpr.models import VPRModel, build_model
+from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.native_checkpoints import hash_tensors, save_weights
 
 RESULT = {
@@ -32,15 +32,6 @@ RESULT = {
 }
 
 FILES = ["LICENSE.efficientnet-lite0.txt", "README.md", "config.json", "model.safetensors"]
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    with stand_in() as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.url)
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import pytest
 from stand_in_server import COMMIT, Served, StandIn, stand_in
 
 from scicevpr.errors import WeightsError
-from scicevpr.hub import Source, fetch, find_cached
-from scicevpr.hub.sources import HubFile
+from scicevpr.hub.download import fetch, find_cached
+from scicevpr.hub.sources import HubFile, Source
 
 CONTENT = bytes(range(256)) * 4096
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -25,15 +25,10 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "hub"
 
 
-@pytest.fixture
-def server(cache: Path, monkeypatch: pytest.MonkeyPatch):
-    """The stand-in is the Hub, and the cache is the test's own; no waiting between tries."""
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waiting between tries."""
     monkeypatch.setattr(huggingface_hub.file_download, "time", SimpleNamespace(sleep=lambda _: None))
-    with stand_in() as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.url)
-        yield running
 
 
 def _half_written(cache: Path) -> list[str]:

@@ -17,8 +17,9 @@ import pytest
 from stand_in_server import Served, StandIn, stand_in
 
 from scicevpr.errors import WeightsError
-from scicevpr.hub import Source, fetch, web
-from scicevpr.hub.sources import UrlFile
+from scicevpr.hub import web
+from scicevpr.hub.download import fetch
+from scicevpr.hub.sources import Source, UrlFile
 
 CONTENT = bytes(range(256)) * 8192  # 2 MiB
 SHA = hashlib.sha256(CONTENT).hexdigest()

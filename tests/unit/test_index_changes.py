@@ -14,17 +14,11 @@ from synthetic_city import City
 from scicevpr.cli.main import main
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.files.descriptor_files import save_descriptors
-from scicevpr.retrieval import (
-    ExactIndex,
-    add_records,
-    build_index,
-    check_index,
-    compact_index,
-    make_index,
-    open_index,
-    remove_records,
-)
 from scicevpr.retrieval import changes as changes_module
+from scicevpr.retrieval.changes import add_records, compact_index, remove_records
+from scicevpr.retrieval.exact import ExactIndex
+from scicevpr.retrieval.factory import build_index, make_index
+from scicevpr.retrieval.stored_index import check_index, open_index
 
 TIERS = ("streamed", "int8", "ivf-pq")
 SETTINGS = {"dimension": 40, "nlist": 16, "nprobe": 16, "rerank_k": 100, "questions": 40, "part_rows": 200}

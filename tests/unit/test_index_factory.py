@@ -1,4 +1,4 @@
-"""Every exact tier gives the answer of a search by hand; the choice of a tier; what shortlists promise."""
+"""Every exact tier gives the answer of a search by hand; the choice of a tier; what re-ranking promises."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from synthetic_city import CHUNK, PHOTOS, City
 from scicevpr.config import assets_folder
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.files.descriptor_files import load_descriptors
-from scicevpr.retrieval import ExactIndex, Index, Int8ExactIndex, build_index, choose_tier, make_index
 from scicevpr.retrieval import agreement as agreeing
+from scicevpr.retrieval.exact import ExactIndex, Int8ExactIndex
+from scicevpr.retrieval.factory import build_index, choose_tier, make_index
+from scicevpr.retrieval.matches import Index
 
 EXACT = ("exact", "int8", "streamed")
 
@@ -171,7 +173,7 @@ def test_auto_takes_exact_for_small_data_and_never_lists_without_a_folder(monkey
 
 
 @pytest.mark.slow
-def test_a_shortlist_reaches_the_agreement_it_states(tmp_path):
+def test_re_ranking_reaches_the_agreement_it_states(tmp_path):
     city = City(4000, 256, seed=1)
     np.save(tmp_path / "d.npy", np.concatenate([block for _, block in city.chunks()]).astype(np.float16))
     index = build_index(tmp_path / "i", tmp_path / "d.npy", "ivf-pq", dimension=48, nlist=64, part_rows=700)

@@ -12,18 +12,13 @@ from filelock import FileLock
 
 from scicevpr.cli.main import main
 from scicevpr.errors import UsageError
-from scicevpr.retrieval import (
-    ExactIndex,
-    add_records,
-    build_index,
-    builder,
-    check_index,
-    compact_index,
-    open_index,
-    remove_records,
-)
+from scicevpr.retrieval import builder
+from scicevpr.retrieval.changes import add_records, compact_index, remove_records
+from scicevpr.retrieval.exact import ExactIndex
+from scicevpr.retrieval.factory import build_index
 from scicevpr.retrieval.manifest import LOCK
 from scicevpr.retrieval.rows import RowFiles, find_rows
+from scicevpr.retrieval.stored_index import check_index, open_index
 
 VALUES = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
 

@@ -121,7 +121,7 @@ def test_batch_dependence_shows_who_depends_on_the_batch() -> None:
     notebook = RUNNER.execute("batch_dependence")
     assert _quiet(notebook)
     assert len(RUNNER.pictures(notebook)) == 5
-    moved = _said(notebook, "labs")
+    moved = _said(notebook, "setups")
     assert _numbers(moved, "SciceVPR-T") == [0.0, 0.0, 0.0]
     assert min(_numbers(moved, "CricaVPR-T")) > 0
     assert re.search(r"SciceVPR-T: .* the answer stays", _said(notebook, "worst"))

@@ -17,12 +17,13 @@ from scicevpr.config import assets_folder
 from scicevpr.datasets import Dataset, Photo, bundled_city
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.files.descriptor_files import load_descriptors, save_descriptors
-from scicevpr.milvus import MilvusError, MilvusIndex, Near
 from scicevpr.milvus import collection as milvus_loading
 from scicevpr.milvus.collection import MAX_TOP, MESSAGE_BYTES, NOWHERE, batch_rows, entities, protocol_of
-from scicevpr.milvus.connection import Connection, may_pass
-from scicevpr.milvus.search import expression
-from scicevpr.retrieval import ExactIndex, Index
+from scicevpr.milvus.connection import Connection, MilvusError, may_pass
+from scicevpr.milvus.index import MilvusIndex
+from scicevpr.milvus.search import Near, expression
+from scicevpr.retrieval.exact import ExactIndex
+from scicevpr.retrieval.matches import Index
 
 pytestmark = pytest.mark.slow
 

@@ -1,8 +1,11 @@
+"""Packs: what is written and read back, and which files of the user's folder are taken for a pack's photos."""
+
 from __future__ import annotations
 
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +13,17 @@ from filled_models import INFO, filled_model
 from pack_samples import OTHER, VARIANT, WIDTH, content, described, small_pack, stand_in
 from PIL import Image
 
-from scicevpr.datasets import GroundTruth, read_dataset
+from scicevpr.datasets import GroundTruth, Photo, read_dataset
 from scicevpr.descriptors.describe import describe, find_descriptors
 from scicevpr.errors import DatasetError, ImageError, IndexMismatchError, UsageError
 from scicevpr.models.native_checkpoints import save_weights
-from scicevpr.packs import Content, build_pack, check_pack, open_pack
 from scicevpr.packs import build as build_module
-from scicevpr.retrieval import PCA
+from scicevpr.packs import open_pack
+from scicevpr.packs import tables as pack_photos
+from scicevpr.packs.build import Content, build_pack
+from scicevpr.packs.pack import check_pack
+from scicevpr.packs.tables import PhotoFolder
+from scicevpr.retrieval.pca import PCA
 
 
 @pytest.fixture
@@ -251,3 +258,43 @@ def test_the_manifest_is_plain_json_with_every_file(city, tmp_path):
     assert listed == {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert facts["counts"] == {"database": 12, "queries": 8}
     assert str(tmp_path) not in json.dumps(facts), "no path of the maker's computer"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    own = tmp_path / "own"
+    (own / "images" / "test").mkdir(parents=True)
+    photo = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
+    photo.save(own / "images" / "test" / "a.jpg")
+    photo.save(tmp_path / "secret.jpg")
+    (own / "notes.txt").write_text("not a photo")
+    return own
+
+
+def place(name: str) -> Photo:
+    return Photo(Path(name), Path(name).name)
+
+
+def test_the_split_of_a_pack_is_one_folder_name(folder: Path) -> None:
+    found, notes = PhotoFolder(folder, "test").find([place("a.jpg")], [Path("other")])
+    assert (found, notes) == ([folder / "images" / "test" / "a.jpg"], ())
+    for split in ("/", "..", "../..", "a/b", "a\\b", "C:"):
+        with pytest.raises(DatasetError, match="no name of a folder"):
+            PhotoFolder(folder, split)
+
+
+def test_only_photos_inside_the_folder_are_taken(folder: Path) -> None:
+    for name in ("notes.txt", "../secret.jpg", "../../secret.jpg", str(folder.parent / "secret.jpg"), "/etc/hostname"):
+        with pytest.raises(DatasetError, match="holds none"):
+            PhotoFolder(folder, "test").find([place(name)], [Path("other")])
+    (folder / "link.jpg").symlink_to(folder.parent / "secret.jpg")  # as the Hub's cache and many data sets are laid out
+    assert PhotoFolder(folder, "test").find([place("link.jpg")], [Path("other")])[0] == [folder / "link.jpg"]
+
+
+def test_links_in_a_circle_end_and_so_does_a_folder_without_end(folder: Path, monkeypatch) -> None:
+    (folder / "again").symlink_to(folder, target_is_directory=True)
+    found, _ = PhotoFolder(folder).find([place("elsewhere/a.jpg")], [Path("other")])
+    assert found == [folder / "images" / "test" / "a.jpg"]
+    monkeypatch.setattr(pack_photos, "MOST_FILES", 3)
+    with pytest.raises(DatasetError, match="more than 3 files"):
+        PhotoFolder(folder).find([place("elsewhere/b.jpg")], [Path("other")])

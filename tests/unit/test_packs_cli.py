@@ -17,8 +17,10 @@ from scicevpr.descriptors.describe import describe
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.hub.load import load_model
 from scicevpr.models.native_checkpoints import save_weights
-from scicevpr.packs import Content, build_pack, open_pack, score_pack
-from scicevpr.retrieval import ExactIndex
+from scicevpr.packs import open_pack
+from scicevpr.packs.build import Content, build_pack
+from scicevpr.packs.pack import score_pack
+from scicevpr.retrieval.exact import ExactIndex
 
 
 def _run(*arguments) -> int:

@@ -10,7 +10,8 @@ from pack_samples import small_pack, stand_in
 
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.files.reading import safe_name, sha256_of
-from scicevpr.packs import check_pack, open_pack
+from scicevpr.packs import open_pack
+from scicevpr.packs.pack import check_pack
 
 DESCRIPTORS = "descriptors/scicevpr-t.aaaaaaaaaaaa.safetensors"
 

@@ -15,9 +15,9 @@ from stand_in_server import COMMIT, Served, stand_in
 
 from scicevpr.datasets import catalogue
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.packs import list_packs, open_pack, pull_pack, push_pack
-from scicevpr.packs.manifest import read_manifest
-from scicevpr.packs.sharing import check_photos_may_be_shared
+from scicevpr.packs import open_pack
+from scicevpr.packs.manifest import list_packs, read_manifest
+from scicevpr.packs.sharing import check_photos_may_be_shared, pull_pack, push_pack
 
 REPO = "me/tiny-city"
 DESCRIPTORS = "descriptors/scicevpr-t.aaaaaaaaaaaa.safetensors"

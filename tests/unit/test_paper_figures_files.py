@@ -9,6 +9,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import matplotlib as mpl
 import numpy as np
@@ -100,10 +101,16 @@ def test_grey_figures_have_no_colour():
 
 def test_several_threads_draw_at_once_and_leave_nothing_behind():
     before = dict(mpl.rcParams)
-    names = ["figure-2", "recall", "conditions", "figure-2"] * 2
+    names = ["figure-2", "recall", "figure-2", "recall"]
     alone = {name: draw(name, DATA[name](), Style()).render("svg") for name in set(names)}
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda name: draw(name, DATA[name](), Style()).render("svg"), names))
+    start = Barrier(len(names))  # so that they do draw at once
+
+    def drawn(name: str) -> bytes:
+        start.wait()
+        return draw(name, DATA[name](), Style()).render("svg")
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        together = list(pool.map(drawn, names))
     assert together == [alone[name] for name in names]
     assert dict(mpl.rcParams) == before
 

@@ -10,10 +10,10 @@ from filled_models import filled_model
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.evaluation import pca_fit
-from scicevpr.models import WeightsInfo
-from scicevpr.retrieval import PCA
+from scicevpr.models.model import WeightsInfo
 from scicevpr.retrieval import pca as pca_module
 from scicevpr.retrieval import rows as blocks_module
+from scicevpr.retrieval.pca import PCA
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

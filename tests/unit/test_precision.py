@@ -57,7 +57,7 @@ def test_lower_precision_stays_near(name, mode, models, images, expected):
 
 
 @pytest.mark.parametrize("mode", HERE)
-def test_a_photo_is_described_alike_alone_and_in_company(mode, models, images):
+def test_a_photo_is_described_alike_alone_and_in_a_batch(mode, models, images):
     run = runner(models["scicevpr-t"], mode)
     alone = torch.cat([descriptors(run, photo[None]) for photo in images])
     limit = 5e-7 if mode == "float32" else 2e-3

@@ -128,11 +128,11 @@ def bench(tmp_path):
         photo(root / "query" / f"{number}.jpg")
     for number in range(12):
         photo(root / "ref" / f"{number}.jpg")
-    _bench_truth(root, [[0, [0, 1]], [1, np.array([10])], [2, [2]]])
+    _write_truth(root, [[0, [0, 1]], [1, np.array([10])], [2, [2]]])
     return root
 
 
-def _bench_truth(root, rows):
+def _write_truth(root, rows):
     pairs = np.empty((len(rows), 2), dtype=object)
     for row, (query, found) in enumerate(rows):
         pairs[row, 0], pairs[row, 1] = query, found
@@ -153,16 +153,16 @@ def test_vpr_bench_counts_in_the_order_of_the_numbers(bench):
 
 
 def test_vpr_bench_files_that_do_not_fit_are_named(bench):
-    _bench_truth(bench, [[0, [12]], [1, [1]], [2, [1]]])
+    _write_truth(bench, [[0, [12]], [1, [1]], [2, [1]]])
     with pytest.raises(DatasetError, match=r"ground_truth_new\.npy names database row 12 for query 0.* 12 database"):
         read_dataset(bench)
-    _bench_truth(bench, [[0, [1]], [1, [1]]])
+    _write_truth(bench, [[0, [1]], [1, [1]]])
     with pytest.raises(DatasetError, match=r"ground_truth_new\.npy holds 2 queries, but query/ has 3 photos"):
         read_dataset(bench)
-    _bench_truth(bench, [[0, [1]], [1, [1]], [3, [1]]])
+    _write_truth(bench, [[0, [1]], [1, [1]], [3, [1]]])
     with pytest.raises(DatasetError, match=r"Entry 2 of .* is about query 3"):
         read_dataset(bench)
-    _bench_truth(bench, [[0, ["one"]], [1, [1]], [2, [1]]])
+    _write_truth(bench, [[0, ["one"]], [1, [1]], [2, [1]]])
     with pytest.raises(DatasetError, match=r"entry 0 of .*whole numbers"):
         read_dataset(bench)
     (bench / "ground_truth_new.npy").unlink()
@@ -179,7 +179,7 @@ def test_a_ground_truth_that_would_run_code_is_refused(bench, tmp_path, monkeypa
         def __reduce__(self):
             return os.mkdir, ("ran",)
 
-    _bench_truth(bench, [[0, Bad()], [1, [1]], [2, [1]]])
+    _write_truth(bench, [[0, Bad()], [1, [1]], [2, [1]]])
     with pytest.raises(DatasetError, match=r"ground_truth_new\.npy asks Python to run `\w+\.mkdir`"):
         read_dataset(bench)
     assert not (tmp_path / "ran").exists()

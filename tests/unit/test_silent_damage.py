@@ -18,16 +18,17 @@ from scicevpr.datasets.ground_truth_files import read_truth
 from scicevpr.errors import DatasetError, IndexMismatchError, SciceVPRError, UsageError, WeightsError
 from scicevpr.evaluation.benchmark import score
 from scicevpr.evaluation.comparison import read_relevance
-from scicevpr.evaluation.exports import write_descriptor_files
-from scicevpr.evaluation.report import write_csv
-from scicevpr.evaluation.results import read_results, write_predictions
+from scicevpr.evaluation.report import write_csv, write_descriptor_files, write_predictions
+from scicevpr.evaluation.results import read_results
 from scicevpr.evaluation.stored import open_descriptors
 from scicevpr.files.descriptor_files import load_descriptors, save_descriptors
-from scicevpr.files.safe_npy import read_npy
+from scicevpr.files.reading import read_npy
 from scicevpr.hub.pretrained import from_pretrained
-from scicevpr.retrieval import PCA, build_index, make_index, open_index
+from scicevpr.retrieval.factory import build_index, make_index
 from scicevpr.retrieval.manifest import read_manifest
+from scicevpr.retrieval.pca import PCA
 from scicevpr.retrieval.rows import find_rows
+from scicevpr.retrieval.stored_index import open_index
 
 CITY = street()
 

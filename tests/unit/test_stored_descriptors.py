@@ -11,7 +11,7 @@ from scicevpr.cli.main import main
 from scicevpr.config import VARIANTS
 from scicevpr.datasets import GroundTruth, read_dataset
 from scicevpr.errors import DatasetError, IndexMismatchError, UsageError
-from scicevpr.evaluation.exports import write_descriptor_files
+from scicevpr.evaluation.report import write_descriptor_files
 from scicevpr.evaluation.stored import MADE_ELSEWHERE, open_descriptors, recorded_dataset, score_stored
 from scicevpr.files.descriptor_files import Descriptors, save_descriptors
 
@@ -90,7 +90,7 @@ def test_five_crops_are_scored_by_any_method_for_five_crops(found, tmp_path):
 
 
 def test_packs_and_described_folders_are_understood_and_kept_apart(found, tmp_path):
-    names = {"database": [place.name for place in street().database], "queries": [p.name for p in street().queries]}
+    names = {"database": [photo.name for photo in street().database], "queries": [p.name for p in street().queries]}
     variant = VARIANTS["scicevpr-t"]
     options = {"preprocessing": dict(vars(variant.preprocessing)), "variant": variant.name}
     database: Descriptors = replace(found.database, **options)

@@ -9,7 +9,7 @@ import pytest
 from small_results import PLACES, VISITS, result, street
 
 from scicevpr.cli.main import main
-from scicevpr.cli.terminal import write_json
+from scicevpr.cli.outputs import write_json
 from scicevpr.datasets import GroundTruth
 from scicevpr.errors import DatasetError, UsageError
 from scicevpr.evaluation.comparison import StoredRelevance, compare, read_relevance

@@ -13,8 +13,8 @@ from PIL.TiffImagePlugin import IFDRational
 
 from scicevpr.datasets import format_name
 from scicevpr.datasets.intake import Limits, gather, gather_folder, in_query_folder
-from scicevpr.datasets.uploads import GPS, NAME, NOWHERE, TABLE, gps_of, place_photos, to_utm
-from scicevpr.datasets.zones import to_latitude_longitude
+from scicevpr.datasets.positions import GPS, NAME, NOWHERE, TABLE, gps_of, place_photos
+from scicevpr.datasets.zones import to_latitude_longitude, to_utm
 from scicevpr.errors import DatasetError, SciceVPRError, UsageError
 
 BERLIN, SYDNEY = (52.5163, 13.3777), (-33.8568, 151.2153)
@@ -151,14 +151,9 @@ def test_a_table_that_does_not_fit_is_explained(tmp_path, text, words):
 def test_a_zip_with_folders_junk_a_table_and_duplicates(tmp_path):
     first, second = jpeg(tmp_path, 1), jpeg(tmp_path, 2)
     files = {
-        "town/database/a.jpg": first,
-        "town/queries/a.jpg": second,
-        "town/database/b.JPG": first,
-        "town/positions.csv": b"name,east,north\n",
-        "town/notes.txt": b"x",
-        "__MACOSX/town/._a.jpg": b"x",
-        "town/.hidden.jpg": first,
-        "town/phone.HEIC": b"x",
+        "town/database/a.jpg": first, "town/queries/a.jpg": second, "town/database/b.JPG": first,
+        "town/positions.csv": b"name,east,north\n", "town/notes.txt": b"x", "__MACOSX/town/._a.jpg": b"x",
+        "town/.hidden.jpg": first, "town/phone.HEIC": b"x",
     }
     brought = [(packed(tmp_path / "town.zip", **files), "town.zip"), (tmp_path / "made" / "1.jpg", "one.jpg")]
     found = gather(brought, tmp_path / "in", Limits())

@@ -16,8 +16,8 @@ from filled_models import (
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.hub.load import load_model
-from scicevpr.models import build_model
 from scicevpr.models.key_formats import detect, state_to_published, unwrap
+from scicevpr.models.model import build_model
 from scicevpr.models.native_checkpoints import hash_tensors
 
 WRAPPERS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from scicevpr.external_models import ExternalModel, load_external
+from scicevpr.external_models.loading import ExternalModel, load_external
 
 HUBCONF = '''
 dependencies = ["torch"]

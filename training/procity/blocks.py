@@ -213,7 +213,7 @@ def rigid_lot(edge: Edge, start: float, width: float, depth: float, out: float =
     ground = [edge.land.height(*(p + q)[:2]) for p in (a, b) for q in (0 * back, back)]
     origin = np.array([a[0], a[1], max(ground[0], ground[2]) + PAVEMENT_HEIGHT])
     plinth = float(origin[2] - min(ground))
-    return Lot(origin, along, size, depth * size / width, plinth=plinth, **rest)  # type: ignore[arg-type]
+    return Lot(origin, along, size, depth * size / width, plinth=plinth, **rest)
 
 
 def _add_row(

@@ -95,8 +95,8 @@ def wall(material: str, seed: int) -> Tile:
 def _timber_frame(tile: Tile, rng: np.random.Generator) -> None:
     """Dark posts and rails, and braces in some bays."""
     wood = np.array([0.24, 0.15, 0.10]) * rng.uniform(0.7, 1.5)
-    for box in ((0, 0, 0.05, 1), (0.95, 0, 1, 1), (0, 0, 1, 0.06), (0, 0.93, 1, 1), (0, 0.20, 1, 0.25)):
-        tile.relief(*box, wood, 0.56, 0.0)
+    for x0, y0, x1, y1 in ((0, 0, 0.05, 1), (0.95, 0, 1, 1), (0, 0, 1, 0.06), (0, 0.93, 1, 1), (0, 0.20, 1, 0.25)):
+        tile.relief(x0, y0, x1, y1, wood, 0.56, 0.0)
     ramp = (np.arange(CANVAS_SIZE) + 0.5) / CANVAS_SIZE
     x, y = np.meshgrid(ramp, 1 - ramp)
     form = rng.integers(3)

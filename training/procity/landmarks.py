@@ -79,11 +79,11 @@ def add_hall(
         return
     left, right = site.at(x - 0.4, y + depth / 2, height + rise), site.at(x + width + 0.4, y + depth / 2, height + rise)
     eaves = site.back * 0.5, site.along * 0.4
-    uv = [(0, 0), (width / 3, 0), (width / 3, depth / 5), (0, depth / 5)]
+    corners_uv = [(0, 0), (width / 3, 0), (width / 3, depth / 5), (0, depth / 5)]
     front = [top[0] - eaves[0] - eaves[1], top[1] - eaves[0] + eaves[1], right, left]
     rear = [top[2] + eaves[0] + eaves[1], top[3] + eaves[0] - eaves[1], left, right]
-    mesh.quad(front, uv, layer, roof, Surface.ROOF)
-    mesh.quad(rear, uv, layer, roof, Surface.ROOF)
+    mesh.quad(front, corners_uv, layer, roof, Surface.ROOF)
+    mesh.quad(rear, corners_uv, layer, roof, Surface.ROOF)
     wall = atlas.layers["wall_stone"]
     for a, b, x_end, normal in ((top[3], top[0], x, -site.along), (top[1], top[2], x + width, site.along)):
         peak = site.at(x_end, y + depth / 2, height + rise)

@@ -244,10 +244,10 @@ def _build_backdrop(
         (xs[-1], ys[0], xs[-1] + reach, ys[-1]),
     ):
         ground.area(*box, -0.03, "asphalt", 6, Surface.WALK, (0.95, 0.98, 0.9))
-    size, tint = 1800.0, (0.9, 0.95, 0.8)
+    size, grass = 1800.0, (0.9, 0.95, 0.8)
     low = point(-size / 2, -size / 2, -first.hills * 1.7 - 4.0)
     mesh.rect(
-        low, point(size, 0), point(0, size), (0, 0, 200, 200), atlas.layers["grass"], tint, Surface.WALK, normal=UP
+        low, point(size, 0), point(0, size), (0, 0, 200, 200), atlas.layers["grass"], grass, Surface.WALK, normal=UP
     )
     return mesh.array()
 

@@ -185,7 +185,7 @@ class Sampler:
             timestamp=_timestamp(random, condition, int(rest.get("era", 0))),  # type: ignore[call-overload]
             covered=covered,
             tier=tier.name,
-            **rest,  # type: ignore[arg-type]
+            **rest,
         )
 
     # ---- training

@@ -216,7 +216,8 @@ def _add_canal(ground: Ground, box: tuple[float, float, float, float], is_row: b
             ground.wall(start, end, height, height + 0.06, "plain", iron)
         length = float(np.hypot(end[0] - start[0], end[1] - start[1]))
         for share in np.arange(0, length, 2.6) / length:
-            foot = ground.land.place(*(np.array(start) + share * (np.array(end) - start)), 0.1)
+            x, y = np.array(start) + share * (np.array(end) - start)
+            foot = ground.land.place(x, y, 0.1)
             ground.mesh.prism(foot, foot + UP * 0.95, 0.05, 0.05, 4, ground.atlas.layers["plain"], iron)
 
 
@@ -247,12 +248,13 @@ def _add_columns(
     start, end = np.array(a), np.array(b)
     length = float(np.hypot(*(end - start)))
     for inset in (PAVEMENT_WIDTH - 0.35, length - PAVEMENT_WIDTH + 0.35):
-        foot = ground.land.place(*(start + (end - start) * inset / length), 0.0)
+        x, y = start + (end - start) * inset / length
+        foot = ground.land.place(x, y)
         ground.mesh.prism(foot, foot + UP * top, radius, radius, 8, ground.atlas.layers["plain"], tint)
 
 
 def _add_ceiling_lamp(ground: Ground, at: np.ndarray, height: float, warm: bool) -> None:
-    place = ground.land.place(*at, height)
+    place = ground.land.place(at[0], at[1], height)
     colour = (1.0, 0.84, 0.62) if warm else (0.86, 0.95, 1.0)
     corner = place - point(0.5, 0.12)
     layer = ground.atlas.layers["plain"]

@@ -146,7 +146,7 @@ def leaves(seed: int) -> Layer:
         colour = (int(150 * shade), int(165 * shade), int(140 * shade), 255)
         draw.ellipse((x - radius, y - radius * 0.6, x + radius, y + radius * 0.6), fill=colour)
     tile = Tile()
-    tile.albedo = np.asarray(picture, np.float32) / 255
+    tile.albedo = np.divide(np.asarray(picture, np.float32), 255, dtype=np.float32)
     return tile.finish(cut_out=True)
 
 

@@ -152,10 +152,9 @@ class BenchmarkHandlers(Handlers):
         words = comparison_words(compared(by_role[a], by_role[b]), own[0].database_title)
         return f'<p class="results__sentence" role="status">{escape(words)}</p>'
 
-    def _browse(
-        self, keys: Any, shown: Any, show: Any, role: Any, condition: Any, order: Any, page: Any, step: Any = 0
-    ) -> tuple[str, str, int]:
+    def _browse(self, *form: Any, step: int = 0) -> tuple[str, str, int]:
         """A page of queries: values for (queries, words, page)."""
+        keys, shown, show, role, condition, order, page = form
         own = self._own(keys, shown)
         if not own:
             return EMPTY_QUERIES, "", 0
@@ -317,8 +316,8 @@ def bars_of(own: Sequence[Result]) -> go.Figure:
     models = {}
     for result in own:
         bars = {}
-        for name, scores in {**result.evaluation.conditions, ALL: result.evaluation.overall}.items():
-            limits = (None, None) if scores.intervals is None else scores.intervals.recalls[1]
-            bars[name] = Bar(scores.recalls[1], *limits, scores.queries)
+        for name, scores in {**result.evaluation.conditions, ALL: result.scores}.items():
+            low, high = (None, None) if scores.intervals is None else scores.intervals.recalls[1]
+            bars[name] = Bar(scores.recalls[1], low, high, scores.queries)
         models[result.title] = bars
     return condition_bars(models, f"Recall@1 by condition, 95 % intervals<br>{escape(own[0].database_title)}")

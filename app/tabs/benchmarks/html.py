@@ -60,7 +60,7 @@ def results_html(results: Sequence[Result]) -> str:
 
 
 def _row(result: Result) -> str:
-    scores, cost = result.evaluation.overall, result.cost
+    scores, cost = result.scores, result.cost
     limits = scores.intervals
     numbers = [
         _number(f"{value:.1f}", None if limits is None else limits.recalls[n], "{:.1f}")
@@ -104,7 +104,7 @@ def comparison_words(comparison: Comparison, database: str) -> str:
     if row.only_a + row.only_b == 0:
         return f"On {database}, {a} and {b} have the same first answers right: {row.recall_a:.1f} % of {row.queries}."
     gap = f"{abs(row.difference):.1f} points"
-    if row.low is None:
+    if row.low is None or row.high is None:
         return f"On {database}: {alone} ({gap} apart; too few places for an interval)."
     ends = sorted((abs(row.low), abs(row.high))) if row.low * row.high > 0 else (row.low, row.high)
     span = f"95 % interval {ends[0]:.1f} to {ends[1]:.1f}, p = {row.p_value:.2g} by McNemar’s exact test"

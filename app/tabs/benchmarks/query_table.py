@@ -92,12 +92,12 @@ class QueryTable:
         self.results = tuple(results)
         first = np.array([result.evaluation.predictions[:, 0] for result in results])
         self.right = np.array([result.hits[:, 0] for result in results])  # [models, queries]
-        self.metres = None
+        self.metres: np.ndarray | None = None
         if self.dataset.has_map:
             self.metres = distances(self.dataset.database, self.dataset.queries, first.T).T
         parts = [_margins(result) for result in results]
         self.margins, self.at_least = np.array([m for m, _ in parts]), np.array([a for _, a in parts])
-        self.findable = np.array([len(rows) > 0 for rows in results[0].evaluation.positives])
+        self.findable = results[0].findable
 
     @property
     def dataset(self) -> Dataset:
@@ -154,13 +154,13 @@ class QueryTable:
         if show == ONLY:
             return wrong[own] & (wrong.sum(axis=0) == 1)
         if show == NONE_RIGHT:
-            return wrong.all(axis=0)
+            return np.all(wrong, axis=0)
         if show == ALL_RIGHT:
-            return ~wrong.any(axis=0)
+            return np.all(self.right, axis=0)
         if show == NEAR:
             if self.metres is None:
                 raise UsageError("Near misses need true positions, and these photos have none.")
-            return (wrong & (self.metres <= self.near_limit)).any(axis=0)
+            return np.any(wrong & (self.metres <= self.near_limit), axis=0)
         known = ", ".join(key for _, key in SELECTIONS)
         raise UsageError(f"The selection {show!r} is unknown; choose one of: {known}.")
 
@@ -173,5 +173,5 @@ def _margins(result: Result) -> tuple[np.ndarray, np.ndarray]:
     best_right, best_wrong = (np.where(kind & known, cosines, -np.inf).max(axis=1) for kind in (hits, ~hits))
     at_least = np.isinf(best_right) | np.isinf(best_wrong)
     margins = np.where(np.isinf(best_right), last, best_right) - np.where(np.isinf(best_wrong), last, best_wrong)
-    unknown = np.array([len(rows) == 0 for rows in result.evaluation.positives]) | (known.sum(axis=1) < 2)
+    unknown = ~result.findable | (known.sum(axis=1) < 2)
     return np.where(unknown, np.nan, margins), at_least & ~unknown

@@ -56,9 +56,9 @@ def curve_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
     for result in results:
         curve = result.curve
         for at, n in enumerate(curve.ns):
-            limits = (None, None) if curve.low is None else (float(curve.low[at]), float(curve.high[at]))
+            low, high = (None if limit is None else float(limit[at]) for limit in (curve.low, curve.high))
             record = {"database": result.database_title, "model": result.title, "n": int(n)}
-            rows.append({**record, "recall": float(curve.recall[at]), "low": limits[0], "high": limits[1]})
+            rows.append({**record, "recall": float(curve.recall[at]), "low": low, "high": high})
     return rows
 
 

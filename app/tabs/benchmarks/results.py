@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from scicevpr.datasets import Dataset
+from scicevpr.errors import UsageError
 from scicevpr.evaluation.comparison import Comparison, StoredRelevance, compare
 from scicevpr.evaluation.metrics import hit_matrix
-from scicevpr.evaluation.results import Evaluation, relative_name
+from scicevpr.evaluation.results import Evaluation, Scores, relative_name
 from scicevpr.evaluation.uncertainty import score_intervals
 from scicevpr.figures.scores import RecallCurve
 from scicevpr.retrieval.matches import Matches
@@ -85,6 +86,18 @@ class Result:
     def dataset(self) -> Dataset:
         """The photos that were searched."""
         return self.evaluation.dataset
+
+    @property
+    def scores(self) -> Scores:
+        """Over all queries. UsageError where there is no ground truth."""
+        if self.evaluation.overall is None:
+            raise UsageError(f"{self.title} on {self.database_title} has no scores: there is no ground truth.")
+        return self.evaluation.overall
+
+    @property
+    def findable(self) -> np.ndarray:
+        """For which queries the database has a right photo at all, [Q] bool."""
+        return np.array([len(rows) > 0 for rows in self.evaluation.positives or ()])
 
     @cached_property
     def hits(self) -> np.ndarray:
@@ -197,12 +210,13 @@ class SearchStore:
 
     def get(self, key: str, queries: int, database: int) -> Search | None:
         """The search of a fingerprint over so many queries and database photos; None when there is none to be used."""
-        if self.folder is None or not self._file(key).is_file():
+        file = None if self.folder is None else self._file(self.folder, key)
+        if file is None or not file.is_file():
             return None
         try:
-            return Search.from_json(json.loads(self._file(key).read_text(encoding="utf-8")), queries, database)
+            return Search.from_json(json.loads(file.read_text(encoding="utf-8")), queries, database)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            logger.warning("%s cannot be used (%s); measuring again", self._file(key), error)
+            logger.warning("%s cannot be used (%s); measuring again", file, error)
             return None
 
     def put(self, key: str, search: Search) -> None:
@@ -215,9 +229,10 @@ class SearchStore:
                 "w", dir=self.folder, suffix=".part", delete=False, encoding="utf-8"
             ) as part:
                 json.dump(search.to_json(), part)
-            os.replace(part.name, self._file(key))
+            os.replace(part.name, self._file(self.folder, key))
         except OSError as error:  # a full or read-only disk must not spoil the answer
             logger.warning("a benchmark result could not be cached: %s", error)
 
-    def _file(self, key: str) -> Path:
-        return self.folder / f"{key}.json"
+    @staticmethod
+    def _file(folder: Path, key: str) -> Path:
+        return folder / f"{key}.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 
@@ -19,7 +19,7 @@ from scicevpr.descriptors.batches import Grouping
 from scicevpr.errors import SciceVPRError, UsageError
 from scicevpr.evaluation.baselines import BASELINES
 from scicevpr.evaluation.benchmark import DEFAULT_NS, evaluate, evaluate_baseline, score, score_matches
-from scicevpr.evaluation.groupings import published_grouping, shuffled_groups
+from scicevpr.evaluation.protocols import published_grouping, shuffled_groups
 from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.models.model import VPRModel
 
@@ -75,7 +75,9 @@ class Benchmarks:
 
     # ---- running ------------------------------------------------------------------------------------------------
 
-    def run(self, databases: Sequence[str], roles: Sequence[str], grouping: str = FILE) -> Iterator[Progress]:
+    def run(
+        self, databases: Sequence[str], roles: Sequence[str], grouping: str = FILE
+    ) -> Generator[Progress, None, None]:
         """Measure every model on every database; yields what is going on, each result as soon as it is there.
 
         grouping: see `grouping_of`. Closing the iterator stops the work after the batch at hand. A model that cannot
@@ -242,8 +244,8 @@ class Benchmarks:
                 preprocessing=Preprocessing(**described.descriptors.preprocessing),  # a pack may have its own
                 progress=advance,
             )
-            protocol, queries = dict(found.protocol), found.queries
-            speed = 1000 * queries.seconds / len(queries.values)
+            protocol, made = dict(found.protocol), found.queries
+            speed = None if made is None else 1000 * made.seconds / len(made.values)
         else:
             protocol = queries.protocol()
             protocol |= {
@@ -260,7 +262,7 @@ class Benchmarks:
             protocol = found.protocol | {"query descriptors": f"of the pack, {queries.values.dtype}"}
             speed = None
         protocol["database descriptors"] = f"{described.source}, searched as {described.descriptors.values.dtype}"
-        dimensions, seconds = queries.values.shape[1], time.perf_counter() - started
+        dimensions, seconds = described.descriptors.values.shape[1], time.perf_counter() - started
         return Search(found.matches, protocol, found.notes, dimensions, speed, seconds)
 
     def _pack_queries(self, task: Task) -> Descriptors | None:
@@ -278,7 +280,7 @@ class Benchmarks:
         if not missing:
             return
         in_pack = self.services.pack_queries(task.role, task.database)
-        if in_pack is not None:
+        if in_pack is not None and task.grouping is not None:
             raise UsageError(
                 f"{missing} query photos are not here, and the pack describes its queries under the grouping "
                 f"{in_pack.grouping!r} only, not {task.grouping.label!r}. Choose file order, or open the pack with "

@@ -17,7 +17,7 @@ from app.ui.events import PROGRESS, Handlers, Stops, describing, toasts
 from app.ui.html import escape, hint_html
 from scicevpr.errors import UsageError
 from scicevpr.figures.paper import FIGURES, Style, draw, figure_kind, parse_labels
-from scicevpr.figures.paper.attention import MOST_BATCH_MATES
+from scicevpr.figures.paper.batches import MOST_BATCH_MATES
 from scicevpr.figures.paper.retrieval import MOST_ANSWERS
 
 WAITING = '<div class="sheet sheet--waiting"><p>Choose a figure, then press Draw.</p></div>'

@@ -17,7 +17,7 @@ from app.ui.links import LinkedTab
 from app.ui.photo_picker import photo_picker
 from scicevpr.evaluation.batch_effects import SIZES
 from scicevpr.figures.paper import FIGURES
-from scicevpr.figures.paper.attention import MOST_BATCH_MATES
+from scicevpr.figures.paper.batches import MOST_BATCH_MATES
 from scicevpr.figures.paper.retrieval import MOST_ANSWERS
 
 ID, TITLE = "figures", "Figures"
@@ -59,9 +59,7 @@ def build(tab: gr.Tab, studio: FigureStudio, found: FindParts) -> FigureParts:
     )  # fmt: skip
     sentence = gr.HTML(hint_html(kind.sentence), elem_id="figures-sentence", elem_classes="step")
     with gr.Row(elem_id="figures-photo-row", equal_height=False) as photo_row:
-        picker = photo_picker(
-            studio.services, "figures", "Pick the photo", "the photo of the figure", tab, found.photo
-        )
+        picker = photo_picker(studio.services, "figures", "Pick the photo", "the photo of the figure", tab, found.photo)
     results = gr.File(
         label="Results (JSON)", file_count="multiple", file_types=[".json"], visible=False, elem_id="figures-results",
         height=120,

@@ -17,8 +17,7 @@ from scicevpr.figures.paper import (
     Drawing,
     FigureKind,
     Style,
-    attention,
-    curves,
+    batches,
     draw,
     figure_kind,
     maps,
@@ -76,11 +75,8 @@ class FigureStudio:
         return [(state.title, state.role) for state in self.services.model_states()]
 
     def data(self, choices: Choices, progress: Progress | None = None) -> Iterator[tuple[str, Any]]:
-        """The data of a figure: yields (label, None) while it is measured and ("", data) at the end.
-
-        Raises:
-            SciceVPRError: with a message for the visitor.
-        """
+        """The data of a figure: yields (label, None) while it is measured and ("", data) at the end. Raises
+        SciceVPRError: with a message for the visitor."""
         kind = figure_kind(choices.figure)
         progress = self.stability.giving_way(progress)
         if kind.needs == "results":
@@ -103,9 +99,7 @@ class FigureStudio:
         """Write all files of a drawing into a new folder, which goes with a private database it was drawn from."""
         outgoing = self.services.outgoing
         folder = outgoing.folder(str(choices.database or ""))
-        files = tuple(
-            outgoing.file(drawing.write(folder / f"{drawing.kind.name}.{form}")) for form in drawing.formats
-        )
+        files = tuple(outgoing.file(drawing.write(folder / f"{drawing.kind.name}.{form}")) for form in drawing.formats)
         return Written(drawing.kind, files, drawing.render("png", SCREEN_DPI), drawing.caption)
 
     def draw(self, choices: Choices, style: Style, progress: Progress | None = None) -> Drawing:
@@ -126,14 +120,16 @@ class FigureStudio:
         table = None
         for table in self.stability.curve(key, sizes, choices.orders, choices.seeds, roles, progress):
             yield f"{len(table)} settings measured.", None
-        labs = [(lab.title, lab) for lab in (self.stability.lab(role, key) for role in roles)]
-        yield "", curves.curve_data(labs, table)
+        setups = [(setup.title, setup) for setup in (self.stability.setup(role, key) for role in roles)]
+        yield "", batches.curve_data(setups, table)
 
     def _pairs(self, choices: Choices, progress: Progress | None) -> Any:
         key, _ = self.services.dataset(choices.database)
         models = {role: self.services.model(role) for role in self._inside_roles(choices)}
-        labs = [self.stability.lab(role, key, progress, model.variant.cross_image) for role, model in models.items()]
-        return retrieval.pair_data([(lab.title, lab) for lab in labs], choices.pairs)
+        setups = [
+            self.stability.setup(role, key, progress, model.variant.cross_image) for role, model in models.items()
+        ]
+        return retrieval.pair_data([(setup.title, setup) for setup in setups], choices.pairs)
 
     def _about_photo(self, choices: Choices, progress: Progress | None) -> Any:
         if choices.photo is None:
@@ -150,7 +146,7 @@ class FigureStudio:
             return maps.fusion_data(subject, *self._first(models, lambda variant: not variant.class_token))
         if name == "attention":
             chosen = self._first(models, lambda variant: variant.cross_image)
-            return attention.attention_data(subject, dataset, *chosen, choices.batch_mates)
+            return batches.attention_data(subject, dataset, *chosen, choices.batch_mates)
         row = self._described(roles[0], key, progress).first_match(subject.image)
         return maps.region_data(subject, dataset.database[row], models, dataset)
 

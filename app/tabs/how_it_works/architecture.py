@@ -90,11 +90,7 @@ PARTS = (
         (fusion.LayerFusion,),
         "fusion.conv",
         FUSED,
-        differs={
-            "cricavpr": "none",
-            "super-cricavpr": "trained",
-            "scicevpr": "a frozen copy of the teacher's",
-        },
+        differs={"cricavpr": "none", "super-cricavpr": "trained", "scicevpr": "a frozen copy of the teacher's"},
     ),
     Part(
         "mixers",

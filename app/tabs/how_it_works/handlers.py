@@ -38,7 +38,7 @@ class LearnHandlers:
     @toasts
     def picked(self, family: Any, size: Any, photos: Any, event: gr.EventData) -> tuple[str, str]:
         """Values for (chosen part, its explanation) after a part of the figure was chosen."""
-        key = event_data(event).get("part")
+        key = str(event_data(event).get("part") or "")
         walked = self.learning.walk(family, size, photos)
         return key, part_html(walked, self.learning.explain(walked, key))
 

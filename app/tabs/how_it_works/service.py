@@ -86,6 +86,7 @@ def walk(variant: Variant, photos: int) -> Walk:
         tensors["backbone"] += tensors["fusion"]
         tensors["fusion"] = ()
     meet = (REGION_COUNT, ENCODER_HEADS, photos, photos)
+    seen: tuple[str, Shape]
     if variant.cross_image:
         seen = (f"who reads whom, each of {len(trace.attention)} layers: region, head, photo, photo", meet)
     else:

@@ -16,7 +16,7 @@ from app.tabs.inside.service import Inspected, Inspector, chosen_view
 from app.ui.events import PROGRESS, Handlers, describing_database, event_data, toasts
 from scicevpr.config import REGION_COUNT
 from scicevpr.explanations import View
-from scicevpr.explanations.attention import class_attention
+from scicevpr.explanations.maps import class_attention
 from scicevpr.figures.inside import share_bars, term_bars, turning_bars, value_grid
 
 GRID = 16
@@ -135,7 +135,7 @@ def plot_of(inspected: Inspected, view: View, cell: tuple[int, int]) -> go.Figur
         return turning_bars(explanation.turning(), inspected.region_names)
     if view.kind == "terms":
         decision, names = inspected.decision, [f"rank {inspected.rank}"]
-        if decision is None:
+        if decision is None or inspected.rival is None:
             return term_bars(inspected.terms, None, inspected.region_names, names, None)
         names.append(f"rank {inspected.rival.rank}")
         return term_bars(decision.first, decision.second, inspected.region_names, names, decision.region)

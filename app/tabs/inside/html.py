@@ -8,7 +8,7 @@ from PIL import Image
 from app.tabs.inside.service import Inspected
 from app.ui.html import VERDICTS, change_matrix, data_uri, described, escape, matrix_table, metres_words, thumbnail
 from scicevpr.explanations import KINDS, STEPS, View
-from scicevpr.figures.overlay import colours, fitted, marked, overlay, pyramid, value_range
+from scicevpr.figures.inside import colours, fitted, marked, overlay, pyramid, value_range
 
 PICTURE = 560
 CORRESPONDING = 3
@@ -99,7 +99,7 @@ def _sum_words(inspected: Inspected) -> str:
     """That the terms add up, and which region spoke most for the match against its rival."""
     hit, decision = inspected.hit, inspected.decision
     words = f"The 14 terms add up to {inspected.terms.sum():.5f}; the similarity shown is {hit.similarity:.5f}."
-    if decision is None:
+    if decision is None or inspected.rival is None:
         return words
     name, part = inspected.region_names[decision.region], decision.differences[decision.region]
     return (

@@ -84,10 +84,7 @@ def build(tab: gr.Tab, services: Services, notice: gr.HTML, found: FindParts) ->
                 )
             )  # fmt: skip
     stage = gr.HTML(
-        waiting_stage_html(),
-        js_on_load=SCRIPT.read_text(encoding="utf-8"),
-        elem_id="stage",
-        min_height=420,
+        waiting_stage_html(), js_on_load=SCRIPT.read_text(encoding="utf-8"), elem_id="stage", min_height=420
     )
     plot = gr.Plot(visible=False, show_label=False, elem_id="inside-plot")
 

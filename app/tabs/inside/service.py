@@ -112,13 +112,9 @@ class Inspector:
     ) -> Inspected:
         """Take a photo through a model.
 
-        Args:
-            photo, name, database: as in :meth:`app.core.services.Services.find`.
-            role: "stable", "teacher" or "baseline". rank: which match to compare with, 1..5.
-            batch_mates: how many photos after it in the query list share its batch (no matter for SciceVPR).
-
-        Raises:
-            SciceVPRError: with a message for the visitor.
+        photo, name, database: as in :meth:`app.core.services.Services.find`. role: "stable", "teacher" or "baseline".
+        rank: which match to compare with, 1..5. batch_mates: how many photos after it in the query list share its batch
+        (no matter for SciceVPR). Raises SciceVPRError: with a message for the visitor.
         """
         key, dataset = self.services.dataset(database)
         rank = whole_number(rank, "The match", 1, min(RANKS, len(dataset.database)))

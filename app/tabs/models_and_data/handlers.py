@@ -12,7 +12,7 @@ from app.ui.events import PROGRESS, Handlers, toasts
 from app.ui.html import row_html, table_html
 from scicevpr.datasets import Dataset
 from scicevpr.errors import UsageError
-from scicevpr.packs import list_packs
+from scicevpr.packs.manifest import list_packs
 
 STATES = {"waiting": "loaded when needed", "missing": "cannot be used"}
 LONGEST_PATH = 4096
@@ -34,9 +34,7 @@ class SourceHandlers(Handlers):
         return [(f"{pack.manifest.title} ({pack.reference})", pack.reference) for pack in list_packs()]
 
     @toasts
-    def load(
-        self, role: Any, source: Any, variant: Any, trust: Any, progress: Any = PROGRESS
-    ) -> tuple:
+    def load(self, role: Any, source: Any, variant: Any, trust: Any, progress: Any = PROGRESS) -> tuple:
         """Load other weights; values for (models, databases, words)."""
 
         def advance(done: int, total: int) -> None:

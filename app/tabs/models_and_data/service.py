@@ -11,10 +11,10 @@ from pathlib import Path
 from app.core.model_slots import ModelState
 from app.core.services import Services
 from scicevpr.errors import UsageError
-from scicevpr.external_models import is_external
-from scicevpr.external_models.registry import parse_source
+from scicevpr.external_models.registry import is_external, parse_source
 from scicevpr.models.model import VPRModel
-from scicevpr.packs import open_pack, pull_pack
+from scicevpr.packs import open_pack
+from scicevpr.packs.sharing import pull_pack
 
 Progress = Callable[[int, int], None]
 LoadWeights = Callable[..., VPRModel]
@@ -45,8 +45,7 @@ class Sources:
         repositories may be run, if this very source was named when the program was started. progress: called with
         (bytes done, bytes in all) while something is downloaded.
 
-        Raises:
-            SciceVPRError: with a message for the visitor.
+        Raises SciceVPRError: with a message for the visitor.
         """
         self._check_unlocked()
         source = _given(source, "There is no source yet. Write a path, a URL, a Hub repository or a model's name.")
@@ -73,8 +72,7 @@ class Sources:
         source: a pack's folder, or the name of a Hub data set repository, which is downloaded into the Hub's cache.
         photos: folder with the pack's photos, where it came without them.
 
-        Raises:
-            SciceVPRError: with a message for the visitor.
+        Raises SciceVPRError: with a message for the visitor.
         """
         self._check_unlocked()
         source = _given(source, "There is no pack yet. Choose one, or write a folder or the name of a Hub data set.")

@@ -21,14 +21,14 @@ Choice = str | tuple[str, str]
 
 
 class MyPlacesHandlers(Handlers):
-    """The events of the My places tab. page: whose uploads these are; own_files: what gradio notes of the tab's own
+    """The events of the My places tab. page: whose uploads these are; field_files: what gradio notes of the tab's own
     upload fields."""
 
     def __init__(self, mine: MyPlaces, page: gr.Blocks) -> None:
         super().__init__(mine.services)
         self.mine = mine
         self.page = page
-        self.own_files: tuple[set[str], ...] = ()
+        self.field_files: tuple[set[str], ...] = ()
         mine.when_ended = self._ended
 
     @toasts
@@ -101,7 +101,7 @@ class MyPlacesHandlers(Handlers):
     def _only_uploaded(self, path: Path) -> bool:
         """False for a file that other parts of the page show: gradio keeps equal files once."""
         uploads, *shown = self.page.temp_file_sets
-        others = (files for files in shown if not any(files is own for own in self.own_files))
+        others = (files for files in shown if not any(files is own for own in self.field_files))
         return str(path) in uploads and not any(str(path) in files for files in others)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scicevpr.datasets import Dataset
 from scicevpr.datasets.intake import Gathered, Limits, check_table_size, in_query_folder
-from scicevpr.datasets.uploads import NOWHERE, PlacedPhoto
+from scicevpr.datasets.positions import NOWHERE, PlacedPhoto
 from scicevpr.errors import DatasetError, UsageError
 
 HELD_BACK = (0, 10, 5, 3)
@@ -96,9 +96,7 @@ def as_dataset(report: IntakeReport, title: str, hold_back: int = 0) -> Dataset:
     )
 
 
-def chosen_table(
-    gathered: Gathered, table: tuple[Path, str] | None, work: Path, limits: Limits
-) -> Path | None:
+def chosen_table(gathered: Gathered, table: tuple[Path, str] | None, work: Path, limits: Limits) -> Path | None:
     """The table with the positions: the given one (file, its name), else the one among the photos, else None."""
     if table is not None:
         with contextlib.suppress(OSError):

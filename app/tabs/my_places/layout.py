@@ -92,7 +92,7 @@ def build(tab: gr.Tab, mine: MyPlaces, page: gr.Blocks) -> MyPlacesParts:
     gr.HTML(hint_html(PRIVATE_HINT), elem_classes="step")
     listed = gr.HTML("", elem_id="mine-listed")
 
-    handlers.own_files = (files.temp_files, table.temp_files)
+    handlers.field_files = (files.temp_files, table.temp_files)
     for source in (files, table):
         source.upload(handlers.uploaded, [token, files, table], token, **QUICK)
     built = go.click(

@@ -29,11 +29,12 @@ from app.core.upload_cache import upload_folder
 from app.tabs.my_places.intake_report import IntakeReport, MyDatabase, Visit, as_dataset, chosen_table, no_photo_words
 from scicevpr.datasets import Dataset
 from scicevpr.datasets.intake import Gathered, Limits, gather, gather_folder
-from scicevpr.datasets.uploads import place_photos
+from scicevpr.datasets.positions import place_photos
 from scicevpr.errors import ImageError, SciceVPRError, UsageError
 from scicevpr.files.photos import open_photo
-from scicevpr.packs import Pack, build_pack, open_pack
-from scicevpr.packs.build import Content, describe_content
+from scicevpr.packs import open_pack
+from scicevpr.packs.build import Content, build_pack, describe_content
+from scicevpr.packs.pack import Pack
 
 THUMBNAIL = 640
 TITLE = "My places"
@@ -148,8 +149,7 @@ class MyPlaces:
         brought: uploaded files and zips, each with its name. folder: one of this machine, instead. table: CSV file
         with positions; without it one that came along is used. condition: of photos that say none.
 
-        Raises:
-            SciceVPRError: with a message for the visitor; what was there before stays.
+        Raises SciceVPRError: with a message for the visitor; what was there before stays.
         """
         visit = self._take_place(token)
         visit.stopped = False
@@ -172,22 +172,24 @@ class MyPlaces:
         hold_back: every so many-th photo is not searched but offered as a query (0: none); photos in a folder called
         queries are queries in any case, and then no others.
 
-        Raises:
-            SciceVPRError: with a message for the visitor; what was there before stays.
+        Raises SciceVPRError: with a message for the visitor; what was there before stays.
         """
         visit, started = self._visit(token), time.perf_counter()
         title = " ".join(str(title or "").split())[:LONGEST_TITLE] or TITLE
         with self._kindly(visit):
+            work = visit.work
+            if work is None:  # the visit ended meanwhile
+                raise UsageError(CLOSED)
             dataset = as_dataset(report, title, hold_back)
             pack = build_pack(
-                visit.work / "pack",
+                work / "pack",
                 dataset,
                 self._contents(visit, dataset, progress),
                 title=title,
                 thumbnails=THUMBNAIL,
                 progress=lambda what, done, total: self._tell(visit, progress, what, done, total),
             )
-            archive = zip_pack(pack, visit.work / f"{file_name(title)}.zip")
+            archive = zip_pack(pack, work / f"{file_name(title)}.zip")
             opened = open_pack(pack.folder, photos=report.gathered.folder)
         groupings = tuple((entry.variant, entry.protocol["grouping"]) for entry in pack.models)
         with self._lock:

@@ -20,7 +20,7 @@ from app.ui.events import PROGRESS, Handlers, Stops, describing, event_data, toa
 from scicevpr.datasets.tables import cell_text
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.batch_effects import SIZES
-from scicevpr.figures.stability import projection, recall_curve
+from scicevpr.figures.scores import projection, recall_curve
 
 LARGEST_SEEDS = 20
 LARGEST_BATCH = 64
@@ -175,7 +175,7 @@ class StabilityHandlers(Handlers):
             The other photos (rows for the endpoint batch_mates, and names), whether the answer flips, and the margins.
         """
         session = self._session(self.asked_photo(image, query, database), database)
-        found, rows = None, []
+        found, rows = None, list[int]()
         for found, rows in self.stability.worst(session, whole_number(size, "The batch", 2, MOST_IN_WORST_BATCH)):  # noqa: B007
             pass
         if found is None:

@@ -62,9 +62,7 @@ def build(tab: gr.Tab, stability: Stability, notice: gr.HTML, found: FindParts) 
         picker = photo_picker(services, "stability", "Pick a query", "the query", tab, found.photo)
         photo, database = picker.photo, picker.database
     gr.HTML(step_html(2, "Choose the other photos of its batch"), elem_classes="step")
-    tray = gr.HTML(
-        waiting_tray_html(), js_on_load=SCRIPT.read_text(encoding="utf-8"), elem_id="tray", min_height=180
-    )
+    tray = gr.HTML(waiting_tray_html(), js_on_load=SCRIPT.read_text(encoding="utf-8"), elem_id="tray", min_height=180)
     with gr.Row(elem_id="stability-buttons", equal_height=False):
         empty = gr.Button("Empty the batch", size="sm", elem_id="stability-empty")
         random = gr.Button("Random batch", size="sm", elem_id="stability-random")
@@ -121,7 +119,11 @@ def build(tab: gr.Tab, stability: Stability, notice: gr.HTML, found: FindParts) 
     show(random.click(handlers.drawn, form, [batch_mates, seed], **QUICK).success)
     show(others.click(lambda number: int(number or 0) + 1, seed, seed, **QUICK).success)
     searched = worst.click(
-        handlers.worst, [photo, database, batch_mates, size], [batch_mates, words], show_progress_on=[tray], **QUIET,
+        handlers.worst,
+        [photo, database, batch_mates, size],
+        [batch_mates, words],
+        show_progress_on=[tray],
+        **QUIET,
         **LONG,
     )
     show(searched.success)

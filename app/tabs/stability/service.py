@@ -31,7 +31,7 @@ from scicevpr.evaluation.batch_mates import (
     search_worst_batch,
     telling_pairs,
 )
-from scicevpr.explanations.attention import rewriting
+from scicevpr.explanations.maps import rewriting
 from scicevpr.files.photos import open_photo
 
 SHOWN = 3
@@ -91,11 +91,8 @@ class Stability:
     def react(
         self, session: Session, batch_mates: Sequence[int], pool: Sequence[int], progress: Progress | None = None
     ) -> list[Reaction]:
-        """What each model answers alone and in this batch, and how it fares in random batches from the pool.
-
-        Raises:
-            UsageError: a photo that is not in the query list, is the query itself, or stands there twice.
-        """
+        """What each model answers alone and in this batch, and how it fares in random batches from the pool. Raises
+        UsageError: a photo that is not in the query list, is the query itself, or stands there twice."""
         batch_mates = checked_batch_mates(session, batch_mates)
         rows = list(dict.fromkeys((*batch_mates, *pool)))
         return [self._react(role, session, batch_mates, rows, progress) for role in (STABLE, BASELINE)]
@@ -103,39 +100,39 @@ class Stability:
     def _react(
         self, role: str, session: Session, batch_mates: list[int], rows: list[int], progress: Progress | None
     ) -> Reaction:
-        lab = self._small_lab(role, session, rows, progress)
+        setup = self._photo_setup(role, session, rows, progress)
         group = np.array([[0, *range(1, len(batch_mates) + 1)]])
         with self.services.pace.quick():
-            alone = encode_groups(lab.model, lab.queries, np.array([[0]]), first_only=True)
-            now = encode_groups(lab.model, lab.queries, group, first_only=True)
+            alone = encode_groups(setup.model, setup.queries, np.array([[0]]), first_only=True)
+            now = encode_groups(setup.model, setup.queries, group, first_only=True)
         described = self.services.described(role, session.key)
         relevance = self.services.relevance(session.key, session.row, session.position)
         hits = [self.services.hits(described, v[0], SHOWN, session.key, relevance) for v in (alone, now)]
-        k = min(TOP, len(lab.index))
-        top = lab.index.search(alone, k).indices
-        size = min(max(2, len(batch_mates) + 1), len(lab.queries))
+        k = min(TOP, len(setup.index))
+        top = setup.index.search(alone, k).indices
+        size = min(max(2, len(batch_mates) + 1), len(setup.queries))
         draws = None
-        if len(lab.queries) > 1:
-            draws = random_batches(lab, 0, size=size, draws=DRAWS, seed=0)
-        identity = ("plane", session.key, weights_of(lab.model))
-        plane = self._kept.get(identity) or self._kept.put(identity, database_plane(lab), session.key)
+        if len(setup.queries) > 1:
+            draws = random_batches(setup, 0, size=size, draws=DRAWS, seed=0)
+        identity = ("plane", session.key, weights_of(setup.model))
+        plane = self._kept.get(identity) or self._kept.put(identity, database_plane(setup), session.key)
         return Reaction(
             role=role,
-            title=lab.title,
+            title=setup.title,
             alone=hits[0],
             now=hits[1],
             cosine=float(alone[0].astype(np.float64) @ now[0]),
-            correlation=float(rank_correlations(top, ranks_of(lab.database, now, top))[0]),
+            correlation=float(rank_correlations(top, ranks_of(setup.database, now, top))[0]),
             flip=hits[0][0].row != hits[1][0].row,
             draws=draws.table if draws is not None else pd.DataFrame({"flip": []}),
             projection=Projection(
-                database=plane.transform(lab.database),
+                database=plane.transform(setup.database),
                 cloud=plane.transform(draws.descriptors) if draws is not None else np.zeros((0, 2)),
                 alone=plane.transform(alone),
                 now=plane.transform(now),
                 explained=float(plane.explained_variance_ratio.sum()),
             ),
-            rewriting=rewriting(lab.model, lab.queries[: len(batch_mates) + 1]).numpy() if batch_mates else None,
+            rewriting=rewriting(setup.model, setup.queries[: len(batch_mates) + 1]).numpy() if batch_mates else None,
         )
 
     def worst(
@@ -147,8 +144,8 @@ class Stability:
         included. It gives way to short questions, and after some minutes the best so far is the answer.
         """
         rows, turn = [int(row) for row in session.others], self.services.pace.long(WORST_CASE_S)
-        lab = self._small_lab(BASELINE, session, rows, self.giving_way(progress))
-        for found in search_worst_batch(lab, 0, size, seed):
+        setup = self._photo_setup(BASELINE, session, rows, self.giving_way(progress))
+        for found in search_worst_batch(setup, 0, size, seed):
             last = replace(found, done=True) if turn.over else found
             yield last, [rows[member - 1] for member in found.batch_mates]
             if turn.over:
@@ -165,15 +162,15 @@ class Stability:
 
         return told
 
-    def _small_lab(self, role: str, session: Session, rows: Sequence[int], progress: Progress | None) -> StabilitySetup:
-        """A small lab: query 0 is the session's photo, the others are the given rows of the query list."""
+    def _photo_setup(
+        self, role: str, session: Session, rows: Sequence[int], progress: Progress | None
+    ) -> StabilitySetup:
+        """A small setup: query 0 is the session's photo, the others are the given rows of the query list."""
         model, dataset = self.services.model(role), session.dataset
         own, photos = region_vectors(model, [session.image]), [session.dataset.queries[row] for row in rows]
         vectors = torch.cat([own, self._regions(model, session.key, photos, progress, "photos")]) if photos else own
         right = self.services.relevance(session.key, session.row, session.position).right
-        if right is not None:
-            none = np.array([], dtype=np.int64)
-            right = (np.flatnonzero(right), *[none] * len(photos))
+        none = np.array([], dtype=np.int64)
         described = self.services.described(role, session.key)
         return StabilitySetup(
             model=model,
@@ -182,7 +179,7 @@ class Stability:
             database=described.descriptors.values,
             database_grouping=described.descriptors.grouping,
             index=described.index,
-            positives=right,
+            positives=None if right is None else (np.flatnonzero(right), *[none] * len(photos)),
             radius=dataset.truth.radius,
         )
 
@@ -194,10 +191,10 @@ class Stability:
 
     # ---- whole data sets ----------------------------------------------------------------------------------------
 
-    def lab(self, role: str, key: str, progress: Progress | None = None, database: bool = False) -> StabilitySetup:
-        """A lab over a whole data set; ``database``: with the database's region vectors, to vary its grouping."""
+    def setup(self, role: str, key: str, progress: Progress | None = None, database: bool = False) -> StabilitySetup:
+        """A setup over a whole data set; ``database``: with the database's region vectors, to vary its grouping."""
         model, dataset = self.services.model(role), self.services.datasets[key]
-        identity, title = ("lab", key, weights_of(model)), model.variant.title
+        identity, title = ("setup", key, weights_of(model)), model.variant.title
         kept = self._kept.get(identity)
         if kept is not None and (kept.database_regions is not None or not database):
             return kept
@@ -224,17 +221,14 @@ class Stability:
         self, database: str | None, sizes: Sequence[int], orders: Sequence[str], seeds: int,
         roles: Sequence[str] | None = None, progress: Progress | None = None,
     ) -> Iterator[pd.DataFrame]:  # fmt: skip
-        """Recall@1 against batch size and order for all models; yields the table after every row.
-
-        Raises:
-            UsageError: a data set without labels.
-        """
+        """Recall@1 against batch size and order for all models; yields the table after every row. Raises UsageError: a
+        data set without labels."""
         key, _ = self._labelled(database)
         rows: list[dict[str, Any]] = []
         turn = self.services.pace.long()
         for role in roles or self.roles:
-            lab = self.lab(role, key, self.giving_way(progress))
-            for row in iterate_batches(lab, sizes, orders, range(seeds)):
+            setup = self.setup(role, key, self.giving_way(progress))
+            for row in iterate_batches(setup, sizes, orders, range(seeds)):
                 rows.append(row)
                 yield pd.DataFrame(rows)
                 turn.step()
@@ -242,8 +236,8 @@ class Stability:
     def pairs(self, database: str | None, count: int = 2, progress: Progress | None = None) -> PairFigure:
         """Figure 1 of the paper: queries alone and in pairs, for the baseline and SciceVPR."""
         key, dataset = self._labelled(database)
-        baseline = self.lab(BASELINE, key, self.giving_way(progress), database=True)
-        stable = self.lab(STABLE, key, self.giving_way(progress))
+        baseline = self.setup(BASELINE, key, self.giving_way(progress), database=True)
+        stable = self.setup(STABLE, key, self.giving_way(progress))
         chosen = telling_pairs(baseline, count)
         if not chosen:
             raise UsageError(f"No pair of queries was found that changes an answer of {baseline.title}.")

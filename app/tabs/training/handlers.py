@@ -142,7 +142,7 @@ class TrainingHandlers(Handlers):
                 asdict(score) | {"recalls": {str(n): value for n, value in score.recalls.items()}}
                 for score in progress.scores
             ],
-            "weights": student.weights.sha256,
+            "weights": student.weights.sha256 if student.weights else None,
         }
 
 
@@ -161,18 +161,19 @@ def recipe_of(gamma: Any, eta: Any, rate: Any, epochs: Any, seed: Any) -> Distil
 def losses_of(progress: Progress, recipe: DistillRecipe) -> go.Figure:
     """The losses so far."""
     losses = progress.losses
-    parts = ([getattr(loss, name) for loss in losses] for name in ("step", "total", "l_ms", "l_d"))
-    return loss_curves(*parts, f"{recipe.gamma:g}·L_MS + {recipe.eta:g}·L_D")
+    steps, total, l_ms, l_d = ([getattr(loss, name) for loss in losses] for name in ("step", "total", "l_ms", "l_d"))
+    return loss_curves(steps, total, l_ms, l_d, f"{recipe.gamma:g}·L_MS + {recipe.eta:g}·L_D")
 
 
 def recall_of(progress: Progress, recipe: DistillRecipe) -> go.Figure:
     """The student's Recall@1 so far, beside the teacher's and the page's SciceVPR's."""
-    own = [score for score in progress.scores if score.who == "student"]
-    level = {score.who: score.recalls[1] for score in progress.scores if score.who not in ("teacher", "student")}
-    names = {"Super-CricaVPR, the teacher": progress.score("teacher").recalls[1]} | {
-        f"{name}, as shipped": value for name, value in level.items()
+    own = {score.epoch or 0: score.recalls[1] for score in progress.scores if score.who == "student"}
+    lines = {
+        "Super-CricaVPR, the teacher" if score.who == "teacher" else f"{score.who}, as shipped": score.recalls[1]
+        for score in sorted(progress.scores, key=lambda score: score.who != "teacher")
+        if score.who != "student"
     }
-    return epoch_curve([score.epoch for score in own], [score.recalls[1] for score in own], names, recipe.epochs)
+    return epoch_curve(list(own), list(own.values()), lines, recipe.epochs)
 
 
 def shown(figure: go.Figure) -> dict:

@@ -69,9 +69,9 @@ def honesty_html(name: str, halves: Halves) -> str:
 def scores_html(progress: Progress, learn: int) -> str:
     """Teacher, untrained and trained student, and the page's SciceVPR, on the held-out half."""
     teacher, fresh = progress.score("teacher"), progress.score("student", 0)
-    if teacher is None or fresh is None:
-        return EMPTY_TABLE
     last = progress.score("student")
+    if teacher is None or fresh is None or last is None:
+        return EMPTY_TABLE
     scores = [("Teacher, 16 a batch", "other cities", teacher), ("Student, untrained", "nothing", fresh)]
     if last.epoch:
         scores.append((f"Student after {counted(last.epoch, 'epoch')}", f"{learn} photos of this city", last))

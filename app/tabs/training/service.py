@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 import torch
@@ -69,19 +69,18 @@ class Distillations:
             self._halves = (key, split_in_halves(dataset))
         return self._halves[1]
 
-    def run(self, recipe: DistillRecipe) -> Iterator[Progress]:
+    def run(self, recipe: DistillRecipe) -> Generator[Progress, None, None]:
         """Distil; yields a Progress after every step, every epoch and every few photos before the first step. Closing
         the iterator ends the work.
 
         Raises SciceVPRError: no teacher of size T, a database that cannot be cut in two, an impossible recipe.
         """
         teacher = self._teacher()
-        for done, total in self._passing(teacher):
+        keeper = self._keeper_of(teacher)
+        for done, total in keeper.steps() if self._maps is None else ():
             self.services.pace.give_way()
             yield Progress(f"{done} of {total} photos through the frozen backbone, once for all runs")
-        if self._maps is None:
-            self._maps = self._keeper[1].maps
-        maps = self._maps
+        maps = self._maps = self._maps or keeper.maps
         work = LiveDistillation(maps, recipe)
         key, extra = secrets.token_urlsafe(16), self._shipped_score(maps)
         steps, turn = work.steps_per_epoch * recipe.epochs, self.services.pace.long()
@@ -120,14 +119,13 @@ class Distillations:
             )
         return teacher
 
-    def _passing(self, teacher: VPRModel) -> Iterator[tuple[int, int]]:
-        """Photos done and in all; nothing when all are done. What a stopped run has done is taken up again."""
+    def _keeper_of(self, teacher: VPRModel) -> MapKeeper:
+        """The one of the last run, whose work is taken up again, unless database or teacher have changed."""
         key, _ = self.services.dataset(None)
         identity = f"{key} {weights_of(teacher)}"
         if self._keeper is None or self._keeper[0] != identity:
             self._keeper, self._maps, self._shipped = (identity, MapKeeper(teacher, self.halves())), None, None
-        if self._maps is None:
-            yield from self._keeper[1].steps()
+        return self._keeper[1]
 
     def _shipped_score(self, maps: LiveMaps) -> tuple[Score, ...]:
         """The SciceVPR of the page on the same half, where it stands on the teacher's backbone and convolution."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scicevpr.datasets.dataset import BY_PATH, Dataset, Request
+from scicevpr.datasets.dataset import BY_PATH, Dataset, Reader, Request
 from scicevpr.datasets.ground_truth import GroundTruth
 from scicevpr.datasets.photos import TIMESTAMP, Photo, list_photos
 from scicevpr.datasets.tables import read_table
@@ -23,15 +23,14 @@ SUBTASKS = ("s2w", "w2s", "d2n", "n2d", "o2n", "n2o")
 OFFICIAL, FULL = ("queries", "all"), "full"
 MAX_HEADING_DIFFERENCE = 40.0  # degrees
 TABLES = ("postprocessed.csv", "raw.csv")
-LOOKS_LIKE = "train_val/CITY/query, train_val/CITY/database and their CSV tables (official MSLS)"
 
 
-def recognises(root: Path, split: str) -> bool:
+def _recognises(root: Path, split: str) -> bool:
     """True for the folder of all, for train_val or test, and for one city."""
     return _is_city(root) or any(_cities_in(folder) for folder in (*(root / name for name in FOLDERS), root))
 
 
-def read(request: Request) -> Dataset:
+def _read(request: Request) -> Dataset:
     """Read the cities of a split: val, train, test, or one city by name.
 
     queries: "queries" (or "all") for the official single-frame selection: the queries of the subtask "all" that have
@@ -229,3 +228,8 @@ def _number(path: Path, key: str, text: str) -> float:
         return float(text)
     except ValueError as error:
         raise DatasetError(f"{path} has {text!r} where a number is needed, in the row of {key}.") from error
+
+
+MSLS = Reader(
+    "train_val/CITY/query, train_val/CITY/database and their CSV tables (official MSLS)", _recognises, _read
+)

@@ -1,36 +1,35 @@
-"""Photo lists and ground truth as .npy files, the form of GSV-Cities, SALAD and OpenVPRLab.
+"""Ground truth as .npy files: photo lists of GSV-Cities, SALAD and OpenVPRLab, and the folders of VPR-Bench.
 
 `<set>_dbImages.npy` and `<set>_qImages.npy` hold relative paths, `<set>_gt.npy` or `<set>_gt_25m.npy` one array of
 database rows per query. For MSLS validation `<set>_qIdx.npy` names the queries that count (740 of 747) and
 `<set>_pIdx.npy` their positives. Rows count in these lists; here photos are sorted by path and the rows go with them.
+
+VPR-Bench: query/NNNNNNN.jpg, ref/NNNNNNN.jpg and ground_truth_new.npy, a pickled array [Q, 2] of [query row, list of
+ref rows]; rows count the photos in the order of the numbers in their names. It is read without running anything (see
+`scicevpr.files.safe_npy`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from scicevpr.datasets.dataset import BY_PATH, SPLITS, Dataset, Request
+from scicevpr.datasets.dataset import BY_PATH, SPLITS, Dataset, Reader, Request
 from scicevpr.datasets.ground_truth import GroundTruth
-from scicevpr.datasets.ground_truth_files import listed_truth, row_lists
-from scicevpr.datasets.photos import Photo, parse_name
+from scicevpr.datasets.ground_truth_files import listed_truth, pair_lists, row_lists
+from scicevpr.datasets.photos import Photo, list_photos, parse_name
 from scicevpr.errors import DatasetError
-from scicevpr.files.safe_npy import read_npy
+from scicevpr.files.reading import read_npy
 
 DATABASE_FILE = "_dbImages.npy"
 TRUTH_FILES = ("_gt.npy", "_gt_25m.npy")
-LOOKS_LIKE = "SET_dbImages.npy, SET_qImages.npy and SET_gt.npy, with the photos beside them or under --image-root"
 
 
-def recognises(root: Path, split: str) -> bool:
-    """True for a folder with a list of database photos."""
-    return any(root.glob("*" + DATABASE_FILE))
-
-
-def read(request: Request) -> Dataset:
+def _read_lists(request: Request) -> Dataset:
     """Read photo lists and ground truth. ``split`` chooses among several sets by name or end of the name.
 
     Raises DatasetError when a list or a photo is missing, or when the rows do not fit the lists.
@@ -154,3 +153,64 @@ def _positives(files: _Files, listed: int, counted: np.ndarray | None) -> tuple[
             "--ground-truth, or use --no-labels (labels=False) for predictions only."
         )
     return path, row_lists(path, read_npy(path))
+
+
+NPY_LISTS = Reader(
+    "SET_dbImages.npy, SET_qImages.npy and SET_gt.npy, with the photos beside them or under --image-root",
+    lambda root, split: any(root.glob("*" + DATABASE_FILE)), _read_lists,
+)
+
+
+# ---- VPR-Bench -------------------------------------------------------------------------------------------------------
+
+
+TRUTH_FILE = "ground_truth_new.npy"
+
+
+def _read_bench(request: Request) -> Dataset:
+    """Read a VPR-Bench folder. DatasetError when a folder or the ground truth is missing or does not fit."""
+    root = request.root
+    database, queries = (tuple(parse_name(path) for path in list_photos(root / side)) for side in ("ref", "query"))
+    truth = _truth(root / TRUTH_FILE, database, queries) if request.labels else GroundTruth()
+    return Dataset(
+        name=root.resolve().name, split="test", root=root, database=database, queries=queries, truth=truth,
+        use_labels=request.labels, layout="vpr-bench",
+    )
+
+
+def _truth(path: Path, database: Sequence[Photo], queries: Sequence[Photo]) -> GroundTruth:
+    if not path.is_file():
+        raise DatasetError(
+            f"There is no {path}, the list of right answers of VPR-Bench. Download it, name another with "
+            "--ground-truth, or use --no-labels (labels=False) for predictions only."
+        )
+    values = read_npy(path)
+    if len(values) != len(queries):
+        raise DatasetError(
+            f"{path} holds {len(values)} queries, but query/ has {len(queries)} photos. Download the photos again, or "
+            "the file that belongs to them."
+        )
+    if values.ndim == 2 and values.shape[1] == 2:
+        rows = pair_lists(path, values, len(queries))
+    elif values.ndim == 1:
+        rows = row_lists(path, values)
+    else:
+        raise DatasetError(f"{path} has the shape {list(values.shape)}; VPR-Bench writes [queries, 2].")
+    listed_truth(path, rows, len(database), len(queries), "")  # the rows must exist before they can be translated
+    database_rows, query_rows = _by_number(database), _by_number(queries)
+    by_path: list[np.ndarray] = [database_rows[:0]] * len(queries)
+    for number, found in enumerate(rows):
+        by_path[query_rows[number]] = database_rows[found]
+    return GroundTruth.lists(by_path, f"the list in {path.name}")
+
+
+def _by_number(photos: Sequence[Photo]) -> np.ndarray:
+    """Rows of photos in the order of the numbers in their names ("2.jpg" before "10.jpg")."""
+    keys = [[int(part) if part.isdigit() else part for part in re.split(r"(\d+)", photo.name)] for photo in photos]
+    return np.array(sorted(range(len(photos)), key=keys.__getitem__), dtype=np.int64)
+
+
+VPR_BENCH = Reader(
+    f"query/, ref/ and {TRUTH_FILE} (VPR-Bench)",
+    lambda root, split: (root / "query").is_dir() and (root / "ref").is_dir(), _read_bench,
+)

@@ -11,21 +11,20 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from scicevpr.datasets.dataset import SPLITS, Dataset, Request
+from scicevpr.datasets.dataset import SPLITS, Dataset, Reader, Request
 from scicevpr.datasets.photos import Photo, left_out_note, list_photos, parse_name
 from scicevpr.errors import DatasetError
 
 DATABASE_FOLDERS = ("database", "gallery")
 LEVELS = ("images", "", "processed", "raw")
-LOOKS_LIKE = "images/SPLIT/database (or gallery) and images/SPLIT/queries, with or without the level images"
 
 
-def recognises(root: Path, split: str) -> bool:
+def _recognises(root: Path, split: str) -> bool:
     """True when there is a database folder of this split."""
     return _base(root, split) is not None
 
 
-def read(request: Request) -> Dataset:
+def _read(request: Request) -> Dataset:
     """Read <root>, <root>/images or <root>/images/<split>. DatasetError when the query folder or photos are missing.
 
     The query folder may be a pattern such as "queries_*": then all that match are read, each as a condition.
@@ -95,3 +94,9 @@ def with_condition(photo: Photo, folder: str) -> Photo:
     if photo.condition or prefix not in ("queries", "query") or not condition:
         return photo
     return replace(photo, condition=condition)
+
+
+UTM_TREE = Reader(
+    "images/SPLIT/database (or gallery) and images/SPLIT/queries, with or without the level images",
+    _recognises, _read,
+)

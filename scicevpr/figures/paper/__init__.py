@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from scicevpr.datasets.tables import cell_text
 from scicevpr.errors import UsageError
-from scicevpr.figures.paper import attention, curves, maps, retrieval, scores
+from scicevpr.figures.paper import batches, maps, retrieval, scores
 from scicevpr.figures.paper.style import Style, parse_labels, settings
 
 __all__ = ["FIGURES", "FORMATS", "Drawing", "FigureKind", "Style", "draw", "figure_kind", "parse_labels"]
@@ -55,7 +55,7 @@ _ALL = (
     FigureKind(
         "figure-2", "Figure 2: Recall@1 against batch size and order",
         "Recall@1 of each model over the number of queries that share a batch, in several orders.",
-        "queries", curves.paint_curves, curves.curve_table, curves.curve_caption, panels=curves.CURVE_PANELS,
+        "queries", batches.paint_curves, batches.curve_table, batches.curve_caption, panels=batches.CURVE_PANELS,
     ),
     FigureKind(
         "figure-4", "Figure 4: the 14 regions of a pair",
@@ -70,8 +70,8 @@ _ALL = (
     FigureKind(
         "attention", "Attention between the photos of a batch",
         "Who reads whom in a batch of CricaVPR, and which region of the query was rewritten by whom.",
-        "photo", attention.paint_attention, attention.attention_table, attention.attention_caption,
-        panels=attention.ATTENTION_PANELS,
+        "photo", batches.paint_attention, batches.attention_table, batches.attention_caption,
+        panels=batches.ATTENTION_PANELS,
     ),
     FigureKind(
         "strip", "Retrieval strip",
@@ -122,18 +122,15 @@ class Drawing:
         return self.kind.table(self.data).round(DECIMALS)
 
     def render(self, form: str, dpi: int | None = None) -> bytes:
-        """The content of a file. form: one of FORMATS. dpi: of a PNG, instead of the style's (for a preview).
-
-        Raises:
-            UsageError: another format, or one that this figure does not have.
-        """
+        """The content of a file. form: one of FORMATS that this figure has, else UsageError. dpi: of a PNG, instead of
+        the style's (for a preview)."""
         if form not in self.formats:
             raise UsageError(f"{self.kind.title} can be written as {', '.join(self.formats)}, not as {form!r}.")
         if form == "csv":
             return self.table.map(cell_text).to_csv(index=False, lineterminator="\n").encode()
         if form == "txt":
             return (self.caption + "\n").encode()
-        if form == "tex":
+        if form == "tex" and self.kind.latex is not None:
             return self.kind.latex(self.data, self.style).encode()
         return self._picture(form, dpi)
 
@@ -163,11 +160,7 @@ class Drawing:
 
 
 def draw(name: str, data: Any, style: Style | None = None) -> Drawing:
-    """A figure by name from its data, in a style.
-
-    Raises:
-        UsageError: no such figure, or a panel that it does not have.
-    """
+    """A figure by name from its data, in a style. UsageError: no such figure, or a panel that it does not have."""
     kind = figure_kind(name)
     style = style or Style()
     if style.panels:

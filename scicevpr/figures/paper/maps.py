@@ -13,12 +13,13 @@ from PIL import Image
 
 from scicevpr.config import Preprocessing
 from scicevpr.datasets import Dataset, Photo
+from scicevpr.datasets.zones import metres_apart
 from scicevpr.errors import UsageError
 from scicevpr.explanations import Explanation, region_terms
-from scicevpr.figures.overlay import fitted, overlay, value_range
+from scicevpr.figures.inside import fitted, overlay, value_range
 from scicevpr.figures.paper.sheet import GAP, MARGIN, SOFT, Sheet, aspect_of, toned, toned_colours
 from scicevpr.figures.paper.style import Style
-from scicevpr.figures.paper.subjects import Subject, data_sentence, metres_apart, model_sentences, short_name
+from scicevpr.figures.paper.subjects import Subject, data_sentence, model_sentences, short_name
 from scicevpr.files.photos import open_photo
 from scicevpr.models.model import VPRModel
 from scicevpr.models.regions import Region, region_boxes

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from scicevpr.datasets import Dataset
+from scicevpr.datasets.zones import metres_apart
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.batch_effects import StabilitySetup
 from scicevpr.evaluation.batch_mates import PAIR_DATABASE, pair_statistics, paired_queries, telling_pairs
@@ -20,7 +21,6 @@ from scicevpr.figures.paper.subjects import (
     Subject,
     data_sentence,
     grouped,
-    metres_apart,
     model_sentences,
     photo_of,
     right_rows,
@@ -160,11 +160,8 @@ class PairData:
 
 
 def pair_data(setups: Sequence[tuple[str, StabilitySetup]], pairs: int = 2, seed: int = 0) -> PairData:
-    """Figure 1 for setups (title, setup); the pairs are searched for with the first cross-image model.
-
-    Raises:
-        UsageError: no cross-image model, no labels, or no pair that changes an answer.
-    """
+    """Figure 1 for setups (title, setup); the pairs are searched for with the first cross-image model. UsageError: no
+    such model, no labels, or no pair that changes an answer."""
     baseline = next(((title, setup) for title, setup in setups if setup.model.variant.cross_image), None)
     if baseline is None:
         raise UsageError("Figure 1 needs a model whose answers depend on the batch, such as cricavpr-t.")
@@ -179,14 +176,11 @@ def pair_data(setups: Sequence[tuple[str, StabilitySetup]], pairs: int = 2, seed
     database = f"sequential {PAIR_DATABASE.size}"
     parts = [(title, setup.model, f"database described {grouped(setup.model, database)}") for title, setup in setups]
     return PairData(
-        table=table,
-        chosen=tuple(chosen),
-        queries={row: photo_of(dataset.queries[row]) for row in chosen},
+        table=table, chosen=tuple(chosen), queries={row: photo_of(dataset.queries[row]) for row in chosen},
         answers={row: photo_of(dataset.database[row]) for row in firsts},
         query_names={row: dataset.queries[row].name for row in chosen},
         answer_names={row: dataset.database[row].name for row in firsts},
-        statistics=pair_statistics(baseline[1], seed),
-        searched_for=baseline[0],
+        statistics=pair_statistics(baseline[1], seed), searched_for=baseline[0],
         protocol=f"{data_sentence(dataset)} {model_sentences(parts)}",
     )
 

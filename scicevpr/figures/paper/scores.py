@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.report import interval_texts, latex_table, protocol_sentences
-from scicevpr.figures.paper.curves import add_legend
-from scicevpr.figures.paper.sheet import INK, MARGIN, SOFT, Sheet, text_width, wrapped
+from scicevpr.figures.paper.sheet import INK, MARGIN, SOFT, Sheet, add_legend, text_width, wrapped
 from scicevpr.figures.paper.style import SMALLEST, Style
 
 LINE_STYLES = ("-", (0, (4, 1.6)), (0, (1, 1.4)), (0, (5, 1.5, 1, 1.5)))

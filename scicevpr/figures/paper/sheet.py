@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,7 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
 from PIL import Image, ImageDraw
 
-from scicevpr.figures.overlay import colours
+from scicevpr.figures.inside import colours
 from scicevpr.figures.paper.style import SMALLEST, Style
 
 MARGIN = 0.04
@@ -59,8 +61,8 @@ class Sheet:
 
         def draw() -> None:
             how = "none" if self.vector else ("antialiased" if smooth else "nearest")
-            place = (x, x + width, y + height, y)
-            self._axes.imshow(pixels, aspect="auto", interpolation=how, extent=place, zorder=1)
+            extent = (x, x + width, y + height, y)
+            self._axes.imshow(pixels, aspect="auto", interpolation=how, extent=extent, zorder=1)
 
         self._calls.append(draw)
 
@@ -225,3 +227,23 @@ def fitting_size(words: str, width: float, size: float, bold: bool = False) -> f
     """The largest letters, at most ``size`` points, with which words fit into ``width`` inches."""
     needed = text_width(words, size, bold)
     return size if needed <= width else max(SMALLEST - 0.5, size * width / needed)
+
+
+def add_legend(figure: Figure, plot: Any, labels: list[str], style: Style, height: float) -> None:
+    """A legend below everything, and as much height as both need."""
+    columns = _legend_columns(labels, style)
+    shown = ["\n".join(wrapped(label, style.inches / columns - 0.55, style.small)) for label in labels]
+    lines = sum(text.count("\n") + 1 for text in shown) / columns
+    figure.set_size_inches(style.inches, height + 1.45 * math.ceil(lines) * style.small / 72 + 0.1)
+    figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04)
+    figure.legend(
+        plot.get_legend_handles_labels()[0], shown, loc="outside lower center", ncols=columns, handlelength=2.2,
+        columnspacing=1.4, labelspacing=0.3, borderaxespad=0.1,
+    )
+
+
+def _legend_columns(labels: Sequence[str], style: Style) -> int:
+    """How many legend entries fit side by side."""
+    widest = max((len(label) for label in labels), default=1) * 0.6 * style.small / 72 + 0.5
+    most = max(1, min(len(labels), int(style.inches / widest)))
+    return math.ceil(len(labels) / math.ceil(len(labels) / most)) if labels else 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,10 +32,7 @@ class Style:
 
     width: "single" (3.3 inches) or "double" (6.9). font_size: points of ordinary text. palette: "colour" (safe for
     colour-blind people) or "grey". letters: panel letters a, b, c. labels: pairs (model title, name to print). dpi: of
-    photos and of PNG files. panels: which parts of the figure, by key; empty means all.
-
-    Raises:
-        UsageError: a value that does not exist or is out of range.
+    photos and of PNG files. panels: which parts of the figure, by key; empty means all. UsageError for other values.
     """
 
     width: str = "single"
@@ -176,10 +172,3 @@ def settings(style: Style) -> Iterator[None]:
             }
         )
         yield
-
-
-def legend_columns(labels: Sequence[str], style: Style) -> int:
-    """How many legend entries fit side by side."""
-    widest = max((len(label) for label in labels), default=1) * 0.6 * style.small / 72 + 0.5
-    most = max(1, min(len(labels), int(style.inches / widest)))
-    return math.ceil(len(labels) / math.ceil(len(labels) / most)) if labels else 1

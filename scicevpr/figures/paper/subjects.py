@@ -10,13 +10,13 @@ import numpy as np
 from PIL import Image
 
 from scicevpr.config import Preprocessing
-from scicevpr.datasets import Dataset, Photo, parse_name, positives
+from scicevpr.datasets import Dataset, Photo, parse_name, positives, utm_array
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import SciceVPRError
 from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.files.photos import open_photo
-from scicevpr.retrieval import ExactIndex
+from scicevpr.retrieval.exact import ExactIndex
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Described:
 
 def subject_of(dataset: Dataset, photo: Any, name: str) -> Subject:
     """A photo and what the data set knows about it. Raises ImageError for one that cannot be read."""
-    row = next((row for row, place in enumerate(dataset.queries) if name and place.name == name), None)
-    place = dataset.queries[row] if row is not None else parse_name(name or "photo")
-    return Subject(open_photo(photo), place.name, row, place.utm if dataset.use_labels else None)
+    row = next((row for row, query in enumerate(dataset.queries) if name and query.name == name), None)
+    known = dataset.queries[row] if row is not None else parse_name(name or "photo")
+    return Subject(open_photo(photo), known.name, row, known.utm if dataset.use_labels else None)
 
 
 def right_rows(dataset: Dataset, subject: Subject) -> np.ndarray | None:
@@ -65,8 +65,7 @@ def right_rows(dataset: Dataset, subject: Subject) -> np.ndarray | None:
     rule = dataset.truth
     if subject.utm is None or rule.listed is not None or rule.max_heading_difference is not None:
         return None
-    places = np.array([place.utm for place in dataset.database])
-    return positives(places, np.array([subject.utm]), rule.radius)[0]
+    return positives(utm_array(dataset.database), np.array([subject.utm]), rule.radius)[0]
 
 
 def data_sentence(dataset: Dataset) -> str:
@@ -96,20 +95,15 @@ def grouped(model: Any, grouping: str) -> str:
 
 def short_name(name: str) -> str:
     """A photo's name for a caption: pano and condition of the field's long file names, else the name as it is."""
-    place, fields = parse_name(name), name.split("@")
+    photo, fields = parse_name(name), name.split("@")
     if len(fields) < 9 or not fields[7]:
         return name
-    return " ".join(filter(None, (fields[7], place.condition)))
+    return " ".join(filter(None, (fields[7], photo.condition)))
 
 
-def photo_of(place: Photo) -> Image.Image | None:
+def photo_of(photo: Photo) -> Image.Image | None:
     """The picture of a photo; None where it is not here."""
     try:
-        return open_photo(place.path)
+        return open_photo(photo.path)
     except SciceVPRError:  # a pack without photos
         return None
-
-
-def metres_apart(one: tuple[float, float] | None, other: tuple[float, float] | None) -> float | None:
-    """Metres between two positions of one zone; None where one is unknown."""
-    return None if one is None or other is None else float(np.hypot(one[0] - other[0], one[1] - other[1]))

@@ -1,8 +1,8 @@
-"""The published test methods: how a query becomes one or five views, and how the answers of five views become one.
+"""What the published evaluations decide: which photos share a batch, how queries are viewed and their answers merged.
 
-Database photos are always resized whole. What each method does is what CricaVPR's published code does: `single_query`
-resizes a query as `hard_resize` does and gives it a batch of its own, which is what cross-image models feel;
-`central_crop` scales by nearest neighbour.
+Database photos are always resized whole. What each test method does is what CricaVPR's published code does:
+`single_query` resizes a query as `hard_resize` does and gives it a batch of its own, which is what cross-image models
+feel; `central_crop` scales by nearest neighbour.
 """
 
 from __future__ import annotations
@@ -12,10 +12,78 @@ from typing import Any
 
 import numpy as np
 
+from scicevpr.config import Variant
+from scicevpr.datasets import Dataset
+from scicevpr.datasets.catalogue import BENCHMARKS
+from scicevpr.datasets.ground_truth import separate_positions
+from scicevpr.descriptors.batches import DEFAULT_SEQUENTIAL, Grouping, default_grouping
 from scicevpr.descriptors.preprocessing import VIEWS
 from scicevpr.errors import UsageError
-from scicevpr.retrieval import ExactIndex, Matches
+from scicevpr.retrieval.exact import ExactIndex
+from scicevpr.retrieval.matches import Matches
 from scicevpr.retrieval.rows import row_blocks, shape_of
+
+ORDERS = ("file", "shuffled", "place")
+
+
+def published_grouping(variant: Variant, dataset: Dataset) -> Grouping | None:
+    """How a model was published on a benchmark: in file order, 8 photos a batch on the Pittsburgh sets, 16 elsewhere.
+
+    None for a model whose descriptors do not depend on their batch.
+    """
+    benchmark = BENCHMARKS.get(dataset.benchmark)
+    if not variant.cross_image or benchmark is None:
+        return default_grouping(variant)
+    return Grouping.sequential(benchmark.cross_image_batch)
+
+
+def published_batch(variant: Variant, dataset: Dataset, size: int) -> int:
+    """Photos a batch where the published code is told ``size``: CricaVPR's halves it on the Pittsburgh sets."""
+    benchmark = BENCHMARKS.get(dataset.benchmark)
+    if getattr(variant, "family", "") != "cricavpr" or benchmark is None:
+        return size
+    return max(1, size // 2) if benchmark.cross_image_batch < DEFAULT_SEQUENTIAL else size
+
+
+def published_rounding(variant: Variant) -> str:
+    """How positions are rounded in the published evaluation of a model: "float32" in SciceVPR's code, which also
+    evaluates its teacher; "float64" in CricaVPR's and everybody else's."""
+    return "float32" if getattr(variant, "family", "") in ("scicevpr", "super-cricavpr") else "float64"
+
+
+def shuffled_groups(count: int, size: int, seed: int) -> Grouping:
+    """Batches of ``size`` photos in a random order."""
+    order = np.random.default_rng(seed).permutation(count).tolist()
+    return Grouping.explicit([order[i : i + size] for i in range(0, count, size)], f"shuffled with seed {seed}, {size}")
+
+
+def place_groups(dataset: Dataset, size: int = 16) -> Grouping:
+    """Batches of queries that stand near each other: repeatedly the first query left and its nearest ones.
+
+    It uses the true positions, which nobody has in practice: the kindest batches a cross-image model can get.
+    """
+    positions, left, groups = separate_positions(dataset.queries), list(range(len(dataset.queries))), []
+    while left:
+        distances = np.hypot(*(positions[left] - positions[left[0]]).T)
+        chosen = [left[i] for i in np.argsort(distances, kind="stable")[:size]]
+        groups.append(chosen)
+        left = [row for row in left if row not in set(chosen)]
+    return Grouping.explicit(groups, f"by place {size}")
+
+
+def ordered_groups(dataset: Dataset, order: str, size: int, seed: int = 0) -> Grouping:
+    """Batches of ``size`` queries in one of ORDERS (UsageError: another). DatasetError: "place" without positions."""
+    if order == "file":
+        return Grouping.sequential(size)
+    if order == "shuffled":
+        return shuffled_groups(len(dataset.queries), size, seed)
+    if order == "place":
+        return place_groups(dataset, size)
+    raise UsageError(f"The order {order!r} is unknown; choose one of {', '.join(ORDERS)}.")
+
+
+# ---- test methods of queries -----------------------------------------------------------------------------------------
+
 
 MAJORITY_WEIGHT = 0.01
 VOTE_COLUMNS = (1, 5, 10)
@@ -66,10 +134,7 @@ def find_method(name: str | QueryMethod) -> QueryMethod:
 
 
 def search_queries(
-    index: ExactIndex,
-    descriptors: Any,
-    k: int,
-    method: str | QueryMethod = "hard_resize",
+    index: ExactIndex, descriptors: Any, k: int, method: str | QueryMethod = "hard_resize",
     majority_weight: float = MAJORITY_WEIGHT,
 ) -> Matches:
     """The k best database rows of Q queries.

@@ -1,8 +1,10 @@
-"""Figure of a batch in a cross-image model: who reads whom, and who rewrote which region of the query."""
+"""What a batch does, for paper: Recall@1 over the queries' batches (Figure 2), who reads and rewrites whom."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,11 +14,106 @@ from PIL import Image
 from scicevpr.config import Preprocessing
 from scicevpr.datasets import Dataset
 from scicevpr.errors import UsageError
+from scicevpr.evaluation.batch_effects import StabilitySetup, batch_lines
 from scicevpr.explanations import Explanation
-from scicevpr.figures.paper.sheet import INK, MARGIN, SOFT, Sheet, toned_colours
+from scicevpr.figures.paper.sheet import INK, MARGIN, SOFT, Sheet, add_legend, toned_colours
 from scicevpr.figures.paper.style import Style
-from scicevpr.figures.paper.subjects import Subject, model_sentences, short_name
+from scicevpr.figures.paper.subjects import Subject, data_sentence, grouped, model_sentences, short_name
 from scicevpr.models.model import VPRModel
+
+DASHES = {"any": "-", "file": "-", "shuffled": (0, (1, 1.4)), "place": (0, (4, 1.6))}
+MARKERS = {"any": "o", "file": "o", "shuffled": "D", "place": "s"}
+CURVE_PANELS = (("recall", "Recall@1"), ("changed", "first answers that changed"))
+
+
+@dataclass(frozen=True)
+class CurveData:
+    """Figure 2 of the paper. table: rows of `scicevpr.evaluation.batch_effects.query_batches` of several models.
+
+    queries: how many there are. protocol (here and below): sentences for the caption.
+    """
+
+    table: pd.DataFrame
+    queries: int
+    protocol: str
+
+
+def curve_data(setups: Sequence[tuple[str, StabilitySetup]], table: pd.DataFrame) -> CurveData:
+    """Figure 2 from setups (title, setup) and the rows of `query_batches` measured with them, under these titles."""
+    dataset = setups[0][1].dataset
+    parts = [
+        (title, setup.model, f"database described {grouped(setup.model, setup.database_grouping)}")
+        for title, setup in setups
+    ]
+    return CurveData(table, len(dataset.queries), f"{data_sentence(dataset)} {model_sentences(parts)}")
+
+
+def paint_curves(figure: Figure, data: CurveData, style: Style, vector: bool) -> None:
+    """Recall@1, and how many first answers changed, over the size of the queries' batches."""
+    panels = style.chosen([key for key, _ in CURVE_PANELS])
+    side_by_side = style.double and len(panels) > 1
+    rows, columns = (1, len(panels)) if side_by_side else (len(panels), 1)
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    labels: list[str] = []
+    for number, (panel, plot) in enumerate(zip(panels, axes, strict=True)):
+        _curve_panel(plot, panel, data, style)
+        if len(panels) > 1 and style.letters:
+            plot.set_title(style.letter(number), loc="left", fontweight="bold")
+        labels = plot.get_legend_handles_labels()[1]
+    height = 2.35 if style.double else 2.1
+    add_legend(figure, axes[0], labels, style, height * rows)
+
+
+def _curve_panel(plot: Any, panel: str, data: CurveData, style: Style) -> None:
+    table = data.table.assign(changed=100.0 * data.table["flips"] / max(1, data.queries))
+    colours = style.colours(list(table["model"].unique()))
+    for line in batch_lines(table, "recall_1" if panel == "recall" else "changed"):
+        colour = colours[line.model]
+        if line.order == "shuffled":
+            plot.fill_between(line.sizes, line.low, line.high, color=colour, alpha=0.18, linewidth=0, zorder=2)
+        plot.plot(
+            line.sizes, line.means, linestyle=DASHES[line.order], marker=MARKERS[line.order],
+            label=f"{style.name(line.model)}, {line.label}", color=colour, clip_on=False, zorder=3,
+        )
+    sizes = sorted(int(size) for size in table["size"].unique())
+    plot.set_xscale("log", base=2)
+    plot.set_xticks(sizes, [str(size) for size in sizes])
+    plot.minorticks_off()
+    plot.set_xlabel("queries in a batch")
+    plot.set_ylabel("Recall@1 (%)" if panel == "recall" else "first answers changed (%)")
+    if panel == "changed":
+        plot.set_ylim(bottom=0)
+
+
+def curve_table(data: CurveData) -> pd.DataFrame:
+    """The plotted numbers: one row a setting and seed."""
+    names = ("model", "order", "size", "seed", "recall_1", "flips")
+    table = data.table[[name for name in names if name in data.table]].copy()
+    table["seed"] = table["seed"].astype("Int64")  # there is none where nothing is shuffled
+    return table.assign(changed=100.0 * table["flips"] / max(1, data.queries), queries=data.queries)
+
+
+def curve_caption(data: CurveData, style: Style) -> str:
+    """What the curves show, with the protocol."""
+    table = data.table
+    seeds = int(table["seed"].nunique())
+    shuffled = f" Shuffled: mean and range over {seeds} random orders." if seeds else ""
+    place = " Grouped by place uses the true positions." if (table["order"] == "place").any() else ""
+    panels = style.chosen([key for key, _ in CURVE_PANELS])
+    words = {"recall": "Recall@1", "changed": "the share of queries whose first answer is not the one they get alone"}
+    what = " and ".join(
+        f"({style.letter(n)}) {words[p]}" if style.letters and len(panels) > 1 else words[p]
+        for n, p in enumerate(panels)
+    )
+    return (
+        f"{what[0].upper()}{what[1:]} over the number of queries that share a batch; one photo a batch is every query "
+        f"alone. {data.queries} queries.{shuffled}{place} {data.protocol} After Figure 2 of the SciceVPR paper "
+        "(arXiv 2502.20676)."
+    )
+
+
+# ---- a batch in a cross-image model ----------------------------------------------------------------------------------
+
 
 ATTENTION_PANELS = (("attention", "who reads whom"), ("rewriting", "who rewrote which region"))
 MOST_BATCH_MATES = 15
@@ -57,12 +154,8 @@ def attention_data(
     explanation = Explanation(model, [subject.image, *(photo.path for photo in others)], preprocessing)
     sentence = model_sentences([(title, model, "the query with the queries after it in the list")], preprocessing)
     return AttentionData(
-        title=title,
-        photos=explanation.photos,
-        names=(subject.name, *(photo.name for photo in others)),
-        regions=explanation.region_names,
-        attention=explanation.attention(),
-        rewriting=explanation.rewriting(),
+        title=title, photos=explanation.photos, names=(subject.name, *(photo.name for photo in others)),
+        regions=explanation.region_names, attention=explanation.attention(), rewriting=explanation.rewriting(),
         protocol=f"{dataset.name} ({dataset.split}). {sentence}",
     )
 
@@ -115,8 +208,8 @@ def _rewriting(sheet: Sheet, data: AttentionData, letter: str, x: float, y: floa
     head = 0.2 + min(0.5, space / 8)
     cell = (space - head) / regions
     high = max(cell, min(1.3 * cell, 0.3))
-    words = ["token" if data.regions[0] == "class token" else "whole", *(f"{n}" for n in range(1, regions))]
-    for number, name in enumerate(words):
+    heads = ["token" if data.regions[0] == "class token" else "whole", *(f"{n}" for n in range(1, regions))]
+    for number, name in enumerate(heads):
         centre = x + head + (number + 0.5) * cell
         sheet.text(centre, y, name, style.tiny, ha="center", fit=cell * (1.5 if number == 0 else 0.9))
     top, apart = y + sheet.line_height(style.tiny) + 0.02, 0.05
