@@ -160,7 +160,7 @@ def picture(source: str | None, alt: str, caption: str, extra: str = "") -> str:
 def change_matrix(moved: np.ndarray, pictures: Sequence[str | None], regions: Sequence[str]) -> tuple[str, str]:
     """How far each photo of the batch moves each region part of the query's descriptor, as a table, and in words.
 
-    moved [B, 14] as :func:`scicevpr.explanations.rewriting` gives it (all others first); pictures: data URIs.
+    moved [B, 14] as `explanations.maps.rewriting` gives it (all others first); pictures: data URIs.
     """
     rows = ["all other photos together", *(f"photo {i}" for i in range(1, len(moved)))]
     table = matrix_table(moved, [None, *pictures[1:]], rows, None, list(regions), "moved by")

@@ -204,7 +204,7 @@ def test_the_plane_is_that_of_the_database(restless) -> None:
 
 
 def test_the_worst_batch_is_no_better_than_trying_them_all(restless) -> None:
-    """Batches of 2 of 8 queries: seven companies, so the search must find the very worst."""
+    """Batches of 2 of 8 queries: seven choices, so the search must find the very worst."""
     for row in (0, 3, 6):
         found = worst_batch(restless, row, size=2, seed=1, rounds=4)
         same = same_answer(restless, row, found.first_alone)

@@ -6,7 +6,7 @@ database rows per query. For MSLS validation `<set>_qIdx.npy` names the queries 
 
 VPR-Bench: query/NNNNNNN.jpg, ref/NNNNNNN.jpg and ground_truth_new.npy, a pickled array [Q, 2] of [query row, list of
 ref rows]; rows count the photos in the order of the numbers in their names. It is read without running anything (see
-`scicevpr.files.safe_npy`).
+`scicevpr.files.reading`).
 """
 
 from __future__ import annotations

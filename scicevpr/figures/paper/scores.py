@@ -31,7 +31,7 @@ class ResultData:
 
 
 def result_data(results: Sequence[Any], n: int | None = None) -> ResultData:
-    """Results (stored ones, or of `evaluate_model`) for recall, conditions and table; n: of the bars (default: the
+    """Results (stored ones, or of `evaluate`) for recall, conditions and table; n: of the bars (default: the
     smallest). Raises UsageError for an n that was not evaluated, or two results of one title."""
     results = [result for result in results if result.overall is not None]
     if not results:
