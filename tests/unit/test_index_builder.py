@@ -264,4 +264,4 @@ def test_an_index_of_another_format_is_refused_with_a_remedy(tmp_path, monkeypat
 
 def test_lists_grow_with_the_square_root():
     assert [default_nlist(count) for count in (2, 63, 1000, 100_000, 1_000_000)] == [1, 1, 8, 64, 256]
-    assert SCANNED >= 20 * 100  # twenty times the usual shortlist
+    assert SCANNED >= 20 * 100  # twenty times the usual rerank_k
