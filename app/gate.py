@@ -159,7 +159,7 @@ class Gate:
         if stated.isdigit() and int(stated) > most:
             raise too_much
         if not await anyio.to_thread.run_sync(self.rules.has_room, int(stated) if stated.isdigit() else UPLOAD_BYTES):
-            raise Refusal(507, "There is no room for more uploads at the moment. Try again later.")
+            raise Refusal(507, "There is no space for more uploads at the moment. Try again later.")
         size = 0
 
         async def read() -> Message:

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 EVERY_S = 30.0
 FRESH_S, FRESH_UPLOADS = 1.0, 100
-"""For how long a measurement counts while there is room for so many uploads more."""
+"""For how long a measurement counts while so many more uploads fit."""
 JUST_MADE_S = 120.0
 """Younger files never go: somebody is writing or fetching them."""
 

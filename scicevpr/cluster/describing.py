@@ -125,7 +125,7 @@ class ShardedDescribing:
     ) -> Descriptors:
         """Describe photo files. Arguments, rows and errors as in `describe` (`out` and `framing` are not known here).
         ``seconds`` is the time of all workers together, earlier runs included. Raises UsageError also for no photos, no
-        paths, a disk without room or a folder in use; ClusterError of a RayEngine. Finished shards stay."""
+        paths, a full disk or a folder in use; ClusterError of a RayEngine. Finished shards stay."""
         if self.store not in STORES:
             raise UsageError(f"Shards are stored as one of {', '.join(STORES)}, not as {self.store!r}.")
         if batch_size < 1:

@@ -99,7 +99,7 @@ class RayEngine:
 
     def share(self, cpus: float, gpus: float) -> tuple[int, float]:
         """Number of workers, and the processors that each claims, on a cluster of so many processors and GPUs. Raises
-        ClusterError when there is no room for the workers asked for and a reading task beside them."""
+        ClusterError when the cluster has not the cores for the workers asked for and a reading task beside them."""
         claim = DESCRIBE_CPUS * (1 if self.gpus else self.threads)
         most = math.floor((cpus - READ_CPUS) / claim + 1e-9)
         if self.gpus:

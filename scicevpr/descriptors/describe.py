@@ -118,7 +118,7 @@ def describe(
     scratch: the same with a nameless temporary file in this folder, which disappears with the last use of ``values``.
 
     Raises WeightsError when no weights are loaded, ImageError for a photo that cannot be read, UsageError for an
-    impossible grouping or framing, a precision that this machine does not have, or no room for the file.
+    impossible grouping or framing, a precision that this machine does not have, or a full disk.
     """
     sha, trained = require_weights(model)
     count = len(images)

@@ -2,7 +2,7 @@
 
 Everything about a visitor lies in one temporary folder. Whoever knows the visit's token may change it; whoever knows
 the database's key may search it. Both are random, and only the visitor's page gets them. A visit ends when its page is
-closed, when the visitor says so, when it is old, or when it gives way: there is room for so many databases, and the one
+closed, when the visitor says so, when it is old, or when it gives way: there is a place for so many databases, and the one
 that was idle longest goes first.
 """
 
@@ -39,7 +39,7 @@ from scicevpr.packs.pack import Pack
 THUMBNAIL = 640
 TITLE = "My places"
 LONGEST_TITLE = 60
-CLOSED = "The page was closed, or it was left alone for long while others needed the room, so its places are gone."
+CLOSED = "The page was closed, or it was left alone for long while others needed its memory, so its places are gone."
 Progress = Callable[[str, int, int], None]
 """Called with (what is done, done, in all)."""
 
