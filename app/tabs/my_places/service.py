@@ -2,7 +2,7 @@
 
 Everything about a visitor lies in one temporary folder. Whoever knows the visit's token may change it; whoever knows
 the database's key may search it. Both are random, and only the visitor's page gets them. A visit ends when its page is
-closed, when the visitor says so, when it is old, or when it gives way: there is a place for so many databases, and the one
+closed, when the visitor says so, when it is old, or when it gives way: so many databases fit, and the one
 that was idle longest goes first.
 """
 
