@@ -102,14 +102,20 @@ def batch_losses(
     stem: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss of a batch [B, D], and its parts by name: L_MS; with the teacher's descriptors ``target`` gamma * L_MS +
-    eta * L_D; and with what the stem alone says (``stem``) keep * the loss that keeps those similarities."""
+    eta * L_D; and with what the stem alone says (``stem``) keep * the loss that keeps those similarities.
+
+    Raises UsageError: the recipe has no weight for what is given."""
     pairs = mine_pairs(descriptors, labels, recipe.miner_epsilon)
     total = similarity = multi_similarity_loss(descriptors, labels, pairs)
     parts = {"l_ms": similarity}
-    if target is not None and not isinstance(recipe, CrossImageRecipe):
+    if target is not None:
+        if isinstance(recipe, CrossImageRecipe):
+            raise UsageError("A recipe of the first stage has no teacher. Use a DistillRecipe.")
         parts["l_d"] = distillation_loss(descriptors, target)
         total = recipe.gamma * similarity + recipe.eta * parts["l_d"]
-    if stem is not None and not isinstance(recipe, FullSizeRecipe):
+    if stem is not None:
+        if isinstance(recipe, FullSizeRecipe):
+            raise UsageError("A recipe of a full size has no stem whose similarities it keeps.")
         parts["l_keep"] = similarity_loss(descriptors, stem)
         total = total + recipe.keep * parts["l_keep"]
     numbers = {name: part.item() for name, part in {"loss": total, **parts}.items()}

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from scicevpr.errors import UsageError
 from scicevpr.losses import distillation_loss, mine_pairs, multi_similarity_loss
+from training.recipes import CrossImageRecipe, FullSizeRecipe
+from training.steps import batch_losses
 
 REFERENCE = np.load(Path(__file__).parents[1] / "golden" / "losses.npz")
 CASES = ("random", "clustered", "easy")
@@ -45,3 +48,11 @@ def test_training_objective(case: str) -> None:
     np.testing.assert_allclose(total.item(), REFERENCE[f"{case}_total_loss"], rtol=1e-5)
     expected = REFERENCE[f"{case}_total_grad"]
     assert np.linalg.norm(descriptors.grad.numpy() - expected) / np.linalg.norm(expected) <= 1e-5
+
+
+def test_a_loss_without_a_weight_in_the_recipe_is_refused():
+    unit, labels = torch.eye(4), torch.tensor([0, 0, 1, 1])
+    with pytest.raises(UsageError, match="no teacher"):
+        batch_losses(unit, labels, CrossImageRecipe(), target=unit)
+    with pytest.raises(UsageError, match="no stem"):
+        batch_losses(unit, labels, FullSizeRecipe("scicevpr-s"), stem=unit)
