@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -38,13 +38,17 @@ CHANNELS = 40 + 80 + 112 + 192
 class SameConv(nn.Conv2d):
     """A convolution with TensorFlow's "same" padding (asymmetric where the stride is 2) with batch norm in it."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def padded(self, x: Tensor) -> Tensor:
+        """The input with the borders that stride 2 wants; with stride 1 the convolution itself pads."""
         [kernel, _], [stride, _] = self.kernel_size, self.stride
         if stride == 1:
-            return F.conv2d(x, self.weight, self.bias, padding=kernel // 2, groups=self.groups)
+            return x
         rows, columns = (max((-(-n // stride) - 1) * stride + kernel - n, 0) for n in x.shape[-2:])
-        x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
-        return F.conv2d(x, self.weight, self.bias, stride=stride, groups=self.groups)
+        return F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding = self.kernel_size[0] // 2 if self.stride[0] == 1 else 0
+        return F.conv2d(self.padded(x), self.weight, self.bias, self.stride, padding, groups=self.groups)
 
 
 class InvertedResidual(nn.Module):
@@ -90,10 +94,14 @@ class EfficientNetLite0(nn.Module):
         return maps
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs = self.outputs(x)
-        fine, middle, later, coarse = (outputs[tap] for tap in TAPS)
-        coarse = F.interpolate(coarse, size=middle.shape[-2:], mode="bilinear", align_corners=False)
-        return torch.cat((F.avg_pool2d(fine, 2), middle, later, coarse), dim=1)
+        return on_one_grid(self.outputs(x))
+
+
+def on_one_grid(outputs: Sequence[Tensor]) -> Tensor:
+    """The four taps among the outputs of all blocks, one after the other on the grid of the middle ones."""
+    fine, middle, later, coarse = (outputs[tap] for tap in TAPS)
+    coarse = F.interpolate(coarse, size=middle.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.cat((F.avg_pool2d(fine, 2), middle, later, coarse), dim=1)
 
 
 def package_file() -> Path:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from scicevpr.errors import UsageError
 from scicevpr.models.backbone import HYBRID_CHANNELS, DinoBackbone, HybridEmbed
+from scicevpr.models.efficientnet_lite import EfficientNetLite0, SameConv, on_one_grid
 from scicevpr.models.encoders import EncoderLayer, RegionEncoder
 from scicevpr.models.native_checkpoints import hash_tensors
 
@@ -127,8 +128,7 @@ class FusedStem:
 
     def __init__(self, embed: HybridEmbed) -> None:
         self.patch = embed.patch
-        stem, kind = copy.deepcopy(embed.features).eval(), torch.channels_last
-        self.features = stem.to(memory_format=kind)  # type: ignore[call-overload]  # torch's overloads forget this one
+        self.features = FusedEfficientNet(embed.features) if _fused_convolutions(embed.proj) else _plain(embed.features)
         weight = embed.proj.weight.flatten(1).double() / embed.deviation.double()
         self.bias = (_bias_of(embed.proj).double() - weight @ embed.mean.double()).float()
         self.weight = weight.float()
@@ -141,6 +141,65 @@ class FusedStem:
     def __call__(self, x: Tensor) -> Tensor:
         maps = x if x.shape[1] == HYBRID_CHANNELS else self.maps(x)  # (B, 427, rows, columns)
         return F.linear(maps.flatten(2).transpose(1, 2), self.weight, self.bias)
+
+
+def _plain(features: EfficientNetLite0) -> EfficientNetLite0:
+    """The stem as it is, its convolutions in channels-last."""
+    stem, kind = copy.deepcopy(features).eval(), torch.channels_last
+    return stem.to(memory_format=kind)  # type: ignore[call-overload]  # torch's overloads forget this one
+
+
+def _fused_convolutions(layer: nn.Module) -> bool:
+    """Whether oneDNN's convolutions with what follows in them can be used: on a processor, where torch has them."""
+    on_processor = all(parameter.device.type == "cpu" for parameter in layer.parameters())
+    return on_processor and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+
+
+class FusedConv:
+    """A convolution with "same" padding, and ReLU6 or the addition of another map, as one operation of oneDNN.
+
+    The weights are packed once. Differs from separate operations by rounding alone."""
+
+    def __init__(self, conv: SameConv, relu6: bool = False) -> None:
+        self.conv = conv
+        padding = conv.kernel_size[0] // 2 if conv.stride[0] == 1 else 0  # with stride 2 the input is padded
+        self.sizes = ([padding] * 2, list(conv.stride), [1, 1], conv.groups)
+        self.after = ("hardtanh", [0.0, 6.0], "") if relu6 else ("none", [], "")
+        weight = conv.weight.detach().clone().to_mkldnn()
+        self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(weight, *self.sizes)
+        self.bias = _bias_of(conv).detach().clone()
+
+    def __call__(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        x = self.conv.padded(x)
+        if added is None:
+            return torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *self.sizes, *self.after)
+        plus: tuple[str, float, None, list[float], None] = ("add", 1.0, None, [], None)
+        return torch.ops.mkldnn._convolution_pointwise(x, added, self.weight, self.bias, *self.sizes, *plus)
+
+
+class FusedEfficientNet:
+    """:class:`EfficientNetLite0` of such convolutions: [B, 3, H, W] -> [B, 424, H/16, W/16]."""
+
+    def __init__(self, features: EfficientNetLite0) -> None:
+        self.first = FusedConv(features.first, relu6=True)
+        self.blocks = [
+            (
+                None if block.expand is None else FusedConv(block.expand, relu6=True),
+                FusedConv(block.depthwise, relu6=True),
+                FusedConv(block.project),
+                block.skip,
+            )
+            for block in features.blocks
+        ]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = self.first(x.contiguous(memory_format=torch.channels_last))
+        outputs = []
+        for expand, depthwise, project, skip in self.blocks:
+            wide = depthwise(x if expand is None else expand(x))
+            x = project(wide, x if skip else None)
+            outputs.append(x)
+        return on_one_grid(outputs)
 
 
 def _bias_of(conv: nn.Conv2d) -> Tensor:

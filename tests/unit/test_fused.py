@@ -16,6 +16,7 @@ from scicevpr.hub.load import load_model
 from scicevpr.models import efficientnet_lite
 from scicevpr.models.efficientnet_lite import CHANNELS, TAPS, EfficientNetLite0, imagenet_weights, package_file
 from scicevpr.models.fused import fuse
+from scicevpr.models.fused_layers import FusedEfficientNet
 from scicevpr.models.model import build_model
 from scicevpr.models.native_checkpoints import hash_tensors
 from scicevpr.models.weights import fill_stem
@@ -53,6 +54,28 @@ def test_maps_of_four_depths_lie_on_one_grid(stem: EfficientNetLite0) -> None:
     torch.testing.assert_close(fine[0, :, 3, 5], outputs[TAPS[0]][0, :, 6:8, 10:12].mean((1, 2)))
     assert coarse.shape[-2:] == (14, 14)
     assert stem(torch.randn(1, 3, 112, 240)).shape == (1, CHANNELS, 7, 15)
+
+
+@pytest.mark.parametrize(("size", "batch"), [((224, 224), 3), ((112, 240), 1)])
+def test_the_fused_stem_differs_by_rounding_alone_and_knows_no_batch(
+    stem: EfficientNetLite0, size: tuple[int, int], batch: int
+) -> None:
+    x = torch.randn(batch, 3, *size)
+    fused = FusedEfficientNet(stem)
+    maps, wanted = fused(x), stem(x)
+    assert (maps - wanted).abs().max() <= 2e-6 * wanted.abs().max()
+    assert torch.equal(fused(x[:1]), maps[:1])
+
+
+def test_without_onednn_the_stem_stays_as_it_is(monkeypatch: pytest.MonkeyPatch, images) -> None:
+    model, photos = load_model("scicevpr-t"), images[:1]
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    plain = fuse(model)
+    assert isinstance(plain.backbone.embed.features, EfficientNetLite0)
+    monkeypatch.undo()
+    fused = fuse(model)
+    assert isinstance(fused.backbone.embed.features, FusedEfficientNet)
+    assert (plain(photos) - fused(photos)).abs().max() <= 5e-7
 
 
 def test_nothing_of_it_is_ever_trained(stem: EfficientNetLite0) -> None:
