@@ -146,7 +146,7 @@ def test_handlers_fill_all_parts(services, stability, session):
         handlers.drawn(None, None, "", 0)
 
 
-def test_the_worst_case_streams_and_ends_with_a_batch(services, stability, session):
+def test_the_worst_batch_streams_and_ends_with_a_batch(services, stability, session):
     handlers = StabilityHandlers(stability)
     place = session.dataset.queries[2]
     seen = list(handlers.worst(payload(place), None, "5", 4))

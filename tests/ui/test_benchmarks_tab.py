@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 
-from page_tabs import go_to_tab
+from page_tabs import go_to_tab, settled
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.ui
@@ -24,7 +24,7 @@ def open_tab(page: Page) -> None:
     go_to_tab(page, "Benchmarks")
     expect(page.locator("#benchmarks-run")).to_be_visible(timeout=PATIENCE)
     expect(page.locator("#benchmarks-table")).to_contain_text("press Measure")
-    page.wait_for_timeout(500)  # a tab's fields listen a step after they are seen
+    settled(page)
 
 
 def measure(page: Page, rows: int) -> None:
@@ -60,7 +60,7 @@ def test_two_models_are_measured_compared_and_written(open_page):
     page.locator("#benchmarks-figure").click()
     expect(page.get_by_role("tab", name="Figures")).to_have_attribute("aria-selected", "true", timeout=PATIENCE)
     expect(page.locator("#figures-results")).to_contain_text(re.compile(r"benchmark\s*\.json"), timeout=PATIENCE)
-    page.wait_for_timeout(500)  # a tab's fields listen a step after they are seen
+    settled(page)
     page.locator("#figures-draw").click()
     expect(page.locator("#figures-words")).to_contain_text("is ready", timeout=PATIENCE)
 

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 
-from page_tabs import go_to_tab
+from page_tabs import go_to_tab, settled
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.ui
@@ -17,7 +17,7 @@ PATIENCE = 120_000
 def open_tab(page: Page) -> None:
     go_to_tab(page, "Figures")
     expect(page.locator("#figures-draw")).to_be_visible(timeout=PATIENCE)
-    page.wait_for_timeout(500)  # a tab's fields listen a step after they are seen
+    settled(page)
 
 
 def choose(page: Page, words: str) -> None:

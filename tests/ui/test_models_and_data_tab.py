@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 
-from page_tabs import go_to_tab
+from page_tabs import go_to_tab, settled
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.ui
@@ -46,7 +46,7 @@ def load(page: Page, source: str) -> None:
     go_to_tab(page, "Models & data")
     field = page.locator("#load-from input, #load-from textarea")
     expect(field).to_be_visible(timeout=PATIENCE)
-    page.wait_for_timeout(500)  # a tab's fields listen a step after they are seen
+    settled(page)
     field.fill(source)
     field.blur()
     page.locator("#load-go").click()
@@ -82,7 +82,7 @@ def test_a_pack_can_be_searched(open_page, pack):
     go_to_tab(page, "Models & data")
     field = page.locator("#pack-from input, #pack-from textarea")
     expect(field).to_be_visible(timeout=PATIENCE)
-    page.wait_for_timeout(500)
+    settled(page)
     field.fill(str(pack))
     field.blur()
     page.locator("#pack-go").click()

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 
-from page_tabs import go_to_tab
+from page_tabs import go_to_tab, settled
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.ui
@@ -65,7 +65,7 @@ def uploaded() -> set[str]:
 def choose(page: Page, files: list) -> None:
     go_to_tab(page, "My places")
     expect(page.locator("#mine-go")).to_be_visible(timeout=PATIENCE)
-    page.wait_for_timeout(500)  # a tab's fields listen a step after they are seen
+    settled(page)
     page.locator("#mine-files input[type=file]").set_input_files([str(file) for file in files])
     expect(page.locator("#mine-files .file-preview")).to_be_visible(timeout=PATIENCE)
     page.locator("#mine-go").click()
@@ -120,7 +120,7 @@ def test_two_visitors_bring_places_search_them_and_see_only_their_own(open_page,
         page.close()
     end = time.monotonic() + 60
     while list(mine.root.iterdir()) and time.monotonic() < end:
-        stranger.wait_for_timeout(300)
+        stranger.wait_for_timeout(50)
     assert list(mine.root.iterdir()) == []
     assert uploaded().isdisjoint(names)
 
