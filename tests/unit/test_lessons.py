@@ -104,7 +104,7 @@ def _quiet(notebook: nbformat.NotebookNode) -> bool:
 
 @pytest.mark.slow
 def test_domain_shift_shows_that_snow_closes_the_gap(tmp_path: Path) -> None:
-    notebook = RUNNER.execute("domain_shift")
+    notebook = RUNNER.execute("domain_shift", queries=6)
     assert _quiet(notebook)
     assert len(RUNNER.pictures(notebook)) == 5
     RUNNER.write_figure(notebook, tmp_path / "figure.png")
@@ -118,7 +118,7 @@ def test_domain_shift_shows_that_snow_closes_the_gap(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_batch_dependence_shows_who_depends_on_the_batch() -> None:
-    notebook = RUNNER.execute("batch_dependence")
+    notebook = RUNNER.execute("batch_dependence", queries=24)
     assert _quiet(notebook)
     assert len(RUNNER.pictures(notebook)) == 5
     moved = _said(notebook, "setups")
@@ -130,7 +130,7 @@ def test_batch_dependence_shows_who_depends_on_the_batch() -> None:
 
 @pytest.mark.slow
 def test_distillation_shows_that_the_student_comes_nearer_to_its_teacher() -> None:
-    notebook = RUNNER.execute("distillation")
+    notebook = RUNNER.execute("distillation", queries=12)
     assert _quiet(notebook)
     assert len(RUNNER.pictures(notebook)) == 2
     table = _said(notebook, "after")
