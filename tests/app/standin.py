@@ -98,7 +98,7 @@ def recorded(name: str) -> VPRModel:
 
 
 def recorded_services(root: Path) -> Services:
-    """Services over the tiny city; the models' descriptors fit packs, and are kept beside the city for the next test."""
+    """Services over the tiny city, whose models' descriptors fit packs and are kept beside the city."""
     models = {STABLE: "scicevpr-t", BASELINE: "cricavpr-t"}
     loaders = {role: (name, partial(recorded, name)) for role, name in models.items()}
     return Services({"Tiny city": read_dataset(root)}, loaders, DescriptorStore(cache=root.parent / "descriptors"))
