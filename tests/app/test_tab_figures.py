@@ -37,6 +37,17 @@ def quiet(*values, **words):
 
 
 @pytest.fixture(scope="module")
+def city_folder(tmp_path_factory):
+    """Few places: every figure is made twice."""
+    return standin.write_city(tmp_path_factory.mktemp("small") / "city", places=6)
+
+
+@pytest.fixture(scope="module")
+def services(city_folder):
+    return standin.city_services(city_folder)
+
+
+@pytest.fixture(scope="module")
 def studio(services):
     return FigureStudio(services, Stability(services))
 
@@ -106,21 +117,9 @@ def test_the_command_line_makes_the_same_bytes(name, roles, options, studio, ser
     monkeypatch.setattr(chosen_models, "load_models", lambda arguments, default: titled)
     files = [tmp_path / f"figure.{form}" for form in ("pdf", "svg", "png", "csv", "txt")]
     photo = () if name == "figure-2" else ("--photo", query.name)
+    looks = ("--width", "single", "--dpi", "80")
     code = cli.main(
-        [
-            "figure",
-            name,
-            "--dataset",
-            str(city_folder),
-            *photo,
-            *options,
-            "--width",
-            "single",
-            "--dpi",
-            "80",
-            "--output",
-            *map(str, files),
-        ]
+        ["figure", name, "--dataset", str(city_folder), *photo, *options, *looks, "--output", *map(str, files)]
     )
     assert code == 0, capsys.readouterr().err
     choices = Choices(
