@@ -30,6 +30,7 @@ pytestmark = pytest.mark.slow
 pymilvus = pytest.importorskip("pymilvus", reason="no pymilvus: pip install 'scicevpr[milvus]'")
 pytest.importorskip("milvus_lite", reason="no milvus-lite: pip install 'scicevpr[milvus]'")
 
+
 @pytest.fixture(scope="module")
 def where(tmp_path_factory) -> str:
     """One file of Milvus Lite for all tests of this module; each uses collections of its own."""

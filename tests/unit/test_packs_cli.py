@@ -27,17 +27,6 @@ def _run(*arguments) -> int:
     return main([str(argument) for argument in arguments])
 
 
-@pytest.fixture
-def few(tiny_city, tmp_path):
-    """A part of the tiny city: what is described by real models should be little."""
-    for part, count in (("database", 4), ("queries", 2)):
-        folder = tmp_path / "few" / "images" / "test" / part
-        folder.mkdir(parents=True)
-        for place in getattr(read_dataset(tiny_city), part)[:count]:
-            (folder / place.name).symlink_to(place.path)
-    return tmp_path / "few"
-
-
 def test_build_check_info_score_and_list(few, tmp_path, capsys, monkeypatch):
     save_weights(filled_model("cricavpr-t"), tmp_path / "w.safetensors", info=INFO)
     database = few / "images" / "test" / "database"
