@@ -22,7 +22,7 @@ from scicevpr.models.model import VPRModel, WeightsInfo, build_model
 
 CONDITIONS = ("day", "overcast", "rain", "fog", "dusk", "night")
 ORIGIN = (584_300.0, 4_477_000.0)
-PLACES = 12
+PLACES = 16
 
 
 def facade(place: int, shift: int) -> Image.Image:
