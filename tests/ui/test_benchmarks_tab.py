@@ -39,10 +39,16 @@ def choose(page: Page, dropdown: str, words: str) -> None:
     page.get_by_role("option", name=words, exact=True).click()
 
 
-def test_two_models_are_measured_compared_and_written(open_page):
-    page = open_page()
-    open_tab(page)
-    measure(page, 2)
+@pytest.fixture(scope="module")
+def measured(shared_page):
+    """Both models measured, in a page that several tests use."""
+    open_tab(shared_page)
+    measure(shared_page, 2)
+    return shared_page
+
+
+def test_two_models_are_measured_compared_and_written(measured):
+    page = measured
     first = page.locator(ROWS).first.inner_text()
     assert "SciceVPR-T" in first
     assert re.search(r"\d+\.\d to \d+\.\d", first)
@@ -65,10 +71,9 @@ def test_two_models_are_measured_compared_and_written(open_page):
     expect(page.locator("#figures-words")).to_contain_text("is ready", timeout=PATIENCE)
 
 
-def test_queries_are_filtered_paged_and_opened(open_page):
-    page = open_page()
-    open_tab(page)
-    measure(page, 2)
+def test_queries_are_filtered_paged_and_opened(measured):
+    page = measured
+    go_to_tab(page, "Benchmarks")
     expect(page.locator("#benchmarks-count")).to_contain_text("16 of 16 queries; shown: 1 to 6.")
     page.locator("#benchmarks-after").click()
     expect(page.locator("#benchmarks-count")).to_contain_text("shown: 7 to 12.", timeout=PATIENCE)
@@ -102,9 +107,9 @@ def test_two_databases_stand_in_one_table_and_are_looked_at_in_turn(open_page):
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_nothing_chosen_is_said(open_page):
-    page = open_page()
-    open_tab(page)
+def test_nothing_chosen_is_said(measured):
+    page = measured
+    go_to_tab(page, "Benchmarks")
     page.locator("#benchmarks-databases label", has_text="Tiny city").click()
     page.locator("#benchmarks-run").click()
     expect(page.locator(".toast-body")).to_contain_text("Choose at least one database", timeout=PATIENCE)

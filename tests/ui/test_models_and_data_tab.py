@@ -52,8 +52,8 @@ def load(page: Page, source: str) -> None:
     page.locator("#load-go").click()
 
 
-def test_a_third_column_comes_and_goes(open_page):
-    page = open_page()
+def test_a_third_column_comes_and_goes(shared_page):
+    page = shared_page
     expect(page.locator("#answer-third")).to_have_count(0)
     load(page, "super-cricavpr-t")
     expect(page.locator("#source-words")).to_contain_text("Super-CricaVPR-T is loaded", timeout=PATIENCE)
@@ -70,15 +70,15 @@ def test_a_third_column_comes_and_goes(open_page):
     expect(page.locator("#answer-stable [data-verdict]")).to_have_count(5, timeout=PATIENCE)
 
 
-def test_a_source_that_is_not_there_is_said_and_nothing_changes(open_page):
-    page = open_page()
+def test_a_source_that_is_not_there_is_said_and_nothing_changes(shared_page):
+    page = shared_page
     load(page, "nothing")
     expect(page.locator(".toast-body")).to_contain_text("There is nothing there", timeout=PATIENCE)
     expect(page.locator("#models-table")).to_contain_text("hash-scicevpr-t")
 
 
-def test_a_pack_can_be_searched(open_page, pack):
-    page = open_page()
+def test_a_pack_can_be_searched(shared_page, pack):
+    page = shared_page
     go_to_tab(page, "Models & data")
     field = page.locator("#pack-from input, #pack-from textarea")
     expect(field).to_be_visible(timeout=PATIENCE)
@@ -97,8 +97,9 @@ def test_a_pack_can_be_searched(open_page, pack):
     assert all(width > 50 for width in widths)
 
 
-def test_nothing_overflows_on_a_phone(open_page):
-    page = open_page(width=390, height=844)
+def test_nothing_overflows_on_a_phone(shared_page):
+    page = shared_page
+    page.set_viewport_size({"width": 390, "height": 844})
     go_to_tab(page, "Models & data")
     expect(page.locator("#models-table table")).to_be_visible(timeout=PATIENCE)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

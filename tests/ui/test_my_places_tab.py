@@ -138,21 +138,15 @@ def test_mistakes_are_said_and_what_was_chosen_stays(open_page, photos, tmp_path
     expect(page.locator("#mine-words")).to_contain_text("Nothing here yet")
 
 
-def test_places_can_be_removed_at_once(open_page, photos, mine):
-    page = open_page()
+def test_places_can_be_removed_at_once_on_a_phone(open_page, photos, mine):
+    page = open_page(width=390, height=844)
     others = set(mine.root.iterdir())  # pages closed a step ago may still be leaving
     choose(page, photos[:3])
     expect(page.locator("#mine-words")).to_contain_text("can be searched", timeout=PATIENCE)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     page.locator("#mine-remove").click()
     expect(page.locator("#mine-words")).to_contain_text("Nothing here yet", timeout=PATIENCE)
     expect(page.locator("#mine-listed tbody tr")).to_have_count(0)
     assert set(mine.root.iterdir()) <= others
     go_to_tab(page, "Find")
     expect(page.locator("#database input")).to_have_value("Tiny city", timeout=PATIENCE)
-
-
-def test_nothing_overflows_on_a_phone(open_page):
-    page = open_page(width=390, height=844)
-    go_to_tab(page, "My places")
-    expect(page.locator("#mine-go")).to_be_visible(timeout=PATIENCE)
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
