@@ -6,12 +6,8 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 
-from page_tabs import go_to_tab, settled
+from page_tabs import PATIENCE, go_to_tab, settled
 from playwright.sync_api import Page, expect
-
-pytestmark = pytest.mark.ui
-
-PATIENCE = 120_000
 
 
 @pytest.fixture(scope="module")
