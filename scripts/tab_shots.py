@@ -126,11 +126,11 @@ TABS = (
     TabShot("benchmarks", "Benchmarks", "Two models on the bundled city, and every query behind the numbers.",
             pressed("#benchmarks-run", "#benchmarks-words", "Done", "#benchmarks-queries .query")),
     TabShot("figures", "Figures", "A retrieval strip for a paper, and its files.", figures),
-    TabShot("places", "My places", "Twelve photos made searchable for this visitor alone.", places),
+    TabShot("my_places", "My places", "Twelve photos made searchable for this visitor alone.", places),
     TabShot("training", "Training", "A student distilled here and now from the teacher, epoch by epoch.",
             pressed("#train-run", "#train-words", "Done: ", "#train-recall .plotly")),
-    TabShot("learn", "How it works", "The models part by part with their tensors, and the glossary.", learn),
-    TabShot("sources", "Models & data", "What is loaded; the teacher stands in the third column.", sources),
+    TabShot("how_it_works", "How it works", "The models part by part with their tensors, and the glossary.", learn),
+    TabShot("models_and_data", "Models & data", "What is loaded; the teacher stands in the third column.", sources),
 )  # fmt: skip
 """Models & data changes what other tabs offer, so it comes last."""
 

@@ -29,7 +29,7 @@ SESSIONS = 500
 QUEUE = 64
 BUDGET_S = 600.0
 """Seconds that one long piece of work may take where the page is shared with others."""
-WORST_CASE_S = 120.0
+WORST_BATCH_S = 120.0
 
 
 def table() -> list[tuple[str, str]]:
@@ -51,7 +51,7 @@ def table() -> list[tuple[str, str]]:
         ("header of a safetensors file", f"{megabytes(MOST_HEADER_BYTES)}, {MOST_TENSORS:,} tensors"),
         ("a packed checkpoint", f"at most {MOST_UNPACKED_RATIO:g} times its size, above {megabytes(UNPACKED_SMALL)}"),
         ("one long piece of work on a shared page", f"{BUDGET_S / 60:g} minutes"),
-        ("the search for the worst case", f"{WORST_CASE_S / 60:g} minutes"),
+        ("the search for the worst batch", f"{WORST_BATCH_S / 60:g} minutes"),
         ("questions that wait", f"{QUEUE}"),
         ("pages whose state is kept", f"{SESSIONS}"),
     ]

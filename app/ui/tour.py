@@ -94,7 +94,7 @@ STEPS = (
         "can take a minute; you may go on meanwhile.",
         "#tray",
         tab="Stability",
-        offer="Find the worst case",
+        offer="Find the worst batch",
         moves=(
             ("pick", "#stability-photo img", f"#stability-examples {PICKED}"),
             ("wait", "#stability-baseline .reaction"),

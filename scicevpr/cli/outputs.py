@@ -71,7 +71,7 @@ def show_matches(console: Console, title: str, matches: list[Match]) -> None:
     """A table of the matches of one query."""
     table = make_table("rank", "similarity", "metres", "", "database photo", title=title)
     for match in matches:
-        photo, metres = match.place, "" if match.metres is None else f"{match.metres:.1f}"
+        photo, metres = match.photo, "" if match.metres is None else f"{match.metres:.1f}"
         verdict = {None: "", True: "[green]right[/]", False: "[red]wrong[/]"}[match.correct]
         where = plain_cell(photo.path if photo.path.is_file() else photo.name)
         table.add_row(str(match.rank), f"{match.similarity:.4f}", metres, verdict, where)

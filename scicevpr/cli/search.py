@@ -107,7 +107,7 @@ def search(arguments: argparse.Namespace) -> int:
 
 
 def _match_json(match: Match) -> dict[str, Any]:
-    return {**{key: value for key, value in asdict(match).items() if key != "place"}, "database": str(match.place.path)}
+    return {**{key: value for key, value in asdict(match).items() if key != "photo"}, "database": str(match.photo.path)}
 
 
 def describe(arguments: argparse.Namespace) -> int:

@@ -88,7 +88,7 @@ def database_plane(setup: StabilitySetup) -> PCA:
 
 
 @dataclass(frozen=True)
-class WorstCase:
+class WorstBatch:
     """The worst batch found so far.
 
     batch_mates: query rows beside the query. margin: similarity of the best photo of another place minus that of the
@@ -112,7 +112,7 @@ class WorstCase:
 
 def search_worst_batch(
     setup: StabilitySetup, row: int, size: int = 8, seed: int = 0, rounds: int = ROUNDS, pool: np.ndarray | None = None
-) -> Iterator[WorstCase]:
+) -> Iterator[WorstBatch]:
     """Search for the ``size - 1`` other queries that move the answer to query ``row`` most.
 
     Random batches first, then one photo at a time is exchanged for the best of some random others. Yields the worst
@@ -144,7 +144,7 @@ def search_worst_batch(
     best = int(values.argmax())
     batch_mates, margin, first, tried = drawn[best], float(values[best]), int(firsts[best]), len(drawn)
     for number in range(rounds):
-        yield WorstCase(tuple(map(int, batch_mates)), margin, margin_alone, first_alone, first, tried, False)
+        yield WorstBatch(tuple(map(int, batch_mates)), margin, margin_alone, first_alone, first, tried, False)
         free = np.setdiff1d(others, batch_mates)
         if len(free) == 0:
             break
@@ -156,10 +156,10 @@ def search_worst_batch(
         best = int(values.argmax())
         if values[best] > margin:
             batch_mates, margin, first = swapped[best], float(values[best]), int(firsts[best])
-    yield WorstCase(tuple(map(int, batch_mates)), margin, margin_alone, first_alone, first, tried, True)
+    yield WorstBatch(tuple(map(int, batch_mates)), margin, margin_alone, first_alone, first, tried, True)
 
 
-def worst_batch(setup: StabilitySetup, row: int, size: int = 8, seed: int = 0, rounds: int = ROUNDS) -> WorstCase:
+def worst_batch(setup: StabilitySetup, row: int, size: int = 8, seed: int = 0, rounds: int = ROUNDS) -> WorstBatch:
     """The result of `search_worst_batch`."""
     return list(search_worst_batch(setup, row, size, seed, rounds))[-1]
 

@@ -231,7 +231,7 @@ class Evaluation:
         """For every query its name, and its matches with the names of their photos."""
         root = self.dataset.root
         return [
-            (relative_name(query.path, root), [(match, relative_name(match.place.path, root)) for match in answer])
+            (relative_name(query.path, root), [(match, relative_name(match.photo.path, root)) for match in answer])
             for query, answer in zip(self.dataset.queries, self.list_matches(), strict=True)
         ]
 

@@ -126,18 +126,18 @@ def compute_arrays(model: VPRModel, noise: Tensor, blocks: Tensor, names: Iterab
     wanted = set(names)
     arrays: dict[str, Tensor] = {}
     with torch.inference_mode():
-        if wanted & {"noise_batch4", "mid_block0_attn", "mid_block0_mlp", "mid_block0_adapter"}:
+        if "noise_batch4" in wanted or any(name.startswith("mid_") for name in wanted):
             with _first_block(model) as raw:
-                arrays["noise_batch4"] = model(noise)
-            arrays |= {f"mid_block0_{part}": _tokens(output) for part, output in raw.items()}
+                slices = _slices(model, noise)
+            arrays["noise_batch4"] = slices.pop("descriptor")
+            slices |= {f"block0_{part}": _tokens(output) for part, output in raw.items()}
+            arrays |= {f"mid_{name}": slice_ for name, slice_ in slices.items()}
         if "noise_alone" in wanted:
             arrays["noise_alone"] = torch.cat([model(image[None]) for image in noise])
         if "noise_reversed" in wanted:
             arrays["noise_reversed"] = model(noise.flip(0))
         if "blocks_alone" in wanted:
             arrays["blocks_alone"] = torch.cat([model(image[None]) for image in blocks])
-        if any(name.startswith("mid_") for name in wanted):
-            arrays |= {f"mid_{name}": slice_ for name, slice_ in _slices(model, noise).items() if name != "descriptor"}
         if "blocks_batch4" in wanted or any(name.startswith("midblocks_") for name in wanted):
             slices = _slices(model, blocks)
             arrays["blocks_batch4"] = slices.pop("descriptor")

@@ -134,7 +134,7 @@ def write_prediction_files(
 def _write_paths(path: Path, evaluation: Evaluation, row: int, best: list[Match]) -> None:
     sections = [
         ("Query path:", [evaluation.dataset.queries[row].path]),
-        ("Predictions paths:", [match.place.path for match in best]),
+        ("Predictions paths:", [match.photo.path for match in best]),
     ]
     if evaluation.positives is not None:
         database = evaluation.dataset.database
@@ -146,9 +146,9 @@ def _write_paths(path: Path, evaluation: Evaluation, row: int, best: list[Match]
 def _strip(query: Photo, best: list[Match]) -> Image.Image:
     tiles = [Tile(_picture(query), query.name, "Query", query.condition or "")]
     for match in best:
-        known = [] if match.metres is None or match.place.mock_position else [f"{match.metres:.1f} m"]
+        known = [] if match.metres is None or match.photo.mock_position else [f"{match.metres:.1f} m"]
         caption = ", ".join([*known, f"cosine {match.similarity:.3f}"])
-        tiles.append(Tile(_picture(match.place), match.place.name, f"Pred{match.rank}", caption, match.correct))
+        tiles.append(Tile(_picture(match.photo), match.photo.name, f"Pred{match.rank}", caption, match.correct))
     return draw_strip(tiles)
 
 

@@ -38,7 +38,7 @@ class Match:
 
     rank: int
     row: int
-    place: Photo
+    photo: Photo
     similarity: float
     metres: float | None
     correct: bool | None
@@ -67,7 +67,7 @@ def list_matches(
                 Match(
                     rank=column + 1,
                     row=int(row),
-                    place=database[row],
+                    photo=database[row],
                     similarity=float(matches.similarities[index, column]),
                     metres=float(metres[index, column]) if known else None,
                     correct=bool(metres[index, column] <= radius) if known else None,

@@ -22,7 +22,7 @@ from scicevpr.models.model import VPRModel, WeightsInfo, build_model
 
 CONDITIONS = ("day", "overcast", "rain", "fog", "dusk", "night")
 ORIGIN = (584_300.0, 4_477_000.0)
-PLACES = 24
+PLACES = 16
 
 
 def facade(place: int, shift: int) -> Image.Image:
@@ -98,10 +98,10 @@ def recorded(name: str) -> VPRModel:
 
 
 def recorded_services(root: Path) -> Services:
-    """Services over the tiny city and models whose descriptors fit packs."""
+    """Services over the tiny city, whose models' descriptors fit packs and are kept beside the city."""
     models = {STABLE: "scicevpr-t", BASELINE: "cricavpr-t"}
     loaders = {role: (name, partial(recorded, name)) for role, name in models.items()}
-    return Services({"Tiny city": read_dataset(root)}, loaders, DescriptorStore())
+    return Services({"Tiny city": read_dataset(root)}, loaders, DescriptorStore(cache=root.parent / "descriptors"))
 
 
 def load_recorded(source: str, **_: object) -> VPRModel:

@@ -259,12 +259,12 @@ def test_long_questions_wait_in_a_line_of_their_own(city_folder):
     assert {lines[name] for name in ("find", "explain", "batch_mates")} == {"model"}
 
 
-def test_the_worst_case_ends_with_the_best_so_far(city_folder, monkeypatch):
+def test_the_worst_batch_ends_with_the_best_so_far(city_folder, monkeypatch):
     services = standin.city_services(city_folder)
     stability = Stability(services)
     query = services.dataset(None)[1].queries[0]
     session = stability.session(query.path, query.name, None)
-    monkeypatch.setattr("app.tabs.stability.service.WORST_CASE_S", -1.0)
+    monkeypatch.setattr("app.tabs.stability.service.WORST_BATCH_S", -1.0)
     found = list(stability.worst(session, 4))
     assert len(found) == 1
     assert found[0][0].done

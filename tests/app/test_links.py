@@ -51,7 +51,7 @@ def test_names_become_values(made):
     assert found.read(address(tab="stability", query=query.name, batch_mates="3, 9"))[1]["batch_mates"] == "3,9"
     benchmark = found.read(address(tab="benchmarks", database=["Tiny city"], model=["stable", "teacher"], seed=4))
     assert benchmark[1] == {"database": ["Tiny city"], "model": ["stable", "teacher"], "seed": 4}
-    assert found.read(address(tab="places", k=3)) == ("places", {}, [])
+    assert found.read(address(tab="my_places", k=3)) == ("my_places", {}, [])
 
 
 def test_other_addresses_change_nothing(made):

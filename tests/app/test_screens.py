@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import gradio as gr
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
@@ -24,11 +23,7 @@ def test_every_tab_of_the_page_is_photographed(services):
     assert {tab.title for tab in TABS} == titles, "a tab is one line in scripts/tab_shots.py"
 
 
-def test_the_pictures_are_there_small_and_shown():
+def test_the_pictures_are_there_and_shown():
     names = {f"{tab.key}-{look}.jpg" for tab in TABS for look in LOOKS}
     assert {path.name for path in SCREENS.iterdir()} == names, "run scripts/screenshot --all"
     assert (ROOT / "docs" / "screens.md").read_text(encoding="utf-8") == gallery()
-    sizes = [(SCREENS / name).stat().st_size for name in names]
-    assert max(sizes) < 200_000
-    assert sum(sizes) < 3_000_000
-    assert {Image.open(SCREENS / f"{tab.key}-phone.jpg").width for tab in TABS} == {390}

@@ -43,7 +43,7 @@ def test_waiting_view_has_the_same_parts_and_shows_the_city(handlers):
     values = dict(zip(PARTS, handlers.waiting_view(), strict=True))
     assert "Pick a photo" in values["stable"]
     assert "data-verdict" not in values["baseline"]
-    assert len(values["map"].data[0].x) == 48
+    assert len(values["map"].data[0].x) == 32
 
 
 def test_the_current_view_waits_without_a_photo_and_searches_with_one(services, handlers):
@@ -180,7 +180,7 @@ def test_endpoints_answer(client, services, tmp_path):
     states = {model["role"]: model["state"] for model in client.predict(api_name="/models")}
     assert states["stable"] == states["baseline"] == "ready"
     assert set(states) == {"stable", "baseline", "teacher"}
-    assert client.predict(api_name="/databases")[0]["database_photos"] == 48
+    assert client.predict(api_name="/databases")[0]["database_photos"] == 32
     query = services.dataset(None)[1].queries[6]
     result = client.predict(image=handle_file(str(query.path)), k=3, batch_mates=2, api_name="/find")
     assert [len(answer["matches"]) for answer in result["answers"]] == [3, 3]

@@ -73,7 +73,7 @@ def test_the_pool_holds_the_next_photos_and_some_others_but_never_the_query(stab
     pool = stability.pool(session)
     assert pool[:8] == list(range(3, 11))
     assert 2 not in pool
-    assert len(set(pool)) == len(pool) == 23
+    assert len(set(pool)) == len(pool) == 15
     assert stability.pool(session, 1)[:8] == pool[:8]
 
 
@@ -91,7 +91,7 @@ def test_an_uploaded_photo_can_be_the_query(stability):
 
 @pytest.mark.parametrize(
     ("batch_mates", "words"),
-    [([2], "with itself"), ([99], "no photo 99"), ([3, 3], "only once"), (list(range(3, 24)) * 2, "only once")],
+    [([2], "with itself"), ([99], "no photo 99"), ([3, 3], "only once"), (list(range(3, 16)) * 2, "only once")],
 )
 def test_impossible_batches(session, batch_mates, words):
     with pytest.raises(UsageError, match=words):
@@ -146,7 +146,7 @@ def test_handlers_fill_all_parts(services, stability, session):
         handlers.drawn(None, None, "", 0)
 
 
-def test_the_worst_case_streams_and_ends_with_a_batch(services, stability, session):
+def test_the_worst_batch_streams_and_ends_with_a_batch(services, stability, session):
     handlers = StabilityHandlers(stability)
     place = session.dataset.queries[2]
     seen = list(handlers.worst(payload(place), None, "5", 4))
@@ -172,7 +172,7 @@ def test_the_curve_streams_row_by_row(services, stability):
     assert len(table_rows(table)) == 12
     names = [trace.name for trace in recall_curve(table).data if trace.showlegend is not False]
     assert "SciceVPR-T, any batch" in names
-    assert "CricaVPR-T, shuffled" in names
+    assert {"CricaVPR-T, shuffled", "Super-CricaVPR-T, shuffled"} & set(names)
     with pytest.raises(gr.Error, match="at least one batch size"):
         next(handlers.curve(None, [], ["file"], 2, VISITOR))
 
@@ -215,12 +215,12 @@ def test_words_about_a_reaction(reactions):
 
 
 def test_region_vectors_are_remembered_and_kept_on_disk(services, session, tmp_path, monkeypatch):
-    model, places = services.model(BASELINE), list(session.dataset.database[:40])
+    model, places = services.model(BASELINE), list(session.dataset.database[:32])
     monkeypatch.setattr(model, "weights", WeightsInfo("test", "abc123", "nothing", False))
     store = RegionStore(tmp_path)
     steps = []
     first = store.get(model, places, lambda done, total: steps.append((done, total)))
-    assert steps[-1] == (40, 40)
+    assert steps[-1] == (32, 32)
     assert np.allclose(first, region_vectors(model, [place.path for place in places]), atol=1e-6)
     steps.clear()
     assert store.get(model, places[3:5], lambda *step: steps.append(step)).equal(first[3:5])

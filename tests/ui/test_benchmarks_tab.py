@@ -10,12 +10,9 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 
-from page_tabs import go_to_tab
+from page_tabs import PATIENCE, go_to_tab, settled
 from playwright.sync_api import Page, expect
 
-pytestmark = pytest.mark.ui
-
-PATIENCE = 120_000
 ROWS = "#benchmarks-table tr[data-model]"
 CASES = "#benchmarks-queries .query"
 
@@ -24,7 +21,7 @@ def open_tab(page: Page) -> None:
     go_to_tab(page, "Benchmarks")
     expect(page.locator("#benchmarks-run")).to_be_visible(timeout=PATIENCE)
     expect(page.locator("#benchmarks-table")).to_contain_text("press Measure")
-    page.wait_for_timeout(500)  # a tab's fields listen a step after they are seen
+    settled(page)
 
 
 def measure(page: Page, rows: int) -> None:
@@ -39,16 +36,22 @@ def choose(page: Page, dropdown: str, words: str) -> None:
     page.get_by_role("option", name=words, exact=True).click()
 
 
-def test_two_models_are_measured_compared_and_written(open_page):
-    page = open_page()
-    open_tab(page)
-    measure(page, 2)
+@pytest.fixture(scope="module")
+def measured(shared_page):
+    """Both models measured, in a page that several tests use."""
+    open_tab(shared_page)
+    measure(shared_page, 2)
+    return shared_page
+
+
+def test_two_models_are_measured_compared_and_written(measured):
+    page = measured
     first = page.locator(ROWS).first.inner_text()
     assert "SciceVPR-T" in first
     assert re.search(r"\d+\.\d to \d+\.\d", first)
     expect(page.locator("#benchmarks-curves .plotly")).to_be_visible(timeout=PATIENCE)
     expect(page.locator("#benchmarks-bars .legendtext", has_text="CricaVPR-T").first).to_be_visible(timeout=PATIENCE)
-    expect(page.locator("#benchmarks-sentence")).to_contain_text("of 24")
+    expect(page.locator("#benchmarks-sentence")).to_contain_text("of 16")
     page.locator("#benchmarks-protocols summary").click()
     expect(page.locator("#benchmarks-protocols")).to_contain_text("sequential 16")
     with page.expect_download() as download:
@@ -60,20 +63,19 @@ def test_two_models_are_measured_compared_and_written(open_page):
     page.locator("#benchmarks-figure").click()
     expect(page.get_by_role("tab", name="Figures")).to_have_attribute("aria-selected", "true", timeout=PATIENCE)
     expect(page.locator("#figures-results")).to_contain_text(re.compile(r"benchmark\s*\.json"), timeout=PATIENCE)
-    page.wait_for_timeout(500)  # a tab's fields listen a step after they are seen
+    settled(page)
     page.locator("#figures-draw").click()
     expect(page.locator("#figures-words")).to_contain_text("is ready", timeout=PATIENCE)
 
 
-def test_queries_are_filtered_paged_and_opened(open_page):
-    page = open_page()
-    open_tab(page)
-    measure(page, 2)
-    expect(page.locator("#benchmarks-count")).to_contain_text("24 of 24 queries; shown: 1 to 6.")
+def test_queries_are_filtered_paged_and_opened(measured):
+    page = measured
+    go_to_tab(page, "Benchmarks")
+    expect(page.locator("#benchmarks-count")).to_contain_text("16 of 16 queries; shown: 1 to 6.")
     page.locator("#benchmarks-after").click()
     expect(page.locator("#benchmarks-count")).to_contain_text("shown: 7 to 12.", timeout=PATIENCE)
     choose(page, "#benchmarks-condition", "fog")
-    expect(page.locator("#benchmarks-count")).to_contain_text("4 of 24 queries; shown: 1 to 4.", timeout=PATIENCE)
+    expect(page.locator("#benchmarks-count")).to_contain_text("3 of 16 queries; shown: 1 to 3.", timeout=PATIENCE)
     choose(page, "#benchmarks-show", "all models are right")
     expect(page.locator(f"{CASES} [data-verdict=wrong]")).to_have_count(0, timeout=PATIENCE)
     choose(page, "#benchmarks-condition", "all conditions")
@@ -95,16 +97,16 @@ def test_two_databases_stand_in_one_table_and_are_looked_at_in_turn(open_page):
     open_tab(page)
     page.locator("#benchmarks-databases label", has_text="Village").click()
     measure(page, 4)
-    expect(page.locator("#benchmarks-count")).to_contain_text("of 24 queries")
+    expect(page.locator("#benchmarks-count")).to_contain_text("of 16 queries")
     page.locator("#benchmarks-shown label", has_text="Village").click()
     expect(page.locator("#benchmarks-count")).to_contain_text("of 3 queries", timeout=PATIENCE)
     expect(page.locator("#benchmarks-sentence")).to_contain_text("Village")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_nothing_chosen_is_said(open_page):
-    page = open_page()
-    open_tab(page)
+def test_nothing_chosen_is_said(measured):
+    page = measured
+    go_to_tab(page, "Benchmarks")
     page.locator("#benchmarks-databases label", has_text="Tiny city").click()
     page.locator("#benchmarks-run").click()
     expect(page.locator(".toast-body")).to_contain_text("Choose at least one database", timeout=PATIENCE)

@@ -8,11 +8,8 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 
+from page_tabs import PATIENCE
 from playwright.sync_api import Page, expect
-
-pytestmark = pytest.mark.ui
-
-PATIENCE = 120_000
 
 
 def words(page: Page) -> dict[str, list[str]]:

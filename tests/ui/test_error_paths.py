@@ -13,12 +13,9 @@ from PIL import Image
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 
-from page_tabs import go_to_tab
+from page_tabs import PATIENCE, go_to_tab
 from playwright.sync_api import Page, expect
 
-pytestmark = pytest.mark.ui
-
-PATIENCE = 120_000
 LIMIT = "100kb"
 EXAMPLES = "#examples button.thumbnail-item"
 IN_BATCH = "#tray [data-zone=batch] button"

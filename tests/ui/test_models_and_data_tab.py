@@ -6,12 +6,8 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 
-from page_tabs import go_to_tab
+from page_tabs import PATIENCE, go_to_tab, settled
 from playwright.sync_api import Page, expect
-
-pytestmark = pytest.mark.ui
-
-PATIENCE = 120_000
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +42,14 @@ def load(page: Page, source: str) -> None:
     go_to_tab(page, "Models & data")
     field = page.locator("#load-from input, #load-from textarea")
     expect(field).to_be_visible(timeout=PATIENCE)
-    page.wait_for_timeout(500)  # a tab's fields listen a step after they are seen
+    settled(page)
     field.fill(source)
     field.blur()
     page.locator("#load-go").click()
 
 
-def test_a_third_column_comes_and_goes(open_page):
-    page = open_page()
+def test_a_third_column_comes_and_goes(shared_page):
+    page = shared_page
     expect(page.locator("#answer-third")).to_have_count(0)
     load(page, "super-cricavpr-t")
     expect(page.locator("#source-words")).to_contain_text("Super-CricaVPR-T is loaded", timeout=PATIENCE)
@@ -70,19 +66,19 @@ def test_a_third_column_comes_and_goes(open_page):
     expect(page.locator("#answer-stable [data-verdict]")).to_have_count(5, timeout=PATIENCE)
 
 
-def test_a_source_that_is_not_there_is_said_and_nothing_changes(open_page):
-    page = open_page()
+def test_a_source_that_is_not_there_is_said_and_nothing_changes(shared_page):
+    page = shared_page
     load(page, "nothing")
     expect(page.locator(".toast-body")).to_contain_text("There is nothing there", timeout=PATIENCE)
     expect(page.locator("#models-table")).to_contain_text("hash-scicevpr-t")
 
 
-def test_a_pack_can_be_searched(open_page, pack):
-    page = open_page()
+def test_a_pack_can_be_searched(shared_page, pack):
+    page = shared_page
     go_to_tab(page, "Models & data")
     field = page.locator("#pack-from input, #pack-from textarea")
     expect(field).to_be_visible(timeout=PATIENCE)
-    page.wait_for_timeout(500)
+    settled(page)
     field.fill(str(pack))
     field.blur()
     page.locator("#pack-go").click()
@@ -97,8 +93,9 @@ def test_a_pack_can_be_searched(open_page, pack):
     assert all(width > 50 for width in widths)
 
 
-def test_nothing_overflows_on_a_phone(open_page):
-    page = open_page(width=390, height=844)
+def test_nothing_overflows_on_a_phone(shared_page):
+    page = shared_page
+    page.set_viewport_size({"width": 390, "height": 844})
     go_to_tab(page, "Models & data")
     expect(page.locator("#models-table table")).to_be_visible(timeout=PATIENCE)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -10,12 +10,8 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 
-from page_tabs import go_to_tab
+from page_tabs import PATIENCE, go_to_tab, settled
 from playwright.sync_api import Page, expect
-
-pytestmark = pytest.mark.ui
-
-PATIENCE = 120_000
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +61,7 @@ def uploaded() -> set[str]:
 def choose(page: Page, files: list) -> None:
     go_to_tab(page, "My places")
     expect(page.locator("#mine-go")).to_be_visible(timeout=PATIENCE)
-    page.wait_for_timeout(500)  # a tab's fields listen a step after they are seen
+    settled(page)
     page.locator("#mine-files input[type=file]").set_input_files([str(file) for file in files])
     expect(page.locator("#mine-files .file-preview")).to_be_visible(timeout=PATIENCE)
     page.locator("#mine-go").click()
@@ -120,7 +116,7 @@ def test_two_visitors_bring_places_search_them_and_see_only_their_own(open_page,
         page.close()
     end = time.monotonic() + 60
     while list(mine.root.iterdir()) and time.monotonic() < end:
-        stranger.wait_for_timeout(300)
+        stranger.wait_for_timeout(50)
     assert list(mine.root.iterdir()) == []
     assert uploaded().isdisjoint(names)
 
@@ -138,21 +134,15 @@ def test_mistakes_are_said_and_what_was_chosen_stays(open_page, photos, tmp_path
     expect(page.locator("#mine-words")).to_contain_text("Nothing here yet")
 
 
-def test_places_can_be_removed_at_once(open_page, photos, mine):
-    page = open_page()
+def test_places_can_be_removed_at_once_on_a_phone(open_page, photos, mine):
+    page = open_page(width=390, height=844)
     others = set(mine.root.iterdir())  # pages closed a step ago may still be leaving
     choose(page, photos[:3])
     expect(page.locator("#mine-words")).to_contain_text("can be searched", timeout=PATIENCE)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     page.locator("#mine-remove").click()
     expect(page.locator("#mine-words")).to_contain_text("Nothing here yet", timeout=PATIENCE)
     expect(page.locator("#mine-listed tbody tr")).to_have_count(0)
     assert set(mine.root.iterdir()) <= others
     go_to_tab(page, "Find")
     expect(page.locator("#database input")).to_have_value("Tiny city", timeout=PATIENCE)
-
-
-def test_nothing_overflows_on_a_phone(open_page):
-    page = open_page(width=390, height=844)
-    go_to_tab(page, "My places")
-    expect(page.locator("#mine-go")).to_be_visible(timeout=PATIENCE)
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -6,12 +6,8 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 
-from page_tabs import go_to_tab
+from page_tabs import PATIENCE, go_to_tab
 from playwright.sync_api import Page, expect
-
-pytestmark = pytest.mark.ui
-
-PATIENCE = 120_000
 
 
 def step(page: Page, number: int) -> None:

@@ -9,14 +9,10 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 
-from page_tabs import go_to_tab
+from page_tabs import PATIENCE, go_to_tab
 from playwright.sync_api import expect
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "training"))
-
-pytestmark = pytest.mark.ui
-
-PATIENCE = 120_000
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from filled_models import INFO, T_VARIANTS, descriptors, filled_model, random_im
 from PIL import Image, ImageFilter
 from stand_in_server import StandIn, stand_in
 
-from scicevpr.datasets import format_name
+from scicevpr.datasets import format_name, read_dataset
 from scicevpr.models.model import VPRModel
 from scicevpr.models.native_checkpoints import save_weights
 
@@ -65,6 +65,17 @@ def tiny_city(tmp_path_factory) -> Path:
             east = 500_000 + 100 * place + (50 if place == 7 else 10)
             photo.save(queries / format_name(east=east, note="night" if place % 2 else "day", **name))
     return root
+
+
+@pytest.fixture
+def few(tiny_city: Path, tmp_path: Path) -> Path:
+    """A part of the tiny city: what is described by real models should be little."""
+    for part, count in (("database", 4), ("queries", 2)):
+        folder = tmp_path / "few" / "images" / "test" / part
+        folder.mkdir(parents=True)
+        for photo in getattr(read_dataset(tiny_city), part)[:count]:
+            (folder / photo.name).symlink_to(photo.path)
+    return tmp_path / "few"
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 from PIL import Image
@@ -86,6 +88,7 @@ def strip() -> StripData:
     return StripData(photo(9), "@500000@4000000@32@U@@@pano7@@@@@@@night@.jpg", tuple(rows), PROTOCOL)
 
 
+@cache  # the intervals take a second
 def results():
     models = [result({0, 5}, "SciceVPR-T").with_intervals(), result({0, 7, 9}, LONG).with_intervals()]
     return result_data(models)

@@ -44,8 +44,7 @@ def test_explain_writes_maps_pictures_and_numbers(tiny_city, queries, tmp_path, 
     assert arrays["pooling-4"].sum() == pytest.approx(1, abs=1e-5)
     assert arrays["cross_image_attention"].shape == (3, 3)
     assert arrays["rewriting"].shape == (3, 14)
-    with Image.open(tmp_path / "out" / "energy-fused.png") as picture:
-        assert picture.width > 200
+    Image.open(tmp_path / "out" / "energy-fused.png").verify()
     assert "3 maps as pictures" in shown.out
 
 

@@ -67,12 +67,12 @@ def test_a_cluster_of_this_machine_alone_listens_on_this_machine_alone():
     assert all(address.startswith("127.") for address in addresses)
 
 
-@pytest.mark.parametrize(("name", "workers"), [("cricavpr-t", 1), ("cricavpr-t", 2)])
-def test_any_number_of_workers_gives_what_describe_gives(cluster, weights, photos, tmp_path, name, workers):
-    model = load_model(weights[name])
+def test_two_workers_give_what_describe_gives(cluster, weights, photos, tmp_path):
+    """What one gives is compared below, where the command line builds."""
+    model = load_model(weights["cricavpr-t"])
     many = [*photos, *photos[:9]]  # 21 photos: batches of 16 and 5
     plain, steps = describe(model, many), []
-    work = ShardedDescribing(tmp_path / "work", RayEngine(workers=workers), shard_photos=16, store="float32")
+    work = ShardedDescribing(tmp_path / "work", RayEngine(workers=2), shard_photos=16, store="float32")
     found = work(model, many, progress=lambda done, total: steps.append((done, total)))
     np.testing.assert_array_equal(found.values, plain.values)
     assert found.protocol() == plain.protocol()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,11 +53,17 @@ def _shared_assets(folder: Path) -> dict[str, VPRModel]:
     return saved
 
 
-@pytest.fixture
-def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, dict[str, VPRModel]]:
-    monkeypatch.setenv("SCICEVPR_ASSETS", str(tmp_path))
-    folder = tmp_path / "weights"
+@pytest.fixture(scope="module")
+def assets_once(tmp_path_factory) -> tuple[Path, dict[str, VPRModel]]:
+    folder = tmp_path_factory.mktemp("assets") / "weights"
     return folder, _shared_assets(folder)
+
+
+@pytest.fixture
+def assets(assets_once, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, dict[str, VPRModel]]:
+    folder, models = assets_once
+    monkeypatch.setenv("SCICEVPR_ASSETS", str(tmp_path))
+    return shutil.copytree(folder, tmp_path / "weights"), models
 
 
 def test_the_backbone_is_stored_once_and_put_together(assets, images) -> None:
@@ -77,7 +85,7 @@ def test_the_backbone_is_stored_once_and_put_together(assets, images) -> None:
 
 def test_a_tensor_that_differs_from_the_shared_backbone_is_kept(assets, images) -> None:
     folder, saved = assets
-    model = saved["scicevpr-t"]
+    model = copy.deepcopy(saved["scicevpr-t"])
     with torch.no_grad():
         model.backbone.norm.weight += 0.5
     save_weights(model, folder / "scicevpr-t.safetensors", info=INFO, backbone_file="backbone-t.safetensors")
@@ -169,9 +177,9 @@ FORMATS = (key_formats.DINOV2, "timm", key_formats.TRANSFORMERS)
 
 @pytest.fixture(scope="module")
 def small():
-    """(SciceVPR-S, its descriptors of two images, those images)."""
+    """(SciceVPR-S, its descriptor of an image, that image)."""
     model = filled_model("scicevpr-s")
-    images = random_images(2, seed=2)
+    images = random_images(1, seed=2)
     return model, descriptors(model, images), images
 
 
@@ -183,8 +191,11 @@ def _with_other_backbone(model):
     return other
 
 
-@pytest.mark.parametrize("grid", [None, (16, 16)], ids=["37x37", "16x16"])
-@pytest.mark.parametrize("key_format", FORMATS)
+@pytest.mark.parametrize(
+    ("key_format", "grid"),
+    [(key_formats.DINOV2, None), ("timm", (16, 16)), (key_formats.TRANSFORMERS, None)],
+    ids=FORMATS,
+)
 def test_dinov2_backbones_round_trip(key_format: str, grid, small, tmp_path: Path) -> None:
     model, before, images = small
     state = backbone_file(model, key_format, grid)
@@ -197,7 +208,6 @@ def test_dinov2_backbones_round_trip(key_format: str, grid, small, tmp_path: Pat
         path = tmp_path / "model.safetensors"
         save_file(state, path)
     other = _with_other_backbone(model)
-    assert not torch.allclose(descriptors(other, images), before, atol=1e-3)
     load_backbone(other, path)
     assert torch.equal(descriptors(other, images), before)
     assert other.weights is None

@@ -263,21 +263,13 @@ def test_plain_arrays_and_tables_of_objects(tmp_path):
     assert found[1, 1].tolist() == [6]
 
 
-class _Calls:
-    def __init__(self, function, *arguments):
-        self.call = (function, arguments)
-
-    def __reduce__(self):
-        return self.call
-
-
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 @pytest.mark.parametrize(
     ("function", "argument"), [(os.system, "touch ran"), (eval, "open('ran', 'w')"), (os.mkdir, "ran")]
 )
 def test_code_is_refused_by_name_and_not_run(tmp_path, monkeypatch, protocol, function, argument):
     monkeypatch.chdir(tmp_path)
-    hidden = _objects(np.array([1]), [_Calls(function, argument)])
+    hidden = _objects(np.array([1]), [Attack(function, argument)])
     path = _write(tmp_path / "gt.npy", pickle.dumps(hidden, protocol), (2,))
     with pytest.raises(DatasetError, match=rf"gt\.npy asks Python to run `\w+\.{function.__name__}`") as error:
         read_npy(path)

@@ -14,7 +14,7 @@ from app.ui.glossary import TERMS
 from app.ui.html import hint_html, step_html
 from app.ui.theme import CHOOSE_PART
 
-ID, TITLE = "learn", "How it works"
+ID, TITLE = "how_it_works", "How it works"
 PHOTOS = (1, 4, 16)
 HINT = (
     "Click a part of the figure, or go there with Tab and the arrow keys and press Enter. The shapes are not written "

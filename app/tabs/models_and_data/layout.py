@@ -14,7 +14,7 @@ from app.ui.events import LONG, QUICK, QUIET, endpoint
 from app.ui.html import hint_html, step_html
 from scicevpr.config import VARIANTS
 
-ID, TITLE = "sources", "Models & data"
+ID, TITLE = "models_and_data", "Models & data"
 WEIGHTS_HINT = (
     "A path (/weights/best_model.pth), a URL, a Hub repository (name/repository), a known name (cricavpr-b), or a "
     "model of others (megaloc, hub:owner/repository:entry) that was named when the app was started. The bundled models "

@@ -16,7 +16,7 @@ from app.ui.events import QUICK, QUIET
 from app.ui.html import hint_html, step_html
 from scicevpr.datasets.photos import EXTENSIONS
 
-ID, TITLE = "places", "My places"
+ID, TITLE = "my_places", "My places"
 # described beside the searches of others, not before them: half a thousand photos take minutes
 OWN_LINE = {"concurrency_id": "places", "concurrency_limit": 1}
 HOLD_CHOICES = [("none", 0), ("every 10th", 10), ("every 5th", 5), ("every 3rd", 3)]

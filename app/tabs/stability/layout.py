@@ -24,7 +24,7 @@ LINK = LinkedTab(
 SCRIPT = Path(__file__).with_name("tray.js")
 BATCH_HINT = (
     "Random batch: as many photos as are in the batch now, drawn from those on offer. Other photos: a new draw from "
-    "the query list. Worst case: the whole query list is searched."
+    "the query list. Worst batch: the whole query list is searched."
 )
 CURVE_HINT = (
     "Measure: the settings above, for all models; rows appear as they are ready. Figure 2: all sizes and orders, ten "
@@ -67,9 +67,9 @@ def build(tab: gr.Tab, stability: Stability, notice: gr.HTML, found: FindParts) 
         empty = gr.Button("Empty the batch", size="sm", elem_id="stability-empty")
         random = gr.Button("Random batch", size="sm", elem_id="stability-random")
         others = gr.Button("Offer other photos", size="sm", elem_id="stability-others")
-        worst = gr.Button("Find me the worst case", variant="primary", size="sm", elem_id="stability-worst")
+        worst = gr.Button("Find the worst batch", variant="primary", size="sm", elem_id="stability-worst")
     size = gr.Slider(
-        2, 16, value=8, step=1, label="Batch size of the worst case", buttons=[], elem_id="stability-size",
+        2, 16, value=8, step=1, label="Size of the worst batch", buttons=[], elem_id="stability-size",
         info="Searches the whole query list for the batch that changes CricaVPR's answer most; photos in the batch, "
         "the query included.",
     )  # fmt: skip

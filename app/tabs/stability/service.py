@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from app.core.limits import WORST_CASE_S
+from app.core.limits import WORST_BATCH_S
 from app.core.model_slots import BASELINE, STABLE, THIRD, weights_of
 from app.core.query_resolution import known_position, query_photo
 from app.core.region_store import RegionStore
@@ -23,7 +23,7 @@ from scicevpr.descriptors.describe import encode_groups, region_vectors
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.batch_effects import TOP, StabilitySetup, iterate_batches, rank_correlations, ranks_of
 from scicevpr.evaluation.batch_mates import (
-    WorstCase,
+    WorstBatch,
     database_plane,
     pair_statistics,
     paired_queries,
@@ -137,13 +137,13 @@ class Stability:
 
     def worst(
         self, session: Session, size: int, seed: int = 0, progress: Progress | None = None
-    ) -> Iterator[tuple[WorstCase, list[int]]]:
+    ) -> Iterator[tuple[WorstBatch, list[int]]]:
         """Search the whole query list for the batch that changes the baseline's answer most.
 
         Yields the best so far and its other photos as rows of the query list. size: photos in the batch, the query
         included. It gives way to short questions, and after some minutes the best so far is the answer.
         """
-        rows, turn = [int(row) for row in session.others], self.services.pace.long(WORST_CASE_S)
+        rows, turn = [int(row) for row in session.others], self.services.pace.long(WORST_BATCH_S)
         setup = self._photo_setup(BASELINE, session, rows, self.giving_way(progress))
         for found in search_worst_batch(setup, 0, size, seed):
             last = replace(found, done=True) if turn.over else found
