@@ -190,6 +190,17 @@ def test_questions_of_the_wrong_form_get_a_sentence(studio):
         assert (got, list(json.loads(answer))) == (status, ["detail", "error"]), (path, body)
 
 
+def test_halves_of_characters_are_refused_everywhere_in_words(studio):
+    wire, half = studio.wire, "a\ud83d"
+    mine = {"path": wire.upload(png()), "orig_name": f"{half}.png", "meta": {"_type": "gradio.FileData"}}
+    for name, arguments in (
+        ("find", {"image": mine}), ("find", {"query": half}), ("photo", {"name": half}),
+        ("open_pack", {"source": half}), ("benchmark", {"database": half}),
+        ("figure", {"figure": "recall", "results": [{half: 1}]}),
+    ):  # fmt: skip
+        assert "half of a character" in wire.ask(name, arguments), name
+
+
 def test_too_few_values_and_too_much_of_anything(studio):
     wire, find = studio.wire, next(fn for fn in studio.wire.page.fns.values() if fn.api_name == "find")
     assert "7 values, and 1 were sent" in wire.trigger(find._id, [None])
