@@ -43,6 +43,7 @@ ROUTES = re.compile(
 )
 """What a browser, gradio's clients and MCP ask for. Gradio offers more (recordings, proxies, links that keep a page's
 state on the disk); nothing here uses it."""
+HOST = re.compile(r"(\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(:\d{1,5})?")
 QUESTION = re.compile(
     r"/gradio_api/(queue/join|(?:run|api)/(?P<run>[^/]+)|call/v2/(?P<v2>[^/]+)|call/(?P<call>[^/]+))/?"
 )
@@ -65,12 +66,12 @@ class Rules:
         self.page = page
         self.shared = False
         self.has_room: Callable[[int], bool] = lambda size: True
-        named = [*hosts, *os.environ.get(VARIABLE, "").split(","), os.environ.get("SPACE_HOST", "")]
-        self._hosts = {name.strip().lower() for name in named if name.strip()}
+        self._hosts: set[str] = set()
+        self.allow(*hosts, *os.environ.get(VARIABLE, "").split(","), os.environ.get("SPACE_HOST", ""))
 
     def allow(self, *hosts: str) -> None:
         """Let the page be asked under more names."""
-        self._hosts |= {host.strip().lower() for host in hosts if host.strip()}
+        self._hosts |= {name for name in map(host_name, hosts) if name}
 
     def knows(self, host: str) -> bool:
         """True for a Host header that this page may be asked under."""
@@ -87,8 +88,9 @@ class Rules:
 
     def same_page(self, origin: str, host: str) -> bool:
         """True where a request's Origin is the page itself."""
-        asked = urlsplit(origin).netloc.lower()
-        return bool(asked) and (asked == host.lower() or host_name(asked) in self._hosts)
+        _, _, asked = origin.strip().lower().partition("://")
+        name = host_name(asked)  # of allowed names any port: proxies seldom pass theirs on
+        return bool(name) and (asked == host.strip().lower() or name in self._hosts)
 
 
 class Gate:
@@ -113,7 +115,7 @@ class Gate:
             if scope["type"] != "http":
                 raise Refusal(404, "This server has no web sockets.")
             received = await self._admitted(scope, receive)
-            return await self.app(scope, received, watched)
+            return await self.app(self._plain(scope), received, watched)
         except Refusal as refusal:
             answer = JSONResponse({"detail": refusal.message, "error": refusal.message}, refusal.status)
         except Exception:
@@ -128,17 +130,16 @@ class Gate:
         """How the request's body is read on. Raises Refusal."""
         headers, path = Headers(scope=scope), scope["path"].removeprefix(scope.get("root_path") or "")
         host = headers.get("host", "")
-        if not self.rules.knows(host):
+        if len(headers.getlist("host")) != 1 or not self.rules.knows(host):
             raise Refusal(
                 421,
                 "This page does not go by the name it was asked under. Use 127.0.0.1, or start the studio with "
                 f"--allow-host NAME (or {VARIABLE}).",
             )
-        if scope["method"] not in SAFE_METHODS:
-            origin = headers.get("origin")
-            elsewhere = headers.get("sec-fetch-site") == "cross-site"
-            if not self.rules.same_page(origin, host) if origin else elsewhere:
-                raise Refusal(403, "Another web page may not ask this one. Open the studio's own page.")
+        origin, changes = headers.get("origin"), scope["method"] not in SAFE_METHODS
+        elsewhere = changes and headers.get("sec-fetch-site") == "cross-site"  # a link to the page is welcome
+        if not self.rules.same_page(origin, host) if origin else elsewhere:
+            raise Refusal(403, "Another web page may not ask this one. Open the studio's own page.")
         if not ROUTES.fullmatch(path) or "://" in unquote(path):
             raise Refusal(404, "There is nothing at this address.")
         if scope["method"] in SAFE_METHODS:
@@ -150,6 +151,18 @@ class Gate:
         if question := QUESTION.fullmatch(path):
             self._check_question(question, content)
         return _again(body, receive)
+
+    def _plain(self, scope: Scope) -> Scope:
+        """The request without what gradio would believe: where the page is served, if a stranger says so, and which
+        parts of a file are wanted, which it reads wrongly. A server may always answer with the whole file."""
+        kept = []
+        for name, value in scope["headers"]:
+            text = value.decode("latin-1").split(",")[0].strip()
+            strange = name == b"x-forwarded-host" and not self.rules.knows(text)
+            strange |= name == b"x-forwarded-proto" and text not in ("http", "https")
+            if not strange and name not in (b"range", b"x-gradio-server"):
+                kept.append((name, value))
+        return {**scope, "headers": kept}
 
     async def _upload(self, headers: Headers, receive: Receive) -> Receive:
         """Reading of an upload that ends when it becomes too large."""
@@ -224,11 +237,9 @@ class Gate:
 
 
 def host_name(host: str) -> str:
-    """The name in a Host header, without port and brackets, in small letters."""
-    text = host.strip().lower()
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    return text.partition(":")[0] if text.count(":") == 1 else text
+    """The name in a Host header, without port and brackets, in small letters; "" for what is no host."""
+    found = HOST.fullmatch(host.strip().lower())
+    return "" if found is None else found["ipv6"] or found["name"]
 
 
 async def _body(receive: Receive, headers: Headers) -> bytes:

@@ -20,12 +20,13 @@ from pydantic import ValidationError
 from starlette.middleware import Middleware
 
 from app.core.databases import Databases
-from app.core.incoming import REFUSED, RefusedPath, check_paths
+from app.core.incoming import REFUSED, check_paths, check_texts
 from app.core.limits import KEPT_S
 from app.core.outgoing import ServerFile
 from app.core.upload_cache import Upkeep, UploadCache, upload_folder
 from app.gate import Gate, Rules
 from app.ui.events import OUR_FAULT, toast
+from scicevpr.errors import SciceVPRError
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +80,9 @@ class StudioPage(gr.Blocks):
                 raise toast(f"This question has {len(block_fn.inputs)} values, and {len(inputs)} were sent.")
             try:
                 check_paths(inputs, self.databases)
-            except RefusedPath as error:
-                raise toast(REFUSED) from error
+                check_texts(inputs)
+            except SciceVPRError as error:
+                raise toast(str(error)) from error
         return await super().preprocess_data(block_fn, inputs, state, explicit_call)
 
     async def postprocess_data(self, block_fn: Any, predictions: Any, state: Any) -> list:

@@ -92,7 +92,8 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     parser.add_argument(
         "--my-folder",
         action="store_true",
-        help="My places may read a folder of this machine (refused where others can reach the page)",
+        help="My places, and packs that come without photos, may read a folder of this machine (refused where others "
+        "can reach the page)",
     )
     parser.add_argument(
         "--precision",
@@ -157,7 +158,7 @@ def make_services(options: argparse.Namespace) -> Services:
 def make_sources(options: argparse.Namespace, services: Services) -> Sources:
     """What the page may load, with the command line's packs opened; one that cannot be opened becomes a note."""
     load = partial(load_any, device=options.device, download=True)
-    sources = Sources(services, load, trusted=options.trust_remote_code)
+    sources = Sources(services, load, trusted=options.trust_remote_code, may_read_folders=options.my_folder)
     for pack in options.pack:
         try:
             sources.open_pack(pack)

@@ -30,31 +30,39 @@ from scicevpr.evaluation.protocols import published_grouping
 from scicevpr.files.descriptor_files import Descriptors, save_descriptors
 from scicevpr.models.model import VPRModel
 from scicevpr.retrieval.factory import make_index
-from scicevpr.retrieval.matches import Index
+from scicevpr.retrieval.matches import Index, Matches
+from scicevpr.retrieval.pca import PCA
 
 logger = logging.getLogger(__name__)
 
 RANKED_WHOLE, RANKED_OF_MANY = 100_000, 1000
 """Up to the first number of photos the rank of the first positive is always known, above it among so many."""
 
-PackDescriptors = Callable[..., Descriptors | None]
-"""Called with (model) for the database, with (model, "queries") for the queries: None where the pack has none."""
+PackDescriptors = Callable[..., tuple[Descriptors, PCA | None] | None]
+"""`Pack.searchable`: called with (model) for the database, with (model, "queries") for the queries: None where the pack
+has none."""
 Progress = Callable[[int, int], None]
 """Called with (photos done, photos in all)."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """A database ready to be searched. source: "bundled pack", "opened pack", "cache" or "computed here"."""
+    """A database ready to be searched. source: "bundled pack", "opened pack", "cache" or "computed here". pca: what
+    its descriptors, and so those of queries, are reduced by."""
 
     descriptors: Descriptors
     index: Index
     source: str
+    pca: PCA | None = None
+
+    def search(self, query: np.ndarray, k: int) -> Matches:
+        """The k best database rows for a query's whole descriptor [1, D]."""
+        return self.index.search(query if self.pca is None else self.pca.transform(query), k)
 
     def ranking(self, query: np.ndarray) -> np.ndarray:
         """Database rows for one query [1, D] from the most similar on: all, or the first thousand of very many."""
         count = len(self.index)
-        found = self.index.search(query, count if count <= RANKED_WHOLE else RANKED_OF_MANY).indices[0]
+        found = self.search(query, count if count <= RANKED_WHOLE else RANKED_OF_MANY).indices[0]
         return found[found >= 0]
 
     def protocol(self, name: str, dataset: Dataset) -> dict[str, str]:
@@ -63,6 +71,7 @@ class Described:
             "database batches": self.descriptors.grouping,
             "database": f"{name}, {dataset.split}, {len(dataset.database)} photos ({self.source})",
             "search": f"{self.index.label}; {len(self.index):,} descriptors",
+            **({} if self.pca is None else {"PCA": self.pca.label}),
             "right within": dataset.truth.label(),
         }
 
@@ -102,9 +111,10 @@ class DescriptorStore:
         self._lock = threading.Lock()
 
     def attach(self, key: str, descriptors: PackDescriptors) -> None:
-        """Take a database's descriptors from an opened pack: a function that gives those of a model, and raises
-        IndexMismatchError for one that the pack does not have. Nothing about a private database is kept in the cache
-        folder. What was known of this key is forgotten: the pack may have been changed since."""
+        """Take a database's descriptors from an opened pack: a function that gives those of a model, whole or with the
+        PCA that reduced them, and raises IndexMismatchError for one that the pack does not have. Nothing about a
+        private database is kept in the cache folder. What was known of this key is forgotten: the pack may have been
+        changed since."""
         self.forget(key)
         with self._lock:
             self._attached[key] = descriptors
@@ -127,9 +137,10 @@ class DescriptorStore:
         """Descriptors of a database's queries that came with its pack; None where there are none of this model."""
         pack = self._pack(key)
         try:
-            return None if pack is None else pack(model, "queries")
+            found = None if pack is None else pack(model, "queries")
         except IndexMismatchError:
             return None
+        return None if found is None else found[0]
 
     def get(
         self, key: str, dataset: Dataset, model: VPRModel, progress: Progress | None = None, mode: str = FULL_PRECISION
@@ -158,7 +169,9 @@ class DescriptorStore:
 
         private, mode = identity[0].startswith(PRIVATE), identity[-1]
         try:
-            found = self._opened(identity[0], dataset, model) or self._stored(dataset, model, mode)
+            opened = self._opened(identity[0], dataset, model)
+            descriptors, pca = opened or (None, None)
+            found = (descriptors, "opened pack") if descriptors else self._stored(dataset, model, mode)
             descriptors, source = found or (None, "")
             if descriptors is None:
                 photos = [photo.path for photo in dataset.database]
@@ -168,7 +181,7 @@ class DescriptorStore:
                 source = "computed here"
                 if not private:
                     self._keep(dataset, model, descriptors, mode)
-            described = Described(descriptors, self._index(descriptors, identity, advance), source)
+            described = Described(descriptors, self._index(descriptors, identity, advance), source, pca)
         except BaseException as error:
             with self._lock:  # the next caller may try again: the cause may have been mended
                 self._jobs.pop(identity, None)
@@ -197,13 +210,12 @@ class DescriptorStore:
             shutil.rmtree(folder)
             return make()
 
-    def _opened(self, key: str, dataset: Dataset, model: VPRModel) -> tuple[Descriptors, str] | None:
+    def _opened(self, key: str, dataset: Dataset, model: VPRModel) -> tuple[Descriptors, PCA | None] | None:
         pack = self._pack(key)
         if pack is None:
             return None
         try:
-            found = pack(model)
-            return None if found is None else (found, "opened pack")
+            return pack(model)
         except IndexMismatchError:
             if all(photo.path.is_file() for photo in dataset.database):
                 return None  # the photos are here, so this model can describe them itself

@@ -12,7 +12,9 @@ import base64
 import binascii
 import io
 import os
-from collections.abc import Mapping
+import re
+import secrets
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,10 @@ from scicevpr.errors import ImageError, UsageError
 from scicevpr.files.photos import FORMATS, open_photo
 
 REFUSED = "This file is not one that was uploaded here, or it is not on the server any more. Choose it again."
-LONGEST_NAME = 255
+LONGEST_NAME = 255  # bytes, as file systems have it
+UNSAYABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""What a file name may not hold: control characters, and halves of characters."""
+HALF = re.compile(r"[\ud800-\udfff]")
 DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -64,19 +69,15 @@ def query_photo(payload: Any, databases: Databases | None = None) -> QueryPhoto:
     head, comma, body = str(entry.get("url") or "").partition(",")
     if not (head.startswith("data:") and head.endswith(";base64") and comma):
         raise ImageError("The photo arrived without any content. Choose it again.")
-    if len(body) > PHOTO_BYTES * 4 / 3 + 4:
-        raise ImageError(f"{name or 'The photo'} is too large; at most {megabytes(PHOTO_BYTES)} are taken.")
-    try:
-        return QueryPhoto(opened(base64.b64decode(body, validate=True), name), name)
-    except (binascii.Error, ValueError) as error:
-        raise ImageError("The photo's data URI is damaged. Choose it again.") from error
+    return QueryPhoto(opened(_decoded(body, PHOTO_BYTES, name or "The photo"), name), name)
 
 
 def photo_name(payload: Any) -> str:
     """The file name of gradio's payload of a photo; nothing is opened. ImageError when there is no photo."""
     entry = _file_entry(payload)
     text = entry.get("orig_name") or entry.get("path") or ""
-    return os.path.basename(text.replace("\\", "/"))[-LONGEST_NAME:] if isinstance(text, str) else ""
+    name = UNSAYABLE.sub("_", os.path.basename(text.replace("\\", "/"))) if isinstance(text, str) else ""
+    return name.encode()[-LONGEST_NAME:].decode(errors="ignore")
 
 
 def uploaded_files(payload: Any) -> list[tuple[Path, str]]:
@@ -95,8 +96,14 @@ def uploaded_files(payload: Any) -> list[tuple[Path, str]]:
 
 
 def result_files(payload: Any) -> tuple[Path, ...]:
-    """The JSON files among what was uploaded. UsageError for other files only, too many, or too large ones."""
-    files = uploaded_files(payload)
+    """The JSON files among what was uploaded, or sent as data URIs. UsageError for other files only, too many, or too
+    large ones."""
+    items = payload if isinstance(payload, list) else [payload]
+    sent = [item for item in items if isinstance(item, str) and item.startswith("data:")]
+    if len(sent) > RESULT_FILES:
+        raise UsageError(f"These are {len(sent)} files; at most {RESULT_FILES} are drawn together.")
+    files = uploaded_files([item for item in items if item not in sent])
+    files += [(_kept(text, f"results-{number}.json"), f"file {number}") for number, text in enumerate(sent, 1)]
     chosen = tuple(path for path, _ in files if path.suffix.lower() == ".json")
     if files and not chosen:
         raise UsageError(f"{files[0][1]} is no JSON file. The results of an evaluation are one.")
@@ -111,14 +118,24 @@ def result_files(payload: Any) -> tuple[Path, ...]:
 
 def check_paths(value: Any, databases: Databases | None = None) -> None:
     """Refuse gradio's payloads, however deep in a value, whose path may not be opened. Raises RefusedPath."""
-    if isinstance(value, Mapping):
-        if value.get("path"):
-            _allowed(value["path"], databases)
-        for item in value.values():
-            check_paths(item, databases)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            check_paths(item, databases)
+    for part in _parts(value):
+        if isinstance(part, Mapping) and part.get("path"):
+            _allowed(part["path"], databases)
+
+
+def check_texts(value: Any) -> None:
+    """Refuse texts, however deep in a value, that can be neither shown nor kept. Raises UsageError."""
+    for part in _parts(value):
+        for text in (part, *part) if isinstance(part, Mapping) else (part,):
+            if isinstance(text, str) and not text.isascii() and HALF.search(text):
+                raise UsageError("A text of this question holds half of a character (a surrogate). Write it anew.")
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    yield value
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    for item in inner:
+        yield from _parts(item)
 
 
 def opened(source: Path | bytes, name: str) -> Image.Image:
@@ -163,6 +180,28 @@ def _allowed(text: Any, databases: Databases | None) -> Path:
     if not real.is_relative_to(os.path.realpath(folder)) or not real.is_file():
         raise RefusedPath
     return inside
+
+
+def _decoded(body: str, most: int, name: str) -> bytes:
+    """The bytes of a data URI. ImageError where they are too many, or damaged."""
+    if len(body) > most * 4 / 3 + 4:
+        raise ImageError(f"{name} is too large; at most {megabytes(most)} are taken.")
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ImageError(f"The data URI of {name} is damaged. Send it again.") from error
+
+
+def _kept(uri: str, name: str) -> Path:
+    """A file that was sent as a data URI, where uploads lie."""
+    head, _, body = uri.partition(",")
+    if not head.endswith(";base64"):
+        raise UsageError("A data URI must be in base64: data:application/json;base64,…")
+    content = _decoded(body, RESULT_BYTES, name)
+    path = upload_folder() / secrets.token_hex(16) / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    return path
 
 
 def _file_entry(payload: Any) -> Mapping:

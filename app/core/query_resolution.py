@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,17 @@ def batch_mates_of(dataset: Dataset, row: int | None, count: int) -> list[Photo]
         raise UsageError(f"The query list has only {others} other photos, so {count} cannot share the batch.")
     start = 0 if row is None else row + 1
     return [dataset.queries[(start + step) % len(dataset.queries)] for step in range(count)]
+
+
+def files_of(photos: Sequence[Photo]) -> list[Path]:
+    """The files of photos. UsageError, without a path of the server, where one is not here."""
+    missing = next((photo for photo in photos if not photo.path.is_file()), None)
+    if missing is not None:
+        raise UsageError(
+            f"The photo {missing.name} is needed for this and is not here: its database came as a pack without photos. "
+            "Open the pack together with the folder of its photos."
+        )
+    return [photo.path for photo in photos]
 
 
 def drawable_positions(dataset: Dataset) -> np.ndarray | None:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from app.core.query_resolution import files_of
 from scicevpr.datasets import Photo
 from scicevpr.descriptors.describe import region_vectors
 from scicevpr.errors import SciceVPRError
@@ -58,7 +59,7 @@ class RegionStore:
             here, missing = loaded, []
         for start in range(0, len(missing), BATCH):
             rows = missing[start : start + BATCH]
-            vectors = region_vectors(model, [photos[row].path for row in rows], batch_size=BATCH)
+            vectors = region_vectors(model, files_of([photos[row] for row in rows]), batch_size=BATCH)
             here |= {keys[row]: vector for row, vector in zip(rows, vectors, strict=True)}
             if progress is not None:
                 progress(start + len(rows), len(missing))

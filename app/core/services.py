@@ -33,6 +33,7 @@ from app.core.query_resolution import (
     Relevance,
     batch_mates_of,
     drawable_positions,
+    files_of,
     known_position,
     query_photo,
     relevance_to,
@@ -216,7 +217,7 @@ class Services:
         query, row = query_photo(dataset, name)
         position = known_position(query, dataset, east, north)
         neighbours = batch_mates_of(dataset, row, batch_mates)
-        group = [image, *(neighbour.path for neighbour in neighbours)]
+        group = [image, *files_of(neighbours)]
         relevance = self.relevance(key, row, position)
         prepared = SharedPasses(group)
         answers, cosine = {}, None
@@ -252,9 +253,16 @@ class Services:
         """In which precision the Find tab describes for a database, and why."""
         return chosen_mode(self.precision, model, self._store.is_attached(key))
 
-    def described(self, role: str, key: str, progress: Progress | None = None) -> Described:
-        """A database as the model of a role describes it, ready to be searched; computed on first use."""
-        return self._store.get(key, self.datasets[key], self.model(role), progress)
+    def described(self, role: str, key: str, progress: Progress | None = None, reduced: bool = False) -> Described:
+        """A database as the model of a role describes it, ready to be searched; computed on first use. reduced: whether
+        it may be after a PCA, as in some packs. UsageError where it is, and may not."""
+        found = self._store.get(key, self.datasets[key], self.model(role), progress)
+        if found.pca is not None and not reduced:
+            raise UsageError(
+                f"{self.datasets.title(key)} came as a pack with descriptors after PCA alone, and regions cannot be "
+                "told apart in those. Find and Benchmarks take it; for this, open a pack with the full descriptors."
+            )
+        return found
 
     def pack_queries(self, role: str, key: str) -> Descriptors | None:
         """Descriptors of a database's queries that came with its pack; None where there are none of this model."""
@@ -271,7 +279,7 @@ class Services:
     def hits(self, database: Described, query: np.ndarray, k: int, key: str, relevance: Relevance) -> tuple[Hit, ...]:
         """The k best database photos for one descriptor [D], with metres and verdicts where they are known."""
         dataset, metres, right = self.datasets[key], relevance.metres, relevance.right
-        matches = database.index.search(query[None], min(k, len(dataset.database)))
+        matches = database.search(query[None], min(k, len(dataset.database)))
         return tuple(
             Hit(
                 rank=rank,

@@ -188,3 +188,13 @@ def count_input(label: str, value: int, low: int, high: int) -> gr.Slider:
 def text_input(label: str, value: str = "") -> gr.Textbox:
     """A word or a list of words."""
     return gr.Textbox(value, label=label, visible=False)
+
+
+def files_input(label: str) -> gr.JSON:
+    """Files that an endpoint takes, a list of uploads or of data URIs. What gradio says about gr.File with several
+    files holds references that MCP cannot follow."""
+    file = {"type": "object", "properties": {"path": {"type": "string"}}, "description": "an uploaded file"}
+    uri = {"type": "string", "description": "data:application/json;base64,…"}
+    block = gr.JSON(label=label, visible=False)
+    block.api_info = lambda: {"type": "array", "items": {"anyOf": [uri, file]}}  # type: ignore[method-assign]
+    return block

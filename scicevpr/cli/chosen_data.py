@@ -177,11 +177,12 @@ def pack_descriptors(
     """
     if pack is None:
         return None, None
-    reduced, dtype = pack.only_reduced(model), dtype_label(model, mode)
+    dtype = dtype_label(model, mode)
     try:
-        found = pack.descriptors(model, preprocessing=chosen_preprocessing(model, arguments), reduced=reduced)
-        if found is None:
+        chosen = pack.searchable(model, preprocessing=chosen_preprocessing(model, arguments))
+        if chosen is None:
             return None, None
+        found, pca = chosen
         if arguments.grouping and model.variant.cross_image and found.grouping != arguments.grouping.replace(":", " "):
             raise IndexMismatchError(
                 f"The pack {pack.title!r} was described with grouping {found.grouping}, not {arguments.grouping}. "
@@ -196,7 +197,7 @@ def pack_descriptors(
         if not all(photo.path.is_file() for photo in pack.dataset.database):
             raise
         return None, None
-    return found, pack.pca(model) if reduced else None
+    return found, pca
 
 
 def packed_models(pack: Pack | None) -> tuple[str, ...]:

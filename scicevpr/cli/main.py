@@ -33,7 +33,11 @@ COMMANDS = (evaluate, search, installation, explain, stability, figure, datasets
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code: 0, 1 (a check found something), 2 (an error), 130 (stopped)."""
-    arguments = build_parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    if unnamed := next((text for text in given if any("\ud800" <= sign <= "\udfff" for sign in text)), None):
+        print(f"scicevpr: error: {unnamed!a} is not UTF-8. Rename the file or folder.", file=sys.stderr)
+        return ERROR
+    arguments = build_parser().parse_args(given)
     try:
         return arguments.run(arguments)
     except BrokenPipeError:  # the reader of our output has closed it, as `head` does

@@ -54,6 +54,7 @@ def stability(arguments: argparse.Namespace) -> int:
 
     from scicevpr.cli.chosen_data import read_data, stored_descriptors
     from scicevpr.cli.chosen_models import load_models
+    from scicevpr.datasets.tables import cell_text
     from scicevpr.evaluation.batch_effects import prepare_stability
 
     check_outputs(arguments.csv)
@@ -78,7 +79,7 @@ def stability(arguments: argparse.Namespace) -> int:
             drawn.add_row(*map(_cell, values))
         console.print(drawn)
     if arguments.csv:
-        pd.concat(tables, ignore_index=True).to_csv(arguments.csv, index=False)
+        pd.concat(tables, ignore_index=True).map(cell_text).to_csv(arguments.csv, index=False)
         print_line(console, f"Table: {arguments.csv}")
     return 0
 

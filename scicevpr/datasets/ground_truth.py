@@ -146,13 +146,14 @@ def positives(
     axis = int(np.ptp(database, axis=0).argmax()) if len(database) else 0  # stand-in positions lie on one line
     order = np.argsort(database[:, axis], kind="stable")  # sorted along it: each query looks at one strip only
     ordered = database[order]
+    radius = float(radius)
     reach = radius + 1.0  # a little wider than the radius, so that rounding at the strip's edge cannot matter
     first = np.searchsorted(ordered[:, axis], queries[:, axis] - reach, side="left")
     last = np.searchsorted(ordered[:, axis], queries[:, axis] + reach, side="right")
     found = []
     for query, start, stop in zip(queries, first, last, strict=True):
         offsets = ordered[start:stop] - query
-        near = offsets[:, 0] ** 2 + offsets[:, 1] ** 2 <= radius**2
+        near = offsets[:, 0] ** 2 + offsets[:, 1] ** 2 <= radius * radius  # infinite for a huge one
         found.append(np.sort(order[start:stop][near]))
     return found
 

@@ -199,7 +199,7 @@ def _degrees(value: float | None, name: str, *, wrap: bool) -> str:
 
 def list_photos(folder: Path | str) -> list[Path]:
     """All photos (EXTENSIONS, any case) below a folder, sorted by path; linked folders are followed. DatasetError when
-    it is missing, holds no photos, or a link to a photo that is not there."""
+    it is missing, holds no photos, a link to a photo that is not there, or a name that is no text."""
     folder = Path(folder)
     if not folder.exists():
         where = f" (a link to {os.readlink(folder)})" if folder.is_symlink() else ""
@@ -212,7 +212,17 @@ def list_photos(folder: Path | str) -> list[Path]:
             f"{folder} holds no photos: looked for {', '.join(EXTENSIONS)} there and in its subfolders, "
             f"found {listing(folder)}. {left_out_note(folder)}".rstrip()
         )
+    if unnamed := next((path for path in photos if not is_text(str(path))), None):
+        raise DatasetError(
+            f"The name {str(unnamed)!a} is not UTF-8, so it can be neither shown nor written into results. "
+            "Rename it (convmv does so for whole folders)."
+        )
     return photos
+
+
+def is_text(name: str) -> bool:
+    """False for a file name of bytes that are not UTF-8: Python gives it, but cannot write it."""
+    return name.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
 def left_out_note(*folders: Path) -> str:

@@ -116,6 +116,20 @@ def cell_text(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in FORMULA else value
 
 
+def kept_cell(text: str) -> str:
+    """A text for a CSV file that is read again by `read_cell`: as `cell_text`, and nothing is lost."""
+    return f"'{text}" if text.startswith(FORMULA) or _is_kept(text) else text
+
+
+def read_cell(text: str) -> str:
+    """What `kept_cell` was given."""
+    return text[1:] if _is_kept(text) else text
+
+
+def _is_kept(text: str) -> bool:
+    return text.startswith("'") and text[1:].startswith((*FORMULA, "'"))
+
+
 class NameIndex:
     """Row numbers of photos by name. ``what`` says in messages which photos these are, e.g. "query photos"."""
 

@@ -61,7 +61,7 @@ def open_descriptors(path: Path | str) -> StoredDescriptors:
         shape = f"{list(values.shape)} {values.dtype}"
         raise IndexMismatchError(f"{path} holds {shape}; descriptors are one array [photos, values] of floats.")
     stored = _with_record(StoredDescriptors(path, values))
-    if stored.names is not None and (len(values) == 0 or len(values) % len(stored.names)):
+    if stored.names is not None and (not stored.names or len(values) == 0 or len(values) % len(stored.names)):
         raise IndexMismatchError(
             f"{path} has {len(values)} rows, but the record beside it names {len(stored.names)} photos: the files do "
             "not belong together. Export them again."

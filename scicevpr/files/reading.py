@@ -28,6 +28,7 @@ MAX_BYTES = 256 * 2**20  # of a JSON file; a record of the descriptors of a mill
 MAX_DIGITS = 19  # of a whole number: what 64 bits hold
 MOST_KNOWN = 10_000
 _lock = threading.Lock()
+_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")  # half of a character, if its other half does not follow
 _known: dict[tuple[str, int], tuple[tuple[int, int, int], str]] = {}
 
 
@@ -50,11 +51,18 @@ def read_json(
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON. Raises ValueError also where Python's reader raises something else."""
+    """Parse JSON. Raises ValueError also where Python's reader raises something else, and for texts that can be neither
+    shown nor written."""
     try:
-        return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text, parse_int=_whole)
+        plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        content = json.loads(plain, parse_int=_whole)
+        if _ESCAPED.search(plain):
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    except UnicodeEncodeError as error:
+        raise ValueError("it holds half of a character, a surrogate") from error
 
 
 def _whole(digits: str) -> int:

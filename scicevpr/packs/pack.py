@@ -83,10 +83,15 @@ class Pack:
             )
         return found
 
-    def only_reduced(self, model: VPRModel) -> bool:
-        """True where the pack has a model's database descriptors after PCA alone: queries need `pca` to be compared."""
+    def searchable(
+        self, model: VPRModel, part: str = "database", preprocessing: Preprocessing | None = None
+    ) -> tuple[Descriptors, PCA | None] | None:
+        """As `descriptors`, whole where the pack has them so; else the reduced ones with the PCA that gave them, by
+        which new queries have to be reduced."""
         kinds = {entry.pca is not None for entry in self._of(model) if entry.part == "database"}
-        return kinds == {True}
+        reduced = kinds == {True}
+        found = self.descriptors(model, part, reduced=reduced, preprocessing=preprocessing)
+        return None if found is None else (found, self.pca(model) if reduced else None)
 
     def pca(self, model: VPRModel) -> PCA | None:
         """The reduction that gave the pack's reduced descriptors of a model; None when there are none."""

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from scicevpr.datasets import Photo
 from scicevpr.datasets.photos import EXTENSIONS, path_below
+from scicevpr.datasets.tables import kept_cell, read_cell
 from scicevpr.errors import DatasetError
 from scicevpr.files.photos import open_photo
 from scicevpr.files.reading import safe_name
@@ -33,15 +34,18 @@ MOST_FILES = 5_000_000  # that are looked through for photos by their names
 
 def write_records(path: Path, photos: Sequence[Photo], root: Path, thumbnails: Sequence[str] | None) -> None:
     """Write photos as CSV in UTF-8, one row each; what is unknown is left empty. thumbnails: their files, or None."""
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+    with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         for row, photo in enumerate(photos):
             east, north = (repr(value) for value in photo.utm) if photo.utm else ("", "")
             heading = "" if photo.heading is None else repr(photo.heading)
-            known = (photo.zone or "", heading, photo.timestamp or "", photo.condition or "")
+            zone, timestamp, condition = (
+                kept_cell(text or "") for text in (photo.zone, photo.timestamp, photo.condition)
+            )
+            names = (kept_cell(photo.name), kept_cell(_below(photo, root)))
             thumbnail = thumbnails[row] if thumbnails else ""
-            writer.writerow((row, photo.name, _below(photo, root), east, north, *known, thumbnail))
+            writer.writerow((row, *names, east, north, zone, heading, timestamp, condition, thumbnail))
 
 
 def read_records(path: Path, count: int) -> tuple[list[Photo], list[str]]:
@@ -50,7 +54,7 @@ def read_records(path: Path, count: int) -> tuple[list[Photo], list[str]]:
     photos: list[Photo] = []
     thumbnails: list[str] = []
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        with path.open(newline="", encoding="utf-8") as stream:
             reader = csv.reader(stream, strict=True)
             if tuple(next(reader, ())) != COLUMNS:
                 raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
@@ -94,7 +98,7 @@ def _below(photo: Photo, root: Path) -> str:
 def _photo(line: Sequence[str], row: int) -> tuple[Photo, str]:
     if len(line) != len(COLUMNS):
         raise ValueError(f"it has {len(line)} fields, not {len(COLUMNS)}")
-    number, name, file, east, north, zone, heading, timestamp, condition, thumbnail = line
+    number, name, file, east, north, zone, heading, timestamp, condition, thumbnail = map(read_cell, line)
     if number != str(row):
         raise ValueError(f"it is numbered {number!r}")
     if thumbnail and not safe_name(thumbnail).startswith("thumbnails/"):

@@ -122,7 +122,7 @@ def forms(block: Any, secrets: Secrets) -> Iterator[Any]:
         yield {"path": str(secrets.photo), "orig_name": "mine.png", **META}
         yield {"path": str(secrets.photo.parent / ".." / secrets.photo.parent.name / secrets.photo.name)}
         return
-    if isinstance(block, gr.File):
+    if isinstance(block, (gr.File, gr.JSON)):
         yield [{"path": str(path), "orig_name": path.name} for path in secrets]
         yield [{"path": str(path), "orig_name": path.name, **META} for path in secrets]
         yield {"path": str(secrets.result), "orig_name": "mine.json", **META}

@@ -41,7 +41,7 @@ def test_a_changed_pack_opened_again_is_searched_anew(tmp_path):
     for names, rows in ((["a.jpg", "b.jpg", "c.jpg"], [0, 1, 2]), (["d.jpg", "b.jpg", "a.jpg"], [3, 1, 0])):
         _pack(tmp_path / "pack", names, values[rows])
         pack = open_pack(tmp_path / "pack")
-        key = services.add_database(pack.title, pack.dataset, pack.descriptors)
+        key = services.add_database(pack.title, pack.dataset, pack.searchable)
         found = store.get(key, services.datasets[key], MODEL)
         best = found.index.search(values[:1], 3)
         nearest = services.datasets[key].database[best.indices[0, 0]].name

@@ -28,7 +28,8 @@ NUMBERS = st.one_of(
 WORDS = (
     "stable", "baseline", "third", "Tiny city", "mine-x", "strip", "file", "alone", "shuffled 3", "shuffled ²",
     "1,8,32", "0", "place", "T", "scicevpr", "night", "near", "/etc/passwd", "../x", "\0", "٣", "=1+1",
-    "python:os:getcwd", "hub:/tmp:x", "", "x" * 5_000, "1" * 5_000,
+    "python:os:getcwd", "hub:/tmp:x", "", "x" * 5_000, "1" * 5_000, "\ud800", "a\ud83d.png", "data:,x",
+    "data:application/json;base64,e30=",
 )  # fmt: skip
 TEXTS = st.one_of(st.sampled_from(WORDS), st.text(max_size=12))
 PLAIN = st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS)
@@ -64,7 +65,7 @@ def test_arguments_of_every_kind_get_an_answer_or_a_sentence(page):
 def ask_anything(page, fn) -> None:
     """Ask one endpoint with what hypothesis thinks of."""
     state = SessionState(page)
-    strategies = [FILES if isinstance(block, (gr.Image, gr.File)) else VALUES for block in fn.inputs]
+    strategies = [FILES if isinstance(block, (gr.Image, gr.JSON)) else VALUES for block in fn.inputs]
 
     @hypothesis.settings(
         max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,

@@ -65,6 +65,8 @@ def test_a_strange_name_is_not_answered_whatever_is_asked(studio):
         assert (status, b"--allow-host" in answer) == (421, True), path
     for host in ("localhost:7860", "127.0.0.1", "[::1]:7860", "studio.localhost"):
         assert wire.request("GET", "/", Host=host)[0] == 200, host
+    for host in ("[::1].evil.example", "[::1", "localhost:evil.example", "localhost:1:2", "me@localhost", "", "a b"):
+        assert wire.request("GET", "/", Host=host)[0] == 421, host
 
 
 def test_a_foreign_page_may_neither_ask_nor_upload(studio):
@@ -73,6 +75,8 @@ def test_a_foreign_page_may_neither_ask_nor_upload(studio):
         assert wire.request("POST", "/gradio_api/call/v2/models", {}, Origin=origin)[0] == 403, origin
         assert wire.request_form(b"x", "x.png", Origin=origin)[0] == 403, origin
         assert wire.request("POST", "/gradio_api/mcp/", {}, Origin=origin)[0] == 403, origin
+        for path in ("/", "/config", "/gradio_api/info", "/gradio_api/mcp/schema", "/gradio_api/queue/data"):
+            assert wire.request("GET", path, Origin=origin)[0] == 403, (origin, path)  # gradio would let it be read
     assert wire.request("POST", "/gradio_api/call/v2/models", {}, Sec_Fetch_Site="cross-site")[0] == 403
     own = {"Origin": f"http://{wire.host}"}
     assert wire.request("POST", "/gradio_api/call/v2/models", {}, **own)[0] == 200
@@ -89,10 +93,32 @@ def test_names_come_from_options_and_the_environment(monkeypatch):
     assert rules.knows("192.168.1.5:7860")
     assert not rules.knows("evil.lab")
     assert rules.same_page("https://studio.lab", "studio.lab")
-    assert not rules.same_page("http://studio.lab:99", "127.0.0.1:7860") or "studio.lab" in rules._hosts
+    assert rules.same_page("https://studio.lab:8443", "studio.lab")  # a proxy that leaves the port out
+    for origin in ("http://127.0.0.1:99", "http://evil.lab", "http://studio.lab@evil.lab", "studio.lab", "null", ""):
+        assert not rules.same_page(origin, "127.0.0.1:7860"), origin
     assert host_name("[::1]:80") == "::1"
     shared = Rules(SimpleNamespace(share_url="https://abc.gradio.live"))
     assert shared.knows("abc.gradio.live")
+
+
+def test_what_a_stranger_says_about_the_address_is_not_repeated(studio):
+    wire, host = studio.wire, studio.wire.host.encode()
+    for path in ("/", "/config", "/gradio_api/info", "/gradio_api/mcp/"):
+        told = wire.request(
+            "GET", path, Accept="text/html", X_Forwarded_Host="evil.example", X_Forwarded_Proto="javascript",
+            X_Gradio_Server="http://evil.example",
+        )  # fmt: skip
+        assert told == wire.request("GET", path, Accept="text/html"), path
+    mine = wire.request("GET", "/config", X_Forwarded_Host="localhost", X_Forwarded_Proto="https")[1]
+    assert b'"https://localhost"' in mine
+    assert host not in mine
+
+
+def test_parts_of_a_file_are_never_an_error(studio):
+    mine = studio.wire.upload(png())
+    for parts in (",".join(f"{at}-{at}" for at in range(3000)), "0-1-2", "5-2", "²-³", "99999999-", "x", "0-0"):
+        status, content = studio.wire.request("GET", f"/gradio_api/file={mine}", Range=f"bytes={parts}")
+        assert (status, content) == (200, png()), parts[:20]
 
 
 @pytest.mark.parametrize(
@@ -162,6 +188,17 @@ def test_questions_of_the_wrong_form_get_a_sentence(studio):
     ):
         got, answer = wire.request("POST", f"/gradio_api/{path}", body, Content_Type="application/json")
         assert (got, list(json.loads(answer))) == (status, ["detail", "error"]), (path, body)
+
+
+def test_halves_of_characters_are_refused_everywhere_in_words(studio):
+    wire, half = studio.wire, "a\ud83d"
+    mine = {"path": wire.upload(png()), "orig_name": f"{half}.png", "meta": {"_type": "gradio.FileData"}}
+    for name, arguments in (
+        ("find", {"image": mine}), ("find", {"query": half}), ("photo", {"name": half}),
+        ("open_pack", {"source": half}), ("benchmark", {"database": half}),
+        ("figure", {"figure": "recall", "results": [{half: 1}]}),
+    ):  # fmt: skip
+        assert "half of a character" in wire.ask(name, arguments), name
 
 
 def test_too_few_values_and_too_much_of_anything(studio):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -17,10 +18,10 @@ import torch
 from PIL import Image
 
 from app.core import limits
-from app.core.incoming import query_photo, result_files, uploaded_files
+from app.core.incoming import photo_name, query_photo, result_files, uploaded_files
 from app.tabs.my_places.service import MyPlaces
 from scicevpr.datasets.intake import Limits, gather
-from scicevpr.errors import DatasetError, ImageError, UsageError, WeightsError
+from scicevpr.errors import DatasetError, ImageError, SciceVPRError, UsageError, WeightsError
 from scicevpr.evaluation.results import read_results
 from scicevpr.models import checkpoint as checkpoint_io
 from scicevpr.models.checkpoint import read_checkpoint, read_metadata
@@ -73,6 +74,10 @@ def test_a_table_of_its_own_is_limited_as_well(city_folder, tmp_path):
     photo = standin.upload(standin.noise_photo(), "a.png")
     with pytest.raises(UsageError, match=r"where\.csv has 2\.2 MB"):
         mine.read(mine.welcome(), [(photo, "a.png")], table=(tmp_path / "where.csv", "where.csv"))
+    (tmp_path / "where.csv").write_text("name,latitude,longitude\na.png,48.8,2.3\n")
+    for name in ("whe\0re.csv", "..\\where\n.csv", "", "/"):
+        report = mine.read(mine.welcome(), [(photo, "a.png")], table=(tmp_path / "where.csv", name))
+        assert report.photos[0].photo.utm is not None, name
 
 
 def safetensors(path: Path, tensors: int) -> Path:
@@ -155,9 +160,23 @@ def test_results_are_few_and_small(monkeypatch):
         result_files({"path": str(standin.upload(b"x", "a.txt"))})
 
 
+def test_results_as_data_uris_are_few_and_small_too(monkeypatch):
+    uri = "data:application/json;base64," + base64.b64encode(b"{}").decode()
+    found = result_files([uri, {"path": str(standin.upload(b"[]", "a.json"))}, uri])
+    assert [path.read_bytes() for path in found] == [b"[]", b"{}", b"{}"]
+    for sent, words in (([uri] * 9, "at most 8"), ("data:,{}", "must be in base64"), ([f"{uri}?"], "damaged")):
+        with pytest.raises(SciceVPRError, match=words):
+            result_files(sent)
+    monkeypatch.setattr("app.core.incoming.RESULT_BYTES", 1)
+    with pytest.raises(SciceVPRError, match="too large"):
+        result_files(uri + uri)
+
+
 def test_files_arrive_as_the_browser_sends_them():
     path = standin.upload(b"x", "stored.jpg")
     assert uploaded_files({"path": str(path), "orig_name": "../a.jpg"}) == [(path, "a.jpg")]
+    assert photo_name({"orig_name": "a\0b\n\ud800.csv"}) == "a_b__.csv"
+    assert len(photo_name({"orig_name": "ä" * 255 + ".csv"}).encode()) <= 255
     assert uploaded_files(None) == uploaded_files([]) == []
     with pytest.raises(UsageError, match="without any content"):
         uploaded_files([{"url": "data:,"}])

@@ -5,13 +5,20 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
-from wire import finished, served
+from wire import Served, finished, served
 
 from app import start
 from app.build import build_app
+from app.core.incoming import REFUSED
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
+
+from small_results import result
 
 
 def test_without_the_package_the_log_says_so(monkeypatch, caplog):
@@ -38,6 +45,24 @@ def test_every_endpoint_is_a_described_tool(server):
         unsaid = [key for key, value in tool["inputSchema"]["properties"].items() if not value.get("description")]
         assert not unsaid, (name, unsaid)
     assert listed["photo"]["inputSchema"]["required"] == ["name"]
+
+
+def test_results_reach_the_figure_tool(server):
+    """What gradio says of a list of files holds references that lead nowhere within a tool's schema."""
+    wire = Served(*server)
+
+    def called(results: list) -> str:
+        params = {"name": "figure", "arguments": {"figure": "recall", "results": results}}
+        question = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        accept = {"Accept": "application/json, text/event-stream"}
+        return wire.request("POST", "/gradio_api/mcp/", question, **accept)[1].decode()
+
+    assert b"$ref" not in wire.request("GET", "/gradio_api/mcp/schema")[1]
+    results = json.dumps({"results": [result({0}, "Model").to_json()]}).encode()
+    uri = "data:application/json;base64," + base64.b64encode(results).decode()
+    assert "recall.pdf" in called([uri])
+    for wrong, words in (([uri[:-9] + "?"], "damaged"), ([{"path": "/etc/hostname"}], REFUSED), (["x"], "without any")):
+        assert words in called(wrong)
 
 
 def test_tools_answer_and_errors_arrive_in_words(server, services):

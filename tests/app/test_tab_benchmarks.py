@@ -109,7 +109,7 @@ def test_nothing_about_a_visitors_own_places_is_kept(small_city, tmp_path):
     described = services.described(STABLE, CITY).descriptors
     own = Benchmarks(services)
     key = services.add_private(
-        "Mine", dataset, lambda wanted, part="database": None if part == "queries" else described
+        "Mine", dataset, lambda wanted, part="database": None if part == "queries" else (described, None)
     )
     result = own.measure(key, STABLE)
     assert model.weights is not None

@@ -10,17 +10,25 @@ import numpy as np
 import pytest
 import standin
 
+from app.build import build_app
 from app.core.model_slots import BASELINE, STABLE, THIRD
 from app.core.query_resolution import relevance_to
 from app.core.records import Position
 from app.start import make_services, make_sources, read_arguments
+from app.tabs.benchmarks.service import Benchmarks
 from app.tabs.find.handlers import PARTS, FindHandlers
 from app.tabs.find.html import answer_html
+from app.tabs.inside.service import Inspector
 from app.tabs.models_and_data.handlers import SourceHandlers
 from app.tabs.models_and_data.service import Sources
+from app.tabs.stability.service import Stability
 from scicevpr.datasets import GroundTruth, read_dataset
+from scicevpr.descriptors.describe import describe
 from scicevpr.errors import SciceVPRError, UsageError
-from scicevpr.packs.build import build_pack
+from scicevpr.packs.build import build_pack, describe_content
+from scicevpr.packs.pack import score_pack
+from scicevpr.retrieval.exact import ExactIndex
+from scicevpr.retrieval.pca import PCA
 
 
 @pytest.fixture
@@ -109,6 +117,64 @@ def test_a_pack_without_photos_answers_with_the_models_it_has_and_says_what_is_m
     assert found.baseline.hits == ()
     assert "scicevpr-t" in found.baseline.problem.lower()
     assert "data-verdict" not in answer_html(found.baseline)
+    for ask in (
+        lambda: own_services.find(query.path, query.name, database=name, batch_mates=2),
+        lambda: Inspector(own_services).inspect(query.path, query.name, name, BASELINE, batch_mates=2),
+        lambda: Stability(own_services).setup(STABLE, name),
+    ):
+        with pytest.raises(UsageError, match="is not here: its database came as a pack") as refused:
+            ask()
+        assert str(tmp_path) not in str(refused.value)
+
+
+@pytest.mark.slow
+def test_a_pack_of_reduced_descriptors_is_searched_with_new_photos_and_scored(sources, own_services, tmp_path):
+    """As `scicevpr search --pack` and `evaluate --pack` do."""
+    dataset, model = own_services.dataset(None)[1], own_services.model(STABLE)
+    full = own_services.described(STABLE, "Tiny city").descriptors
+    facts = {"fingerprint": model.variant.fingerprint, "weights": model.weights.sha256}
+    pca = PCA.fit(full.values.astype(np.float32), 8, **facts)
+    content = describe_content(model, dataset, pca=pca, full=False)
+    small = build_pack(tmp_path / "small", dataset, [content], title="Reduced")
+    name = sources.open_pack(str(small.folder))
+    query = dataset.queries[2]
+    found = own_services.find(query.path, query.name, database=name, k=4).stable
+    index = ExactIndex(small.descriptors(model, reduced=True).values)
+    wanted = index.search(pca.transform(describe(model, [query.path]).values), 4)
+    assert [hit.row for hit in found.hits] == wanted.indices[0].tolist()
+    np.testing.assert_allclose([hit.similarity for hit in found.hits], wanted.similarities[0], atol=1e-5)
+    assert found.protocol["PCA"] == pca.label
+    scored = Benchmarks(own_services).measure(name, STABLE)
+    assert (scored.cost.dimensions, scored.evaluation.protocol["PCA"]) == (8, pca.label)
+    assert [e.overall.recalls for e in score_pack(small)] == [scored.evaluation.overall.recalls]
+    stability = Stability(own_services)
+    for ask in (
+        lambda: Inspector(own_services).inspect(query.path, query.name, name, STABLE),
+        lambda: stability.react(stability.session(query.path, query.name, name), [1], [1]),
+        lambda: stability.setup(STABLE, name),
+    ):
+        with pytest.raises(UsageError, match="after PCA alone"):
+            ask()
+
+
+def test_photos_of_a_pack_are_read_from_a_folder_only_where_my_folder_allows_it(own_services, tmp_path):
+    dataset, model = own_services.dataset(None)[1], own_services.model(STABLE)
+    pack = build_pack(tmp_path / "pack", dataset, [model], title="No photos")
+    closed = Sources(own_services, standin.load_recorded)
+    for folder in (str(dataset.root), "/etc", " ~ "):
+        with pytest.raises(UsageError, match="--my-folder"):
+            closed.open_pack(str(pack.folder), folder)
+    assert "No photos" not in own_services.datasets
+    opened = Sources(own_services, standin.load_recorded, may_read_folders=True)
+    name = opened.open_pack(str(pack.folder), str(dataset.root))
+    assert all(photo.path.is_file() for photo in own_services.datasets[name].database)
+    for given in ([], ["--my-folder"]):
+        options = read_arguments(given)
+        sources = make_sources(options, own_services)
+        assert sources.may_read_folders is bool(given)
+        page = build_app(own_services, sources)
+        (field,) = (block for block in page.blocks.values() if getattr(block, "elem_id", "") == "pack-photos")
+        assert field.visible is bool(given)
 
 
 @pytest.mark.slow

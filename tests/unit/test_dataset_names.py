@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 from photo_files import photo
 
+from scicevpr.cli.main import main
 from scicevpr.datasets import (
     distances,
     format_name,
@@ -96,6 +99,17 @@ def test_photos_are_found_in_subfolders_with_any_case_of_extension(tmp_path):
     wanted = [photo(tmp_path / name) for name in ("b/1.JPG", "a.png", "c.jpeg")]
     (tmp_path / "notes.txt").write_text("no photo")
     assert list_photos(tmp_path) == sorted(wanted)
+
+
+def test_a_name_that_is_no_text_is_told_at_once_by_library_and_command_line(tmp_path, capsys):
+    """Later it could not be hashed, shown, or written into results, and every question about its set failed."""
+    name = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
+    photo(tmp_path / "a.jpg")
+    shutil.copyfile(tmp_path / "a.jpg", name)
+    with pytest.raises(DatasetError, match=r"caf\\udce9.jpg' is not UTF-8.*Rename it"):
+        list_photos(tmp_path)
+    assert main(["describe", os.fsdecode(name), "-o", str(tmp_path / "d.npy")]) == 2
+    assert "caf\\udce9.jpg' is not UTF-8" in capsys.readouterr().err
 
 
 def test_mock_coordinates_are_scored_but_not_mapped(tmp_path):

@@ -14,6 +14,7 @@ from pack_samples import described, stand_in
 from small_results import result, street
 
 from scicevpr.cli.main import main
+from scicevpr.datasets import Photo, positives
 from scicevpr.datasets.ground_truth_files import read_truth
 from scicevpr.errors import DatasetError, IndexMismatchError, SciceVPRError, UsageError, WeightsError
 from scicevpr.evaluation.benchmark import score
@@ -22,8 +23,9 @@ from scicevpr.evaluation.report import write_csv, write_descriptor_files, write_
 from scicevpr.evaluation.results import read_results
 from scicevpr.evaluation.stored import open_descriptors
 from scicevpr.files.descriptor_files import load_descriptors, save_descriptors
-from scicevpr.files.reading import read_npy
+from scicevpr.files.reading import parse_json, read_npy
 from scicevpr.hub.pretrained import from_pretrained
+from scicevpr.packs.tables import COLUMNS, read_records, write_records
 from scicevpr.retrieval.factory import build_index, make_index
 from scicevpr.retrieval.manifest import read_manifest
 from scicevpr.retrieval.pca import PCA
@@ -68,6 +70,21 @@ def test_a_flipped_byte_in_a_pca_is_noticed(tmp_path):
 
 
 # ---- values that cannot be compared -------------------------------------------------------------------------------
+
+
+def test_a_record_that_names_no_photos_is_refused(tmp_path):
+    paths = write_descriptor_files(result({0}), tmp_path)
+    record = json.loads(paths[2].read_text())
+    record["database"]["names"] = []
+    record["database"].pop("sha256")
+    paths[2].write_text(json.dumps(record))
+    with pytest.raises(IndexMismatchError, match="names 0 photos"):
+        open_descriptors(paths[0])
+
+
+def test_within_a_huge_radius_every_photo_is_right():
+    everything = positives([[0.0, 0.0], [1e7, 1e7]], [[5e5, 4e6]], radius=1e308)
+    assert [rows.tolist() for rows in everything] == [[0, 1]]
 
 
 @pytest.mark.parametrize("tier", ["exact", "int8", "streamed", "float16"])
@@ -155,6 +172,7 @@ JSON = {
     "deep objects": '{"results":' * 100_000 + "1" + "}" * 100_000,
     "a huge number": '{"results": [' + "9" * 5000 + '], "format": ' + "9" * 400 + "}",
     "no text": "\xff\xfe\x00",
+    "half of a character": '{"results": "\\ud83d", "config": 1}',
     "a list": "[1, 2]",
     "a number": "3",
 }
@@ -249,3 +267,21 @@ def test_no_title_becomes_a_formula_in_a_spreadsheet(tmp_path):
         assert {row["model"] for row in csv.DictReader(file)} == {"'" + found.title}
     text = write_predictions(result({0}, "=1+1"), tmp_path).read_text()
     assert not any(cell.startswith("=") for row in csv.reader(io.StringIO(text)) for cell in row)
+
+
+def test_no_name_in_a_pack_is_a_formula_and_none_is_changed(tmp_path):
+    names = ["=1+1.jpg", "+1.jpg", "-1.jpg", "@SUM(A1).jpg", "'=1.jpg", "''a.jpg", "'a.jpg", "a.jpg", "\tx.jpg"]
+    photos = [Photo(Path(name), name, (-1.5, 2.0), zone="=Z", condition="@night") for name in names]
+    write_records(tmp_path / "records.csv", photos, Path(), None)
+    with (tmp_path / "records.csv").open(newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    texts = [row[at] for row in rows for at, column in enumerate(COLUMNS) if column not in ("east", "north", "heading")]
+    assert not [text for text in texts if text[:1] in ("=", "+", "-", "@", "\t")]
+    assert read_records(tmp_path / "records.csv", len(names))[0] == photos
+
+
+def test_escaped_characters_are_read_and_halves_of_them_are_not():
+    assert parse_json('["\\ud83d\\ude00 \\\\ud83d"]') == ["\U0001f600 \\ud83d"]
+    for text in ('{"\\ud83d": 1}', '[["\\ude00\\ud83d"]]', b'"\\uDFFF"'):
+        with pytest.raises(ValueError, match="half of a character"):
+            parse_json(text)

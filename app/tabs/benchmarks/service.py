@@ -232,7 +232,8 @@ class Benchmarks:
         def step(done: int, total: int) -> None:
             advance("database", done, total)
 
-        described = self.services.described(task.role, task.database, step)
+        described = self.services.described(task.role, task.database, step, reduced=True)
+        pca = described.pca
         queries = self._pack_queries(task)
         if queries is None:
             self._check_photos(task)
@@ -240,6 +241,7 @@ class Benchmarks:
                 task.model,
                 task.dataset,
                 database=described.descriptors,
+                pca=pca,
                 query_grouping=task.grouping,
                 preprocessing=Preprocessing(**described.descriptors.preprocessing),  # a pack may have its own
                 progress=advance,
@@ -257,7 +259,7 @@ class Benchmarks:
                 task.dataset,
                 described.descriptors.values,
                 queries.values,
-                protocol=protocol | {"PCA": "none"},
+                protocol=protocol | {"PCA": "none" if pca is None else pca.label},
             )
             protocol = found.protocol | {"query descriptors": f"of the pack, {queries.values.dtype}"}
             speed = None

@@ -131,7 +131,7 @@ class FigureHandlers(Handlers):
             figure: figure-1, figure-2, figure-4, fusion, attention, strip, recall, conditions or table.
             image: The photo, for figure-4, fusion, attention and strip.
             database: Name of the database (see databases); left out: the first one.
-            results: JSON files of an evaluation, for recall, conditions and table.
+            results: JSON files of an evaluation, uploaded or as data URIs, for recall, conditions and table.
             models: Roles of the models, such as ["stable", "baseline"] (see models).
             width: "single" (a column, 3.3 inches) or "double" (6.9 inches).
             palette: "colour" (colour-blind safe) or "grey".

@@ -11,7 +11,7 @@ from app.tabs.figures.handlers import WAITING, FigureHandlers
 from app.tabs.figures.service import FigureStudio
 from app.tabs.find.layout import FindParts
 from app.tabs.stability.layout import ORDERS, batch_controls
-from app.ui.events import LONG, QUICK, QUIET, database_input, endpoint
+from app.ui.events import LONG, QUICK, QUIET, database_input, endpoint, files_input
 from app.ui.html import hint_html, step_html
 from app.ui.links import LinkedTab
 from app.ui.photo_picker import photo_picker
@@ -134,6 +134,6 @@ def build(tab: gr.Tab, studio: FigureStudio, found: FindParts) -> FigureParts:
     go.click(handlers.draw, form, [words, sheet, files], show_progress_on=[sheet], **QUIET, **LONG)
     stop.click(handlers.stops.stop, None, None, **QUICK)
     tab.select(handlers.refresh, models, models, **QUICK)
-    asked = [figure, picker.photo, database_input(studio.services), results, models, width, palette]
+    asked = [figure, picker.photo, database_input(studio.services), files_input("Results"), models, width, palette]
     endpoint(handlers.api_figure, asked, gr.File, file_count="multiple")
     return FigureParts(figure, picker.database, results)

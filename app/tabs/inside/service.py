@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from app.core.model_slots import STABLE, weights_of
-from app.core.query_resolution import MOST_BATCH_MATES, batch_mates_of, known_position, query_photo
+from app.core.query_resolution import MOST_BATCH_MATES, batch_mates_of, files_of, known_position, query_photo
 from app.core.records import Hit
 from app.core.services import Services
 from app.core.values import whole_number
@@ -127,7 +127,7 @@ class Inspector:
             return known
         query, row = query_photo(dataset, name)
         neighbours = tuple(batch_mates_of(dataset, row, count))
-        sources = [image, *(mate.path for mate in neighbours)]
+        sources = [image, *files_of(neighbours)]
         explanation = self._explained((digest, key, role, weights, row, count), key, role, sources)
         described = self.services.described(role, key, progress)
         relevance = self.services.relevance(key, row, known_position(query, dataset))

@@ -81,7 +81,9 @@ def build(tab: gr.Tab, sources: Sources) -> SourceParts:
             written = gr.Textbox(
                 "", label="Or from elsewhere", placeholder="folder, or name/repository on the Hub", elem_id="pack-from"
             )
-            photos = gr.Textbox("", label="Folder with its photos (optional)", elem_id="pack-photos")
+            photos = gr.Textbox(
+                "", label="Folder with its photos (optional)", elem_id="pack-photos", visible=sources.may_read_folders
+            )
             gr.HTML(hint_html(PACK_HINT), elem_classes="step")
             open_ = gr.Button("Open", variant="primary", elem_id="pack-go")
     words = gr.Markdown("", elem_id="source-words")

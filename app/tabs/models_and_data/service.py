@@ -25,15 +25,18 @@ class Sources:
     """Changes to a running Services.
 
     load: turns a source of weights into a model. locked: refuse every change. trusted: sources of other people's code
-    that whoever started the program named; from the page nothing else of that kind is loaded.
+    that whoever started the program named; from the page nothing else of that kind is loaded. may_read_folders: photos
+    of a pack may be in a folder of this machine, as in My places.
     """
 
     def __init__(
-        self, services: Services, load: LoadWeights, locked: bool = False, trusted: Sequence[str] = ()
-    ) -> None:
+        self, services: Services, load: LoadWeights, locked: bool = False, trusted: Sequence[str] = (),
+        may_read_folders: bool = False,
+    ) -> None:  # fmt: skip
         self.services = services
         self.locked = locked
         self.trusted = tuple(trusted)
+        self.may_read_folders = may_read_folders
         self._load = load
 
     def load_weights(
@@ -70,17 +73,22 @@ class Sources:
         """Offer a pack as a database; returns its display name.
 
         source: a pack's folder, or the name of a Hub data set repository, which is downloaded into the Hub's cache.
-        photos: folder with the pack's photos, where it came without them.
+        photos: folder with the pack's photos, where it came without them and folders may be read.
 
         Raises SciceVPRError: with a message for the visitor.
         """
         self._check_unlocked()
+        if photos.strip() and not self.may_read_folders:
+            raise UsageError(
+                "This page does not read folders of photos. Open the pack without them, or start the studio with "
+                "--my-folder."
+            )
         source = _given(source, "There is no pack yet. Choose one, or write a folder or the name of a Hub data set.")
         folder = Path(source).expanduser()
         if not folder.is_dir():
             folder = pull_pack(source).folder
         pack = open_pack(folder, photos=Path(photos.strip()).expanduser() if photos.strip() else None)
-        return self.services.add_database(pack.title, pack.dataset, pack.descriptors)
+        return self.services.add_database(pack.title, pack.dataset, pack.searchable)
 
     def _check_unlocked(self) -> None:
         if self.locked:

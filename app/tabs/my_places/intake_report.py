@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scicevpr.datasets import Dataset
-from scicevpr.datasets.intake import Gathered, Limits, check_table_size, in_query_folder
+from scicevpr.datasets.intake import CLEAN, Gathered, Limits, check_table_size, in_query_folder
 from scicevpr.datasets.positions import NOWHERE, PlacedPhoto
 from scicevpr.errors import DatasetError, UsageError
 
@@ -101,7 +101,7 @@ def chosen_table(gathered: Gathered, table: tuple[Path, str] | None, work: Path,
     if table is not None:
         with contextlib.suppress(OSError):
             check_table_size(table[0].stat().st_size, table[1], limits)
-        named = work / "tables" / "given" / (Path(table[1]).name or "positions.csv")
+        named = work / "tables" / "given" / (CLEAN.sub("_", Path(table[1]).name) or "positions.csv")
         named.parent.mkdir(parents=True)
         try:
             shutil.copyfile(table[0], named)  # under its own name, which messages and notes repeat

@@ -198,7 +198,7 @@ class MyPlaces:
                 raise UsageError(CLOSED)
             old = visit.database
             mine = replace(opened.dataset, name=title, notes=tuple(report.notes))
-            key = self.services.add_private(title, mine, opened.descriptors, visit.folder)
+            key = self.services.add_private(title, mine, opened.searchable, visit.folder)
             seconds = time.perf_counter() - started
             visit.database = MyDatabase(key, title, mine, archive, groupings, seconds)
             visit.work = None

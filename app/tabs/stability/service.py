@@ -167,11 +167,11 @@ class Stability:
     ) -> StabilitySetup:
         """A small setup: query 0 is the session's photo, the others are the given rows of the query list."""
         model, dataset = self.services.model(role), session.dataset
+        described = self.services.described(role, session.key)
         own, photos = region_vectors(model, [session.image]), [session.dataset.queries[row] for row in rows]
         vectors = torch.cat([own, self._regions(model, session.key, photos, progress, "photos")]) if photos else own
         right = self.services.relevance(session.key, session.row, session.position).right
         none = np.array([], dtype=np.int64)
-        described = self.services.described(role, session.key)
         return StabilitySetup(
             model=model,
             dataset=replace(dataset, queries=(session.photo, *photos)),
