@@ -87,7 +87,8 @@ def read_gsv_cities(
     root = Path(root)
     tables = _tables(root, cities)
     files: list[bytes] = []
-    first, place_cities, absent, table_places = [0], [], [], []
+    first, absent, table_places = [0], [], []
+    place_cities: list[int] = []
     too_few = 0
     for number, table in enumerate(tables):
         by_place, numbers, gone = _read_places(root, table)

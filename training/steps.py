@@ -85,7 +85,7 @@ def head_descriptors(model: VPRModel, maps: Tensor, chunk: int | None = None) ->
 
     ``chunk``: how many photos attend to each other in a cross-image encoder (None: all).
     """
-    return encode_regions(model, pool_fused_map(model.fusion(maps).float(), model.gem), chunk)
+    return encode_regions(model, pool_fused_map(full_precision(model.fusion(maps)), model.gem), chunk)
 
 
 def encode_regions(model: VPRModel, regions: Tensor, chunk: int | None = None) -> Tensor:
@@ -94,7 +94,12 @@ def encode_regions(model: VPRModel, regions: Tensor, chunk: int | None = None) -
         encoded = model.encoder(regions)
     else:
         encoded = model.encoder.encode_groups(regions.unflatten(0, (-1, chunk))).flatten(0, 1)
-    return F.normalize(encoded.flatten(1).float(), dim=-1)
+    return F.normalize(full_precision(encoded.flatten(1)), dim=-1)
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """Float32 where autocast left less; a double stays one."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def similarity_loss(descriptors: Tensor, others: Tensor) -> Tensor:
@@ -177,7 +182,7 @@ class Networks:
         with self.autocast(), _running_statistics(self.model, keep_statistics):
             if self.frozen_backbone:
                 return head_descriptors(self.model, start)
-            return self.model(start).float()
+            return full_precision(self.model(start))
 
     @torch.no_grad()
     def target(self, start: Tensor) -> Tensor:
