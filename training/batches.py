@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ import numpy as np
 from scicevpr.datasets import parse_name
 from scicevpr.errors import DatasetError, UsageError
 from training.gsv_cities import GsvCities
+
+PUBLISHED, RESHUFFLED = ORDERS = ("published", "reshuffled")
+"""Which places share a batch at full size; see :class:`BatchPlan`."""
 
 
 class Draw(IntEnum):
@@ -51,6 +55,13 @@ class Batch:
     rows: np.ndarray
     labels: np.ndarray
     seeds: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+
+def cut_batch(photos: int, chunks: int) -> list[slice]:
+    """The cross-image chunks of a batch: as the published runs' DataParallel deals it to so many devices, in parts of
+    one size (rounded up) but for the last, so a short batch may have fewer."""
+    size = -(-photos // chunks)
+    return [slice(start, min(start + size, photos)) for start in range(0, photos, size)]
 
 
 @dataclass(frozen=True)
@@ -121,11 +132,15 @@ def place_batches(
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """All batches of a run, ``places`` x ``photos`` each, every batch from one city as published.
+    """All batches of a run, ``places`` x ``photos`` each. ``order`` says which places share a batch:
 
-    An epoch shuffles the places of every city, cuts them into batches and shuffles the batches; what is left of a city
-    after its last whole batch waits for another epoch. With ``repeat`` every epoch has the batches of the first one, in
-    the same order, as the published loader had them (it shuffles once); their photos are still drawn anew.
+    "published": cities in list order, the places of a city in an order drawn once; all in a row cut into batches. So a
+    batch may span two cities, the short last one is kept, and every epoch has the same batches. For the same seed the
+    order is that of the published loader (pandas' shuffle of a city's table by NumPy's legacy generator).
+    "reshuffled": every batch from one city. An epoch shuffles the places of every city, cuts them into batches and
+    shuffles the batches; what is left of a city after its last whole batch waits for another epoch.
+
+    The photos of a place are drawn anew every epoch in both.
 
     Raises UsageError: fewer than 2 places or photos a batch. DatasetError: no city has enough places for one batch.
     """
@@ -134,9 +149,11 @@ class BatchPlan:
     places: int
     photos: int
     seed: int
-    repeat: bool = False
+    order: str = PUBLISHED
 
     def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise UsageError(f"There is no order of batches {self.order!r}. Choose one of: {', '.join(ORDERS)}.")
         if self.places < 2 or self.photos < 2:
             raise UsageError(
                 f"A batch needs at least 2 places with 2 photos each, not {self.places} x {self.photos}: the loss "
@@ -157,23 +174,38 @@ class BatchPlan:
 
     @property
     def size(self) -> int:
-        """Photos in a batch."""
+        """Photos in a whole batch."""
         return self.places * self.photos
 
     @property
     def steps(self) -> int:
         """Batches in an epoch."""
+        if self.order == PUBLISHED:
+            return -(-self.data.places // self.places)
         return int((np.bincount(self.data.place_cities) // self.places).sum())
 
-    def compositions(self, epoch: int) -> np.ndarray:
-        """The places of every batch of an epoch: [steps, places]."""
-        epoch = 0 if self.repeat else epoch
+    def compositions(self, epoch: int) -> list[np.ndarray]:
+        """The places of every batch of an epoch, [places] each; the last one of the published order may be shorter."""
+        if self.order == PUBLISHED:
+            return np.split(self._published, range(self.places, len(self._published), self.places))
         batches = []
         for city in range(len(self.data.cities)):
             of_city = np.flatnonzero(self.data.place_cities == city)
             order = _generator(self.seed, Draw.ORDER, epoch, 1 + city).permutation(of_city)
             batches.append(order[: len(order) // self.places * self.places].reshape(-1, self.places))
-        return _generator(self.seed, Draw.ORDER, epoch, 0).permutation(np.concatenate(batches))
+        return list(_generator(self.seed, Draw.ORDER, epoch, 0).permutation(np.concatenate(batches)))
+
+    @cached_property
+    def _published(self) -> np.ndarray:
+        """All places, [P], in the published order."""
+        random = np.random.RandomState(self.seed % 2**32)  # the one that pandas' sample() draws from
+        order = []
+        for city in self.data.listed:
+            shown = self.data.table_places[self.data.cities.index(city)]
+            shown = shown[random.permutation(len(shown))]
+            shown = shown[shown >= 0]
+            order.append(shown[np.sort(np.unique(shown, return_index=True)[1])])
+        return np.concatenate(order)
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from ``first_step`` on."""
@@ -181,6 +213,6 @@ class BatchPlan:
         for step, chosen in enumerate(self.compositions(epoch)[first_step:], start=first_step):
             generator = _generator(self.seed, Draw.PHOTOS, epoch, step)
             rows = [generator.choice(np.arange(first[p], first[p + 1]), self.photos, replace=False) for p in chosen]
-            positions = range(step * self.size, (step + 1) * self.size)
+            positions = range(step * self.size, step * self.size + len(chosen) * self.photos)
             seeds = [keyed_seed(self.seed, Draw.AUGMENTATION, epoch, position) for position in positions]
             yield Batch(np.concatenate(rows), np.repeat(chosen, self.photos), np.array(seeds, dtype=np.int64))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,9 +31,9 @@ class Processes:
         """True for the process that logs, validates and saves."""
         return self.number == 0
 
-    def share(self, chunks: int) -> range:
-        """The chunks of a batch that this process takes: neighbours, in order. Raises UsageError: they cannot be dealt
-        evenly."""
+    def share(self, chunks: int, number: int | None = None) -> range:
+        """The chunks of a batch that this process (or the one called ``number``) takes: neighbours, in order. Raises
+        UsageError: they cannot be dealt evenly."""
         if chunks % self.count:
             raise UsageError(
                 f"A batch of {chunks} cross-image chunk{'s' * (chunks != 1)} cannot be dealt evenly to {self.count} "
@@ -41,20 +41,23 @@ class Processes:
                 "--cross_image_chunk (which changes the recipe)."
             )
         each = chunks // self.count
-        return range(self.number * each, (self.number + 1) * each)
+        number = self.number if number is None else number
+        return range(number * each, (number + 1) * each)
 
-    def gather_rows(self, own: Tensor) -> Tensor:
-        """The rows of all processes, [count * n, ...], in the order of the processes; no gradient passes."""
+    def gather_rows(self, own: Tensor, counts: Sequence[int]) -> Tensor:
+        """The rows of all processes, [sum of counts, ...], in the order of the processes, each with its count of rows;
+        no gradient passes."""
         if self.count == 1:
             return own
-        parts = [torch.empty_like(own) for _ in range(self.count)]
-        dist.all_gather(parts, own.contiguous())
-        return torch.cat(parts)
+        padded = own.new_zeros(max(counts), *own.shape[1:])
+        padded[: len(own)] = own
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
-    def own_rows(self, everything: Tensor) -> Tensor:
+    def own_rows(self, everything: Tensor, counts: Sequence[int]) -> Tensor:
         """This process's part of gathered rows."""
-        each = len(everything) // self.count
-        return everything[self.number * each : (self.number + 1) * each]
+        return everything.split(list(counts))[self.number]
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Replace the gradients by their sums over all processes."""

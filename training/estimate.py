@@ -127,13 +127,14 @@ def check(recipe: FullSizeRecipe, options: RunOptions, processes: Processes) -> 
         networks, recipe = build_networks(recipe, options, processes.device)
         report.say("model", _model_line(networks, recipe))
     with report.item("validation", processes):
-        validation = read_validation(options)
+        validation, test = read_validation(options)
+        tested = "" if test is None else f"; {len(test.queries)} queries of its test split at the end"
         report.say(
             "validation",
             "none: the last epoch's weights are kept. Name a set with --val to keep the best Recall@5"
             if validation is None
             else f"{validation.name} / {validation.split}: {len(validation.database)} database photos, "
-            f"{len(validation.queries)} queries",
+            f"{len(validation.queries)} queries{tested}",
         )
     if options.feature_cache is not None and data is not None:
         with report.item("cache", processes):

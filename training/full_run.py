@@ -22,15 +22,15 @@ from scicevpr.files.writing import written_whole
 from scicevpr.hub.load import load_backbone, load_model
 from scicevpr.models.model import build_model
 from scicevpr.models.native_checkpoints import backbone_part, hash_tensors, save_weights
-from training.batches import BatchPlan, Draw, keyed_seed
+from training.batches import PUBLISHED, BatchPlan, Draw, keyed_seed
 from training.distill import inherit, teacher_name
 from training.distributed import Processes
 from training.gsv_cities import GsvCities, read_gsv_cities
 from training.kept_maps import fill_cache
 from training.photo_loader import PhotoReader, load_chunks
-from training.recipes import FullSizeRecipe
-from training.steps import Networks, accumulate_gradients, chunks_in, freeze_published
-from training.trainer import FINISHED, STATE, Trainer
+from training.recipes import BEST_BY, FullSizeRecipe
+from training.steps import Networks, accumulate_gradients, chunks_in, freeze_published, start_published
+from training.trainer import BEST, FINISHED, LAST, STATE, Trainer
 
 log = logging.getLogger("training.full_size")
 
@@ -67,13 +67,15 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run consists of. ``recipe`` carries the hashes of data, backbone and teacher."""
+    """What a run consists of. ``recipe`` carries the hashes of data, backbone and teacher. ``test``: the test split of
+    the validation set's folder, if there is one."""
 
     recipe: FullSizeRecipe
     data: GsvCities
     plan: BatchPlan
     networks: Networks
     validation: Dataset | None
+    test: Dataset | None = None
 
 
 def read_photos(recipe: FullSizeRecipe, options: RunOptions) -> tuple[GsvCities, BatchPlan]:
@@ -81,12 +83,16 @@ def read_photos(recipe: FullSizeRecipe, options: RunOptions) -> tuple[GsvCities,
     data = read_gsv_cities(
         options.data, options.cities, min_photos=recipe.min_photos, skip_missing=options.skip_missing
     )
-    return data, BatchPlan(data, recipe.places, recipe.photos, recipe.seed, recipe.repeat_batches)
+    return data, BatchPlan(data, recipe.places, recipe.photos, recipe.seed, recipe.order)
 
 
-def read_validation(options: RunOptions) -> Dataset | None:
-    """The validation set, if one is named. DatasetError when it is none, or has no positions."""
-    return None if options.validation is None else read_dataset(options.validation, "val")
+def read_validation(options: RunOptions) -> tuple[Dataset | None, Dataset | None]:
+    """The validation set, if one is named, and the test split beside it, if there is one. DatasetError when it is none,
+    or has no positions."""
+    folder = options.validation
+    if folder is None:
+        return None, None
+    return read_dataset(folder, "val"), read_dataset(folder, "test") if (folder / "images" / "test").is_dir() else None
 
 
 def build_networks(
@@ -103,6 +109,8 @@ def build_networks(
     else:
         load_backbone(model, options.backbone)
         freeze_published(model)
+    if recipe.start == "published":
+        start_published(model)
     recipe = replace(recipe, backbone=hash_tensors(backbone_part(model.state_dict())))
     networks = Networks(model.to(device), None if teacher is None else teacher.to(device), recipe.precision)
     return networks, recipe
@@ -126,10 +134,12 @@ def make_ready(recipe: FullSizeRecipe, options: RunOptions, processes: Processes
         check_folder(options)
         processes.share(chunks_in(recipe))
         data, plan = read_photos(recipe, options)
-        validation = read_validation(options)
+        validation, test = read_validation(options)
         networks, recipe = build_networks(recipe, options, processes.device)
     named = "none" if validation is None else f"{validation.name} / {validation.split}"
-    return Parts(replace(recipe, data=data.digest, validation=named), data, plan, networks, validation)
+    cities = " ".join(data.listed) if recipe.order == PUBLISHED else ""
+    recipe = replace(recipe, data=data.digest, cities=cities, validation=named)
+    return Parts(recipe, data, plan, networks, validation, test)
 
 
 def open_reader(parts: Parts, options: RunOptions, processes: Processes) -> tuple[TorchDataset, Networks]:
@@ -151,7 +161,8 @@ class FullSizeRun(Trainer):
         recipe = parts.recipe
         super().__init__(
             networks.model, recipe, options.out, parts.plan.steps, processes=processes,
-            loss_scaling=recipe.precision == "fp16", patience=recipe.patience, save_every=options.save_every, by=(5, 1),
+            loss_scaling=recipe.precision == "fp16", patience=recipe.patience, save_every=options.save_every,
+            by=BEST_BY[recipe.best], optim=recipe.optim, keep_last=True,
         )  # fmt: skip
         self.parts, self.options, self.networks, self._reader = parts, options, networks, reader
         self.model.allow_untrained = True  # its validation is no claim about a trained model
@@ -161,7 +172,7 @@ class FullSizeRun(Trainer):
     def batches(self, first: int) -> Iterator[Chunks]:
         """This process's chunks and the labels of every batch of this epoch, from a step on."""
         loaded = load_chunks(
-            self._reader, self.parts.plan, self.epoch, first, chunk=self.recipe.chunk, own=self._own,
+            self._reader, self.parts.plan, self.epoch, first, chunks=self._chunks, own=self._own,
             workers=self.options.workers, pin=self.processes.device.type == "cuda",
         )  # fmt: skip
         for batch in self.parts.plan.batches(self.epoch, first):
@@ -183,6 +194,17 @@ class FullSizeRun(Trainer):
             return None
         scores = evaluate(self.model, self.parts.validation, ns=(1, 5, 10)).overall
         return None if scores is None else scores.recalls
+
+    def end(self) -> None:
+        """Test the best and the last weights, as published, where the validation set has a test split."""
+        for name in (BEST, LAST) if self.parts.test is not None else ():
+            model = load_model(self.out / name, device=self.processes.device)
+            scores = evaluate(model, self.parts.test, ns=(1, 5, 10)).overall
+            recalls = {} if scores is None else scores.recalls
+            which = name.partition(".")[0]
+            self.note(**{f"test_{which}_recall_{n}": value for n, value in recalls.items()})
+            said = ", ".join(f"Recall@{n} {value:.2f}" for n, value in recalls.items())
+            log.info("test, %s weights: %s", which, said or "the test split has no queries")
 
     def write(self, file: Path, recalls: dict[int, float]) -> None:
         """The weights with all their metadata, whole or not at all."""

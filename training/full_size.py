@@ -24,12 +24,13 @@ import torch
 
 from scicevpr.config import Variant, get_variant
 from scicevpr.errors import SciceVPRError, UsageError
+from training.batches import ORDERS
 from training.distributed import start_processes
 from training.estimate import cheap_check, check
 from training.full_run import FullSizeRun, RunOptions, make_ready, open_reader
-from training.recipes import FullSizeRecipe, override
+from training.recipes import BEST_BY, FULL_RECIPES, STARTS, FullSizeRecipe, override
 from training.steps import PRECISIONS
-from training.trainer import EXIT_STOPPED
+from training.trainer import EXIT_STOPPED, OPTIMISERS
 
 BACKBONE_SIZES = {"dinov2_vits14": "s", "dinov2_vitb14": "b", "dinov2_vitl14": "l"}
 COMMAND = "command.json"
@@ -37,7 +38,8 @@ COMMAND = "command.json"
 CHUNKS = {"scicevpr": 72}
 """The cross-image chunk that the published runs of a family saw; 144 for the others."""
 EPOCHS = {"scicevpr": 1}
-
+BEST = {"cricavpr": "r1+r5"}
+"""What the published code of a family compares epochs by; Recall@5 for the others."""
 
 EXIT_WRONG = 2
 
@@ -60,9 +62,12 @@ def read_options(argv: Sequence[str]) -> tuple[FullSizeRecipe, RunOptions]:
     given = build_parser().parse_args(argv)
     variant = _variant(given)
     _check_architecture(variant, given)
-    recipe = FullSizeRecipe(variant=variant.name, chunk=CHUNKS.get(variant.family, 144))
+    named = dict(FULL_RECIPES[given.recipe])
+    if given.recipe == "published":
+        named["best"] = BEST.get(variant.family, named["best"])
+    recipe = FullSizeRecipe(variant=variant.name, chunk=CHUNKS.get(variant.family, 144), **named)
     recipe = override(recipe, [f"epochs={EPOCHS.get(variant.family, recipe.epochs)}", *given.set])
-    start = ("backbone", "teacher", "data")  # paths here, hashes in the recipe
+    start = ("backbone", "teacher", "data", "cities")  # paths and names here, hashes and the order in the recipe
     names = {f.name for f in fields(FullSizeRecipe)}.difference(start)
     changes = {name: value for name, value in vars(given).items() if name in names and value is not None}
     if given.feature_cache is not None:
@@ -96,10 +101,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="DINOv2 weights for CricaVPR and Super-CricaVPR: a file, or a registry name such as dinov2-b")
     add("--teacher", "--crica_path", "--resume", metavar="FILE",
         help="trained Super-CricaVPR of the same size (ours or a published .pth), for SciceVPR")
-    accepted = "accepted from the released commands; checked against the model"
-    for name in ("layer1", "backbone_out_dim", "mix_in_dim", "token_num", "token_ratio"):
-        add(f"--{name}", type=int, help=accepted)
-    add("--out_indices", type=int, nargs="+", help=accepted)
+    for name in FIXED_REASONS:
+        add(f"--{name}", type=int, nargs="+" if name == "out_indices" else None,
+            help="accepted from the released commands where it says what the model has; another value is refused")
     add = parser.add_argument_group("data").add_argument
     add("--data", type=Path, required=True, help="GSV-Cities folder with Dataframes and Images")
     add("--cities", nargs="+", metavar="CITY", help="these only (default: all)")
@@ -109,12 +113,15 @@ def build_parser() -> argparse.ArgumentParser:
     add("--eval_datasets_folder", type=Path, metavar="DIR", help="with --eval_dataset_name: another --val")
     add("--eval_dataset_name", metavar="NAME")
     add = parser.add_argument_group("recipe (defaults are the published values)").add_argument
+    add("--recipe", choices=tuple(FULL_RECIPES), default="published",
+        help="order of the batches, first weights and best epoch: as published (default), or ours, with batches of one "
+        "city that are shuffled anew every epoch")
     add("--places", "--train_batch_size", type=_from(1), metavar="P", help="places a batch: 72")
     add("--photos", type=_from(1), metavar="K", help="photos a place: 4")
     add("--min_photos", type=_from(1), help="places with fewer photos are left out: 4")
     add("--epochs", "--epochs_num", type=_from(1), help="10; SciceVPR 1")
     add("--lr", type=float, help="1e-4, halved every 3 epochs")
-    add("--optim", choices=("adam",), help="the published optimiser")
+    add("--optim", choices=tuple(OPTIMISERS), help="adam; sgd with momentum 0.9 and weight decay 0.001")
     add("--patience", type=_from(1), help="epochs without a better Recall@5 before stopping: 10")
     add("--seed", type=_from(0), help="0")
     add("--resize", dest="pixels", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="224 224")
@@ -122,7 +129,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="photos that attend to each other: 144; SciceVPR, for its teacher: 72")
     add("--gather_negatives", action=argparse.BooleanOptionalAction,
         help="the loss compares the whole batch (default), or each process's own photos")
-    add("--repeat_batches", action="store_true", default=None, help="every epoch has the same batches")
     add("--precision", choices=tuple(PRECISIONS), help="mixed precision of the networks: none")
     add("--views", type=_from(1), metavar="V", help="augmented views a photo in --feature_cache: 1")
     add("--set", action="extend", nargs="*", default=[], metavar="NAME=VALUE", help="other numbers of the recipe")
@@ -165,22 +171,35 @@ def _variant(given: argparse.Namespace) -> Variant:
     return variant
 
 
+FIXED_REASONS = {
+    "layer1": "the blocks up to that one are frozen, and training any of them is another method",
+    "backbone_out_dim": "it follows from the fused blocks",
+    "mix_in_dim": "the published sizes fuse to the backbone's own width; another one gives descriptors that no file, "
+    "index or variant here describes",
+    "token_num": "another number of token mixers is another network, whose weights no variant here could load",
+    "token_ratio": "wider token mixers are another network, whose weights no variant here could load",
+    "out_indices": "other fused blocks are another network, whose weights no variant here could load",
+}
+"""What a variant fixes and the released commands spell out, and why another value is refused."""
+
+
 def _check_architecture(variant: Variant, given: argparse.Namespace) -> None:
-    """The released commands spell out what a variant fixes here: refuse what would be another architecture."""
-    channels = variant.channels
     fixed = {
         "layer1": variant.backbone.depth - 1,
-        "out_indices": sorted(variant.taps),
-        "backbone_out_dim": len(variant.taps) * channels,
-        "mix_in_dim": channels,
+        "backbone_out_dim": len(variant.taps) * variant.channels,
+        "mix_in_dim": variant.channels,
         "token_num": variant.mixers,
         "token_ratio": 1,
+        "out_indices": sorted(variant.taps),
     }
     for name, value in fixed.items():
         asked = getattr(given, name)
         asked = sorted(asked) if isinstance(asked, list) else asked
         if asked is not None and asked != value:
-            raise UsageError(f"--{name} {asked}: {variant.name} has {value}. Leave the option out.")
+            raise UsageError(
+                f"--{name} {asked}: {variant.name} has {value}; {FIXED_REASONS[name]}. Leave the option out, or add "
+                "your network to VARIANTS in scicevpr/config.py."
+            )
 
 
 def _check_recipe(variant: Variant, recipe: FullSizeRecipe, given: argparse.Namespace) -> None:
@@ -196,6 +215,14 @@ def _check_recipe(variant: Variant, recipe: FullSizeRecipe, given: argparse.Name
         raise UsageError(
             f"{variant.name} starts from a trained backbone: give --foundation_model_path, "
             + ("a file." if variant.size == "T" else f"a file or a name such as dinov2-{variant.size.lower()}.")
+        )
+    for name, known in (("order", ORDERS), ("start", STARTS), ("best", BEST_BY), ("optim", OPTIMISERS)):
+        if getattr(recipe, name) not in known:
+            raise UsageError(f"{name}={getattr(recipe, name)!r} is none of: {', '.join(known)}.")
+    if recipe.order == "published" and not recipe.gather_negatives:
+        raise UsageError(
+            "--no-gather_negatives compares parts of a batch, which the published batches are not made for: their last "
+            "one is short. Leave it out, or give --recipe reshuffled."
         )
     pixels, patch = recipe.pixels, variant.backbone.patch
     if variant.mixers and pixels != variant.preprocessing.size:

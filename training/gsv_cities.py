@@ -21,6 +21,12 @@ COLUMNS = ("place_id", "year", "month", "northdeg", "city_id", "lat", "lon", "pa
 PLACE_NUMBERS = 10**5
 """Place numbers of all cities may share one count; names carry them modulo this."""
 PUBLISHED_MIN_PHOTOS = 4
+PUBLISHED_CITIES = (
+    "Bangkok", "BuenosAires", "LosAngeles", "MexicoCity", "OSL", "Rome", "Barcelona", "Chicago", "Madrid", "Miami",
+    "Phoenix", "TRT", "Boston", "Lisbon", "Medellin", "Minneapolis", "PRG", "WashingtonDC", "Brussels", "London",
+    "Melbourne", "Osaka", "PRS",
+)  # fmt: skip
+"""The 23 cities in the order of the published list, in which the published batches take them."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +34,10 @@ class GsvCities:
     """The photos of P places in some cities, sorted by city and place.
 
     ``files`` [N] bytes: paths below ``root``; ``first`` [P + 1]: place p has the photos ``first[p]`` up to
-    ``first[p + 1]``; ``place_cities`` [P]: position in ``cities``. ``too_few``: places left out because they have too
-    few photos; ``missing``: photos left out because their file is not there (only where that was allowed).
+    ``first[p + 1]``; ``place_cities`` [P]: position in ``cities``. ``listed``: the cities in the order asked for (all:
+    the published one, others after them by name). ``table_places``: of every city, the place of each row of its table,
+    -1 where the row is not used. ``too_few``: places left out because they have too few photos; ``missing``: photos
+    left out because their file is not there (only where that was allowed).
     """
 
     root: Path
@@ -37,6 +45,8 @@ class GsvCities:
     files: np.ndarray
     first: np.ndarray
     place_cities: np.ndarray
+    listed: tuple[str, ...]
+    table_places: tuple[np.ndarray, ...]
     too_few: int = 0
     missing: int = 0
 
@@ -77,18 +87,23 @@ def read_gsv_cities(
     root = Path(root)
     tables = _tables(root, cities)
     files: list[bytes] = []
-    first, place_cities, absent = [0], [], []
+    first, absent, table_places = [0], [], []
+    place_cities: list[int] = []
     too_few = 0
     for number, table in enumerate(tables):
-        places, gone = _read_places(root, table)
+        by_place, numbers, gone = _read_places(root, table)
         absent += gone
-        for photos in places:
+        used: dict[int, int] = {}
+        for place in sorted(by_place):
+            photos = sorted(by_place[place])
             if len(photos) < min_photos:
                 too_few += 1
                 continue
+            used[place] = len(place_cities)
             files += photos
             first.append(len(files))
             place_cities.append(number)
+        table_places.append(np.array([used.get(place, -1) for place in numbers], dtype=np.int64))
     if absent and not skip_missing:
         raise DatasetError(
             f"{len(absent)} photos that are listed in {root / 'Dataframes'} are missing ({len(files)} are there), the "
@@ -100,12 +115,15 @@ def read_gsv_cities(
             f"No place in {root} has {min_photos} photos or more ({too_few} have fewer). "
             "Choose more cities, or lower --min_photos."
         )
+    names = tuple(table.stem for table in tables)
     return GsvCities(
         root=root,
-        cities=tuple(table.stem for table in tables),
+        cities=names,
         files=np.array(files, dtype=np.bytes_),
         first=np.array(first, dtype=np.int64),
         place_cities=np.array(place_cities, dtype=np.int64),
+        listed=tuple(dict.fromkeys(cities or (*(c for c in PUBLISHED_CITIES if c in names), *names))),
+        table_places=tuple(table_places),
         too_few=too_few,
         missing=len(absent),
     )
@@ -136,9 +154,9 @@ def _tables(root: Path, cities: Sequence[str] | None) -> list[Path]:
     return [known[city] for city in sorted(set(cities))]
 
 
-def _read_places(root: Path, table: Path) -> tuple[list[list[bytes]], list[str]]:
-    """Paths below the root of the photos of every place of a city, in ascending order, and those of photos that are
-    not there."""
+def _read_places(root: Path, table: Path) -> tuple[dict[int, list[bytes]], list[int], list[str]]:
+    """Paths below the root of the photos of every place of a city, the place numbers of the table's rows, and the
+    paths of photos that are not there."""
     import pandas as pd
 
     try:
@@ -157,12 +175,13 @@ def _read_places(root: Path, table: Path) -> tuple[list[list[bytes]], list[str]]
         raise DatasetError(f"{table}, {said}. Copy the table again.")
     by_place: dict[int, list[bytes]] = {}
     listings: dict[str, dict[str, str]] = {}
-    absent = []
+    absent, numbers = [], []
     for row in rows[list(COLUMNS)].itertuples(index=False, name=None):
         place, year, month, north, city, lat, lon, pano = row
         if city not in listings:
             listings[city] = _listing(root / "Images" / city)
         number = int(place)
+        numbers.append(number)
         stem = (
             f"{city}_{number % PLACE_NUMBERS:07d}_{year.zfill(4)}_{month.zfill(2)}_{north.zfill(3)}_{lat}_{lon}_{pano}"
         )
@@ -171,7 +190,7 @@ def _read_places(root: Path, table: Path) -> tuple[list[list[bytes]], list[str]]
             absent.append(f"Images/{city}/{stem}.jpg")
         else:
             photos.append(os.fsencode(f"Images/{city}/{name}"))
-    return [sorted(by_place[place]) for place in sorted(by_place)], absent
+    return by_place, numbers, absent
 
 
 def _listing(folder: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from scicevpr.config import Preprocessing
 from scicevpr.descriptors.preprocessing import to_tensor
 from scicevpr.errors import DatasetError
 from training.augment import RandAugment
-from training.batches import BatchPlan
+from training.batches import BatchPlan, cut_batch
 from training.gsv_cities import GsvCities
 
 PhotoKey = tuple[int, int]
@@ -60,29 +60,29 @@ def load_chunks(
     epoch: int,
     first_step: int,
     *,
-    chunk: int,
+    chunks: int,
     own: range,
     workers: int,
     pin: bool = False,
 ) -> Iterator[list[Tensor]]:
-    """The photos of one process for every step of an epoch: a list of its chunks [chunk, ...].
+    """The photos of one process for every step of an epoch: a list of its chunks [n, ...].
 
-    reader: gives what is loaded for a photo number and a seed. own: the chunks of a batch that this process takes.
-    workers: loader processes; 0 reads in this one. pin: keep chunks where a GPU can copy them from. Raises
-    DatasetError: a photo cannot be read.
+    reader: gives what is loaded for a photo number and a seed. chunks: into how many a batch is cut; own: those that
+    this process takes. workers: loader processes; 0 reads in this one. pin: keep chunks where a GPU can copy them from.
+    Raises DatasetError: a photo cannot be read.
     """
+
+    def own_cuts(photos: int) -> list[slice]:
+        return cut_batch(photos, chunks)[own.start : own.stop]
 
     def keys() -> Iterator[list[PhotoKey]]:  # one chunk after the other
         for batch in plan.batches(epoch, first_step):
             photos = list(zip(batch.rows.tolist(), batch.seeds.tolist(), strict=True))
-            yield from (photos[number * chunk : (number + 1) * chunk] for number in own)
+            yield from (photos[cut] for cut in own_cuts(len(photos)))
 
-    chunks: list[Tensor] = []
-    for loaded in load_groups(reader, keys(), workers, pin):
-        chunks.append(loaded)
-        if len(chunks) == len(own):
-            yield chunks
-            chunks = []
+    loaded = load_groups(reader, keys(), workers, pin)
+    for places in plan.compositions(epoch)[first_step:]:
+        yield [next(loaded) for _ in own_cuts(len(places) * plan.photos)]
 
 
 def load_groups(reader: Dataset, keys: Iterable[list[PhotoKey]], workers: int, pin: bool = False) -> Iterator[Tensor]:

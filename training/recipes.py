@@ -73,14 +73,17 @@ class DistillRecipe:
 
 @dataclass(frozen=True)
 class FullSizeRecipe:
-    """Any of the three families on GSV-Cities, as published: 72 places x 4 photos of one city, RandAugment with 3
+    """Any of the three families on GSV-Cities, by default as published: 72 places x 4 photos, RandAugment with 3
     operations, Adam 1e-4 halved every 3 epochs, 10 epochs (SciceVPR: 1), best Recall@5 on validation.
 
-    ``chunk``: how many photos attend to each other in the cross-image encoder; the published runs split their 288
-    photos over 2 GPUs (144 each), while distilling over 4 (72). ``gather_negatives``: the loss compares all photos of
-    the batch, as published. ``repeat_batches``: every epoch has the same batches, as published. ``views``: 0 for fresh
+    ``order``: which places share a batch (:class:`training.batches.BatchPlan`). ``start``: where fresh weights start
+    (:func:`training.steps.start_published`). ``best``: which epoch is the best, a name in :data:`BEST_BY`. ``optim``:
+    "adam", or "sgd" with the published momentum 0.9 and weight decay 0.001. ``chunk``: how many photos attend to each
+    other in the cross-image encoder; the published runs split their 288 photos over 2 GPUs (144 each), while distilling
+    over 4 (72). ``gather_negatives``: the loss compares all photos of the batch, as published. ``views``: 0 for fresh
     augmentation every time; with a frozen backbone that many augmented views of a photo can be passed through it once
-    and kept. ``data``, ``backbone`` and ``teacher`` are hashes of where the run starts; ``validation`` names the set.
+    and kept. ``data``, ``backbone`` and ``teacher`` are hashes of where the run starts; ``cities`` lists the cities in
+    the order of the published batches; ``validation`` names the set.
     """
 
     variant: str
@@ -89,7 +92,11 @@ class FullSizeRecipe:
     places: int = 72
     photos: int = 4
     min_photos: int = 4
+    order: str = "published"
+    start: str = "published"
+    best: str = "r5"
     epochs: int = 10
+    optim: str = "adam"
     lr: float = 1e-4
     decay: float = 0.5
     decay_epochs: int = 3
@@ -100,14 +107,29 @@ class FullSizeRecipe:
     eta: float = 1.0
     chunk: int = 144
     gather_negatives: bool = True
-    repeat_batches: bool = False
     precision: str = "none"
     views: int = 0
     data: str = ""
+    cities: str = ""
     backbone: str = ""
     teacher: str = ""
     validation: str = "none"
 
+
+STARTS = ("published", "fresh")
+"""Where fresh weights start: as in the published code, or every layer of the encoder and every weight of the adapters'
+convolutions with random numbers of its own."""
+
+BEST_BY: dict[str, tuple[tuple[int, ...], ...]] = {
+    "r5": ((5,),), "r1+r5": ((1, 5),), "r5,r1": ((5,), (1,)),
+}  # fmt: skip
+"""What decides which epoch is the best: values of N whose Recall@N are added; a later entry decides between equals."""
+
+FULL_RECIPES: dict[str, dict[str, str]] = {
+    "published": {"order": "published", "start": "published", "best": "r5"},
+    "reshuffled": {"order": "reshuffled", "start": "fresh", "best": "r5,r1"},
+}
+"""``--recipe``: the published one, and ours; CricaVPR's published code compares epochs by "r1+r5"."""
 
 R = TypeVar("R", CrossImageRecipe, DistillRecipe, FullSizeRecipe)
 

@@ -27,6 +27,7 @@ from scicevpr.losses import distillation_loss, mine_pairs, multi_similarity_loss
 from scicevpr.models.backbone import MultiScaleAdapter
 from scicevpr.models.model import VPRModel
 from scicevpr.models.regions import pool_fused_map
+from training.batches import cut_batch
 from training.distributed import Processes
 from training.recipes import CrossImageRecipe, DistillRecipe, FullSizeRecipe
 
@@ -44,11 +45,21 @@ def freeze(module: nn.Module) -> None:
 
 
 def freeze_published(model: VPRModel) -> None:
-    """Freeze the backbone but for CricaVPR's adapters, which start as published."""
+    """Freeze the backbone but for CricaVPR's adapters, which start without effect."""
     freeze(model.backbone)
     for adapter in _adapters(model):
         adapter.reset_for_training()
         adapter.requires_grad_(True)
+
+
+def start_published(model: VPRModel) -> None:
+    """Give fresh weights the published start, where it is not torch's default anyway: all layers of the encoder begin
+    as copies of the first; CricaVPR's adapters as :meth:`MultiScaleAdapter.reset_as_published` says."""
+    first, *others = model.encoder.layers
+    for layer in others:
+        layer.load_state_dict(first.state_dict())
+    for adapter in _adapters(model):
+        adapter.reset_as_published()
 
 
 def set_training(model: VPRModel) -> None:
@@ -74,7 +85,7 @@ def head_descriptors(model: VPRModel, maps: Tensor, chunk: int | None = None) ->
 
     ``chunk``: how many photos attend to each other in a cross-image encoder (None: all).
     """
-    return encode_regions(model, pool_fused_map(model.fusion(maps).float(), model.gem), chunk)
+    return encode_regions(model, pool_fused_map(full_precision(model.fusion(maps)), model.gem), chunk)
 
 
 def encode_regions(model: VPRModel, regions: Tensor, chunk: int | None = None) -> Tensor:
@@ -83,7 +94,12 @@ def encode_regions(model: VPRModel, regions: Tensor, chunk: int | None = None) -
         encoded = model.encoder(regions)
     else:
         encoded = model.encoder.encode_groups(regions.unflatten(0, (-1, chunk))).flatten(0, 1)
-    return F.normalize(encoded.flatten(1).float(), dim=-1)
+    return F.normalize(full_precision(encoded.flatten(1)), dim=-1)
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """Float32 where autocast left less; a double stays one."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def similarity_loss(descriptors: Tensor, others: Tensor) -> Tensor:
@@ -166,7 +182,7 @@ class Networks:
         with self.autocast(), _running_statistics(self.model, keep_statistics):
             if self.frozen_backbone:
                 return head_descriptors(self.model, start)
-            return self.model(start).float()
+            return full_precision(self.model(start))
 
     @torch.no_grad()
     def target(self, start: Tensor) -> Tensor:
@@ -207,7 +223,10 @@ def accumulate_gradients(
     gathered negatives, each process's loss sees its own rows only (the gradient is the mean over processes), and the
     numbers are those of this process.
     """
-    own = processes.share(len(seeds))
+    own = processes.share(len(seeds))[: len(chunks)]
+    cuts = cut_batch(len(labels), len(seeds))
+    dealt = [processes.share(len(seeds), number) for number in range(processes.count)]
+    counts = [sum(cut.stop - cut.start for cut in cuts[share.start : share.stop]) for share in dealt]
     first_pass_only = not at_once or at_once >= len(own)
     with processes.together():
         starts = [networks.begin(chunk) for chunk in chunks]
@@ -216,25 +235,30 @@ def accumulate_gradients(
                 networks.describe(start, seeds[number], keep_statistics=number == 0)
                 for number, start in zip(own, starts, strict=True)
             ]
-        targets = None if networks.teacher is None else torch.cat([networks.target(start) for start in starts])
-    mine = torch.cat([descriptors.detach() for descriptors in described])
+        nothing = torch.zeros(0, networks.model.variant.descriptor_dim, device=networks.device)  # in a short batch
+        targets = None if networks.teacher is None else torch.cat([nothing, *map(networks.target, starts)])
+    mine = torch.cat([nothing, *(descriptors.detach() for descriptors in described)])
     if recipe.gather_negatives:
-        mine = processes.gather_rows(mine)
-        targets = None if targets is None else processes.gather_rows(targets)
+        mine = processes.gather_rows(mine, counts)
+        targets = None if targets is None else processes.gather_rows(targets, counts)
     else:
-        labels = processes.own_rows(labels)
+        labels = processes.own_rows(labels, counts)
     leaf = mine.requires_grad_()
     loss, parts = batch_losses(leaf, labels.to(leaf.device), recipe, targets)
     (gradient,) = torch.autograd.grad(loss, leaf)
-    gradient = processes.own_rows(gradient) if recipe.gather_negatives else gradient / processes.count
-    size = recipe.chunk
-    for i, (number, start) in enumerate(zip(own, starts, strict=True)):
+    gradient = processes.own_rows(gradient, counts) if recipe.gather_negatives else gradient / processes.count
+    gradients = gradient.split([len(chunk) for chunk in chunks]) if chunks else ()
+    for number, start, own_gradient in zip(own, starts, gradients, strict=True):
         own_graph = described.pop(0) if first_pass_only else None  # the list must not hold what is passed back
         if own_graph is None:
             own_graph = networks.describe(start, seeds[number], keep_statistics=False)
-        own_graph.backward(scale(gradient[i * size : (i + 1) * size]))
+        own_graph.backward(scale(own_gradient))
         del own_graph
-    processes.sum_gradients(trainable(networks.model))
+    parameters = trainable(networks.model)
+    if not chunks:
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
+    processes.sum_gradients(parameters)
     return parts
 
 

@@ -11,9 +11,10 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,18 @@ from training.recipes import differences
 from training.steps import set_training, trainable
 
 BEST = "best.safetensors"
+LAST = "last.safetensors"
+"""Names of the weights in a run folder; the last ones are kept at full size."""
 FINISHED = "finished"
 """Name of the empty file that marks a run that went to its end."""
 STATE = "state.pt"
 """Name of the file from which an interrupted run goes on; removed when the run is finished."""
 EXIT_STOPPED = 130
 SECONDS_BETWEEN_LINES = 10.0
+OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam, "sgd": partial(torch.optim.SGD, momentum=0.9, weight_decay=0.001),
+}  # fmt: skip
+"""The published ones, with their published settings."""
 
 log = logging.getLogger("training.trainer")
 
@@ -47,25 +54,26 @@ class Trainer:
     ``epochs``, ``decay`` and ``decay_epochs``. out: the run folder. steps: in an epoch, for the schedule. warmup: steps
     of a growing rate at the start. generator: the one from which batches are drawn; None where they do not come from a
     running generator. processes: default: this one alone. loss_scaling: for float16. validate_every, patience,
-    save_every: in epochs, in validations without a better one, and in steps. by: the values of N whose Recall@N decides
-    what is best, the first one first.
+    save_every: in epochs, in validations without a better one, and in steps. by: what decides which weights are best,
+    as in :data:`training.recipes.BEST_BY`; equals are not better. keep_last: write the last weights too.
     """
 
     def __init__(
         self, model: VPRModel, recipe: Any, out: Path, steps: int, *, warmup: int = 0,
         generator: np.random.Generator | None = None, processes: Processes | None = None, loss_scaling: bool = False,
         validate_every: int = 1, patience: float = math.inf, save_every: int | None = None,
-        by: tuple[int, ...] = (1, 5),
+        by: tuple[tuple[int, ...], ...] = ((1,), (5,)), optim: str = "adam", keep_last: bool = False,
     ) -> None:  # fmt: skip
         self.model, self.recipe, self.out, self.steps = model, recipe, Path(out), steps
         self.processes = processes or Processes(torch.device("cpu"))
-        self.optimiser = torch.optim.Adam(trainable(model), lr=recipe.lr)
+        self.optimiser = OPTIMISERS[optim](trainable(model), lr=recipe.lr)
         self.schedule = halving(self.optimiser, steps, recipe.decay_epochs, recipe.decay, warmup)
         self.scaler = torch.amp.GradScaler(self.processes.device.type, enabled=loss_scaling)
         self.step = self.epoch = 0
         self._trained = TrainedPart(model)
         self._generator = generator
-        self._validate_every, self._patience, self._save_every, self._by = validate_every, patience, save_every, by
+        self._validate_every, self._patience, self._save_every = validate_every, patience, save_every
+        self._by, self._keep_last = by, keep_last
         self._best, self._waited = [-1.0] * len(by), 0
         self._log: RunLog | None = None  # in the first process
         self._stop = False
@@ -82,6 +90,14 @@ class Trainer:
     def measure(self) -> dict[int, float] | None:
         """Recall@N in percent on the validation set; None: there is none, and the last weights are the best."""
         raise NotImplementedError
+
+    def end(self) -> None:
+        """What the first process does after the last epoch, with the last weights in the model: nothing more."""
+
+    def note(self, **values: float) -> None:
+        """Log named numbers at this step, in the first process."""
+        if self._log is not None:
+            self._log.write(self.step, **values)
 
     def write(self, file: Path, recalls: dict[int, float]) -> None:
         """Write the model: its tensors, and as metadata variant, fingerprint, recipe, step and validation Recall@N."""
@@ -119,8 +135,10 @@ class Trainer:
                 self.epoch += 1
                 self._begin_epoch()
                 self._save()
-        if self._log is not None:
-            self._log.close()
+        with self.processes.together():
+            if self._log is not None:
+                self.end()
+                self._log.close()
         log.info("finished: %s", self.out / BEST)
         return True
 
@@ -159,16 +177,18 @@ class Trainer:
         if self._log is None or not (last or (self.epoch + 1) % self._validate_every == 0):
             return
         recalls = self.measure()
+        if self._keep_last:
+            self.write(self.out / LAST, rounded(recalls))
         if recalls is None:
             self.write(self.out / BEST, {})
             return
         self._log.write(self.step, epoch=self.epoch, **{f"val_recall_{n}": value for n, value in recalls.items()})
         log.info("epoch %d: %s", self.epoch + 1, ", ".join(f"Recall@{n} {value:.2f}" for n, value in recalls.items()))
-        found = [recalls[n] for n in self._by]
+        found = [sum(recalls[n] for n in values) for values in self._by]
         self._waited += 1
         if found > self._best:
             self._best, self._waited = found, 0
-            self.write(self.out / BEST, {n: round(value, 3) for n, value in recalls.items()})
+            self.write(self.out / BEST, rounded(recalls))
 
     def _begin_epoch(self) -> None:
         self._begun = self.step
@@ -293,6 +313,11 @@ class RunLog:
         self._csv.close()
         if self._board is not None:
             self._board.close()
+
+
+def rounded(recalls: dict[int, float] | None) -> dict[int, float]:
+    """Recall@N as metadata record it."""
+    return {n: round(value, 3) for n, value in (recalls or {}).items()}
 
 
 def halving(

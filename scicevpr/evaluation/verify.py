@@ -8,6 +8,8 @@ In float16 and bfloat16 no absolute limit means anything, because random weights
 The limit is half the distance between the two nearest different images of the reference array: as long as every
 descriptor errs less, each is still nearest to its own reference. Intermediates may err by 8 rounding steps of the type
 (relative L2).
+
+Training steps (`training.npz`): losses, first gradients and weights after three steps; see :mod:`.training_vectors`.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from scicevpr.evaluation.reference_vectors import (
     read_reference,
     reference_images,
 )
+from scicevpr.evaluation.training_vectors import TRAINING_FILE, check_training
 from scicevpr.models import key_formats
 from scicevpr.models.model import VPRModel
 from scicevpr.models.weights import fill_model
@@ -66,6 +69,9 @@ def verify_folder(
         jobs.append((model.path.stem, partial(check_model, model, reference.input_seed, device, dtype)))
     for path in reference.arithmetic:
         jobs.append((path.stem, partial(check_arithmetic, path, device, dtype)))
+    training = reference.root / f"{TRAINING_FILE}.npz"
+    if training.is_file():
+        jobs.append((training.stem, partial(check_training, training, device, dtype)))
     if only is not None:
         names = {Path(name).name.removesuffix(".npz") for name in only}
         unknown = names - {name for name, _ in jobs}

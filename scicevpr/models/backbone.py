@@ -20,7 +20,8 @@ from scicevpr.models.efficientnet_lite import EfficientNetLite0
 POSITION_OFFSET = 0.1
 ADAPTER_SCALE = 0.2
 ADAPTER_BATCHNORM_EPS = 1e-3
-ADAPTER_INIT_STD = 1e-5
+ADAPTER_INIT = 1e-5
+ADAPTER_LINEAR_STD = 0.02
 HYBRID_LAYER_SCALE = 0.05  # where the T size's blocks start
 HYBRID_CHANNELS = efficientnet_lite.CHANNELS + 3  # maps of the stem, and red, green, blue
 
@@ -159,13 +160,27 @@ class MultiScaleAdapter(nn.Module):
         self.D_fc2 = nn.Linear(hidden, dim)
 
     def reset_for_training(self) -> None:
-        """Start as published: ``D_fc2`` at zero (the adapted backbone begins as the frozen one), small convolutions."""
+        """Start without effect: ``D_fc2`` at zero (the adapted backbone begins as the frozen one), and convolutions
+        near zero, every weight another one."""
         nn.init.zeros_(self.D_fc2.weight)
         nn.init.zeros_(self.D_fc2.bias)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=ADAPTER_INIT_STD)
-                nn.init.zeros_(module.bias)
+        for convolution in self._convolutions():
+            nn.init.normal_(convolution.weight, std=ADAPTER_INIT)
+            nn.init.zeros_(convolution.bias)
+
+    def reset_as_published(self) -> None:
+        """Start as in CricaVPR's training: ``D_fc2`` at zero, ``D_fc1`` truncated normal with bias 0, and all weights
+        and biases of the convolutions at one constant."""
+        nn.init.zeros_(self.D_fc2.weight)
+        nn.init.zeros_(self.D_fc2.bias)
+        nn.init.trunc_normal_(self.D_fc1.weight, std=ADAPTER_LINEAR_STD)
+        nn.init.zeros_(self.D_fc1.bias)
+        for convolution in self._convolutions():
+            nn.init.constant_(convolution.weight, ADAPTER_INIT)
+            nn.init.constant_(convolution.bias, ADAPTER_INIT)
+
+    def _convolutions(self) -> list[nn.Conv2d]:
+        return [module for module in self.modules() if isinstance(module, nn.Conv2d)]
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """[B, 1 + rows*columns, C] -> the same shape."""

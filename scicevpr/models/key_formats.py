@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, cat
 
+from scicevpr.config import Variant
 from scicevpr.errors import WeightsError
 from scicevpr.models.model import VPRModel
 
@@ -184,11 +185,16 @@ def name_in(key_format: str, own_name: str) -> str:
     return f"encoder.layer.{number}.{rest}"
 
 
+def published_format(variant: Variant) -> str:
+    """The key format of the released code of a variant's family."""
+    return CRICAVPR if variant.family == "cricavpr" else SCICEVPR
+
+
 def state_to_published(model: VPRModel) -> dict[str, Tensor]:
     """The model's tensors under the names of its family's released code, ready for `torch.save`. SciceVPR and
     Super-CricaVPR: `backbone.dino_model.*`, `conv.*`, `tokenmix.*`; CricaVPR: `backbone.*`, `aggregation.1.p`. The
     released training code adds `module.` in front and stores it as `model_state_dict`."""
-    key_format = CRICAVPR if model.variant.family == "cricavpr" else SCICEVPR
+    key_format = published_format(model.variant)
     return {name_in(key_format, name): tensor.detach() for name, tensor in model.state_dict().items()}
 
 

@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 
 from scicevpr.errors import DatasetError, UsageError, WeightsError
+from scicevpr.evaluation import training_vectors
 from scicevpr.evaluation.reference_vectors import crc32, fill_weights, read_arrays, read_reference, reference_images
+from scicevpr.evaluation.training_vectors import Steps, compare_steps
 from scicevpr.evaluation.verify import compute_arrays, nearest_images, verify_folder
 from scicevpr.models import backbone, encoders, key_formats, regions
 from scicevpr.models.weights import fill_model
@@ -61,6 +63,33 @@ def test_other_precisions(dtype: str) -> None:
     batch = next(check for check in checks if check.array == "noise_batch4")
     assert (batch.tolerance > 0.05) == (dtype == "bfloat16")
     assert batch.error > 1e-3 if dtype == "bfloat16" else batch.error < 1e-6
+
+
+@pytest.fixture(scope="module")
+def steps_of_one_family() -> tuple[Steps, dict[str, np.ndarray]]:
+    """Three steps of Super-CricaVPR in float32, as `scicevpr verify` takes them, and what is stored of them."""
+    found: list[Steps] = []
+    stored = {name: array for name, array in read_arrays(GOLDEN / "training.npz").items() if name.startswith("super/")}
+    with pytest.MonkeyPatch.context() as patch:
+        run = training_vectors.run_steps
+        patch.setattr(training_vectors, "run_steps", lambda *given: found.append(run(*given)) or found[-1])
+        patch.setattr(training_vectors, "read_arrays", lambda _: stored)
+        checks = verify_folder(GOLDEN, only=["training"])
+    assert _misses(checks) == []
+    assert {check.array for check in checks} >= {f"super/loss64_{step}" for step in range(3)}
+    return found[0], stored
+
+
+@pytest.mark.parametrize(
+    ("array", "factor"), [("loss64_1", 1.0001), ("017_grad", 1.5), ("000_after", 1.01), ("038_before", 1.001)]
+)
+def test_a_changed_training_step_is_caught(steps_of_one_family, array: str, factor: float) -> None:
+    found, stored = steps_of_one_family
+    changed = stored | {f"super/{array}": stored[f"super/{array}"] * factor}
+    missed = _misses(compare_steps("super", found, changed, double=False))
+    assert [check.array for check in missed] == [f"super/{array if array.startswith('loss') else array[:3]}"]
+    fewer = changed | {"super/names": stored["super/names"][1:]}
+    assert _misses(compare_steps("super", found, fewer, double=False))[0].array == "super/names"
 
 
 def _write_folder(folder: Path, name: str, arrays: dict[str, np.ndarray], **changes) -> Path:

@@ -22,7 +22,7 @@ def test_the_published_recipes_are_the_defaults() -> None:
     teacher, options = _read("--model super-cricavpr-b --foundation_model_path dinov2-b")
     assert (teacher.places, teacher.photos, teacher.chunk, teacher.epochs, teacher.lr) == (72, 4, 144, 10, 1e-4)
     assert (teacher.decay_epochs, teacher.patience, teacher.gather_negatives) == (3, 10, True)
-    assert (teacher.precision, teacher.repeat_batches) == ("none", False)
+    assert (teacher.precision, teacher.order, teacher.start, teacher.best) == ("none", "published", "published", "r5")
     assert options.backbone == "dinov2-b"
     student, options = _read("--model scicevpr-l --teacher teacher.pth")
     assert (student.chunk, student.epochs, options.teacher) == (72, 1, "teacher.pth")
@@ -34,7 +34,7 @@ def test_names_that_people_type_are_understood() -> None:
         "--mix_in_dim 768 --token_num 2 --token_ratio 1 --crica_path crica.pth --train_batch_size 36 --epochs_num 3 "
         "--lr 2e-4 --optim adam --patience 5 --seed 7 --save_dir elsewhere --num_workers 8 --device cuda "
         "--resize 224 224 --eval_datasets_folder sets --eval_dataset_name pitts30k --cities London OSL "
-        "--no-gather_negatives --set gamma=0.5 --set miner_epsilon=0.2"
+        "--recipe reshuffled --no-gather_negatives --set gamma=0.5 --set miner_epsilon=0.2"
     )
     assert (recipe.variant, recipe.places, recipe.epochs, recipe.lr, recipe.seed) == ("scicevpr-b", 36, 3, 2e-4, 7)
     assert (recipe.patience, recipe.gather_negatives, recipe.gamma, recipe.miner_epsilon) == (5, False, 0.5, 0.2)
@@ -82,10 +82,10 @@ class TestCheck:
         assert said.endswith("OK: the run can start.\n")
         for words in (
             "2 cities, 13 places, 52 photos, none missing; 2 places have fewer than 4",
-            "2 cross-image chunks of 8, one process; 3 steps an epoch, 10 epochs",
+            "2 cross-image chunks of 8, one process; 4 steps an epoch, 10 epochs",
             "0.32 M parameters, 0.28 M of them trained",
             "tiny30k / val: 6 database photos, 6 queries",
-            "median of 3 measured here, extrapolated): 30 steps take",
+            "median of 3 measured here, extrapolated): 40 steps take",
             "one chunk measured here",
         ):
             assert words in said
