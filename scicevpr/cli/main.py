@@ -19,6 +19,7 @@ from scicevpr.cli import (
     figure,
     index,
     installation,
+    matching,
     milvus,
     pack,
     search,
@@ -28,7 +29,9 @@ from scicevpr.cli import (
 from scicevpr.errors import SciceVPRError
 
 ERROR, STOPPED = 2, 130
-COMMANDS = (evaluate, search, installation, explain, stability, figure, datasets, pack, index, milvus, weights)
+COMMANDS = (
+    evaluate, search, installation, explain, stability, figure, datasets, pack, index, milvus, weights, matching
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
