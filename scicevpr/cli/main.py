@@ -24,13 +24,15 @@ from scicevpr.cli import (
     pack,
     search,
     stability,
+    trust,
     weights,
 )
 from scicevpr.errors import SciceVPRError
 
 ERROR, STOPPED = 2, 130
 COMMANDS = (
-    evaluate, search, installation, explain, stability, figure, datasets, pack, index, milvus, weights, matching
+    evaluate, search, installation, explain, stability, figure, datasets, pack, index, milvus, weights, matching,
+    trust,
 )
 
 

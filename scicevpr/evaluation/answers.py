@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from scicevpr.datasets import Dataset
+from scicevpr.datasets import Dataset, Photo
 from scicevpr.datasets.ground_truth import utm_array
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.metrics import without_rows
@@ -134,3 +135,20 @@ def gather_answers(
     positives = [np.empty(0, np.int64)] * len(dataset.queries) if unknown else dataset.positives()
     counts = None if checks is None else checks.counts
     return answer_lists(name, dataset, matches, positives, places, counts, top), checks
+
+
+def unknown_answers(
+    name: str, dataset: Dataset, photos: Sequence[Photo], database: np.ndarray, values: np.ndarray,
+    pictures: Sequence[Any], checker: PairChecker | None = None, top: int = CANDIDATES,
+) -> AnswerLists:
+    """Answers to pictures that show no place of a database: none is right. values [Q, D]: their descriptors."""
+    matches = ExactIndex(database).search(values, min(len(photos), top))
+    checks = None if checker is None else check_candidates(checker, matches, photos, pictures, top)
+    count = len(matches.indices)
+    positions = np.full((count, matches.indices.shape[1], 2), np.nan)
+    if dataset.positioned:
+        positions[:] = utm_array(photos)[matches.indices]
+    return AnswerLists(
+        name, matches.indices, matches.similarities, None if checks is None else checks.counts, positions,
+        np.zeros(matches.indices.shape, bool), np.zeros(count, bool), np.arange(count), dataset.truth.radius,
+    )
