@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +25,13 @@ from scicevpr.progress import of_stage
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from scicevpr.datasets import Dataset
+    from scicevpr.datasets import Dataset, Photo
     from scicevpr.evaluation.precision_recall import PRResult
     from scicevpr.evaluation.rerank import Reranked
     from scicevpr.evaluation.results import Evaluation
     from scicevpr.local_features.store import PointStore
     from scicevpr.models.model import VPRModel
+    from scicevpr.retrieval.matches import Matches
 
 RERANKERS = ("xfeat", "tokens", "inliers")
 CURVE_FILES = (".json", ".csv", ".tex", ".pdf", ".svg", ".png")
@@ -89,6 +91,37 @@ def rerank_options(parser: argparse.ArgumentParser) -> None:
         help="re-rank only where the first answer is less than so much more similar than the best other place")
     add("--points", type=Path, metavar="DIR",
         help="folder in which the points of photos are kept and found again (default: in memory, for this run)")
+
+
+def search_options(parser: argparse.ArgumentParser) -> None:
+    """Whether the answers of a search are re-ranked."""
+    add = parser.add_argument
+    add("--rerank", type=options.positive, metavar="N", help="re-rank the first N answers by local features")
+    add("--rerank-by", choices=RERANKERS, default="xfeat", help="default: xfeat; as in `evaluate`")
+    points_option(parser)
+
+
+def rerank_search(
+    arguments: argparse.Namespace, model: VPRModel, matches: Matches, database: Sequence[Photo],
+    queries: Sequence[Photo],
+) -> tuple[Matches, list[list[int]], dict[str, str]]:
+    """The matches re-ranked as the options ask, inliers by query and rank (nothing where not asked for), and what the
+    protocol says of it."""
+    if not arguments.rerank:
+        return matches, [[] for _ in queries], {}
+    from scicevpr.evaluation.rerank import rerank_weight
+    from scicevpr.local_features.rerank import check_candidates, make_checker, reorder, rerank_order
+
+    by = arguments.rerank_by
+    weight, checker = rerank_weight(model, by), make_checker(by, model, point_store(arguments))
+    with show_progress("Re-ranking") as step:
+        checks = check_candidates(
+            checker, matches, database, queries, arguments.rerank, progress=of_stage(step, "queries")
+        )
+    order = rerank_order(matches.similarities, checks.counts, by, weight.value)
+    inliers = [counts[own][counts[own] >= 0].tolist() for counts, own in zip(checks.counts, order, strict=True)]
+    label = f"best {arguments.rerank} by {by}, weight {weight.value:g} ({weight.source}); {checker.label}"
+    return reorder(matches, order), inliers, {"re-ranking": label}
 
 
 def pr_options(parser: argparse.ArgumentParser) -> None:

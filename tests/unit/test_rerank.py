@@ -269,3 +269,16 @@ def test_match_counts_pairs(tmp_path, capsys):
 def test_contradictions_are_said_before_the_work(tiny_city, capsys, options, message):
     assert main(["evaluate", "--dataset", str(tiny_city), *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_search_re_ranked(tiny_city, tmp_path, capsys):
+    query = sorted((tiny_city / "images" / "test" / "queries").glob("*.jpg"))[0]
+    command = ["search", str(query), "--dataset", str(tiny_city), "--model", "scicevpr-t", "-k", "2", "--json"]
+    assert main([*command, str(tmp_path / "plain.json")]) == 0
+    assert main([*command, str(tmp_path / "again.json"), "--rerank", "3", "--rerank-by", "tokens"]) == 0
+    assert "Inliers by rank" in capsys.readouterr().out
+    plain, again = (json.loads((tmp_path / f"{name}.json").read_text())["results"][0] for name in ("plain", "again"))
+    assert plain["queries"][0]["inliers"] == []
+    assert len(again["queries"][0]["inliers"]) == 3
+    assert [match["rank"] for match in again["queries"][0]["matches"]] == [1, 2]
+    assert "best 3 by tokens" in again["protocol"]["re-ranking"]
