@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from scicevpr import __version__
 from scicevpr.cli import (
+    audit,
     datasets,
     evaluate,
     explain,
@@ -32,7 +33,7 @@ from scicevpr.errors import SciceVPRError
 ERROR, STOPPED = 2, 130
 COMMANDS = (
     evaluate, search, installation, explain, stability, figure, datasets, pack, index, milvus, weights, matching,
-    trust,
+    trust, audit,
 )
 
 
