@@ -22,6 +22,7 @@ from scicevpr.cli import (
     installation,
     matching,
     milvus,
+    occlude,
     pack,
     search,
     stability,
@@ -33,7 +34,7 @@ from scicevpr.errors import SciceVPRError
 ERROR, STOPPED = 2, 130
 COMMANDS = (
     evaluate, search, installation, explain, stability, figure, datasets, pack, index, milvus, weights, matching,
-    trust, audit,
+    trust, audit, occlude,
 )
 
 
