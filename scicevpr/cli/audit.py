@@ -60,13 +60,26 @@ def audit(arguments: argparse.Namespace) -> int:
     table = make_table("choice", "setting", title=f"{title} on {dataset.name} / {dataset.split}", numbers=numbers)
     for row in rows:
         limits = "" if row.low is None else f"[{row.low:+.1f}, {row.high:+.1f}]"
-        table.add_row(plain_cell(row.what), plain_cell(row.setting), f"{row.recall:.1f}", f"{row.difference:+.1f}",
-                      plain_cell(limits), "" if row.low is None else f"{row.p_value:.3f}")
+        table.add_row(
+            plain_cell(row.what),
+            plain_cell(row.setting),
+            f"{row.recall:.1f}",
+            f"{row.difference:+.1f}",
+            plain_cell(limits),
+            "" if row.low is None else f"{row.p_value:.3f}",
+        )
     console = open_console()
     console.print(table)
     print_line(console, f"The same weights print Recall@1 values that lie {spread(rows):.1f} points apart.")
     if arguments.json:
-        write_json(arguments.json, {"model": title, "dataset": f"{dataset.name} / {dataset.split}",
-                                    "rows": [asdict(row) for row in rows], "spread": spread(rows)})
+        write_json(
+            arguments.json,
+            {
+                "model": title,
+                "dataset": f"{dataset.name} / {dataset.split}",
+                "rows": [asdict(row) for row in rows],
+                "spread": spread(rows),
+            },
+        )
         print_line(console, f"The table: {arguments.json}")
     return 0

@@ -33,8 +33,21 @@ from scicevpr.errors import SciceVPRError
 
 ERROR, STOPPED = 2, 130
 COMMANDS = (
-    evaluate, search, installation, explain, stability, figure, datasets, pack, index, milvus, weights, matching,
-    trust, audit, occlude,
+    evaluate,
+    search,
+    installation,
+    explain,
+    stability,
+    figure,
+    datasets,
+    pack,
+    index,
+    milvus,
+    weights,
+    matching,
+    trust,
+    audit,
+    occlude,
 )
 
 

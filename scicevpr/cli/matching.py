@@ -46,7 +46,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
     actions = options.add_actions(commands, "rerank", "re-ranking by local features: fit its weight, count chance")
     parser = actions.add_parser(
-        "fit", help="fit the weight of the inliers for a model, on several data sets",
+        "fit",
+        help="fit the weight of the inliers for a model, on several data sets",
         description="The weight with the best mean Recall@1 of the re-ranked answers, each data set counting the same.",
     )
     add = parser.add_argument
@@ -58,7 +59,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     options.model_options(parser, several="scicevpr-t and cricavpr-t")
     parser.set_defaults(run=fit)
     parser = actions.add_parser(
-        "chance", help="inliers of unrelated photos: the 99th percentile is what counts as chance",
+        "chance",
+        help="inliers of unrelated photos: the 99th percentile is what counts as chance",
         description="Draw pairs of photos that are far apart and count their inliers.",
     )
     options.data_options(parser)
@@ -74,7 +76,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def points_option(parser: argparse.ArgumentParser) -> None:
     """Where the points of photos are kept."""
     parser.add_argument(
-        "--points", type=Path, metavar="DIR",
+        "--points",
+        type=Path,
+        metavar="DIR",
         help="folder in which the points of photos are kept and found again (default: in memory, for this run)",
     )
 
@@ -83,14 +87,28 @@ def rerank_options(parser: argparse.ArgumentParser) -> None:
     """Whether and how answers are re-ranked."""
     add = parser.add_argument_group("re-ranking by local features").add_argument
     add("--rerank", type=options.positive, metavar="N", help="re-rank the first N answers (20 is usual)")
-    add("--rerank-by", choices=RERANKERS, nargs="+", default=["xfeat"], metavar="NAME",
+    add(
+        "--rerank-by",
+        choices=RERANKERS,
+        nargs="+",
+        default=["xfeat"],
+        metavar="NAME",
         help="xfeat (similarity and inliers of learned points; default), tokens (similarity and inliers of the model's "
-        "patch tokens), inliers (of learned points, alone); several give a row each")
+        "patch tokens), inliers (of learned points, alone); several give a row each",
+    )
     add("--rerank-weight", type=float, metavar="W", help="of ln(1 + inliers) (default: as fitted for the model)")
-    add("--rerank-below", type=float, metavar="MARGIN",
-        help="re-rank only where the first answer is less than so much more similar than the best other place")
-    add("--points", type=Path, metavar="DIR",
-        help="folder in which the points of photos are kept and found again (default: in memory, for this run)")
+    add(
+        "--rerank-below",
+        type=float,
+        metavar="MARGIN",
+        help="re-rank only where the first answer is less than so much more similar than the best other place",
+    )
+    add(
+        "--points",
+        type=Path,
+        metavar="DIR",
+        help="folder in which the points of photos are kept and found again (default: in memory, for this run)",
+    )
 
 
 def search_options(parser: argparse.ArgumentParser) -> None:
@@ -102,7 +120,10 @@ def search_options(parser: argparse.ArgumentParser) -> None:
 
 
 def rerank_search(
-    arguments: argparse.Namespace, model: VPRModel, matches: Matches, database: Sequence[Photo],
+    arguments: argparse.Namespace,
+    model: VPRModel,
+    matches: Matches,
+    database: Sequence[Photo],
     queries: Sequence[Photo],
 ) -> tuple[Matches, list[list[int]], dict[str, str]]:
     """The matches re-ranked as the options ask, inliers by query and rank (nothing where not asked for), and what the
@@ -127,13 +148,26 @@ def rerank_search(
 def pr_options(parser: argparse.ArgumentParser) -> None:
     """Whether precision-recall curves are made."""
     add = parser.add_argument_group("precision and recall").add_argument
-    add("--pr", nargs="*", type=Path, metavar="FILE",
+    add(
+        "--pr",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
         help="average precision, maximum F1, recall at 100 %% precision, extended precision; with files also as "
-        f"{' '.join(CURVE_FILES)}, by their endings")
-    add("--pr-soft-radius", type=float, metavar="METRES",
-        help="pairs within it are neither right nor wrong, unless they are right (default: none)")
-    add("--pr-thresholds", type=options.positive, metavar="N",
-        help="so many thresholds, evenly spaced (VPR_Tutorial: 100; default: every similarity that occurs)")
+        f"{' '.join(CURVE_FILES)}, by their endings",
+    )
+    add(
+        "--pr-soft-radius",
+        type=float,
+        metavar="METRES",
+        help="pairs within it are neither right nor wrong, unless they are right (default: none)",
+    )
+    add(
+        "--pr-thresholds",
+        type=options.positive,
+        metavar="N",
+        help="so many thresholds, evenly spaced (VPR_Tutorial: 100; default: every similarity that occurs)",
+    )
 
 
 def check_matching_options(arguments: argparse.Namespace) -> None:
@@ -170,8 +204,14 @@ def after_evaluation(
 
         database, queries = _searched(result)
         curves = precision_recall(
-            result.title, result.dataset, database, queries, soft_radius=arguments.pr_soft_radius,
-            thresholds=arguments.pr_thresholds, places=result.places(), intervals=not arguments.no_intervals,
+            result.title,
+            result.dataset,
+            database,
+            queries,
+            soft_radius=arguments.pr_soft_radius,
+            thresholds=arguments.pr_thresholds,
+            places=result.places(),
+            intervals=not arguments.no_intervals,
             positives=result.positives,
         )
         arguments.pr_curves = [*getattr(arguments, "pr_curves", []), curves]
@@ -205,7 +245,12 @@ def rerank_one(arguments: argparse.Namespace, result: Evaluation, model: VPRMode
     checker = make_checker(by, model, point_store(arguments))
     with show_progress(f"{result.title}, re-ranking by {by}") as step:
         return rerank_evaluation(
-            result, checker, by=by, weight=weight, top=arguments.rerank, below=arguments.rerank_below,
+            result,
+            checker,
+            by=by,
+            weight=weight,
+            top=arguments.rerank,
+            below=arguments.rerank_below,
             progress=of_stage(step, "queries"),
         )
 
@@ -228,8 +273,14 @@ def show_reranked(console: Console, reranked: Reranked) -> None:
     table = make_table(title=f"{reranked.before.title}: one stage and re-ranked by {reranked.by}", numbers=numbers)
     for row in reranked.paired:
         limits = "" if row.low is None else f"[{row.low:+.1f}, {row.high:+.1f}]"
-        table.add_row(str(row.n), f"{row.recall_b:.1f}", f"{row.recall_a:.1f}", f"{row.difference:+.1f}",
-                      plain_cell(limits), f"{row.p_value:.3f}")
+        table.add_row(
+            str(row.n),
+            f"{row.recall_b:.1f}",
+            f"{row.recall_a:.1f}",
+            f"{row.difference:+.1f}",
+            plain_cell(limits),
+            f"{row.p_value:.3f}",
+        )
     console.print(table)
     checks = reranked.checks
     print_line(
@@ -330,8 +381,13 @@ def fit(arguments: argparse.Namespace) -> int:
                 database, queries = _searched(result)
                 for by in arguments.by:
                     found, _ = gather_answers(
-                        f"{dataset.name} / {dataset.split}", dataset, database, queries, top=arguments.top,
-                        checker=make_checker(by, model, point_store(arguments)), places=result.places(),
+                        f"{dataset.name} / {dataset.split}",
+                        dataset,
+                        database,
+                        queries,
+                        top=arguments.top,
+                        checker=make_checker(by, model, point_store(arguments)),
+                        places=result.places(),
                         memo=memo if by == "xfeat" else None,
                         progress=of_stage(step, f"{by}: queries"),
                     )
@@ -364,8 +420,9 @@ def chance(arguments: argparse.Namespace) -> int:
     if not dataset.positioned:
         raise UsageError("Unrelated photos are told by their positions, and this data set has photos without one.")
     photos, metres = (*dataset.database, *dataset.queries), STREET * dataset.truth.radius
-    pairs, checker = unrelated_pairs(utm_array(photos), arguments.pairs, metres, arguments.seed), XFeatChecker(
-        point_store(arguments)
+    pairs, checker = (
+        unrelated_pairs(utm_array(photos), arguments.pairs, metres, arguments.seed),
+        XFeatChecker(point_store(arguments)),
     )
     counts = []
     with show_progress("Unrelated photos") as step:

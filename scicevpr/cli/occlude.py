@@ -23,9 +23,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
     add("--grid", type=options.positive, nargs=2, default=(12, 16), metavar=("ROWS", "COLUMNS"), help="default: 12 16")
     add("--window", type=options.positive, default=3, metavar="CELLS", help="side of the window (default: 3)")
-    add("--changes", action="store_true",
+    add(
+        "--changes",
+        action="store_true",
         help="also the smallest darkness, fog, blur, noise, JPEG, crop, rotation and occlusion that change the place "
-        "of rank 1")
+        "of rank 1",
+    )
     options.data_options(parser)
     options.model_options(parser, several="scicevpr-t")
     options.radius_option(parser)
@@ -59,7 +62,11 @@ def occlude(arguments: argparse.Namespace) -> int:
             same |= np.hypot(*(where - where[first]).T) <= radius
         rival = int(np.where(same, -np.inf, similar).argmax()) if not same.all() else None
         shown = occlusion_map(
-            describe, photo, stored[first], None if rival is None else stored[rival], grid=tuple(arguments.grid),
+            describe,
+            photo,
+            stored[first],
+            None if rival is None else stored[rival],
+            grid=tuple(arguments.grid),
             window=arguments.window,
         )
         maps = {"occlusion": shown.drop} | ({} if shown.margin_drop is None else {"margin": shown.margin_drop})
@@ -73,7 +80,10 @@ def occlude(arguments: argparse.Namespace) -> int:
             table.add_row(str(row["map"]), *(f"{row[key]:.4f}" for key in ("deletion", "insertion", "score")))
         console.print(table)
         entry: dict[str, Any] = {
-            "model": title, "match": str(database[first].path), "similarity": shown.similarity, "margin": shown.margin,
+            "model": title,
+            "match": str(database[first].path),
+            "similarity": shown.similarity,
+            "margin": shown.margin,
             "deletion and insertion": tests,
         }
         if arguments.changes:
@@ -91,8 +101,13 @@ def occlude(arguments: argparse.Namespace) -> int:
                 table.add_row(flip.kind, flip.amount, other)
             console.print(table)
             entry["changes"] = [
-                {"kind": flip.kind, "strength": flip.strength, "amount": flip.amount, "answer": flip.other,
-                 "photos described": flip.tried}
+                {
+                    "kind": flip.kind,
+                    "strength": flip.strength,
+                    "amount": flip.amount,
+                    "answer": flip.other,
+                    "photos described": flip.tried,
+                }
                 for flip in flips
             ]
         found.append(entry)

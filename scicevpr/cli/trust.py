@@ -35,7 +35,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the commands."""
     actions = options.add_actions(commands, "trust", "how far answers can be trusted: fit it, and judge the fit")
     parser = actions.add_parser(
-        "fit", help="fit the probability that rank 1 is right, and that the place is in the database",
+        "fit",
+        help="fit the probability that rank 1 is right, and that the place is in the database",
         description="Fitted on data with labels that is not judged later: the same queries are asked with and without "
         "their place in the database.",
     )
@@ -45,15 +46,20 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     _common(parser)
     parser.set_defaults(run=fit)
     parser = actions.add_parser(
-        "report", help="reliability, AUROC of every cue, risk over coverage: on a data set that was not fitted on",
+        "report", help="reliability, AUROC of every cue, risk over coverage: on a data set that was not fitted on"
     )
     options.data_options(parser)
     options.query_options(parser)
     add = parser.add_argument
     add("--fits", type=Path, metavar="FILE", help="file of fits (default: assets/weights/trust.json)")
     add("--rerank", action="store_true", help="judge the re-ranked answers")
-    add("--unrelated", nargs="?", const="drawn", metavar="DIR",
-        help="also ask for pictures of no place: those of a folder, or 200 drawn ones")
+    add(
+        "--unrelated",
+        nargs="?",
+        const="drawn",
+        metavar="DIR",
+        help="also ask for pictures of no place: those of a folder, or 200 drawn ones",
+    )
     add("--json", type=Path, metavar="FILE", help="write the numbers as JSON")
     add("--figure", type=Path, nargs="+", metavar="FILE", help=f"reliability and risk: {' '.join(FIGURES)}")
     _common(parser)
@@ -80,7 +86,10 @@ def _answers(
     name = f"{dataset.name} / {dataset.split}"
     with show_progress(f"{title}, {dataset.name}") as step:
         result = benchmark.evaluate(
-            model, dataset, ns=(1, arguments.top), progress=step,
+            model,
+            dataset,
+            ns=(1, arguments.top),
+            progress=step,
             database_grouping=chosen.chosen_grouping(model, arguments, dataset),
         )
         if result.database is None or result.queries is None or result.overall is None:
@@ -88,7 +97,14 @@ def _answers(
         values, places = (result.database.values, result.queries.values), result.places()
         known, unknown = (
             gather_answers(
-                name, dataset, *values, checker=checker, top=arguments.top, unknown=without, places=places, memo=memo,
+                name,
+                dataset,
+                *values,
+                checker=checker,
+                top=arguments.top,
+                unknown=without,
+                places=places,
+                memo=memo,
                 progress=of_stage(step, f"inliers {'without' if without else 'with'} the place"),
             )[0]
             for without in (False, True)
@@ -188,8 +204,16 @@ def _unrelated(arguments: argparse.Namespace, model: VPRModel, dataset: Dataset,
     if model.variant.cross_image:
         print_note(f"Note: pictures of no place were described in batches of their own ({described.grouping}).")
     photos: list[Photo] = list(dataset.database)
-    return unknown_answers("pictures of no place", dataset, photos, result.database.values, described.values, pictures,
-                           _checker(arguments), arguments.top)
+    return unknown_answers(
+        "pictures of no place",
+        dataset,
+        photos,
+        result.database.values,
+        described.values,
+        pictures,
+        _checker(arguments),
+        arguments.top,
+    )
 
 
 def show_report(console: Console, content: dict[str, Any]) -> None:
@@ -199,8 +223,13 @@ def show_report(console: Console, content: dict[str, Any]) -> None:
         table = make_table("cue", "fitted", title=f"{content['title']}, {content['data']}: {what}", numbers=numbers)
         for row in content[what]:
             error = row["calibration error"]
-            table.add_row(plain_cell(row["cue"]), row["fitted"], f"{row['auroc']:.3f}",
-                          f"{row['average precision']:.3f}", "" if error is None else f"{100 * error:.1f}")
+            table.add_row(
+                plain_cell(row["cue"]),
+                row["fitted"],
+                f"{row['auroc']:.3f}",
+                f"{row['average precision']:.3f}",
+                "" if error is None else f"{100 * error:.1f}",
+            )
         console.print(table)
     called = "; ".join(f"{name} {value:.1%}" for name, value in content["called unknown"].items())
     print_line(

@@ -53,6 +53,7 @@ class AnswerLists:
 
     def ordered(self, order: np.ndarray) -> AnswerLists:
         """The same answers with their first N columns in this order [Q, N]; what lies behind them is left out."""
+
         def take(values: np.ndarray) -> np.ndarray:
             index = order if values.ndim == 2 else order[..., None]
             return np.take_along_axis(values[:, : order.shape[1]], index, axis=1)
@@ -83,8 +84,13 @@ def other_place(positions: np.ndarray, radius: float) -> np.ndarray:
 
 
 def answer_lists(
-    name: str, dataset: Dataset, matches: Matches, positives: Sequence[np.ndarray] | None = None,
-    places: np.ndarray | None = None, counts: np.ndarray | None = None, top: int = CANDIDATES,
+    name: str,
+    dataset: Dataset,
+    matches: Matches,
+    positives: Sequence[np.ndarray] | None = None,
+    places: np.ndarray | None = None,
+    counts: np.ndarray | None = None,
+    top: int = CANDIDATES,
 ) -> AnswerLists:
     """Answers of a search. positives: database rows by query, where the labels should not be read again. places:
     labels of the queries (default: each its own)."""
@@ -112,9 +118,17 @@ def place_rows(dataset: Dataset, street: float = STREET) -> list[np.ndarray]:
 
 
 def gather_answers(
-    name: str, dataset: Dataset, database: np.ndarray, queries: np.ndarray, *, checker: PairChecker | None = None,
-    top: int = CANDIDATES, unknown: bool = False, places: np.ndarray | None = None,
-    memo: dict[tuple[int, int], int] | None = None, progress: Progress | None = None,
+    name: str,
+    dataset: Dataset,
+    database: np.ndarray,
+    queries: np.ndarray,
+    *,
+    checker: PairChecker | None = None,
+    top: int = CANDIDATES,
+    unknown: bool = False,
+    places: np.ndarray | None = None,
+    memo: dict[tuple[int, int], int] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[AnswerLists, CandidateChecks | None]:
     """Search, and count the inliers of the answers where a checker is given.
 
@@ -130,16 +144,23 @@ def gather_answers(
         matches = without_rows(matches, dict(enumerate(gone)), top)
     checks = None
     if checker is not None:
-        checks = check_candidates(checker, matches, dataset.database, dataset.queries, top, memo=memo,
-                                  progress=progress)
+        checks = check_candidates(
+            checker, matches, dataset.database, dataset.queries, top, memo=memo, progress=progress
+        )
     positives = [np.empty(0, np.int64)] * len(dataset.queries) if unknown else dataset.positives()
     counts = None if checks is None else checks.counts
     return answer_lists(name, dataset, matches, positives, places, counts, top), checks
 
 
 def unknown_answers(
-    name: str, dataset: Dataset, photos: Sequence[Photo], database: np.ndarray, values: np.ndarray,
-    pictures: Sequence[Any], checker: PairChecker | None = None, top: int = CANDIDATES,
+    name: str,
+    dataset: Dataset,
+    photos: Sequence[Photo],
+    database: np.ndarray,
+    values: np.ndarray,
+    pictures: Sequence[Any],
+    checker: PairChecker | None = None,
+    top: int = CANDIDATES,
 ) -> AnswerLists:
     """Answers to pictures that show no place of a database: none is right. values [Q, D]: their descriptors."""
     matches = ExactIndex(database).search(values, min(len(photos), top))
@@ -149,6 +170,13 @@ def unknown_answers(
     if dataset.positioned:
         positions[:] = utm_array(photos)[matches.indices]
     return AnswerLists(
-        name, matches.indices, matches.similarities, None if checks is None else checks.counts, positions,
-        np.zeros(matches.indices.shape, bool), np.zeros(count, bool), np.arange(count), dataset.truth.radius,
+        name,
+        matches.indices,
+        matches.similarities,
+        None if checks is None else checks.counts,
+        positions,
+        np.zeros(matches.indices.shape, bool),
+        np.zeros(count, bool),
+        np.arange(count),
+        dataset.truth.radius,
     )

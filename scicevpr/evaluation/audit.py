@@ -81,13 +81,21 @@ def choices_for(model: VPRModel, dataset: Dataset) -> list[Choice]:
     variant, found = model.variant, []
     antialias = variant.preprocessing.antialias
     found.append(Choice("antialias", "off" if antialias else "on", describing={"antialias": not antialias}))
-    found.append(Choice("resize rule of queries", "centre of the photo, sides kept in proportion",
-                        describing={"test_method": "central_crop"}))
+    found.append(
+        Choice(
+            "resize rule of queries",
+            "centre of the photo, sides kept in proportion",
+            describing={"test_method": "central_crop"},
+        )
+    )
     if not getattr(variant, "taps", (1,)):  # token mixers fix the grid
         patch = variant.backbone.patch
         found += [
-            Choice("input size", f"{size // patch * patch}",
-                   describing={"preprocessing": replace(variant.preprocessing, size=(size // patch * patch,) * 2)})
+            Choice(
+                "input size",
+                f"{size // patch * patch}",
+                describing={"preprocessing": replace(variant.preprocessing, size=(size // patch * patch,) * 2)},
+            )
             for size in SIZES
         ]
     found += [Choice("JPEG quality", str(quality), photos=f"jpeg {quality}") for quality in QUALITIES]
@@ -96,35 +104,60 @@ def choices_for(model: VPRModel, dataset: Dataset) -> list[Choice]:
         own = published_grouping(variant, dataset)
         found += [
             Choice("photos a batch", str(size), describing={"database_grouping": Grouping.sequential(size)})
-            for size in BATCHES if own is None or size != own.size
+            for size in BATCHES
+            if own is None or size != own.size
         ]
         size = own.size if own is not None and own.size else 16
         found += [
-            Choice("query order", f"shuffled with seed {seed}",
-                   describing={"query_grouping": shuffled_groups(len(dataset.queries), size, seed)})
+            Choice(
+                "query order",
+                f"shuffled with seed {seed}",
+                describing={"query_grouping": shuffled_groups(len(dataset.queries), size, seed)},
+            )
             for seed in (0, 1)
         ]
-        found.append(Choice("database order", "shuffled with seed 0",
-                            describing={"database_grouping": shuffled_groups(len(dataset.database), size, 0),
-                                        "query_grouping": own or Grouping.sequential(size)}))
+        found.append(
+            Choice(
+                "database order",
+                "shuffled with seed 0",
+                describing={
+                    "database_grouping": shuffled_groups(len(dataset.database), size, 0),
+                    "query_grouping": own or Grouping.sequential(size),
+                },
+            )
+        )
     limit = min(len(dataset.database), variant.descriptor_dim)
-    found += [Choice("PCA, fitted on the database", f"{dims} dimensions, seed {seed}", pca=(dims, seed))
-              for dims in PCA_DIMENSIONS if dims < limit for seed in (0, 1)]
+    found += [
+        Choice("PCA, fitted on the database", f"{dims} dimensions, seed {seed}", pca=(dims, seed))
+        for dims in PCA_DIMENSIONS
+        if dims < limit
+        for seed in (0, 1)
+    ]
     if isinstance(model, VPRModel):
         device = next(model.parameters()).device
-        found += [Choice("precision", mode, describing={"precision": mode})
-                  for mode in ("bfloat16", "int8", "float16") if obstacle(mode, device) is None]
+        found += [
+            Choice("precision", mode, describing={"precision": mode})
+            for mode in ("bfloat16", "int8", "float16")
+            if obstacle(mode, device) is None
+        ]
     found += [Choice("descriptors kept as", kind, storage=kind) for kind in ("float16", "int8")]
     if dataset.truth.listed is None:
         found.append(Choice("positions", "rounded to float32", scoring={"rounding": "float32"}))
-        found += [Choice("right within", f"{metres:g} m", scoring={"radius": metres})
-                  for metres in RADII if metres != dataset.truth.radius]
+        found += [
+            Choice("right within", f"{metres:g} m", scoring={"radius": metres})
+            for metres in RADII
+            if metres != dataset.truth.radius
+        ]
     found += [Choice("queries", f"a random half, seed {seed}", half=seed) for seed in (0, 1)]
     return found
 
 
 def run_audit(
-    model: VPRModel, dataset: Dataset, choices: Sequence[Choice] | None = None, *, kept: Path | None = None,
+    model: VPRModel,
+    dataset: Dataset,
+    choices: Sequence[Choice] | None = None,
+    *,
+    kept: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[AuditRow]:
     """Evaluate every choice; the first row is the plain protocol. choices: default: `choices_for`.
@@ -198,20 +231,36 @@ class _Evaluations:
         result = self.evaluation(choice)
         hits = [hit_matrix(part.predictions, part.positives, (1,)) for part in (result, self.plain)]
         [paired] = compare_recalls(hits[0], hits[1], (1,), self.plain.places())
-        return AuditRow(choice.what, choice.setting, paired.recall_a, paired.recall_b, paired.difference, paired.low,
-                        paired.high, paired.only_a, paired.only_b, paired.p_value)
+        return AuditRow(
+            choice.what,
+            choice.setting,
+            paired.recall_a,
+            paired.recall_b,
+            paired.difference,
+            paired.low,
+            paired.high,
+            paired.only_a,
+            paired.only_b,
+            paired.p_value,
+        )
 
     def evaluation(self, choice: Choice) -> Evaluation:
         """A plain evaluation with this one thing changed."""
         if not (choice.photos or choice.describing):
-            database, queries = (self._kept(part.values, choice) for part in
-                                 (_described(self.plain.database), _described(self.plain.queries)))
+            database, queries = (
+                self._kept(part.values, choice)
+                for part in (_described(self.plain.database), _described(self.plain.queries))
+            )
             return benchmark.score(self.plain.title, self.dataset, database, queries, ns=(1,), **choice.scoring)
         dataset = self._photos(choice.photos) if choice.photos else self.dataset
         database_too = choice.photos or set(choice.describing) - {"test_method", "query_grouping"}
         return benchmark.evaluate(
-            self.model, dataset, ns=(1,), database=None if database_too else self.plain.database,
-            **choice.describing, **choice.scoring,
+            self.model,
+            dataset,
+            ns=(1,),
+            database=None if database_too else self.plain.database,
+            **choice.describing,
+            **choice.scoring,
         )
 
     def _kept(self, values: np.ndarray, choice: Choice) -> np.ndarray:

@@ -20,8 +20,12 @@ INDEPENDENT = 1e-5  # a descriptor that moves less does not depend on its batch
 
 
 def flip_rates(
-    setup: StabilitySetup, sizes: Sequence[int] = (2, 4, 8, 16), draws: int = 20, seed: int = 0,
-    kinds: Sequence[str] = KINDS, searched: int = SEARCHED,
+    setup: StabilitySetup,
+    sizes: Sequence[int] = (2, 4, 8, 16),
+    draws: int = 20,
+    seed: int = 0,
+    kinds: Sequence[str] = KINDS,
+    searched: int = SEARCHED,
 ) -> pd.DataFrame:
     """Share of queries, right alone, that a batch makes wrong: one row per kind and batch size.
 
@@ -56,16 +60,22 @@ def flip_rates(
             raise UsageError(f"A batch must have 2 to {count} photos (the whole query list), not {size}.")
         for kind in kinds:
             if kind == "random":
-                groups = np.array([[row, *random.choice(np.delete(np.arange(count), row), size - 1, replace=False)]
-                                   for row in asked for _ in range(draws)])
+                groups = np.array(
+                    [
+                        [row, *random.choice(np.delete(np.arange(count), row), size - 1, replace=False)]
+                        for row in asked
+                        for _ in range(draws)
+                    ]
+                )
                 flips, change = wrong(groups)
                 flips, rows, note = flips.reshape(len(asked), draws).mean(axis=1), asked, f"{draws} batches a query"
             elif kind == "same street":
                 if where is None:
                     continue
                 near = [np.argsort(((where - where[row]) ** 2).sum(axis=1), kind="stable") for row in asked]
-                groups = np.array([[row, *[o for o in order if o != row][: size - 1]]
-                                   for row, order in zip(asked, near, strict=True)])
+                groups = np.array(
+                    [[row, *[o for o in order if o != row][: size - 1]] for row, order in zip(asked, near, strict=True)]
+                )
                 (flips, change), rows, note = wrong(groups), asked, "its nearest queries"
             elif kind == "worst":
                 change, note = found[-1]["change"] if found else 0.0, "does not feel its batch: nothing to search"
@@ -79,8 +89,16 @@ def flip_rates(
                 raise UsageError(f"There is no kind of batch {kind!r}; choose from {', '.join(KINDS)}.")
             low, high = 100 * bootstrap_limits(flips[:, None], labels[rows])[:, 0]
             found.append(
-                {"model": setup.title, "batch": kind, "size": size, "queries": len(rows),
-                 "flips": 100 * float(flips.mean()), "low": float(low), "high": float(high), "change": change,
-                 "note": note}
+                {
+                    "model": setup.title,
+                    "batch": kind,
+                    "size": size,
+                    "queries": len(rows),
+                    "flips": 100 * float(flips.mean()),
+                    "low": float(low),
+                    "high": float(high),
+                    "change": change,
+                    "note": note,
+                }
             )
     return pd.DataFrame(found)

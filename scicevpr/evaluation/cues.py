@@ -114,7 +114,10 @@ PUBLISHED: dict[str, Callable[[AnswerLists], np.ndarray]] = {
 """What others found, in the order of the tables."""
 
 CUES: dict[str, Callable[[AnswerLists], np.ndarray]] = {
-    **PUBLISHED, "margin": margin, "list spread": list_spread, "near duplicates": near_duplicates,
+    **PUBLISHED,
+    "margin": margin,
+    "list spread": list_spread,
+    "near duplicates": near_duplicates,
     "inlier margin": inlier_margin,
 }
 FROM_INLIERS = ("inliers", "inlier margin")

@@ -71,7 +71,10 @@ class PRCurve:
     def to_json(self, curve: bool = True) -> dict[str, Any]:
         """Plain numbers; curve: also the points."""
         content: dict[str, Any] = {
-            "matching": self.matching, "positives": self.positives, "answers": self.answers, "scores": self.scores,
+            "matching": self.matching,
+            "positives": self.positives,
+            "answers": self.answers,
+            "scores": self.scores,
             "threshold of max F1": self.best_threshold,
             "intervals": {name: list(limits) for name, limits in self.intervals.items()},
         }
@@ -115,7 +118,11 @@ def soft_truth(dataset: Dataset, soft_radius: float | None) -> np.ndarray | None
 
 
 def pr_curve(
-    similarities: np.ndarray, hard: np.ndarray, soft: np.ndarray | None = None, *, matching: str = "single",
+    similarities: np.ndarray,
+    hard: np.ndarray,
+    soft: np.ndarray | None = None,
+    *,
+    matching: str = "single",
     thresholds: int | None = None,
 ) -> PRCurve:
     """The curve of a similarity matrix.
@@ -186,8 +193,15 @@ def _curve(
 
 
 def with_pr_intervals(
-    curve: PRCurve, similarities: np.ndarray, hard: np.ndarray, soft: np.ndarray | None = None,
-    places: np.ndarray | None = None, *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0,
+    curve: PRCurve,
+    similarities: np.ndarray,
+    hard: np.ndarray,
+    soft: np.ndarray | None = None,
+    places: np.ndarray | None = None,
+    *,
+    level: float = LEVEL,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> PRCurve:
     """A "single" curve with percentile bootstrap intervals of its scores; queries of one place [Q] are drawn together.
 
@@ -210,8 +224,9 @@ def with_pr_intervals(
     tail = (1 - level) / 2
     limits = np.quantile(np.array(found), (tail, 1 - tail), axis=0)
     intervals = {name: (float(low), float(high)) for name, (low, high) in zip(curve.scores, limits.T, strict=True)}
-    return PRCurve(curve.matching, curve.thresholds, curve.precision, curve.recall, curve.positives, curve.answers,
-                   intervals)
+    return PRCurve(
+        curve.matching, curve.thresholds, curve.precision, curve.recall, curve.positives, curve.answers, intervals
+    )
 
 
 # ---- of a data set ---------------------------------------------------------------------------------------------------
@@ -234,8 +249,16 @@ class PRResult:
                 for score, value in curve.scores.items():
                     low, high = curve.intervals.get(score, (None, None))
                     found.append(
-                        {"model": self.title, "matching": matching, "condition": condition, "score": score,
-                         "value": value, "low": low, "high": high, "positives": curve.positives}
+                        {
+                            "model": self.title,
+                            "matching": matching,
+                            "condition": condition,
+                            "score": score,
+                            "value": value,
+                            "low": low,
+                            "high": high,
+                            "positives": curve.positives,
+                        }
                     )
         return found
 
@@ -249,8 +272,15 @@ class PRResult:
 
 
 def precision_recall(
-    title: str, dataset: Dataset, database: np.ndarray, queries: np.ndarray, *, soft_radius: float | None = None,
-    thresholds: int | None = None, places: np.ndarray | None = None, intervals: bool = True,
+    title: str,
+    dataset: Dataset,
+    database: np.ndarray,
+    queries: np.ndarray,
+    *,
+    soft_radius: float | None = None,
+    thresholds: int | None = None,
+    places: np.ndarray | None = None,
+    intervals: bool = True,
     positives: Sequence[np.ndarray] | None = None,
 ) -> PRResult:
     """The curves of a labelled data set from its descriptors [N, D] and [Q, D], for every condition and for all

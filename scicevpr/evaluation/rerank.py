@@ -77,7 +77,9 @@ def fit_weight(sets: Sequence[AnswerLists], by: str = "xfeat") -> dict[str, Any]
     good = [weight for weight, mean in means.items() if mean >= best - PLATEAU]
     weight = good[(len(good) - 1) // 2]
     return {
-        "weight": weight, "sets": [answers.name for answers in sets], "candidates": int(sets[0].indices.shape[1]),
+        "weight": weight,
+        "sets": [answers.name for answers in sets],
+        "candidates": int(sets[0].indices.shape[1]),
         "queries": [int(answers.known.sum()) for answers in sets],
         "recall@1": {str(value): [round(part, 2) for part in parts] for value, parts in table.items()},
     }
@@ -100,10 +102,15 @@ class Reranked:
         """Plain numbers."""
         names = ("n", "queries", "recall_a", "recall_b", "difference", "low", "high", "only_a", "only_b", "p_value")
         return {
-            "title": self.before.title, "by": self.by, "share of queries checked": self.share,
+            "title": self.before.title,
+            "by": self.by,
+            "share of queries checked": self.share,
             "recall": [{name: getattr(row, name) for name in names} for row in self.paired],
-            "ms a photo": self.checks.find_ms, "ms a pair": self.checks.check_ms, "ms a query": self.checks.query_ms,
-            "bytes a photo": self.checks.bytes_a_photo, "only where it pays": self.pays,
+            "ms a photo": self.checks.find_ms,
+            "ms a pair": self.checks.check_ms,
+            "ms a query": self.checks.query_ms,
+            "bytes a photo": self.checks.bytes_a_photo,
+            "only where it pays": self.pays,
             "protocol": self.result.protocol,
         }
 
@@ -116,8 +123,14 @@ def margins(answers: AnswerLists) -> np.ndarray:
 
 
 def rerank_evaluation(
-    before: Evaluation, checker: PairChecker, *, by: str = "xfeat", weight: RerankWeight | None = None,
-    top: int = CANDIDATES, below: float | None = None, progress: Progress | None = None,
+    before: Evaluation,
+    checker: PairChecker,
+    *,
+    by: str = "xfeat",
+    weight: RerankWeight | None = None,
+    top: int = CANDIDATES,
+    below: float | None = None,
+    progress: Progress | None = None,
 ) -> Reranked:
     """Re-rank the first `top` answers of an evaluation, which must hold as many.
 
@@ -137,16 +150,26 @@ def rerank_evaluation(
     checks = check_candidates(checker, before.matches, dataset.database, dataset.queries, top, rows, progress)
     order = rerank_order(before.matches.similarities, checks.counts, by, weight.value)
     scored = score_matches(
-        before.title, dataset, reorder(before.matches, order), ns=before.ns, radius=before.radius,
+        before.title,
+        dataset,
+        reorder(before.matches, order),
+        ns=before.ns,
+        radius=before.radius,
         positives=before.positives,
     )
     checked = (checks.counts >= 0).any(axis=1)
     amount = "" if by == "inliers" else f", weight {weight.value:g} ({weight.source})"
     limit = "" if below is None else f"; only where the margin is below {below:g} ({checked.mean():.0%} of the queries)"
-    protocol = {**before.protocol, "re-ranking": f"best {top} by {RERANKERS[by]}{amount}{limit}", "local features":
-                checker.label}
+    protocol = {
+        **before.protocol,
+        "re-ranking": f"best {top} by {RERANKERS[by]}{amount}{limit}",
+        "local features": checker.label,
+    }
     result = replace(
-        scored, title=f"{before.title}, re-ranked by {by}", protocol=protocol, database=before.database,
+        scored,
+        title=f"{before.title}, re-ranked by {by}",
+        protocol=protocol,
+        database=before.database,
         queries=before.queries,
     )
     two, one = (hit_matrix(part.predictions, before.positives, before.ns) for part in (result, before))
@@ -167,8 +190,11 @@ def where_it_pays(answers: AnswerLists, by: str, weight: float) -> list[dict[str
         chosen[order[:count]] = True
         limit = float(margin[order[count - 1]]) if count else 0.0
         found.append(
-            {"share": share, "margin": limit if np.isfinite(limit) else 1.0,
-             "recall@1": 100 * float(np.where(chosen, two, one).mean())}
+            {
+                "share": share,
+                "margin": limit if np.isfinite(limit) else 1.0,
+                "recall@1": 100 * float(np.where(chosen, two, one).mean()),
+            }
         )
     return found
 

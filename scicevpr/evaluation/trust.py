@@ -109,7 +109,8 @@ class Trust:
     def to_json(self) -> dict[str, Any]:
         """Plain numbers."""
         return {
-            "fitted on": list(self.fitted_on), "queries": self.queries,
+            "fitted on": list(self.fitted_on),
+            "queries": self.queries,
             "models": {target: asdict(model) for target, model in self.models.items()},
         }
 
@@ -151,8 +152,10 @@ def find_trust(model: VPRModel, with_inliers: bool, path: Path | None = None) ->
 
 def _where(answers: AnswerLists, rows: np.ndarray) -> AnswerLists:
     """The answers to some queries."""
-    parts = {name: getattr(answers, name)[rows] for name in
-             ("indices", "similarities", "positions", "right", "known", "places")}
+    parts = {
+        name: getattr(answers, name)[rows]
+        for name in ("indices", "similarities", "positions", "right", "known", "places")
+    }
     return replace(answers, counts=None if answers.counts is None else answers.counts[rows], **parts)
 
 
@@ -177,9 +180,13 @@ def reliability(probability: np.ndarray, right: np.ndarray, bins: int = BINS) ->
         own = number == at
         count = int(own.sum())
         found.append(
-            {"from": at / bins, "to": (at + 1) / bins, "answers": count,
-             "probability": float(probability[own].mean()) if count else 0.0,
-             "right": float(right[own].mean()) if count else 0.0}
+            {
+                "from": at / bins,
+                "to": (at + 1) / bins,
+                "answers": count,
+                "probability": float(probability[own].mean()) if count else 0.0,
+                "right": float(right[own].mean()) if count else 0.0,
+            }
         )
     return found
 
@@ -199,7 +206,8 @@ def risk_coverage(scores: np.ndarray, right: np.ndarray) -> dict[str, Any]:
     counts = last + 1
     risk = np.cumsum(wrong)[last] / counts
     return {
-        "coverage": (counts / len(ordered)).tolist(), "risk": risk.tolist(),
+        "coverage": (counts / len(ordered)).tolist(),
+        "risk": risk.tolist(),
         "area": float((risk * np.diff(counts, prepend=0)).sum() / len(ordered)),
     }
 
@@ -248,8 +256,13 @@ def cue_table(
         area = None if scores is None else auroc(scores, outcome)
         if scores is None or area is None:
             return
-        row = {"cue": name, "fitted": kind, "auroc": area, "average precision":
-               float(average_precision_score(outcome, scores)), "calibration error": None}
+        row = {
+            "cue": name,
+            "fitted": kind,
+            "auroc": area,
+            "average precision": float(average_precision_score(outcome, scores)),
+            "calibration error": None,
+        }
         rows.append({**row, "calibration error": calibration_error(scores, outcome)} if probability else row)
 
     for name in cues.cue_names(answers.counts is not None):
@@ -266,8 +279,12 @@ def cue_table(
 
 
 def trust_report(
-    title: str, known: AnswerLists, unknown: AnswerLists, elsewhere: Mapping[str, Trust | None],
-    unrelated: AnswerLists | None = None, weight: float | None = None,
+    title: str,
+    known: AnswerLists,
+    unknown: AnswerLists,
+    elsewhere: Mapping[str, Trust | None],
+    unrelated: AnswerLists | None = None,
+    weight: float | None = None,
 ) -> dict[str, Any]:
     """How honest trust is on a data set, as plain numbers.
 
@@ -286,7 +303,11 @@ def trust_report(
     probability, both = trust.right(inside), joined(inside, unknown)
     is_known = np.arange(len(both)) < len(inside)
     content: dict[str, Any] = {
-        "title": title, "data": known.name, "queries": len(inside), "from": kind, "fitted on": list(trust.fitted_on),
+        "title": title,
+        "data": known.name,
+        "queries": len(inside),
+        "from": kind,
+        "fitted on": list(trust.fitted_on),
         "recall@1": 100 * float(inside.first_right.mean()),
         "expected calibration error": calibration_error(probability, inside.first_right),
         "reliability": reliability(probability, inside.first_right),

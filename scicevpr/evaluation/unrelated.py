@@ -99,5 +99,11 @@ def _circuit(random: np.random.Generator) -> Image.Image:
 
 
 KINDS: tuple[Callable[[np.random.Generator], Image.Image], ...] = (
-    _texture, _gradient, _shapes, _stripes, _writing, _blossom, _circuit,
+    _texture,
+    _gradient,
+    _shapes,
+    _stripes,
+    _writing,
+    _blossom,
+    _circuit,
 )

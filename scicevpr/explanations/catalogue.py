@@ -33,9 +33,7 @@ KINDS: dict[str, MapKind] = {
         "e_m(p) = |W_m x_m(p)|²;  share_m = Σ_p e_m(p) / Σ_m Σ_p e_m(p)",
     ),
     "energy": MapKind(
-        "Energy of the map",
-        "How long the vector of channels is at each position of the map.",
-        "e(p) = √(Σ_c f_c(p)²)",
+        "Energy of the map", "How long the vector of channels is at each position of the map.", "e(p) = √(Σ_c f_c(p)²)"
     ),
     "sum": MapKind(
         "Sum over the channels",

@@ -111,8 +111,7 @@ class Flip:
 
 
 def smallest_flip(
-    model: Describe, answer: Callable[[np.ndarray], Any], photo: PhotoSource, kind: str, *,
-    tolerance: float = TOLERANCE,
+    model: Describe, answer: Callable[[np.ndarray], Any], photo: PhotoSource, kind: str, *, tolerance: float = TOLERANCE
 ) -> Flip:
     """Find the smallest strength of one change that changes the answer, by bisection.
 
@@ -141,7 +140,7 @@ def smallest_flip(
 
 
 def what_would_it_take(
-    model: Describe, answer: Callable[[np.ndarray], Any], photo: PhotoSource, kinds: Sequence[str] = tuple(CHANGES),
+    model: Describe, answer: Callable[[np.ndarray], Any], photo: PhotoSource, kinds: Sequence[str] = tuple(CHANGES)
 ) -> list[Flip]:
     """The smallest change of each kind that changes the answer."""
     return [smallest_flip(model, answer, photo, kind) for kind in kinds]

@@ -52,8 +52,13 @@ def cell_edges(length: int, cells: int) -> np.ndarray:
 
 
 def occlusion_map(
-    model: Describe, photo: PhotoSource, match: np.ndarray, rival: np.ndarray | None = None, *,
-    grid: tuple[int, int] = (12, 16), window: int = 3,
+    model: Describe,
+    photo: PhotoSource,
+    match: np.ndarray,
+    rival: np.ndarray | None = None,
+    *,
+    grid: tuple[int, int] = (12, 16),
+    window: int = 3,
 ) -> OcclusionMap:
     """Slide a window of the photo's mean colour over the photo and see what is lost.
 
@@ -153,8 +158,14 @@ def deletion_test(
 
 
 def compare_maps(
-    model: Describe, photo: PhotoSource, match: np.ndarray, maps: dict[str, np.ndarray], *, draws: int = 5,
-    steps: int = 14, seed: int = 0,
+    model: Describe,
+    photo: PhotoSource,
+    match: np.ndarray,
+    maps: dict[str, np.ndarray],
+    *,
+    draws: int = 5,
+    steps: int = 14,
+    seed: int = 0,
 ) -> list[dict[str, float | str]]:
     """One row a map, best score first: areas under deletion and insertion and the score, beside the mean of `draws`
     random maps ("random"). UsageError for maps of different shapes."""
@@ -168,7 +179,11 @@ def compare_maps(
         tests = [deletion_test(model, photo, match, values, steps) for values in candidates]
         areas = np.mean([test.areas for test in tests], axis=0)
         rows.append(
-            {"map": name, "deletion": float(areas[0]), "insertion": float(areas[1]),
-             "score": float(areas[1] - areas[0])}
+            {
+                "map": name,
+                "deletion": float(areas[0]),
+                "insertion": float(areas[1]),
+                "score": float(areas[1] - areas[0]),
+            }
         )
     return sorted(rows, key=lambda row: -float(row["score"]))

@@ -65,8 +65,11 @@ class PairCheck:
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers."""
         return {
-            "pairs": len(self.inlier), "inliers": self.inliers, "seconds": self.seconds,
-            "points_a": self.points_a.round(2).tolist(), "points_b": self.points_b.round(2).tolist(),
+            "pairs": len(self.inlier),
+            "inliers": self.inliers,
+            "seconds": self.seconds,
+            "points_a": self.points_a.round(2).tolist(),
+            "points_b": self.points_b.round(2).tolist(),
             "inlier": self.inlier.tolist(),
         }
 
@@ -110,12 +113,13 @@ def check_pair(a: LocalFeatures, b: LocalFeatures, options: GeometryOptions | No
     pairs = mutual_pairs(a, b, options.min_similarity)
     inlier, matrix = np.zeros(len(pairs), bool), None
     if len(pairs) >= FEWEST[options.model]:
-        one, other = (
-            part.positions(options.longer_side)[rows] for part, rows in zip((a, b), pairs.T, strict=True)
-        )
+        one, other = (part.positions(options.longer_side)[rows] for part, rows in zip((a, b), pairs.T, strict=True))
         ransac = {
-            "max_epipolar_error": options.max_error, "max_reproj_error": options.max_error,
-            "min_iterations": options.iterations[0], "max_iterations": options.iterations[1], "seed": options.seed,
+            "max_epipolar_error": options.max_error,
+            "max_reproj_error": options.max_error,
+            "min_iterations": options.iterations[0],
+            "max_iterations": options.iterations[1],
+            "seed": options.seed,
         }
         estimate = getattr(poselib, f"estimate_{options.model}")
         matrix, found = estimate(one, other, ransac, {})
@@ -131,7 +135,5 @@ def match_photos(a: Any, b: Any, points: PointOptions | None = None) -> PairChec
     """The point pairs of two photos (files, images, arrays); errors as in `find_points`. seconds: of everything."""
     started = time.perf_counter()
     points = points or PointOptions()
-    check = check_pair(
-        find_points(a, points), find_points(b, points), GeometryOptions(longer_side=points.longer_side)
-    )
+    check = check_pair(find_points(a, points), find_points(b, points), GeometryOptions(longer_side=points.longer_side))
     return replace(check, seconds=time.perf_counter() - started)

@@ -119,9 +119,15 @@ class CandidateChecks:
 
 
 def check_candidates(
-    checker: PairChecker, matches: Matches, database: Sequence[Photo | Path], queries: Sequence[Any],
-    top: int = CANDIDATES, rows: np.ndarray | None = None, progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None, memo: dict[tuple[int, int], int] | None = None,
+    checker: PairChecker,
+    matches: Matches,
+    database: Sequence[Photo | Path],
+    queries: Sequence[Any],
+    top: int = CANDIDATES,
+    rows: np.ndarray | None = None,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+    memo: dict[tuple[int, int], int] | None = None,
 ) -> CandidateChecks:
     """Inliers of the first `top` answers to each query.
 

@@ -40,7 +40,11 @@ class PointStore:
     Safe for several threads; a file that is damaged is found anew. UsageError for a limit below 0."""
 
     def __init__(
-        self, folder: Path | str | None = None, options: PointOptions | None = None, *, limit: int = SIZE_LIMIT,
+        self,
+        folder: Path | str | None = None,
+        options: PointOptions | None = None,
+        *,
+        limit: int = SIZE_LIMIT,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         if limit < 0:
@@ -127,7 +131,8 @@ class PointStore:
         if self.folder is None:
             return
         tensors = {
-            "cells": np.ascontiguousarray(features.cells), "descriptors": np.ascontiguousarray(features.descriptors),
+            "cells": np.ascontiguousarray(features.cells),
+            "descriptors": np.ascontiguousarray(features.descriptors),
             "sizes": np.array([features.grid, features.photo], np.int64),
         }
         content = save_tensors(tensors)

@@ -29,7 +29,8 @@ def model():
 def test_rows_equal_plain_evaluations(tiny_city, tmp_path, model):
     dataset = read_dataset(tiny_city)
     chosen = [
-        choice for choice in choices_for(model, dataset)
+        choice
+        for choice in choices_for(model, dataset)
         if choice.key in ("antialias: off", "JPEG quality: 50", "right within: 50 m", "positions: rounded to float32")
     ]
     assert len(chosen) == 4

@@ -10,12 +10,7 @@ from sklearn.metrics import average_precision_score
 
 from scicevpr.datasets import read_dataset
 from scicevpr.errors import UsageError
-from scicevpr.evaluation.precision_recall import (
-    pr_curve,
-    precision_recall,
-    similarity_matrix,
-    with_pr_intervals,
-)
+from scicevpr.evaluation.precision_recall import pr_curve, precision_recall, similarity_matrix, with_pr_intervals
 
 
 def random_case(seed: int, ties: bool, soft: bool):
@@ -62,8 +57,15 @@ def test_curves_equal_an_independent_computation(matching, soft, ties):
         values, hard, ignored = random_case(seed, ties, soft)
         for count in (None, 7, 100):
             curve = pr_curve(values, hard, ignored, matching=matching, thresholds=count)
-            levels = (lambda occurring: occurring) if count is None else (
-                lambda occurring, count=count: [*np.linspace(occurring[0], occurring[-1], count)[:-1], occurring[-1]]
+            levels = (
+                (lambda occurring: occurring)
+                if count is None
+                else (
+                    lambda occurring, count=count: [
+                        *np.linspace(occurring[0], occurring[-1], count)[:-1],
+                        occurring[-1],
+                    ]
+                )
             )
             wanted = by_loops(values, hard, ignored, matching, levels)
             np.testing.assert_allclose(np.column_stack([curve.precision, curve.recall]), wanted, atol=1e-12)
@@ -75,7 +77,10 @@ def test_curves_equal_an_independent_computation(matching, soft, ties):
             sure = max([r for p, r in wanted if p == 1], default=0.0)
             first = next((p for p, r in wanted if r > 0), 0.0)
             expected = {
-                "average precision": steps, "area": area, "max F1": f1, "recall at 100 % precision": sure,
+                "average precision": steps,
+                "area": area,
+                "max F1": f1,
+                "recall at 100 % precision": sure,
                 "extended precision": (first + sure) / 2,
             }
             assert scores == pytest.approx(expected, abs=1e-12)

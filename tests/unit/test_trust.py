@@ -23,9 +23,15 @@ def one_list(similarities, positions, counts=None, right=None) -> AnswerLists:
     similarities = np.array([similarities], np.float32)
     count = similarities.shape[1]
     return AnswerLists(
-        "one", np.where(np.isnan(similarities), -1, np.arange(count)), similarities,
-        None if counts is None else np.array([counts]), np.array([positions], float),
-        np.zeros((1, count), bool) if right is None else np.array([right]), np.ones(1, bool), np.zeros(1, int), 25.0,
+        "one",
+        np.where(np.isnan(similarities), -1, np.arange(count)),
+        similarities,
+        None if counts is None else np.array([counts]),
+        np.array([positions], float),
+        np.zeros((1, count), bool) if right is None else np.array([right]),
+        np.ones(1, bool),
+        np.zeros(1, int),
+        25.0,
     )
 
 
@@ -84,15 +90,26 @@ def made_up(count: int, known: bool, seed: int, name: str = "made up") -> Answer
     right[:, 0] = known & (rng.random(count) < np.where(sure, 0.95, 0.3))
     positions = np.dstack([np.tile(np.arange(6) * 100.0, (count, 1)), np.zeros((count, 6))])
     similarities = np.column_stack([np.maximum(first, others[:, 0] + 0.001), others]).astype(np.float32)
-    return AnswerLists(name, np.tile(np.arange(6), (count, 1)), similarities, counts.astype(np.int32), positions, right,
-                       np.full(count, known), places, 25.0)
+    return AnswerLists(
+        name,
+        np.tile(np.arange(6), (count, 1)),
+        similarities,
+        counts.astype(np.int32),
+        positions,
+        right,
+        np.full(count, known),
+        places,
+        25.0,
+    )
 
 
 @pytest.fixture(scope="module")
 def fitted():
     known, unknown = made_up(600, True, 0), made_up(600, False, 1)
-    return {"similarities": trust.fit_trust([known], [unknown], False),
-            "inliers": trust.fit_trust([known], [unknown], True)}
+    return {
+        "similarities": trust.fit_trust([known], [unknown], False),
+        "inliers": trust.fit_trust([known], [unknown], True),
+    }
 
 
 def test_probabilities_are_calibrated_and_carry_over(fitted):

@@ -28,10 +28,17 @@ def paint_curves(figure: Figure, data: Sequence[PRResult], style: Style, vector:
         for plot, matching in zip(plots, matchings, strict=True):
             curve = result.curves[matching]["all"]
             step = -(-len(curve.recall) // POINTS)
-            recall, precision = ([start, *values[::step].tolist(), float(values[-1])]
-                                 for start, values in ((0.0, curve.recall), (1.0, curve.precision)))
-            plot.plot(recall, precision, color=colours[result.title], label=labels[-1],
-                      linestyle=LINE_STYLES[number % len(LINE_STYLES)])
+            recall, precision = (
+                [start, *values[::step].tolist(), float(values[-1])]
+                for start, values in ((0.0, curve.recall), (1.0, curve.precision))
+            )
+            plot.plot(
+                recall,
+                precision,
+                color=colours[result.title],
+                label=labels[-1],
+                linestyle=LINE_STYLES[number % len(LINE_STYLES)],
+            )
     words = {"single": "best answer to each query", "multi": "every pair"}
     for number, (plot, matching) in enumerate(zip(plots, matchings, strict=True)):
         plot.set_title(f"{style.letter(number)}  {words[matching]}".strip(), loc="left")
@@ -61,11 +68,20 @@ def curve_caption(data: Sequence[PRResult], style: Style) -> str:
 def curve_latex(data: Sequence[PRResult], style: Style) -> str:
     """The scores of all queries for LaTeX (package booktabs), the best of each column bold."""
     scores = list(data[0].curves["single"]["all"].scores)
-    short = {"average precision": "AP", "area": "AUC", "max F1": "max F1", "recall at 100 % precision": "R@100P",
-             "extended precision": "EP"}
+    short = {
+        "average precision": "AP",
+        "area": "AUC",
+        "max F1": "max F1",
+        "recall at 100 % precision": "R@100P",
+        "extended precision": "EP",
+    }
     lines = [
-        r"\begin{table}[t]", r"\centering", rf"\caption{{{latex_text(curve_caption(data, style))}}}",
-        r"\label{tab:precision-recall}", rf"\begin{{tabular}}{{ll{'r' * len(scores)}}}", r"\toprule",
+        r"\begin{table}[t]",
+        r"\centering",
+        rf"\caption{{{latex_text(curve_caption(data, style))}}}",
+        r"\label{tab:precision-recall}",
+        rf"\begin{{tabular}}{{ll{'r' * len(scores)}}}",
+        r"\toprule",
         " & ".join(["Model", "Matches", *(short[score] for score in scores)]) + r" \\",
     ]
     for matching in data[0].curves:
@@ -84,8 +100,14 @@ def curve_latex(data: Sequence[PRResult], style: Style) -> str:
 
 
 PRECISION_RECALL = FigureKind(
-    "precision-recall", "Precision and recall", "Precision over recall for a threshold on the similarity.", "results",
-    paint_curves, curve_table, curve_caption, curve_latex,
+    "precision-recall",
+    "Precision and recall",
+    "Precision over recall for a threshold on the similarity.",
+    "results",
+    paint_curves,
+    curve_table,
+    curve_caption,
+    curve_latex,
 )
 
 
@@ -102,8 +124,9 @@ def paint_reliability(figure: Figure, data: Sequence[dict[str, Any]], style: Sty
         labels.append(style.name(part["title"]))
         line = {"color": colours[part["title"]], "linestyle": LINE_STYLES[number % len(LINE_STYLES)]}
         bins = [row for row in part["reliability"] if row["answers"]]
-        plots[0].plot([row["probability"] for row in bins], [row["right"] for row in bins], marker="o",
-                      label=labels[-1], **line)
+        plots[0].plot(
+            [row["probability"] for row in bins], [row["right"] for row in bins], marker="o", label=labels[-1], **line
+        )
         curve = part["risk coverage"]
         plots[1].plot([100 * value for value in curve["coverage"]], [100 * value for value in curve["risk"]], **line)
     words = (("probability given", "share that is right"), ("answers accepted (%)", "wrong among them (%)"))
@@ -133,6 +156,11 @@ def reliability_caption(data: Sequence[dict[str, Any]], style: Style) -> str:
 
 
 RELIABILITY = FigureKind(
-    "reliability", "Reliability of trust", "How often answers are right, over the probability given.", "results",
-    paint_reliability, reliability_table, reliability_caption,
+    "reliability",
+    "Reliability of trust",
+    "How often answers are right, over the probability given.",
+    "results",
+    paint_reliability,
+    reliability_table,
+    reliability_caption,
 )
