@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scicevpr.cli import options
+from scicevpr.cli import matching, options
 from scicevpr.cli.outputs import (
     add_intervals,
     check_output_options,
@@ -95,6 +95,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     options.damage_option(parser)
     options.scoring_options(parser)
     options.pca_options(parser)
+    matching.rerank_options(parser)
+    matching.pr_options(parser)
     _options_of_other_tools(parser)
     output_options(parser)
     parser.set_defaults(run=evaluate)
@@ -197,6 +199,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     from scicevpr.evaluation.protocols import find_method, published_rounding
 
     check_output_options(arguments)
+    matching.check_matching_options(arguments)
     chosen.check_published(arguments)
     method = find_method(arguments.test_method)
     chosen.check_pca_options(arguments)
@@ -243,6 +246,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
             result = replace(result, protocol={**result.protocol, "database descriptors": origin})
         results.append(add_intervals(arguments, replace(result, title=title)))
         show_evaluation(console, results[-1])
+        results += matching.after_evaluation(arguments, results[-1], model, console)
     for name in BASELINES if arguments.baselines else ():
         with show_progress(BASELINES[name].title) as step:
             result = benchmark.evaluate_baseline(name, dataset, progress=step, **scoring)
@@ -251,6 +255,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     for note in results[0].dataset.notes:
         print_note(f"Note: {note}")
     write_outputs(arguments, results, console)
+    matching.write_curves(arguments, console)
     return 0
 
 

@@ -13,22 +13,42 @@ from collections.abc import Sequence
 
 from scicevpr import __version__
 from scicevpr.cli import (
+    audit,
     datasets,
     evaluate,
     explain,
     figure,
     index,
     installation,
+    matching,
     milvus,
+    occlude,
     pack,
     search,
     stability,
+    trust,
     weights,
 )
 from scicevpr.errors import SciceVPRError
 
 ERROR, STOPPED = 2, 130
-COMMANDS = (evaluate, search, installation, explain, stability, figure, datasets, pack, index, milvus, weights)
+COMMANDS = (
+    evaluate,
+    search,
+    installation,
+    explain,
+    stability,
+    figure,
+    datasets,
+    pack,
+    index,
+    milvus,
+    weights,
+    matching,
+    trust,
+    audit,
+    occlude,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

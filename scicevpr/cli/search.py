@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scicevpr.cli import options
+from scicevpr.cli import matching, options
 from scicevpr.cli.outputs import (
     check_outputs,
     open_console,
@@ -38,6 +38,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     options.storage_options(parser)
     options.matches_options(parser)
     options.radius_option(parser)
+    matching.search_options(parser)
     parser.set_defaults(run=search)
 
     parser = commands.add_parser("describe", help="write the descriptors of photos to a file")
@@ -90,15 +91,18 @@ def search(arguments: argparse.Namespace) -> int:
                 paths = [photo.path for photo in database]
                 searched = describe_chosen(model, paths, arguments, step, "database", mode)
         values = described.values if pca is None else pca.transform(described.values)
-        matches = make_index(searched.values).search(values, arguments.top)
-        answers = list_matches(matches, database, queries, arguments.radius)
-        for query, answer in zip(queries, answers, strict=True):
+        matches = make_index(searched.values).search(values, max(arguments.top, arguments.rerank or 0))
+        matches, found_inliers, reranking = matching.rerank_search(arguments, model, matches, database, queries)
+        answers = [answer[: arguments.top] for answer in list_matches(matches, database, queries, arguments.radius)]
+        for query, answer, inliers in zip(queries, answers, found_inliers, strict=True):
             show_matches(console, f"{title}: {query.name}", answer)
+            if inliers:
+                print_line(console, f"Inliers by rank: {', '.join(map(str, inliers[: arguments.top]))}.")
         print_line(console, described.protocol_line())
-        protocol = {"database grouping": searched.grouping, "PCA": pca.label if pca else "none"}
+        protocol = {"database grouping": searched.grouping, "PCA": pca.label if pca else "none", **reranking}
         entries = [
-            {"query": str(query.path), "matches": [_match_json(match) for match in answer]}
-            for query, answer in zip(queries, answers, strict=True)
+            {"query": str(query.path), "matches": [_match_json(match) for match in answer], "inliers": inliers}
+            for query, answer, inliers in zip(queries, answers, found_inliers, strict=True)
         ]
         found.append({"title": title, "protocol": {**described.protocol(), **protocol}, "queries": entries})
     if arguments.json:

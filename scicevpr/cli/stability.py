@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from scicevpr.evaluation.batch_effects import StabilitySetup
 
-EXPERIMENTS = ("batches", "photos", "database", "last", "batch-mates", "worst", "pairs")
+EXPERIMENTS = ("batches", "photos", "database", "last", "batch-mates", "worst", "flips", "pairs")
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -33,12 +33,19 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="batches (Recall@1 over query batch sizes and orders: Figure 2), photos (every query in shuffled batches "
         "against itself alone), database (the database in other batches), last (the incomplete last batch), "
         "batch-mates (one query in random batches, with x and y on the database's main plane, or with the photos "
-        "given), worst (search the batch that changes an answer most), pairs (Figure 1)",
+        "given), worst (search the batch that changes an answer most), flips (how often random, same-street and worst "
+        "batches flip a right answer), pairs (Figure 1)",
     )
     add("--query", metavar="NAME_OR_ROW", help="for batch-mates and worst: a query's file name or row")
     add("--batch-mates", nargs="+", metavar="NAME_OR_ROW", help="for batch-mates: exactly these other queries")
     add("--size", type=options.positive, default=16, metavar="B", help="photos in a batch (default: 16)")
     options.orders_options(parser, seeds=5)
+    add(
+        "--goal",
+        choices=("any", "fail", "right"),
+        default="any",
+        help="for worst: a batch that changes the answer (default), makes a right one wrong, or a wrong one right",
+    )
     add("--draws", type=options.positive, default=100, metavar="N", help="random batches (default: 100)")
     add("--csv", type=Path, metavar="FILE", help="write the table")
     options.radius_option(parser)
@@ -100,6 +107,10 @@ def _experiment(setup: StabilitySetup, arguments: argparse.Namespace) -> pd.Data
         return batch_effects.database_batches(setup, sizes, seeds)
     if name == "last":
         return batch_effects.last_batch(setup, size)
+    if name == "flips":
+        from scicevpr.evaluation.batch_flips import flip_rates
+
+        return flip_rates(setup, arguments.sizes or (2, 4, 8, 16), arguments.draws)
     if name == "pairs":
         chosen = batch_mates.telling_pairs(setup)
         if not chosen:
@@ -109,8 +120,8 @@ def _experiment(setup: StabilitySetup, arguments: argparse.Namespace) -> pd.Data
         raise UsageError(f"The experiment {name!r} is about one query: name it with --query.")
     row = query_row(setup.dataset, arguments.query)
     if name == "worst":
-        found = batch_mates.worst_batch(setup, row, size, seed=0)
-        numbers = ("margin_alone", "margin", "flipped", "first_alone", "first", "tried")
+        found = batch_mates.worst_batch(setup, row, size, seed=0, goal=arguments.goal)
+        numbers = ("margin_alone", "margin", "flipped", "first_alone", "first", "tried", "sentence")
         mates = ",".join(map(str, found.batch_mates))
         return pd.DataFrame(
             [{"query": row, "batch_mates": mates, **{number: getattr(found, number) for number in numbers}}]

@@ -18,6 +18,7 @@ from scicevpr.retrieval.pca import PCA
 FIRST_DRAWS = 96
 CANDIDATES = 48
 ROUNDS = 8
+GOALS = ("any", "fail", "right")
 FITTED = 4096
 """Database photos on which the plane is fitted at most, evenly spread over the list."""
 
@@ -93,7 +94,8 @@ class WorstBatch:
 
     batch_mates: query rows beside the query. margin: similarity of the best photo of another place minus that of the
     best photo of the place answered alone; above 0 the answer has changed place. margin_alone: the same of the query
-    alone. first_alone, first: database rows at rank 1. tried: batches described; done: the search is over.
+    alone. first_alone, first: database rows at rank 1. tried: batches described; done: the search is over. goal: of
+    GOALS; with "fail" and "right" the margin is that of wrong over right photos, and of right over wrong ones.
     """
 
     batch_mates: tuple[int, ...]
@@ -103,21 +105,43 @@ class WorstBatch:
     first: int
     tried: int
     done: bool
+    goal: str = "any"
 
     @property
     def flipped(self) -> bool:
-        """True when this batch changes the place that is answered."""
+        """True when this batch changes the place that is answered, in the way that was looked for."""
         return self.margin > 0
+
+    @property
+    def sentence(self) -> str:
+        """What the search has found, in words."""
+        if self.flipped:
+            return {
+                "any": "In this batch another place wins.",
+                "fail": "Right alone, wrong in this batch.",
+                "right": "Wrong alone, right in this batch.",
+            }[self.goal]
+        none = {"any": "changes the answer", "fail": "makes it wrong", "right": "makes it right"}[self.goal]
+        return f"None of the {self.tried} batches tried {none}."
 
 
 def search_worst_batch(
-    setup: StabilitySetup, row: int, size: int = 8, seed: int = 0, rounds: int = ROUNDS, pool: np.ndarray | None = None
+    setup: StabilitySetup,
+    row: int,
+    size: int = 8,
+    seed: int = 0,
+    rounds: int = ROUNDS,
+    pool: np.ndarray | None = None,
+    *,
+    goal: str = "any",
 ) -> Iterator[WorstBatch]:
     """Search for the ``size - 1`` other queries that move the answer to query ``row`` most.
 
     Random batches first, then one photo at a time is exchanged for the best of some random others. Yields the worst
     batch so far after each round; the last has ``done`` set. The same seed gives the same result. pool: query rows to
-    choose from; default all but the query. Raises UsageError for no such query, or too few photos to choose from.
+    choose from; default all but the query. goal: "any" changes the place that is answered; "fail" makes a right answer
+    wrong; "right" makes a wrong one right. Raises UsageError for no such query, too few photos to choose from, or a
+    goal that this query cannot have.
     """
     count = len(setup.queries)
     if not 0 <= row < count:
@@ -128,7 +152,7 @@ def search_worst_batch(
     random = np.random.default_rng(seed)
     alone = encode_groups(setup.model, setup.queries, np.array([[row]]), first_only=True)
     first_alone = int(setup.index.search(alone, 1).indices[0, 0])
-    same = same_answer(setup, row, first_alone)
+    same = same_answer(setup, row, first_alone) if goal == "any" else _kept_by(setup, row, first_alone, goal)
     if same.all():
         raise UsageError("Every database photo shows this place, so no batch can change the answer.")
 
@@ -144,7 +168,7 @@ def search_worst_batch(
     best = int(values.argmax())
     batch_mates, margin, first, tried = drawn[best], float(values[best]), int(firsts[best]), len(drawn)
     for number in range(rounds):
-        yield WorstBatch(tuple(map(int, batch_mates)), margin, margin_alone, first_alone, first, tried, False)
+        yield WorstBatch(tuple(map(int, batch_mates)), margin, margin_alone, first_alone, first, tried, False, goal)
         free = np.setdiff1d(others, batch_mates)
         if len(free) == 0:
             break
@@ -156,12 +180,29 @@ def search_worst_batch(
         best = int(values.argmax())
         if values[best] > margin:
             batch_mates, margin, first = swapped[best], float(values[best]), int(firsts[best])
-    yield WorstBatch(tuple(map(int, batch_mates)), margin, margin_alone, first_alone, first, tried, True)
+    yield WorstBatch(tuple(map(int, batch_mates)), margin, margin_alone, first_alone, first, tried, True, goal)
 
 
-def worst_batch(setup: StabilitySetup, row: int, size: int = 8, seed: int = 0, rounds: int = ROUNDS) -> WorstBatch:
+def worst_batch(
+    setup: StabilitySetup, row: int, size: int = 8, seed: int = 0, rounds: int = ROUNDS, *, goal: str = "any"
+) -> WorstBatch:
     """The result of `search_worst_batch`."""
-    return list(search_worst_batch(setup, row, size, seed, rounds))[-1]
+    return list(search_worst_batch(setup, row, size, seed, rounds, goal=goal))[-1]
+
+
+def _kept_by(setup: StabilitySetup, row: int, first: int, goal: str) -> np.ndarray:
+    """The photos that a batch must push down, [D] bool: the right ones to make the query fail, the wrong ones to make
+    it right. UsageError where the answer alone is not what the goal starts from."""
+    if goal not in GOALS:
+        raise UsageError(f"A batch can be looked for that makes the answer {', '.join(GOALS)}, not {goal!r}.")
+    if setup.positives is None or not len(setup.positives[row]):
+        raise UsageError(f"Nobody knows a right answer to query {row}, so none can be made right or wrong.")
+    right = np.zeros(len(setup.database), bool)
+    right[setup.positives[row]] = True
+    if right[first] != (goal == "fail"):
+        state, other = ("right", "fail") if right[first] else ("wrong", "right")
+        raise UsageError(f"Query {row} is answered {state} alone already; look for a batch with the goal {other!r}.")
+    return right if goal == "fail" else ~right
 
 
 def same_answer(setup: StabilitySetup, row: int, first: int) -> np.ndarray:

@@ -255,11 +255,13 @@ def score_matches(
     rounding: str = "float64",
     left_out: dict[int, np.ndarray] | None = None,
     protocol: dict[str, str] | None = None,
+    positives: Sequence[np.ndarray] | None = None,
 ) -> Evaluation:
     """Score a search [Q, K] that was made before, K >= max(ns). protocol: taken as it is. left_out: database rows by
-    query that are not to count as right."""
+    query that are not to count as right. positives: rows by query, where they are known already."""
     ns = _checked(ns)
-    positives = dataset.positives(radius, rounding) if dataset.labelled else None
+    if positives is None:
+        positives = dataset.positives(radius, rounding) if dataset.labelled else None
     if positives is not None and left_out:
         none = np.empty(0, np.int64)
         positives = [np.setdiff1d(rows, left_out.get(query, none)) for query, rows in enumerate(positives)]

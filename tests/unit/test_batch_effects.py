@@ -24,6 +24,7 @@ from scicevpr.evaluation.batch_effects import (
     rank_correlations,
     summarise,
 )
+from scicevpr.evaluation.batch_flips import flip_rates
 from scicevpr.evaluation.batch_mates import (
     database_plane,
     pair_statistics,
@@ -276,3 +277,47 @@ def test_photos_of_one_name_in_several_folders_stay_apart(models, dataset):
         prepare_stability(models["cricavpr-t"], replace(dataset, queries=dataset.queries[:6])), 4, range(3)
     )
     pd.testing.assert_frame_equal(table.drop(columns="query"), single.drop(columns="query"))
+
+
+def test_make_it_fail_and_make_it_right(restless) -> None:
+    """Batches of 2 of 8 queries: all seven are tried, so what the search says is so."""
+    for row in range(7):
+        first = int(restless.index.search(restless.describe(Grouping.alone())[row][None], 1).indices[0, 0])
+        right = first in restless.positives[row]
+        goal, other = ("fail", "right") if right else ("right", "fail")
+        found = worst_batch(restless, row, size=2, seed=1, rounds=4, goal=goal)
+        answers = []
+        for mate in set(range(8)) - {row}:
+            values = encode_groups(restless.model, restless.queries, np.array([[row, mate]]))[0, :1]
+            answers.append(int(restless.index.search(values, 1).indices[0, 0]) in restless.positives[row])
+        assert found.flipped == any(answer != right for answer in answers)
+        assert found.sentence.startswith(("Right", "Wrong") if found.flipped else f"None of the {found.tried} batches")
+        with pytest.raises(UsageError, match=f"look for a batch with the goal '{goal}'"):
+            worst_batch(restless, row, size=2, goal=other)
+    with pytest.raises(UsageError, match="'worse'"):
+        worst_batch(restless, 0, size=2, goal="worse")
+    with pytest.raises(UsageError, match="Nobody knows"):
+        worst_batch(replace(restless, positives=None), 0, size=2, goal="fail")
+
+
+def test_how_often_batches_flip_a_right_answer(restless, setups) -> None:
+    table = flip_rates(restless, (2,), draws=30, searched=8).set_index("batch")
+    assert list(table.index) == ["random", "same street", "worst"]
+    assert (table["low"] <= table["flips"]).all()
+    assert (table["flips"] <= table["high"]).all()
+    alone = restless.index.search(restless.describe(Grouping.alone()), 1).indices[:, 0]
+    asked = [row for row in range(8) if alone[row] in restless.positives[row]]
+    wrong = {}
+    for row in asked:
+        groups = np.array([[row, mate] for mate in set(range(8)) - {row}])
+        values = encode_groups(restless.model, restless.queries, groups, first_only=True)
+        answers = restless.index.search(values, 1).indices[:, 0]
+        wrong[row] = [answer not in restless.positives[row] for answer in answers]
+    assert table["flips"]["worst"] == pytest.approx(100 * np.mean([any(flips) for flips in wrong.values()]))
+    assert table["flips"]["random"] == pytest.approx(100 * np.mean([np.mean(f) for f in wrong.values()]), abs=12)
+    quiet = flip_rates(setups["scicevpr-t"], (2, 4), draws=2)
+    assert (quiet["flips"] == 0).all()
+    assert (quiet["change"] < 1e-5).all()
+    assert quiet["note"].iloc[-1] == "does not feel its batch: nothing to search"
+    with pytest.raises(UsageError, match="2 to 8 photos"):
+        flip_rates(restless, (9,))

@@ -16,6 +16,7 @@ FLOORS = (
     ("scicevpr.files",),
     ("scicevpr.models", "scicevpr.datasets"),
     ("scicevpr.descriptors", "scicevpr.retrieval"),
+    ("scicevpr.local_features",),
     ("scicevpr.hub", "scicevpr.evaluation", "scicevpr.explanations"),
     ("scicevpr.figures", "scicevpr.external_models", "scicevpr.packs", "scicevpr.cluster"),
     ("scicevpr.milvus",),
