@@ -22,13 +22,15 @@ from scicevpr.cli import (
     milvus,
     pack,
     search,
+    space,
     stability,
+    studio,
     weights,
 )
 from scicevpr.errors import SciceVPRError
 
 ERROR, STOPPED = 2, 130
-COMMANDS = (evaluate, search, installation, explain, stability, figure, datasets, pack, index, milvus, weights)
+COMMANDS = (evaluate, search, studio, installation, explain, stability, figure, datasets, pack, index, milvus, weights, space)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
