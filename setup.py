@@ -13,17 +13,16 @@ STUDIO = find_namespace_packages(str(HERE), include=["app", "app.*", "training",
 PHOTOS = "procity/images/test"
 
 setup(
-    long_description=(HERE / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2],  # without the Space's header
+    long_description=(HERE / "README.md")
+    .read_text(encoding="utf-8")
+    .split("---\n", 2)[2],  # without the Space's header
     long_description_content_type="text/markdown",
     packages=[
         *find_namespace_packages(str(HERE), include=["scicevpr", "scicevpr.*"]),
         *(f"scicevpr.studio.{name}" for name in STUDIO),
         "scicevpr.assets",
     ],
-    package_dir={
-        "scicevpr.assets": "assets",
-        **{f"scicevpr.studio.{name}": name.replace(".", "/") for name in STUDIO},
-    },
+    package_dir={"scicevpr.assets": "assets", **{f"scicevpr.studio.{name}": name.replace(".", "/") for name in STUDIO}},
     package_data={
         "scicevpr": ["py.typed"],
         "scicevpr.assets": [

@@ -30,7 +30,21 @@ from scicevpr.cli import (
 from scicevpr.errors import SciceVPRError
 
 ERROR, STOPPED = 2, 130
-COMMANDS = (evaluate, search, studio, installation, explain, stability, figure, datasets, pack, index, milvus, weights, space)
+COMMANDS = (
+    evaluate,
+    search,
+    studio,
+    installation,
+    explain,
+    stability,
+    figure,
+    datasets,
+    pack,
+    index,
+    milvus,
+    weights,
+    space,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,8 +19,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = actions.add_parser(
         "push",
         help="make or update a Space from this checkout",
-        description="Make or update a Space: only the files it needs, in one commit. Its secrets, variables and hardware "
-        "stay as they are. Log in first: hf auth login, or HF_TOKEN.",
+        description="Make or update a Space: only the files it needs, in one commit. Its secrets, variables and "
+        "hardware stay as they are. Log in first: hf auth login, or HF_TOKEN.",
     )
     add = parser.add_argument
     add("repository", metavar="OWNER/NAME", help="the Space; made if it is missing")
@@ -59,7 +59,9 @@ def push(arguments: argparse.Namespace) -> int:
         for folder, size in folders.items():
             print_line(console, f"{folder}: {bytes_label(size)}")
         photos = sum(file.name.startswith("assets/procity/images/") for file in files)
-        print_line(console, f"{len(files)} files, {bytes_label(total)}, of which {photos} photos of the city not listed.")
+        print_line(
+            console, f"{len(files)} files, {bytes_label(total)}, of which {photos} photos of the city not listed."
+        )
         for name in (*models, *datasets):
             print_line(console, f"also: {name}")
         print_line(console, f"Nothing was sent to {arguments.repository}. Without --dry-run it is.")

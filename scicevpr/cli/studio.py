@@ -46,7 +46,9 @@ def import_studio(module: str, extra: str) -> ModuleType:
     """
     folder, top = studio_folder(), module.partition(".")[0]
     if not (folder / top).is_dir():
-        raise UsageError(f"This installation of scicevpr has no {top!r}. Install it whole: pip install 'scicevpr[{extra}]'")
+        raise UsageError(
+            f"This installation of scicevpr has no {top!r}. Install it whole: pip install 'scicevpr[{extra}]'"
+        )
     if str(folder) not in sys.path[:1]:
         sys.path.insert(0, str(folder))
     found = import_module(top)
@@ -61,4 +63,6 @@ def import_studio(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("app", "training", "scicevpr"):
             raise
-        raise UsageError(f"`scicevpr {extra}` needs the package {error.name}: pip install 'scicevpr[{extra}]'") from error
+        raise UsageError(
+            f"`scicevpr {extra}` needs the package {error.name}: pip install 'scicevpr[{extra}]'"
+        ) from error

@@ -86,7 +86,8 @@ def find_folder(root: Path, *children: str) -> Path:
                 return folder
         level = [inner for folder in level for inner in sorted(folder.iterdir()) if inner.is_dir()]
     raise DatasetError(
-        f"Below {root} there is no folder that holds {' and '.join(children)}. Is everything there that belongs to the set?"
+        f"Below {root} there is no folder that holds {' and '.join(children)}. Is everything there that belongs to "
+        "the set?"
     )
 
 
@@ -116,11 +117,14 @@ def _pairs(root: Path, out: Path, placer: Placer, database: str, queries: str) -
     if first != second or not all(name.isdigit() for name in first):
         raise DatasetError(
             f"{base / database} and {base / queries} should hold pairs of photos with the same number, but they have "
-            f"{len(first)} and {len(second)} photos, and {len(set(first) ^ set(second))} numbers stand on one side only."
+            f"{len(first)} and {len(second)} photos, and {len(set(first) ^ set(second))} numbers stand on one side "
+            "only."
         )
     for side, photos in sides.items():
         for photo in photos:
-            target = out / "images" / "test" / side / f"@0@{int(photo.stem) * PAIR_DISTANCE}@@@@@{photo.stem}@@@@@@@@.jpg"
+            target = (
+                out / "images" / "test" / side / f"@0@{int(photo.stem) * PAIR_DISTANCE}@@@@@{photo.stem}@@@@@@@@.jpg"
+            )
             if photo.suffix.lower() in (".jpg", ".jpeg"):
                 placer.place(photo, target)
             else:
@@ -148,7 +152,9 @@ def _tokyo(root: Path, out: Path, placer: Placer, key: str) -> None:
         try:
             latitude, longitude = float(cells[1]), float(cells[2])
         except (IndexError, ValueError) as error:
-            raise DatasetError(f"{table} should say name,latitude,longitude; it says {','.join(cells)[:80]!r}.") from error
+            raise DatasetError(
+                f"{table} should say name,latitude,longitude; it says {','.join(cells)[:80]!r}."
+            ) from error
         name = _degrees_name(latitude, longitude, pano_id=table.stem)
         placer.as_jpeg(table.with_suffix(".jpg"), out / "images" / "test" / "queries" / name, TOKYO_QUERY_SIDE)
     if key == "tokyo247":
@@ -165,7 +171,9 @@ def _pittsburgh(root: Path, out: Path, placer: Placer, key: str) -> None:
     must be there."""
     splits = [split for split in ("train", "val", "test") if next(root.rglob(f"{key}_{split}.mat"), None)]
     if not splits:
-        raise DatasetError(f"Below {root} there is no {key}_test.mat, which lists the photos. Unpack the archive with it there.")
+        raise DatasetError(
+            f"Below {root} there is no {key}_test.mat, which lists the photos. Unpack the archive with it there."
+        )
     for split in splits:
         content = _structure(root, f"{key}_{split}.mat")
         for side, folder in (("database", ""), ("queries", "queries_real/")):
@@ -200,8 +208,8 @@ def _nordland(root: Path, out: Path, placer: Placer, key: str) -> None:
 
 
 def _photo_lists(root: Path, out: Path, placer: Placer, key: str) -> None:
-    """OpenVPRLab's validation sets: photos, and .npy lists of them and of their positives. Read as layout npy, for which
-    the lists of MSLS get the names that those of the others have."""
+    """OpenVPRLab's validation sets: photos, and .npy lists of them and of their positives. Read as layout npy, for
+    which the lists of MSLS get the names that those of the others have."""
     names = {"ref_image_names": "dbImages", "query_image_names": "qImages", "ground_truth_25m": "gt_25m"}
     lists = sorted(path for path in root.rglob("*.npy") if path.stem.endswith((*names, *names.values())))
     if len(lists) < 3:
@@ -248,7 +256,9 @@ def _sf_xl(root: Path, out: Path, placer: Placer, key: str) -> None:
 
 def _vpr_bench(root: Path, out: Path, placer: Placer, key: str) -> None:
     """query/, ref/ and ground_truth_new.npy below a folder of the set's name."""
-    folders = [path for path in sorted(root.rglob(key)) if all((path / c).exists() for c in ("query", "ref", BENCH_TRUTH))]
+    folders = [
+        path for path in sorted(root.rglob(key)) if all((path / c).exists() for c in ("query", "ref", BENCH_TRUTH))
+    ]
     base = folders[0] if folders else find_folder(root, "query", "ref", BENCH_TRUTH)
     _tree(base, out, placer)
 
@@ -309,7 +319,9 @@ def _structure(root: Path, name: str) -> dict[str, list]:
 
     path = next(iter(sorted(root.rglob(name))), None)
     if path is None:
-        raise DatasetError(f"Below {root} there is no {name}, which lists the photos. Unpack the archive with it there.")
+        raise DatasetError(
+            f"Below {root} there is no {name}, which lists the photos. Unpack the archive with it there."
+        )
     try:
         _, database, database_utm, queries, query_utm, *_ = loadmat(path)["dbStruct"].item()
         return {

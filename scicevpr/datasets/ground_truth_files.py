@@ -227,7 +227,10 @@ def read_gt_npz(path: Path, database_count: int, query_count: int) -> tuple[np.n
     shape = (database_count, query_count)
     try:
         with zipfile.ZipFile(path) as archive:
-            if max((member.file_size for member in archive.infolist()), default=0) > 8 * database_count * query_count + 4096:
+            if (
+                max((member.file_size for member in archive.infolist()), default=0)
+                > 8 * database_count * query_count + 4096
+            ):
                 raise ValueError("its arrays are too large for these photos")
         with np.load(path) as content:
             found = {name: content[name] for name in ("GThard", "GTsoft") if name in content}

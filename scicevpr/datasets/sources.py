@@ -56,13 +56,21 @@ def _chemnitz(key: str, title: str, folder: str, archive: str, needs: str) -> Da
 def _lab(key: str, title: str, folder: str, needs: str, split: str) -> DataSource:
     file = RemoteFile(f"{OPEN_VPR_LAB}/download/v0.1/{key}.zip", f"{key}.zip")
     page = f"{OPEN_VPR_LAB}/tag/v0.1"
-    return DataSource(key, title, folder, page, "photo-lists" if split == "val" else "gsv-cities", (file,), needs, split=split)
+    return DataSource(
+        key, title, folder, page, "photo-lists" if split == "val" else "gsv-cities", (file,), needs, split=split
+    )
 
 
 _ALL = (
-    _chemnitz("gardens-point", "Gardens Point Walking", "GardensPoint_Walking", "GardensPoint_Walking", "90 MB or more"),
+    _chemnitz(
+        "gardens-point",
+        "Gardens Point Walking",
+        "GardensPoint_Walking",
+        "GardensPoint_Walking",
+        "90 MB, and as much again",
+    ),
     _chemnitz("st-lucia-small", "St Lucia, small", "StLucia_small", "StLucia_small", "not known"),
-    _chemnitz("sfu", "SFU Mountain", "SFU", "SFU", "72 MB and as much again"),
+    _chemnitz("sfu", "SFU Mountain", "SFU", "SFU", "72 MB, and as much again"),
     DataSource(
         "amstertime",
         "AmsterTime",
@@ -71,7 +79,8 @@ _ALL = (
         "amstertime",
         (
             RemoteFile(
-                "https://data.4tu.nl/ndownloader/items/d2ee2551-986a-46bc-8540-b43f5b01ec4d/versions/4", "amstertime.zip"
+                "https://data.4tu.nl/ndownloader/items/d2ee2551-986a-46bc-8540-b43f5b01ec4d/versions/4",
+                "amstertime.zip",
             ),
         ),
     ),
@@ -114,9 +123,9 @@ _ALL = (
             ),
         ),
     ),
-    _lab("gsv-cities-light", "GSV-Cities, light (training)", "gsv-cities-light", "2.4 GB", "train"),
-    _lab("msls-val", "MSLS validation", "msls-val", "2.4 GB", "val"),
-    _lab("pitts30k-val", "Pitts30k validation", "pitts30k-val", "1.4 GB", "val"),
+    _lab("gsv-cities-light", "GSV-Cities, light (training)", "gsv-cities-light", "1.2 GB, and as much again", "train"),
+    _lab("msls-val", "MSLS validation", "msls-val", "1.2 GB, and as much again", "val"),
+    _lab("pitts30k-val", "Pitts30k validation", "pitts30k-val", "0.7 GB, and as much again", "val"),
     DataSource(
         "corridor",
         "Corridor (VPR-Bench)",
@@ -136,7 +145,7 @@ _ALL = (
             RemoteFile(f"{NORDLAND}/resolve/main/{path}", path.rpartition("/")[2])
             for path in ("data/summer.tar.gz", "data/winter.tar.gz", "dataset_imageNames/nordland_imageNames.txt")
         ),
-        needs="60 GB (21.4 GB of archives)",
+        needs="21.4 GB, and more than as much again",
         licence="CC BY-NC-SA 4.0",
     ),
     DataSource(
@@ -154,7 +163,7 @@ _ALL = (
             key,
             NETVLAD,
             "pittsburgh",
-            wanted=f"the folders 000 to 010 and queries_real, and netvlad_v100_datasets.tar.gz ({key}_test.mat and others)",
+            wanted=f"the folders 000 to 010 and queries_real, and {key}_test.mat of netvlad_v100_datasets.tar.gz",
         )
         for key, title in (("pitts30k", "Pitts30k"), ("pitts250k", "Pitts250k"))
     ),

@@ -20,9 +20,7 @@ from scicevpr.hub.download import HUB, explain_push, hub_endpoint, is_ours
 
 TOP = ("README.md", "app.py", "requirements.txt", "LICENSE", "NOTICE", "CITATION.cff", "assets/examples.json")
 FOLDERS = ("app", "scicevpr", "training", "assets/weights", "assets/descriptors", "assets/procity")
-ENDINGS = {
-    *(".py", ".typed", ".css", ".js", ".svg", ".txt", ".glsl", ".md", ".json", ".csv", ".jpg", ".safetensors"),
-}
+ENDINGS = {*(".py", ".typed", ".css", ".js", ".svg", ".txt", ".glsl", ".md", ".json", ".csv", ".jpg", ".safetensors")}
 SECRET = re.compile(r"(^|/)\.|secret|credential|(^|[/._-])token([._-]|$)|\.(key|pem)$", re.IGNORECASE)
 LFS = "".join(f"*{ending} filter=lfs diff=lfs merge=lfs -text\n" for ending in (".safetensors", ".jpg", ".png"))
 CITY_CARD = """\
@@ -54,7 +52,8 @@ def checkout_folder() -> Path:
     root = Path(__file__).resolve().parents[2]
     if not (root / "app.py").is_file() or not (root / "app").is_dir():
         raise UsageError(
-            "A Space is pushed from a checkout of the project (or its unpacked sdist), and this is an installed package. "
+            "A Space is pushed from a checkout of the project (or its unpacked sdist), and this is an installed "
+            "package. "
             "Run `python -m scicevpr space push OWNER/NAME` there, or name its folder with --checkout."
         )
     return root
@@ -74,7 +73,9 @@ def space_files(root: Path, models: Sequence[str] = (), datasets: Sequence[str] 
         hidden = name not in TOP and bool(SECRET.search(name))
         if not hidden and (name in TOP or path.suffix in ENDINGS) and (known is None or name in known):
             found.append(SpaceFile(name, path))
-    missing = [name for name in ("README.md", "app.py", "requirements.txt") if name not in {file.name for file in found}]
+    missing = [
+        name for name in ("README.md", "app.py", "requirements.txt") if name not in {file.name for file in found}
+    ]
     if missing:
         raise UsageError(f"{root} has no {', '.join(missing)} that git knows, so it cannot be a Space.")
     found.append(SpaceFile(".gitattributes", root, LFS.encode()))
@@ -139,9 +140,7 @@ def push_city(
     files = [SpaceFile(path.relative_to(city).as_posix(), path) for path in sorted(city.rglob("*")) if path.is_file()]
     card = CITY_CARD + (city / "README.md").read_text(encoding="utf-8")
     files = [*(file for file in files if file.name != "README.md"), SpaceFile("README.md", city, card.encode())]
-    return _push(
-        repository, files, "dataset", kept=lambda name: True, private=private, token=token, endpoint=endpoint
-    )
+    return _push(repository, files, "dataset", kept=lambda name: True, private=private, token=token, endpoint=endpoint)
 
 
 def _push(
@@ -180,5 +179,3 @@ def check_repository(name: str) -> str:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise UsageError(f"{name!r} does not name a Hub repository: give OWNER/NAME.")
     return name
-
-

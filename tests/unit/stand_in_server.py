@@ -180,10 +180,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if not body:
-            return
+            return None
         if served.cuts:
-            self.wfile.write(content[: served.cuts.pop(0)])
-            self.wfile.flush()
+            content = content[: served.cuts.pop(0)]
             self.close_connection = True
-            return
         self.wfile.write(content)
+        self.wfile.flush()
+        return None

@@ -70,4 +70,6 @@ def _read(request: Request) -> Dataset:
     return replace(dataset, truth=truth, notes=(*dataset.notes, *([note] if only_soft else [])))
 
 
-GT_NPZ = Reader(f"{TRUTH_FILE} beside images/SPLIT, or beside two drives (TU Chemnitz, VPR_Tutorial)", _recognises, _read)
+GT_NPZ = Reader(
+    f"{TRUTH_FILE} beside images/SPLIT, or beside two drives (TU Chemnitz, VPR_Tutorial)", _recognises, _read
+)
