@@ -35,9 +35,9 @@ MCP_ADVICE = "pip install 'gradio[mcp]'."
 MODELS = {STABLE: "scicevpr-t", BASELINE: "cricavpr-t", TEACHER: "super-cricavpr-t"}
 
 
-def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def read_arguments(arguments: Sequence[str] | None = None, program: str = "python app.py") -> argparse.Namespace:
     """The command line of app.py."""
-    parser = argparse.ArgumentParser(prog="python app.py", description="Serve SciceVPR Studio.")
+    parser = argparse.ArgumentParser(prog=program, description="Serve SciceVPR Studio.")
     parser.add_argument(
         "--dataset",
         action="append",
@@ -194,12 +194,12 @@ def mcp_is_here() -> bool:
     return False
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None, program: str = "python app.py") -> None:
     """Build and serve the page; models warm up once it answers."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "faiss.loader"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    options = read_arguments(arguments)
+    options = read_arguments(arguments, program)
     share_memory_arenas()
     services = make_services(options)
     sources = make_sources(options, services)

@@ -214,9 +214,13 @@ def get_variant(name: str) -> Variant:
 
 
 def assets_folder() -> Path:
-    """Folder with the bundled weights and the bundled city: ``$SCICEVPR_ASSETS`` or ``assets/`` of this checkout."""
+    """Folder with the bundled weights and the bundled city: ``$SCICEVPR_ASSETS``, or the one inside the package that
+    pip installed, or ``assets/`` of this checkout."""
     override = os.environ.get("SCICEVPR_ASSETS")
-    return Path(override).expanduser() if override else Path(__file__).resolve().parent.parent / "assets"
+    if override:
+        return Path(override).expanduser()
+    package = Path(__file__).resolve().parent
+    return package / "assets" if (package / "assets").is_dir() else package.parent / "assets"
 
 
 def bundled_path(variant: Variant) -> Path:

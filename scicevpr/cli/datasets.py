@@ -1,17 +1,28 @@
-"""datasets list, info, check: the published benchmarks, and what a folder of photos is."""
+"""datasets list, info, get, prepare, check: the published benchmarks, their photos, and what a folder of photos is."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scicevpr.cli import options
-from scicevpr.cli.outputs import check_outputs, make_table, open_console, print_line, write_json
+from scicevpr.cli.outputs import (
+    check_outputs,
+    make_table,
+    open_console,
+    plain_cell,
+    print_line,
+    print_note,
+    show_progress,
+    write_json,
+)
 from scicevpr.errors import UsageError
 
 if TYPE_CHECKING:
     from scicevpr.datasets.catalogue import Benchmark
+    from scicevpr.datasets.sources import DataSource
 
 UNUSABLE = 2  # exit code
 
@@ -24,6 +35,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = actions.add_parser("info", help="one benchmark with its published recalls and their sources")
     parser.add_argument("key", metavar="KEY", help="such as pitts30k (see `scicevpr datasets list`)")
     parser.set_defaults(run=info)
+    _getting(actions)
     parser = actions.add_parser(
         "check",
         help="what a data set folder holds, what is missing, and which published table it belongs to",
@@ -39,6 +51,91 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--sample", type=int, default=64, metavar="N", help="photos to open (default: 64)")
     add("--json", type=Path, metavar="FILE", help="write what was found as JSON")
     parser.set_defaults(run=check)
+
+
+def _getting(actions: argparse._SubParsersAction) -> None:
+    """Add get and prepare."""
+    to = {"type": Path, "metavar": "DIR", "help": "the folder that gets it (default: $DATASETS_FOLDER, else datasets/)"}
+    parser = actions.add_parser(
+        "get",
+        help="download a data set that needs no login, into a folder that `evaluate` reads",
+        description="Download a data set, check it, and give it the field's layout. Run the same again after an "
+        "interruption: it goes on. Without NAME: what can be had.",
+    )
+    add = parser.add_argument
+    add("name", metavar="NAME", nargs="?", help="such as gardens-point")
+    add("--to", **to)
+    add("--accept-licence", "--accept-license", action="store_true", help="you have read its licence and accept it")
+    add("--keep-archives", action="store_true", help="keep what was downloaded beside the new folder")
+    parser.set_defaults(run=get)
+    parser = actions.add_parser(
+        "prepare",
+        help="the same from archives or folders that you got by hand (Pitts250k, Tokyo 24/7, MSLS, SF-XL, ...)",
+    )
+    add = parser.add_argument
+    add("name", metavar="NAME", help="such as pitts250k")
+    add(
+        "--from",
+        dest="given",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="a folder or an archive; it stays as it is",
+    )
+    add("--to", **to)
+    parser.set_defaults(run=prepare)
+
+
+def get(arguments: argparse.Namespace) -> int:
+    """Download a data set."""
+    from scicevpr.datasets.sources import SOURCES, find_source
+    from scicevpr.hub.datasets import get_dataset
+
+    console = open_console()
+    if arguments.name is None:
+        table = make_table("name", "title", "room", "page")
+        for source in SOURCES.values():
+            needs = source.needs if source.files else "by hand, then `prepare`"
+            table.add_row(source.key, source.title, needs, plain_cell(source.page))
+        console.print(table)
+        return 0
+    source = find_source(arguments.name)
+    if source.files:
+        print_line(console, f"{source.title}: room needed: {source.needs}. Licence: {source.licence}. {source.page}")
+    accepted = arguments.accept_licence or (bool(source.files) and _accepts())
+    with show_progress(source.key) as step:
+        folder = get_dataset(
+            source, arguments.to, licence_accepted=accepted, keep_archives=arguments.keep_archives, progress=step
+        )
+    return _say_next(folder, source)
+
+
+def prepare(arguments: argparse.Namespace) -> int:
+    """Convert what somebody got by hand."""
+    from scicevpr.datasets.sources import find_source
+    from scicevpr.hub.datasets import prepare_dataset
+
+    source = find_source(arguments.name)
+    with show_progress(source.key) as step:
+        folder = prepare_dataset(source, arguments.given, arguments.to, progress=step)
+    return _say_next(folder, source)
+
+
+def _accepts() -> bool:
+    """Ask at a terminal; without one nobody accepts."""
+    if not sys.stdin.isatty():
+        print_note("Say --accept-licence where nobody can be asked.")
+        return False
+    return input("Do you accept it? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _say_next(folder: Path, source: DataSource) -> int:
+    """Where it is, and what to run next."""
+    split = f" --split {source.split}" if source.split != "test" else ""
+    console = open_console()
+    print_line(console, f"{source.title}: {folder}")
+    print_line(console, f"run next: scicevpr datasets check {folder}{split}")
+    return 0
 
 
 def list_benchmarks(arguments: argparse.Namespace) -> int:

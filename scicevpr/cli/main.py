@@ -25,7 +25,9 @@ from scicevpr.cli import (
     occlude,
     pack,
     search,
+    space,
     stability,
+    studio,
     trust,
     weights,
 )
@@ -35,6 +37,7 @@ ERROR, STOPPED = 2, 130
 COMMANDS = (
     evaluate,
     search,
+    studio,
     installation,
     explain,
     stability,
@@ -48,6 +51,7 @@ COMMANDS = (
     trust,
     audit,
     occlude,
+    space,
 )
 
 

@@ -56,7 +56,7 @@ def layout_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="such as queries_night in SVOX, or all that fit a pattern: 'queries_*'; for MSLS full or a subtask",
     )
-    add("--layout", metavar="NAME", help="utm-tree, msls, vpr-bench or npy (default: as the folder looks)")
+    add("--layout", metavar="NAME", help="utm-tree, msls, gt-npz, vpr-bench or npy (default: as the folder looks)")
     add("--benchmark", metavar="KEY", help="which published set this is (default: by name; `scicevpr datasets list`)")
     add("--image-root", type=Path, metavar="DIR", help="where the paths of .npy photo lists start")
 
@@ -75,7 +75,7 @@ def ground_truth_options(parser: argparse.ArgumentParser) -> None:
         "--ground-truth",
         type=Path,
         metavar="FILE",
-        help="right answers: .csv (query,database), .json or .npy (database rows of each query)",
+        help="right answers: .csv (query,database), .json, .npy (database rows of each query) or GT.npz",
     )
     add(
         "--frames",

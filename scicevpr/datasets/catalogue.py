@@ -361,6 +361,29 @@ _ALL = (
         ("gardenspoint", "gardenspointwalking"),
         layouts=("vpr-bench",),
     ),
+    *(
+        Benchmark(
+            key,
+            title,
+            200 if key == "gardens-point" else None,
+            200 if key == "gardens-point" else None,
+            truth,
+            "https://github.com/stschubert/VPR_Tutorial",
+            f"scicevpr datasets get {key}",
+            folders,
+            layouts=("gt-npz",),
+        )
+        for key, title, truth, folders in (
+            (
+                "gardens-point",
+                "Gardens Point Walking (day right, night right)",
+                "the same frame (GThard)",
+                ("gardenspointwalking", "gardenspoint"),
+            ),
+            ("st-lucia-small", "St Lucia, small (TU Chemnitz)", "GThard of GT.npz", ("stluciasmall",)),
+            ("sfu", "SFU Mountain (dry, jan)", "GThard of GT.npz", ("sfu",)),
+        )
+    ),
     Benchmark(
         "corridor",
         "Corridor (VPR-Bench)",

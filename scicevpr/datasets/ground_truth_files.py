@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +25,7 @@ from scicevpr.datasets.positions import (
 )
 from scicevpr.datasets.tables import NameIndex, column_names, read_rows
 from scicevpr.datasets.zones import in_one_zone
-from scicevpr.errors import DatasetError, UsageError
+from scicevpr.errors import DatasetError, UsageError, first_line
 from scicevpr.files.reading import read_json, read_npy
 
 HEADER = ("query", "database")
@@ -167,15 +169,15 @@ def read_truth(path: Path | str, database: Sequence[Photo], queries: Sequence[Ph
     .csv: ``query,database``, one pair a line (a header is optional), names or row numbers from 0; a query that does
     not occur has no positives. .json: {query name: [database names or rows]}, or a list with one list per query.
     .npy: one array of database rows per query, pairs [query row, rows] as in VPR-Bench, or a table of booleans
-    [queries, database].
+    [queries, database]. .npz: GThard of VPR_Tutorial's GT.npz, [database, queries].
 
     Raises DatasetError, naming the file, for anything else: unknown names, rows out of range, another count.
     """
     path = Path(path)
-    readers = {".csv": _from_csv, ".json": _from_json, ".npy": _from_npy}
+    readers = {".csv": _from_csv, ".json": _from_json, ".npy": _from_npy, ".npz": _from_npz}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise DatasetError(f"The ground truth {path} must be a .csv, .json or .npy file.")
+        raise DatasetError(f"The ground truth {path} must be a .csv, .json, .npy or .npz file.")
     return listed_truth(path, reader(path, database, queries), len(database), len(queries), f"the list in {path.name}")
 
 
@@ -217,6 +219,40 @@ def pair_lists(path: Path, values: np.ndarray, query_count: int) -> list[np.ndar
             )
         rows[index[0]] = _integers(path, found, f"entry {number}")
     return rows
+
+
+def read_gt_npz(path: Path, database_count: int, query_count: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """GThard and GTsoft (None where there is none) of VPR_Tutorial's GT.npz, bool [database, queries]. DatasetError for
+    an unreadable file, one without GThard, or one of other photos."""
+    shape = (database_count, query_count)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if (
+                max((member.file_size for member in archive.infolist()), default=0)
+                > 8 * database_count * query_count + 4096
+            ):
+                raise ValueError("its arrays are too large for these photos")
+        with np.load(path) as content:
+            found = {name: content[name] for name in ("GThard", "GTsoft") if name in content}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DatasetError(f"{path} cannot be read as GT.npz ({first_line(error)}). Get it again.") from error
+    if "GThard" not in found:
+        raise DatasetError(f"{path} has no array GThard, which says what is right.")
+    for name, values in found.items():
+        if values.shape != shape or values.dtype.kind not in "biuf":
+            turned = " It has a row for every query; it must have one for every database photo." * (
+                values.shape == shape[::-1] and values.shape != shape
+            )
+            raise DatasetError(
+                f"{name} of {path} is {values.dtype} of the shape {list(values.shape)}, but there are {database_count} "
+                f"database photos (its rows) and {query_count} queries (its columns).{turned}"
+            )
+    hard, soft = found["GThard"].astype(bool), found.get("GTsoft")
+    return hard, None if soft is None else soft.astype(bool)
+
+
+def _from_npz(path: Path, database: Sequence[Photo], queries: Sequence[Photo]) -> list[np.ndarray]:
+    return [np.flatnonzero(column) for column in read_gt_npz(path, len(database), len(queries))[0].T]
 
 
 def _from_npy(path: Path, database: Sequence[Photo], queries: Sequence[Photo]) -> list[np.ndarray]:

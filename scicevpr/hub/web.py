@@ -219,7 +219,8 @@ class _Transfer:
     def _refuse_page(self, start: bytes, kind: str) -> None:
         if kind == "text/html" or start.lstrip()[:20].lower().startswith(HTML_STARTS):
             raise WeightsError(
-                f"{self.url} is a web page, not a weights file, and was not kept. Copy the address of the file itself "
+                f"{self.url} is a web page, not a weights file or archive, and was not kept. Copy the address of the "
+                "file itself "
                 "(on a release page: the link's target); behind a login, download it in a browser and give its path."
             )
 

@@ -13,6 +13,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
 COMMIT = "c0ffee" + "0" * 34
+PREFIX = {"model": "", "dataset": "datasets/", "space": "spaces/"}
+LARGEST = 10 * 2**20  # bytes that the Hub takes into a commit itself
+
+
+def _mode(repo: str, asked: dict) -> str:
+    """How the Hub wants a file: large ones, and binaries of Spaces and data sets, apart from the commit."""
+    binary = asked["path"].endswith((".safetensors", ".jpg", ".png", ".npz"))
+    apart = asked["size"] > LARGEST or (binary and repo.startswith(("spaces/", "datasets/")))
+    return "lfs" if apart else "regular"
 
 
 @dataclass
@@ -40,6 +49,12 @@ class StandIn:
     files: dict[str, Served] = field(default_factory=dict)
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     posts: list[tuple[str, dict]] = field(default_factory=list)
+    objects: dict[str, bytes] = field(default_factory=dict)  # SHA-256 -> a large file, before a commit names it
+
+    def repository(self, name: str) -> dict[str, bytes]:
+        """What a repository holds on its main branch, by file; name: "org/name", "spaces/org/name" ..."""
+        start = f"/{name}/resolve/main/"
+        return {path.removeprefix(start): f.content for path, f in self.files.items() if path.startswith(start)}
 
     def add_file(self, path: str, content: bytes, **how) -> Served:
         etag = f'"{hashlib.md5(content).hexdigest()}"'
@@ -87,8 +102,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer(body=True)
 
+    def do_PUT(self) -> None:
+        """A large file on its way into the store."""
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.known.objects[hashlib.sha256(content).hexdigest()] = content
+        self._json({})
+
     def do_POST(self) -> None:
-        """As much of the Hub's upload as huggingface_hub needs for files that go into the commit itself."""
+        """As much of the Hub's upload as huggingface_hub needs: repositories, LFS, commits."""
         known: StandIn = self.server.known
         text = self.rfile.read(int(self.headers["Content-Length"])).decode()
         lines = [json.loads(line) for line in text.splitlines() if line.strip()]
@@ -97,22 +118,33 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(body=True)
         if self.path == "/api/repos/create":
             repo = f"{lines[0]['organization']}/{lines[0]['name']}"
-            return self._json({"url": f"{known.url}/{repo}", "name": repo})
+            return self._json({"url": f"{known.url}/{PREFIX[lines[0].get('type', 'model')]}{repo}", "name": repo})
         if self.path == "/api/validate-yaml":
             return self._json({"errors": [], "warnings": []})
-        repo = self.path.removeprefix("/api/models/").rsplit("/", 2)[0]
+        if self.path.endswith("/info/lfs/objects/batch"):
+            wanted = [entry for entry in lines[0]["objects"] if entry["oid"] not in known.objects]
+            actions = [{**e, "actions": {"upload": {"href": f"{known.url}/lfs/{e['oid']}"}}} for e in wanted]
+            return self._json({"transfer": "basic", "objects": actions})
+        repo = self.path.removeprefix("/api/").removeprefix("models/").rsplit("/", 2)[0]
         if "/preupload/" in self.path:
-            asked = [entry["path"] for entry in lines[0]["files"]]
-            regular = [{"path": path, "uploadMode": "regular", "shouldIgnore": False} for path in asked]
-            return self._json({"files": regular, "commitOid": COMMIT})
-        for line in lines:
-            if line["key"] == "file":
-                known.add_hub_file(repo, line["value"]["path"], base64.b64decode(line["value"]["content"]))
+            asked = lines[0]["files"]
+            found = [{"path": e["path"], "uploadMode": _mode(repo, e), "shouldIgnore": False} for e in asked]
+            return self._json({"files": found, "commitOid": COMMIT})
+        for key, value in ((line["key"], line["value"]) for line in lines):
+            if key == "file":
+                content = base64.b64decode(value["content"])
+                if len(content) > LARGEST:
+                    return self._json({"error": "Files larger than 10 MiB need LFS or Xet"}, 400)
+                known.add_hub_file(repo, value["path"], content)
+            elif key == "lfsFile":
+                known.add_hub_file(repo, value["path"], known.objects[value["oid"]])
+            elif key == "deletedFile":
+                del known.files[f"/{repo}/resolve/main/{value['path']}"]
         return self._json({"commitUrl": f"{known.url}/{repo}/commit/{COMMIT}", "commitOid": COMMIT})
 
-    def _json(self, content: dict) -> None:
+    def _json(self, content: dict | list, status: int = 200) -> None:
         data = json.dumps(content).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
@@ -123,6 +155,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(self.path)
         span = self.headers.get("Range")
         known.requests.append((self.command, path, span))
+        if path.startswith("/api/") and "/tree/main" in path:
+            names = known.repository(path.removeprefix("/api/").partition("/tree/")[0].removeprefix("models/"))
+            return self._json([{"type": "file", "path": n, "size": len(c), "oid": COMMIT} for n, c in names.items()])
         served = known.files.get(path, Served(status=404))
         if body and served.gate is not None:
             served.gate.wait(10)
@@ -145,10 +180,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if not body:
-            return
+            return None
         if served.cuts:
-            self.wfile.write(content[: served.cuts.pop(0)])
-            self.wfile.flush()
+            content = content[: served.cuts.pop(0)]
             self.close_connection = True
-            return
         self.wfile.write(content)
+        self.wfile.flush()
+        return None

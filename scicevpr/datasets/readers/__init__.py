@@ -14,11 +14,12 @@ from scicevpr.datasets import catalogue
 from scicevpr.datasets.dataset import Dataset, Reader, Request
 from scicevpr.datasets.ground_truth_files import GroundTruthOptions, with_ground_truth
 from scicevpr.datasets.photos import left_out_note, list_photos, listing, parse_name
-from scicevpr.datasets.readers import msls, npy_lists, utm_tree
+from scicevpr.datasets.readers import gt_npz, msls, npy_lists, utm_tree
 from scicevpr.errors import DatasetError, UsageError
 
 READERS: dict[str, Reader] = {
     "msls": msls.MSLS,
+    "gt-npz": gt_npz.GT_NPZ,
     "utm-tree": utm_tree.UTM_TREE,
     "vpr-bench": npy_lists.VPR_BENCH,
     "npy": npy_lists.NPY_LISTS,
