@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -37,6 +38,7 @@ from scicevpr.external_models.loading import load_any
 LINKED = tuple(tab.LINK for tab in (find, inside, stability, benchmarks, figures))
 """Tabs whose choices an address keeps."""
 RESULTS_FIGURE = "recall"
+OPEN_INSIDE = (Path(find.__file__).parent / "open_inside.js").read_text(encoding="utf-8")
 
 
 def build_app(services: Services, sources: Sources | None = None, mine: MyPlaces | None = None) -> StudioPage:
@@ -62,10 +64,10 @@ def build_app(services: Services, sources: Sources | None = None, mine: MyPlaces
         notice = gr.HTML(Handlers(services).notice(), elem_id="notice")
         with gr.Tabs(elem_id="tabs") as tabs:
             found = _tab(find, services, notice)
-            looked = _tab(inside, services, notice, found)
-            tried = _tab(stability, experiments, notice, found)
+            looked = _tab(inside, services, notice)
+            tried = _tab(stability, experiments, notice)
             measured = _tab(benchmarks, Benchmarks(services))
-            drawn = _tab(figures, FigureStudio(services, experiments), found)
+            drawn = _tab(figures, FigureStudio(services, experiments))
             places = _tab(my_places, mine, page)
             taught = _tab(training, Distillations(services, sources))
             changes = _tab(models_and_data, sources)
@@ -73,6 +75,7 @@ def build_app(services: Services, sources: Sources | None = None, mine: MyPlaces
         for event in (*changes.models_changed, taught):
             event.success(found.handlers.current_view, found.form, found.parts, **QUIET, **MODEL)
         _offer_databases(found, (looked.database, tried.database, drawn.database), places, changes)
+        _explain_matches(found, looked)
         _open_queries(tabs, measured, found, looked)
         _follow_benchmarks(tabs, measured, drawn, places)
         links.attach(page, services, LINKED, found)
@@ -119,8 +122,18 @@ def _offer_databases(
     changes.pack_opened.success(opened_pack, [places.token, changes.opened, *others], outputs, queue=False, **QUIET)
 
 
+def _explain_matches(found: find.FindParts, looked: inside.InsideParts) -> None:
+    """What the button "Why this match?" does: it opens Inside with the same photo, database, model, rank and batch; in
+    the browser, where the photo is."""
+    wanted = [looked.photo, looked.database, looked.role, looked.rank, looked.batch_mates]
+    for column in found.matches:
+        column.select(
+            None, [found.photo, found.database, found.batch_mates], wanted, js=OPEN_INSIDE, api_visibility="private"
+        )
+
+
 def _open_queries(
-    tabs: gr.Tabs, measured: benchmarks.BenchmarkParts, found: find.FindParts, looked: inside.Picker
+    tabs: gr.Tabs, measured: benchmarks.BenchmarkParts, found: find.FindParts, looked: inside.InsideParts
 ) -> None:
     """A query of the Benchmarks tab opens in Find or Inside."""
 

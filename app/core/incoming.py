@@ -24,7 +24,8 @@ from app.core.limits import DEEP_PIXELS, PHOTO_BYTES, RESULT_BYTES, RESULT_FILES
 from app.core.upload_cache import upload_folder
 from scicevpr.datasets import Photo
 from scicevpr.datasets.intake import megabytes
-from scicevpr.errors import ImageError, UsageError
+from scicevpr.datasets.positions import gps_of
+from scicevpr.errors import DatasetError, ImageError, UsageError
 from scicevpr.files.photos import FORMATS, open_photo
 
 REFUSED = "This file is not one that was uploaded here, or it is not on the server any more. Choose it again."
@@ -41,10 +42,13 @@ class RefusedPath(ImageError):
 
 @dataclass(frozen=True)
 class QueryPhoto:
-    """A photo to ask about, open, and its file name (which may carry its position)."""
+    """A photo to ask about, open, its file name (which may carry its position), and its GPS: latitude and longitude in
+    degrees, or why there is none although the camera wrote something."""
 
     image: Image.Image
     name: str
+    gps: tuple[float, float] | None = None
+    gps_problem: str = ""
 
     @classmethod
     def listed(cls, photo: Photo) -> QueryPhoto:
@@ -60,16 +64,24 @@ def query_photo(payload: Any, databases: Databases | None = None) -> QueryPhoto:
     entry = _file_entry(payload)
     name = photo_name(entry)
     if entry.get("path"):
-        return QueryPhoto(opened(_allowed(entry["path"], databases), name), name)
+        return _query(_allowed(entry["path"], databases), name)
     head, comma, body = str(entry.get("url") or "").partition(",")
     if not (head.startswith("data:") and head.endswith(";base64") and comma):
         raise ImageError("The photo arrived without any content. Choose it again.")
     if len(body) > PHOTO_BYTES * 4 / 3 + 4:
         raise ImageError(f"{name or 'The photo'} is too large; at most {megabytes(PHOTO_BYTES)} are taken.")
     try:
-        return QueryPhoto(opened(base64.b64decode(body, validate=True), name), name)
+        return _query(base64.b64decode(body, validate=True), name)
     except (binascii.Error, ValueError) as error:
         raise ImageError("The photo's data URI is damaged. Choose it again.") from error
+
+
+def _query(source: Path | bytes, name: str) -> QueryPhoto:
+    image = opened(source, name)
+    try:
+        return QueryPhoto(image, name, gps_of(source)[0])
+    except DatasetError as error:
+        return QueryPhoto(image, name, None, str(error))
 
 
 def photo_name(payload: Any) -> str:

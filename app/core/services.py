@@ -28,12 +28,13 @@ from app.core.model_slots import (
 )
 from app.core.outgoing import Outgoing
 from app.core.pace import Pace
+from app.core.query_position import known_position
 from app.core.query_resolution import (
     MOST_BATCH_MATES,
     Relevance,
     batch_mates_of,
     drawable_positions,
-    known_position,
+    lead_of,
     query_photo,
     relevance_to,
     spread_over_conditions,
@@ -53,6 +54,8 @@ from scicevpr.models.model import VPRModel
 logger = logging.getLogger(__name__)
 
 MAX_K = 20
+LOOKED_AT = 50
+"""Best matches among which the best photo of another place is looked for."""
 MOST_POSITIVES = 100
 """Databases whose positives are remembered."""
 
@@ -194,6 +197,9 @@ class Services:
         east: float | None = None,
         north: float | None = None,
         progress: Progress | None = None,
+        where: str = "",
+        gps: tuple[float, float] | None = None,
+        gps_problem: str = "",
     ) -> Found:
         """Find the place of a photo with both models.
 
@@ -204,6 +210,8 @@ class Services:
             batch_mates: how many photos share the baseline's batch with the query, 0..31: those after it in the query
                 list (from the top of the list for a photo that is not in it).
             east, north: the query's UTM position in metres, both or none; replaces the one in the name.
+            where: the position as a text (see `read_position`); replaces both. gps: latitude and longitude that the
+                camera wrote, used when nothing else says where; gps_problem: why it wrote none that can be used.
             progress: called with (photos done, photos in all) while a database is described for the first time.
 
         Raises:
@@ -214,7 +222,7 @@ class Services:
         batch_mates = whole_number(batch_mates, "The number of other photos in the batch", 0, MOST_BATCH_MATES)
         image = open_photo(photo)
         query, row = query_photo(dataset, name)
-        position = known_position(query, dataset, east, north)
+        position = known_position(query, dataset, east, north, where, gps)
         neighbours = batch_mates_of(dataset, row, batch_mates)
         group = [image, *(neighbour.path for neighbour in neighbours)]
         relevance = self.relevance(key, row, position)
@@ -246,6 +254,8 @@ class Services:
             batch_mates=tuple(neighbours),
             cosine_to_alone=cosine,
             notes=dataset.notes,
+            drawn=dataset.drawn,
+            position_problem=gps_problem if position is None else "",
         )
 
     def mode(self, key: str, model: VPRModel) -> Choice:
@@ -300,12 +310,14 @@ class Services:
             search_ms=0.0,
             trained=query.trained,
             encoded=others + 1,
+            outside=relevance.outside,
+            weights=query.weights,
         )
         try:
             database = self._store.get(key, dataset, model, progress, mode.mode)
         except IndexMismatchError as error:  # a pack without this model's descriptors: the other columns still answer
             return replace(answer, problem=str(error))
-        hits, search_ms = timed(lambda: self.hits(database, query.values[0], k, key, relevance))
+        hits, search_ms = timed(lambda: self.hits(database, query.values[0], max(k, LOOKED_AT), key, relevance))
         first = relevance.first_positive(database.ranking(query.values[:1])) if relevance.positives else None
         rank, metres = first or (None, None)
         told = query.protocol()
@@ -319,8 +331,9 @@ class Services:
             **database.protocol(self.datasets.title(key), dataset),
         }
         return replace(
-            answer, hits=hits, first_positive=rank, first_positive_metres=metres, search_ms=search_ms, protocol=protocol
-        )
+            answer, hits=hits[:k], first_positive=rank, first_positive_metres=metres, search_ms=search_ms,
+            protocol=protocol, lead=lead_of(hits, dataset),
+        )  # fmt: skip
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:

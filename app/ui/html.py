@@ -20,7 +20,7 @@ from scicevpr.errors import ImageError
 from scicevpr.figures.inside import colours
 from scicevpr.files.photos import open_photo
 
-LONGEST = 320
+LONGEST = 480
 QUALITY = 85
 TEMPLATE_SIGNS = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;"})
 VERDICTS = {True: "right", False: "wrong", None: "unknown"}

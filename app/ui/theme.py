@@ -8,7 +8,10 @@ import gradio as gr
 
 APP = Path(__file__).resolve().parents[1]
 STYLES = sorted(APP.glob("ui/*.css")) + sorted(APP.glob("tabs/*/*.css"))
-PAGE_SCRIPTS = [APP / "ui" / name for name in ("lightbox.js", "links.js", "tour.js")] + [APP / "tabs/inside/stepper.js"]
+PAGE_SCRIPTS = [
+    *(APP / "ui" / f"{name}.js" for name in ("lightbox", "links", "selection", "tour")),
+    APP / "tabs/inside/stepper.js",
+]
 """Of the whole page; scripts of a single component go with it."""
 CHOOSE_PART = (APP / "ui" / "choose_part.js").read_text(encoding="utf-8")
 """Of a drawing whose parts can be chosen."""

@@ -23,13 +23,13 @@
     }
     return null;
   };
-  const openTab = async (name) => {
+  const openTab = (window.studioOpenTab = async (name) => {
     const offered = document.querySelectorAll("#tabs > .tab-wrapper :is([role=tab], .overflow-dropdown button)");
     const button = [...offered].find((other) => other.textContent.trim() === name);
     if (!button || button.getAttribute("aria-selected") === "true") return;
     button.click();
     await pause(600); // what is in a tab listens a moment after it is seen
-  };
+  });
   /* What is there and no longer worked on: two events of a tab may follow each other. */
   const settled = async (selector, still) => {
     await appears(selector, still);

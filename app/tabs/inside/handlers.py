@@ -102,7 +102,7 @@ class InsideHandlers(Handlers):
         self, photo: QueryPhoto, database: Any, role: Any, rank: Any, batch_mates: Any, progress: Any = None
     ) -> Inspected:
         role, told = plain_text(role, "The model"), describing_database(progress)
-        return self.inspector.inspect(photo.image, photo.name, database, role, rank, batch_mates, told)
+        return self.inspector.inspect(photo.image, photo.name, database, role, rank, batch_mates, told, photo.gps)
 
 
 def _part(value: Any, what: str) -> int | None:

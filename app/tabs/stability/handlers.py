@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 
 from app.core.incoming import QueryPhoto, photo_name
 from app.core.outgoing import ServerFile
-from app.core.values import joined, row_list, text_list, whole_number
+from app.core.query_resolution import MOST_BATCH_MATES, batch_mates_of, query_photo
+from app.core.values import joined, plain_text, row_list, text_list, whole_number
 from app.tabs.stability.html import WAITING, pair_figure_html, reaction_html, tray_html, waiting_tray_html, why_html
 from app.tabs.stability.records import Reaction, Session
 from app.tabs.stability.service import Stability
@@ -44,10 +45,25 @@ class StabilityHandlers(Handlers):
         return self.notice(), waiting_tray_html(), WAITING, WAITING, "", hidden, hidden
 
     @toasts
-    def fresh(self, photo: Any, batch_of: Any) -> tuple:
-        """Values for (batch mates, words, seed, the photo that they are for): nothing new for the same photo."""
+    def fresh(self, photo: Any, database: Any, batch_of: Any, taken: Any) -> tuple:
+        """Values for (batch mates, words, seed, the photo that they are for, taken): nothing new for the same photo."""
         name = photo_name(photo) if photo else ""
-        return ("", "", 0, name) if name != batch_of else (gr.skip(),) * 4
+        return (self._following(name, database, taken), "", 0, name, "") if name != batch_of else (gr.skip(),) * 5
+
+    @toasts
+    def followed(self, photo: Any, database: Any, taken: Any, batch_mates: Any) -> str:
+        """The batch that another tab chose ("+3": the three photos that follow) as rows; else the batch as it was."""
+        return self._following(photo_name(photo), database, taken) if photo and taken else batch_mates
+
+    def _following(self, name: str, database: Any, taken: Any) -> str:
+        count = plain_text(taken, "The batch").removeprefix("+")
+        if not count or not name:
+            return ""
+        _, dataset = self.services.dataset(database)
+        _, row = query_photo(dataset, name)
+        number = whole_number(count, "The number of other photos in the batch", 0, MOST_BATCH_MATES)
+        rows = {photo.name: at for at, photo in enumerate(dataset.queries)}
+        return joined(rows[mate.name] for mate in batch_mates_of(dataset, row, number))
 
     @toasts
     def show(self, photo: Any, database: Any, batch_mates: Any, seed: Any, progress: Any = PROGRESS) -> tuple:
@@ -221,7 +237,7 @@ class StabilityHandlers(Handlers):
 
     def _session(self, photo: Any, database: Any) -> Session:
         asked = photo if isinstance(photo, QueryPhoto) else self.photo(photo)
-        return self.stability.session(asked.image, asked.name, database)
+        return self.stability.session(asked.image, asked.name, database, asked.gps)
 
 
 def plane_of(reaction: Reaction) -> go.Figure:

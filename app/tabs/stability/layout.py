@@ -6,14 +6,13 @@ from pathlib import Path
 
 import gradio as gr
 
-from app.tabs.find.layout import FindParts
 from app.tabs.stability.handlers import COLUMNS, LARGEST_SEEDS, MOST_IN_WORST_BATCH, StabilityHandlers
 from app.tabs.stability.html import WAITING, waiting_tray_html
 from app.tabs.stability.service import Stability
 from app.ui.events import LONG, MODEL, QUICK, QUIET, count_input, database_input, endpoint, text_input
 from app.ui.html import hint_html, step_html
 from app.ui.links import LinkedTab
-from app.ui.photo_picker import Picker, photo_picker
+from app.ui.photo_picker import Picker, photo_picker, share_selection
 from scicevpr.evaluation.batch_effects import SIZES
 
 ID, TITLE = "stability", "Stability"
@@ -54,12 +53,11 @@ def batch_controls(
     )  # fmt: skip
 
 
-def build(tab: gr.Tab, stability: Stability, notice: gr.HTML, found: FindParts) -> Picker:
-    """Lay out the tab inside the current gr.Tab. notice: the page's banners; found: the Find tab, whose photo is taken
-    over."""
+def build(tab: gr.Tab, stability: Stability, notice: gr.HTML) -> Picker:
+    """Lay out the tab inside the current gr.Tab. notice: the page's banners."""
     handlers, services = StabilityHandlers(stability), stability.services
     with gr.Row(elem_id="stability-form", equal_height=False):
-        picker = photo_picker(services, "stability", "Pick a query", "the query", tab, found.photo)
+        picker = photo_picker(services, "stability", "Pick a query", "the query")
         photo, database = picker.photo, picker.database
     gr.HTML(step_html(2, "Choose the other photos of its batch"), elem_classes="step")
     tray = gr.HTML(waiting_tray_html(), js_on_load=SCRIPT.read_text(encoding="utf-8"), elem_id="tray", min_height=180)
@@ -78,6 +76,7 @@ def build(tab: gr.Tab, stability: Stability, notice: gr.HTML, found: FindParts) 
     batch_mates = gr.Textbox("", visible=False, elem_id="stability-batch-mates")
     seed = gr.Number(0, visible=False, precision=0, elem_id="stability-seed")
     batch_of = gr.Textbox("", visible=False, elem_id="stability-batch-of")  # the photo whose batch this is
+    taken = gr.Textbox("", visible=False, elem_id="stability-taken")  # a batch chosen in another tab, such as "+3"
     gr.HTML(step_html(3, "Whose answer changes?"), elem_classes="step")
     with gr.Row(elem_id="stability-answers", equal_height=False):
         stable = gr.HTML(WAITING, elem_id="stability-stable", elem_classes="answer-box")
@@ -111,8 +110,12 @@ def build(tab: gr.Tab, stability: Stability, notice: gr.HTML, found: FindParts) 
         shown.failure(handlers.waiting, None, parts, queue=False, **QUIET)
 
     # change also comes when the tab is shown again, and with a link, which brings photo and batch at once
-    fresh = photo.change(handlers.fresh, [photo, batch_of], [batch_mates, words, seed, batch_of], **QUICK)
+    new = [batch_mates, words, seed, batch_of, taken]
+    fresh = photo.change(handlers.fresh, [photo, database, batch_of, taken], new, **QUICK)
     show(fresh.then, trigger_mode="always_last")
+    follow = taken.change(handlers.followed, [photo, database, taken, batch_mates], batch_mates, **QUICK)
+    show(follow.success, trigger_mode="always_last")
+    share_selection(tab, ID, photo, database, batch_mates, taken)
     moved = tray.select(handlers.moved, batch_mates, batch_mates, **QUICK)
     show(moved.success)
     show(empty.click(lambda: "", None, batch_mates, **QUICK).success)

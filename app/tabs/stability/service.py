@@ -14,7 +14,8 @@ from PIL import Image
 
 from app.core.limits import WORST_CASE_S
 from app.core.model_slots import BASELINE, STABLE, THIRD, weights_of
-from app.core.query_resolution import known_position, query_photo
+from app.core.query_position import known_position
+from app.core.query_resolution import query_photo
 from app.core.region_store import RegionStore
 from app.core.services import Services
 from app.tabs.stability.records import Projection, Reaction, Session, checked_batch_mates
@@ -72,11 +73,14 @@ class Stability:
 
     # ---- one query and its batch --------------------------------------------------------------------------------
 
-    def session(self, photo: Image.Image | Path | bytes, name: str, database: str | None) -> Session:
+    def session(
+        self, photo: Image.Image | Path | bytes, name: str, database: str | None,
+        gps: tuple[float, float] | None = None,
+    ) -> Session:  # fmt: skip
         """Open a query for experiments. Raises SciceVPRError with a message for the visitor."""
         key, dataset = self.services.dataset(database)
         query, row = query_photo(dataset, name)
-        return Session(open_photo(photo), query, known_position(query, dataset), row, key, dataset)
+        return Session(open_photo(photo), query, known_position(query, dataset, gps=gps), row, key, dataset)
 
     def pool(self, session: Session, seed: int = 0) -> list[int]:
         """Photos on offer for the batch: the next ones of the query list, then some from anywhere (by ``seed``)."""
