@@ -31,8 +31,8 @@ def known_position(
 ) -> Position | None:  # fmt: skip
     """The query's position: typed in, else from its file name, else from its GPS, else None.
 
-    where: latitude and longitude, or easting and northing, as a text. gps: latitude and longitude in degrees. UsageError
-    for half or bad numbers.
+    where: latitude and longitude, or easting and northing, as a text. gps: latitude and longitude in degrees.
+    UsageError for half or bad numbers.
     """
     entered = [value for value in (east, north) if value not in (None, "")]
     if len(entered) == 1:

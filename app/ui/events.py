@@ -38,9 +38,9 @@ OUR_FAULT = "Something went wrong on our side, and the server's log says what. T
 DISK_TROUBLE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.ENOTDIR)
 
 
-def toast(message: str) -> gr.Error:
-    """A toast with plain text (gradio would read HTML in it)."""
-    return gr.Error(html.escape(message), duration=12, print_exception=False)
+def toast(message: str, plain: bool = False) -> gr.Error:
+    """A toast with plain text (gradio would read HTML in it). plain: for a program, which reads it as it is."""
+    return gr.Error(message if plain else html.escape(message), duration=12, print_exception=False)
 
 
 def toasts(work: Callable) -> Callable:
@@ -49,16 +49,18 @@ def toasts(work: Callable) -> Callable:
     An endpoint, and its MCP tool, has the name of its handler without "api_"; other events must not take that name.
     """
 
+    plain = work.__name__.startswith("api_")
+
     def kindly(error: Exception) -> gr.Error:
         if isinstance(error, gr.Error):
             return error
         if isinstance(error, SciceVPRError):
-            return toast(str(error))
+            return toast(str(error), plain)
         if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
             logger.error("the disk: %s", error)
-            return toast(f"This could not be kept: {NO_DISK}")
+            return toast(f"This could not be kept: {NO_DISK}", plain)
         logger.error("unexpected error in %s", work.__name__, exc_info=error)
-        return toast(OUR_FAULT)
+        return toast(OUR_FAULT, plain)
 
     @functools.wraps(work)
     def guarded(*values: Any, **named: Any) -> Any:

@@ -132,4 +132,5 @@ def share_selection(
     values = [photo, database] + ([] if batch is None else [batch])
     for component in values:
         component.change(None, values, None, js=note, api_visibility="private")
-    tab.select(None, values, [photo, database, *([] if batch is None else [taken or batch])], js=take, api_visibility="private")
+    held = [photo, database] + ([] if batch is None else [taken or batch])
+    tab.select(None, values, held, js=take, api_visibility="private")
