@@ -13,9 +13,7 @@ from scicevpr.datasets.zones import EARTH_RADIUS, WIDEST, ZONE, Frame, central_m
 from scicevpr.errors import UsageError
 
 LONGEST_POSITION = 100
-EXAMPLES = (
-    "49.39797, 8.18961 (latitude, longitude) or 441199.99 5472013.72 (easting, northing), perhaps after 32U"
-)
+EXAMPLES = "49.39797, 8.18961 (latitude, longitude) or 441199.99 5472013.72 (easting, northing), perhaps after 32U"
 ANGLE = re.compile(
     r"([+-]?\d+(?:\.\d+)?)\s*°?\s*(?:(\d+(?:\.\d+)?)\s*['′]\s*)?(?:(\d+(?:\.\d+)?)\s*(?:[\"″]|'')\s*)?([NSEW]\b)?",
     re.IGNORECASE,

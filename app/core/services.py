@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from app.core.databases import PRIVATE, Databases
+from app.core.databases import PRIVATE, Databases, Remembered
 from app.core.descriptor_store import Described, DescriptorStore, PackDescriptors, Progress
 from app.core.model_slots import (
     BASELINE,
@@ -54,6 +54,7 @@ from scicevpr.models.model import VPRModel
 logger = logging.getLogger(__name__)
 
 MAX_K = 20
+MOST_STUDENTS = 8
 LOOKED_AT = 50
 """Best matches among which the best photo of another place is looked for."""
 MOST_POSITIVES = 100
@@ -87,6 +88,7 @@ class Services:
         self.notes = tuple(notes)
         self.precision = precision
         self.slots = ModelSlots(models)
+        self.students = Remembered(MOST_STUDENTS)  # models that visitors trained here, each for whoever has its key
         self._store = store or DescriptorStore()
         self._examples = dict(examples or {})
         self._positives = self.datasets.remembered(MOST_POSITIVES)
@@ -200,6 +202,7 @@ class Services:
         where: str = "",
         gps: tuple[float, float] | None = None,
         gps_problem: str = "",
+        student: str = "",
     ) -> Found:
         """Find the place of a photo with both models.
 
@@ -212,6 +215,7 @@ class Services:
             east, north: the query's UTM position in metres, both or none; replaces the one in the name.
             where: the position as a text (see `read_position`); replaces both. gps: latitude and longitude that the
                 camera wrote, used when nothing else says where; gps_problem: why it wrote none that can be used.
+            student: key of a visitor's own model for the third column (see `students`); a forgotten one is left out.
             progress: called with (photos done, photos in all) while a database is described for the first time.
 
         Raises:
@@ -228,10 +232,11 @@ class Services:
         relevance = self.relevance(key, row, position)
         prepared = SharedPasses(group)
         answers, cosine = {}, None
+        own = self.students.get(student) if student else None
         for role in (STABLE, BASELINE, THIRD):
-            if role not in self.slots.roles:
+            if role not in self.slots.roles and not (role == THIRD and own):
                 continue
-            model = self.slots.model(role)
+            model = own if own is not None and role == THIRD else self.slots.model(role)
             precision = self.mode(key, model).mode
             batch = prepared.batch(model, precision)[: len(group) if model.variant.cross_image else 1]
             together = Grouping.explicit([range(len(batch))]) if len(batch) > 1 else Grouping.alone()
@@ -314,7 +319,8 @@ class Services:
             weights=query.weights,
         )
         try:
-            database = self._store.get(key, dataset, model, progress, mode.mode)
+            visitors = role == THIRD and model is not self.slots.peek(THIRD)
+            database = self._store.get(key, dataset, model, progress, mode.mode, visitors)
         except IndexMismatchError as error:  # a pack without this model's descriptors: the other columns still answer
             return replace(answer, problem=str(error))
         hits, search_ms = timed(lambda: self.hits(database, query.values[0], max(k, LOOKED_AT), key, relevance))

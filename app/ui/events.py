@@ -133,12 +133,13 @@ class Stops:
                 if self._running.get(session) is event:
                     del self._running[session]
 
-    def stop(self, request: gr.Request) -> None:
-        """End a visitor's work, if there is any."""
+    def stop(self, request: gr.Request) -> bool:
+        """End a visitor's work; False where there is none."""
         with self._lock:
             event = self._running.pop(request.session_hash, None)
         if event is not None:
             event.set()
+        return event is not None
 
 
 def describing(progress: Any) -> Callable[[str, int, int], None] | None:

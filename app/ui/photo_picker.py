@@ -18,6 +18,11 @@ BATCH_CHOICES = [("alone", 0), ("+1", 1), ("+3", 3), ("+7", 7), ("+15", 15)]
 """How many other photos share a query's batch."""
 
 
+def nearest_batch(others: int) -> int:
+    """The batch on offer that comes nearest to so many other photos."""
+    return min((size for _, size in BATCH_CHOICES), key=lambda size: abs(size - others))
+
+
 class PickerHandlers(Handlers):
     """The events of a picker."""
 

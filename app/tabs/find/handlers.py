@@ -43,10 +43,11 @@ class FindHandlers(PickerHandlers):
 
     @toasts
     def search_view(
-        self, photo: Any, database: Any, k: Any, batch_mates: Any, where: Any, progress: Any = PROGRESS
-    ) -> tuple:
+        self, photo: Any, database: Any, k: Any, batch_mates: Any, where: Any, student: Any = "",
+        progress: Any = PROGRESS,
+    ) -> tuple:  # fmt: skip
         """Search with what the form holds; values for PARTS."""
-        found = self._find(self.photo(photo), database, k, batch_mates, where=where, progress=progress)
+        found = self._find(self.photo(photo), database, k, batch_mates, where=where, student=student, progress=progress)
         return (
             self.notice(),
             place_html(found),
@@ -187,9 +188,9 @@ class FindHandlers(PickerHandlers):
 
     def _find(
         self, photo: QueryPhoto, database: Any, k: Any, batch_mates: Any, east: Any = None, north: Any = None,
-        where: Any = "", progress: Any = None,
+        where: Any = "", progress: Any = None, student: Any = "",
     ) -> Found:  # fmt: skip
         return self.services.find(
             photo.image, photo.name, database, k, batch_mates, east, north, describing_database(progress),
-            where, photo.gps, photo.gps_problem,
+            where, photo.gps, photo.gps_problem, plain_text(student, "The student"),
         )  # fmt: skip

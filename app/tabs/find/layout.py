@@ -41,6 +41,7 @@ class FindParts:
     examples: gr.Gallery
     form: list
     parts: list
+    student: gr.Textbox
     batch_mates: gr.Radio
     matches: list[gr.HTML]
     handlers: FindHandlers
@@ -99,7 +100,8 @@ def build(tab: gr.Tab, services: Services, notice: gr.HTML) -> FindParts:
             protocol = gr.HTML(protocol_0, elem_id="protocol")
 
     parts = [notice, place, strip, stable, baseline, third, map_, protocol, legend]  # in the order of PARTS
-    form = [photo, database, k, batch_mates, where]
+    student = gr.Textbox("", visible=False)  # key of a model that this visitor trained
+    form = [photo, database, k, batch_mates, where, student]
 
     def search(event, handler, **options):
         """A search that empties the page when it fails, so that no old answer stands beside a new photo."""
@@ -130,4 +132,4 @@ def build(tab: gr.Tab, services: Services, notice: gr.HTML) -> FindParts:
     endpoint(handlers.api_models, [], line=AT_ONCE)
     name = gr.Textbox(label="File name", visible=False)
     endpoint(handlers.api_photo, [name, database_input(services)], gr.File, AT_ONCE)
-    return FindParts(photo, database, examples, form, parts, batch_mates, [stable, baseline], handlers)
+    return FindParts(photo, database, examples, form, parts, student, batch_mates, [stable, baseline], handlers)

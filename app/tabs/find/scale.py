@@ -16,6 +16,7 @@ from scicevpr.config import assets_folder
 FILE = Path("weights") / "similarities.json"
 LOW, HIGH = 10, 90
 """Percentiles between which a bar is drawn."""
+NEARBY = 40
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,11 @@ class Scale:
     wrong: np.ndarray
     measured_on: str
 
-    def share_right(self, cosine: float) -> tuple[int, int]:
-        """Of the measured first answers at least this similar: how many were right, and how many there were."""
-        right, wrong = (int((values >= cosine).sum()) for values in (self.right, self.wrong))
-        return right, right + wrong
+    def right_nearby(self, cosine: float) -> tuple[int, int]:
+        """Of the measured first answers whose cosines are nearest: how many were right, and how many there are."""
+        away = np.abs(np.concatenate([self.right, self.wrong]) - cosine)
+        nearest = np.argsort(away, kind="stable")[:NEARBY]
+        return int((nearest < len(self.right)).sum()), len(nearest)
 
 
 def scale_of(weights: str) -> Scale | None:
@@ -70,13 +72,11 @@ def scale_html(answer: Answer) -> str:
         f'<u style="left:{at(cosine):.1f}%"></u></i></div>'
         for kind, band in bands.items()
     )
-    right, total = scale.share_right(cosine)
-    said = (
-        f"{right} of {total} first answers at least this similar were right" if total else "no answer was this similar"
-    )
+    right, total = scale.right_nearby(cosine)
     words = (
-        f"Cosine {cosine:.3f} on this model's own scale: {said}. Bars: the middle 80 % of right and of wrong first "
-        f"answers; measured on {scale.measured_on}. Other models have other scales."
+        f"Cosine {cosine:.3f} on this model's own scale: of the {total} measured first answers nearest to it, {right} "
+        f"were right. Bars: the middle 80 % of right and of wrong first answers, measured on {scale.measured_on}. "
+        "Other models have other scales."
     )
     bars = f'<div aria-hidden="true">{rows}</div>'
     return f'<figure class="scale-bar">{bars}<figcaption>{escape(words)}</figcaption></figure>'
