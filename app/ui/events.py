@@ -14,11 +14,12 @@ from typing import Any
 
 import gradio as gr
 
-from app.core.incoming import QueryPhoto, query_photo
+from app.core.incoming import QueryPhoto
+from app.core.incoming import query_photo as sent_photo
 from app.core.outgoing import NO_DISK
-from app.core.query_resolution import listed_photo
+from app.core.query_resolution import MOST_BATCH_MATES, listed_photo, query_photo
 from app.core.services import Services
-from app.core.values import plain_text
+from app.core.values import plain_text, whole_number
 from app.ui.header import notice_html
 from scicevpr.errors import SciceVPRError
 
@@ -97,7 +98,14 @@ class Handlers:
 
     def photo(self, payload: Any) -> QueryPhoto:
         """The photo that a client sent. ImageError for none, and for one that may not be opened or cannot be read."""
-        return query_photo(payload, self.services.datasets)
+        return sent_photo(payload, self.services.datasets)
+
+    def fitting_batch(self, batch_mates: Any, database: Any, name: str) -> int:
+        """How many other photos can share the batch of the photo of this name: what was chosen for another database may
+        be more than this one's query list has. UsageError for what is no such number."""
+        count = whole_number(batch_mates, "The number of other photos in the batch", 0, MOST_BATCH_MATES)
+        _, dataset = self.services.dataset(database)
+        return min(count, len(dataset.queries) - (query_photo(dataset, name)[1] is not None))
 
     def asked_photo(self, image: Any, query: Any, database: Any) -> QueryPhoto:
         """The photo that an endpoint is asked about: a query of the database by its name, or the image. UsageError for

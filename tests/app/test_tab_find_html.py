@@ -115,7 +115,7 @@ def test_thumbnails_are_small_and_keep_the_shape(tmp_path):
     Image.new("RGB", (2000, 1000), "teal").save(path)
     uri = thumbnail(path)
     image = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
-    assert image.size == (320, 160)
+    assert image.size == (480, 240)
     assert image.format == "JPEG"
     assert uri == thumbnail(path)
     assert data_uri(standin.noise_photo(), 40).startswith("data:image/jpeg;base64,")

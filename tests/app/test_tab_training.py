@@ -197,7 +197,7 @@ def test_a_large_teacher_is_refused(distillations):
     large = SimpleNamespace(variant=SimpleNamespace(channels=768, title="Super-CricaVPR-B"))
     services = SimpleNamespace(model=lambda role: large)
     with pytest.raises(UsageError, match="size T"):
-        next(Distillations(services, distillations.sources).run(LIVE))
+        next(Distillations(services).run(LIVE))
 
 
 def test_as_shipped_is_the_model_that_stands_in_the_column_now(monkeypatch):
@@ -205,7 +205,7 @@ def test_as_shipped_is_the_model_that_stands_in_the_column_now(monkeypatch):
         return SimpleNamespace(variant=SimpleNamespace(name="x", title=title), weights=SimpleNamespace(sha256=title))
 
     standing = [model("first")]
-    distillations = Distillations(SimpleNamespace(model=lambda role: standing[0]), None)
+    distillations = Distillations(SimpleNamespace(model=lambda role: standing[0]))
     measured = []
     fits = lambda model, teacher: model.variant.title != "stranger"  # noqa: E731
     monkeypatch.setattr("app.tabs.training.service._same_frozen_part", fits)

@@ -19,7 +19,11 @@ from app.ui.links import LinkedTab
 
 ID, TITLE = "benchmarks", "Benchmarks"
 LINK = LinkedTab(
-    ID, {"model": "benchmarks-models", "grouping": "benchmarks-grouping", "seed": "benchmarks-seed"},
+    ID,
+    {
+        "model": "benchmarks-models", "grouping": "benchmarks-grouping", "seed": "benchmarks-seed",
+        "show": "benchmarks-show", "order": "benchmarks-order",
+    },
     "benchmarks-databases",
 )  # fmt: skip
 SCRIPT = Path(__file__).with_name("query_table.js")

@@ -47,7 +47,9 @@ class FindHandlers(PickerHandlers):
         progress: Any = PROGRESS,
     ) -> tuple:  # fmt: skip
         """Search with what the form holds; values for PARTS."""
-        found = self._find(self.photo(photo), database, k, batch_mates, where=where, student=student, progress=progress)
+        query = self.photo(photo)
+        others = self.fitting_batch(batch_mates, database, query.name)
+        found = self._find(query, database, k, others, where=where, student=student, progress=progress)
         return (
             self.notice(),
             place_html(found),

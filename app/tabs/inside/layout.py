@@ -21,7 +21,10 @@ from app.ui.photo_picker import BATCH_CHOICES, photo_picker, share_selection
 ID, TITLE = "inside", "Inside"
 LINK = LinkedTab(
     ID,
-    {"model": "inside-model", "match": "inside-rank", "batch_mates": "inside-batch-mates", "step": "stepper"},
+    {
+        "model": "inside-model", "match": "inside-rank", "batch_mates": "inside-batch-mates", "step": "stepper",
+        "picture": "inside-view", "row": "cell-r", "column": "cell-c",
+    },
     "inside-database", "inside-photo", "inside-examples",
 )  # fmt: skip
 SCRIPT = Path(__file__).with_name("stage.js")

@@ -112,7 +112,7 @@ class StabilityHandlers(Handlers):
         if not photo:
             raise UsageError(NO_QUERY)
         session = self._session(photo, database)
-        photos = whole_number(size, "The batch", 2, MOST_IN_WORST_BATCH)
+        photos = min(whole_number(size, "The batch", 2, MOST_IN_WORST_BATCH), max(2, len(session.others) + 1))
         kept = joined(row_list(batch_mates))
         for found, rows in self.stability.worst(session, photos, 0, describing(progress)):
             state = "Found" if found.done else "Searching"
