@@ -109,13 +109,17 @@ class WorstCase:
 
 
 def search_worst_batch(
-    setup: StabilitySetup, row: int, size: int = 8, seed: int = 0, rounds: int = ROUNDS, pool: np.ndarray | None = None
+    setup: StabilitySetup, row: int, size: int = 8, seed: int = 0, rounds: int = ROUNDS,
+    pool: np.ndarray | None = None, *, same: np.ndarray | None = None,
 ) -> Iterator[WorstCase]:
     """Search for the ``size - 1`` other queries that move the answer to query ``row`` most.
 
     Random batches first, then one photo at a time is exchanged for the best of some random others. Yields the worst
     batch so far after each round; the last has ``done`` set. The same seed gives the same result. pool: query rows to
-    choose from; default all but the query. Raises UsageError for no such query, or too few photos to choose from.
+    choose from; default all but the query. same [D] bool: the photos that shall lose, by default those of the place
+    answered alone (see `same_answer`); all but the positives: a batch that makes the answer right is searched.
+
+    Raises UsageError for no such query, or too few photos to choose from.
     """
     count = len(setup.queries)
     if not 0 <= row < count:
@@ -126,7 +130,7 @@ def search_worst_batch(
     random = np.random.default_rng(seed)
     alone = encode_groups(setup.model, setup.queries, np.array([[row]]), first_only=True)
     first_alone = int(setup.index.search(alone, 1).indices[0, 0])
-    same = same_answer(setup, row, first_alone)
+    same = same_answer(setup, row, first_alone) if same is None else same
     if same.all():
         raise UsageError("Every database photo shows this place, so no batch can change the answer.")
 

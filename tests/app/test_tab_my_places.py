@@ -334,8 +334,8 @@ def test_the_pages_own_pack_opens_again_without_describing_anything(mine, photos
     found = mine.services.find(query.path, query.name, database=again.key)
     assert found.stable.hits
     assert found.stable.protocol["database"].endswith("(opened pack)")
+    more = [*sent, {"path": str(photos[0][0]), "orig_name": photos[0][1]}]
     with pytest.raises(gr.Error, match="Bring it alone"):
-        more = [*sent, {"path": str(photos[0][0]), "orig_name": photos[0][1]}]
         list(handlers.build("", more, "", None, "", "", 0, BEN, lambda *_, **__: None))
 
 
@@ -345,7 +345,7 @@ def test_a_zip_that_is_no_pack_of_this_page_is_refused(mine, tmp_path, name):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/pack.json", "{}")
         archive.writestr(name, "x")
-    with pytest.raises(DatasetError, match="not a pack|not the zip"):
+    with pytest.raises(DatasetError, match=r"not a pack|not the zip"):
         unpack(path, tmp_path / "out", mine.limits)
     assert not (tmp_path / "b").exists()
 

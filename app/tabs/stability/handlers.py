@@ -16,11 +16,12 @@ from app.core.query_resolution import MOST_BATCH_MATES, batch_mates_of, query_ph
 from app.core.values import joined, plain_text, row_list, text_list, whole_number
 from app.tabs.stability.html import WAITING, pair_figure_html, reaction_html, tray_html, waiting_tray_html, why_html
 from app.tabs.stability.records import Reaction, Session
-from app.tabs.stability.service import Stability
+from app.tabs.stability.service import FAIL, RIGHT, Stability
 from app.ui.events import PROGRESS, Handlers, Stops, describing, event_data, toasts
 from scicevpr.datasets.tables import cell_text
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.batch_effects import SIZES
+from scicevpr.evaluation.batch_mates import WorstCase
 from scicevpr.figures.scores import projection, recall_curve
 
 LARGEST_SEEDS = 20
@@ -105,24 +106,29 @@ class StabilityHandlers(Handlers):
         return joined(random.choice(pool, size, replace=False)), number + 1
 
     @toasts
-    def worst(
+    def make_it_fail(
         self, photo: Any, database: Any, batch_mates: Any, size: Any, progress: Any = PROGRESS
     ) -> Iterator[tuple[str, str]]:
         """Search for the batch that changes the baseline's answer most; yields (its other photos, words)."""
+        yield from self._searched(FAIL, photo, database, batch_mates, size, progress)
+
+    @toasts
+    def make_it_right(
+        self, photo: Any, database: Any, batch_mates: Any, size: Any, progress: Any = PROGRESS
+    ) -> Iterator[tuple[str, str]]:
+        """Search for the batch in which the baseline's answer is right; yields (its other photos, words)."""
+        yield from self._searched(RIGHT, photo, database, batch_mates, size, progress)
+
+    def _searched(
+        self, aim: str, photo: Any, database: Any, batch_mates: Any, size: Any, progress: Any
+    ) -> Iterator[tuple[str, str]]:
         if not photo:
             raise UsageError(NO_QUERY)
         session = self._session(photo, database)
         photos = min(whole_number(size, "The batch", 2, MOST_IN_WORST_BATCH), max(2, len(session.others) + 1))
         kept = joined(row_list(batch_mates))
-        for found, rows in self.stability.worst(session, photos, 0, describing(progress)):
-            state = "Found" if found.done else "Searching"
-            change = (
-                f"another place now wins by {found.margin:.4f}"
-                if found.flipped
-                else f"no other place wins, the nearest is {-found.margin:.4f} behind"
-            )
-            words = f"{state}: {found.tried} batches tried; {change} (alone: {-found.margin_alone:.4f} behind)."
-            yield (joined(rows) if found.done else kept), words
+        for found, rows in self.stability.worst(session, photos, 0, describing(progress), aim):
+            yield (joined(rows) if found.done else kept), search_words(found, aim)
 
     @toasts
     def curve(
@@ -238,6 +244,19 @@ class StabilityHandlers(Handlers):
     def _session(self, photo: Any, database: Any) -> Session:
         asked = photo if isinstance(photo, QueryPhoto) else self.photo(photo)
         return self.stability.session(asked.image, asked.name, database, asked.gps)
+
+
+def search_words(found: WorstCase, aim: str) -> str:
+    """How far a search for a batch is, and what its best batch does."""
+    state = f"{'**Found:**' if found.done else 'Searching:'} {found.tried} batches tried."
+    other, own = ("a right photo", "wrong ones") if aim == RIGHT else ("another place", "the place answered alone")
+    if found.margin_alone > 0:  # only with the aim RIGHT: the query is answered rightly already
+        alone = f"Alone {other} leads by {found.margin_alone:.4f} already"
+    else:
+        alone = f"Alone {other} is {-found.margin_alone:.4f} behind {own}"
+    if found.flipped:
+        return f"{state} In this batch {other} wins by {found.margin:.4f}. {alone}."
+    return f"{state} No batch does it: in the best one {other} stays {-found.margin:.4f} behind. {alone}."
 
 
 def plane_of(reaction: Reaction) -> go.Figure:

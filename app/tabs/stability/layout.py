@@ -22,8 +22,10 @@ LINK = LinkedTab(
 )  # fmt: skip
 SCRIPT = Path(__file__).with_name("tray.js")
 BATCH_HINT = (
-    "Random batch: as many photos as are in the batch now, drawn from those on offer. Other photos: a new draw from "
-    "the query list. Worst case: the whole query list is searched."
+    "Random batch: as many photos as are in the batch now, drawn from those on offer. Offer other photos: a new draw "
+    "from the query list. Make CricaVPR fail: searches the whole query list for the other photos that turn its "
+    "answer to another place. Make CricaVPR right: for those with which a photo of the right place comes first, "
+    "although alone another one does. SciceVPR's answer stays what it is in both."
 )
 CURVE_HINT = (
     "Measure: the settings above, for all models; rows appear as they are ready. Figure 2: all sizes and orders, ten "
@@ -65,11 +67,11 @@ def build(tab: gr.Tab, stability: Stability, notice: gr.HTML) -> Picker:
         empty = gr.Button("Empty the batch", size="sm", elem_id="stability-empty")
         random = gr.Button("Random batch", size="sm", elem_id="stability-random")
         others = gr.Button("Offer other photos", size="sm", elem_id="stability-others")
-        worst = gr.Button("Find me the worst case", variant="primary", size="sm", elem_id="stability-worst")
+        worst = gr.Button("Make CricaVPR fail", variant="primary", size="sm", elem_id="stability-worst")
+        best = gr.Button("Make CricaVPR right", variant="primary", size="sm", elem_id="stability-best")
     size = gr.Slider(
-        2, 16, value=8, step=1, label="Batch size of the worst case", buttons=[], elem_id="stability-size",
-        info="Searches the whole query list for the batch that changes CricaVPR's answer most; photos in the batch, "
-        "the query included.",
+        2, 16, value=8, step=1, label="Batch size of these two searches", buttons=[], elem_id="stability-size",
+        info="Photos in the batch, the query included.",
     )  # fmt: skip
     gr.HTML(hint_html(BATCH_HINT), elem_classes="step")
     words = gr.Markdown("", elem_id="stability-words")
@@ -121,20 +123,19 @@ def build(tab: gr.Tab, stability: Stability, notice: gr.HTML) -> Picker:
     show(empty.click(lambda: "", None, batch_mates, **QUICK).success)
     show(random.click(handlers.drawn, form, [batch_mates, seed], **QUICK).success)
     show(others.click(lambda number: int(number or 0) + 1, seed, seed, **QUICK).success)
-    searched = worst.click(
-        handlers.worst,
-        [photo, database, batch_mates, size],
-        [batch_mates, words],
-        show_progress_on=[tray],
-        **QUIET,
-        **LONG,
-    )
-    show(searched.success)
+    searched = [
+        button.click(
+            handler, [*form[:3], size], [batch_mates, words], show_progress_on=[tray], **QUIET, **LONG
+        )
+        for button, handler in ((worst, handlers.make_it_fail), (best, handlers.make_it_right))
+    ]
+    for search in searched:
+        show(search.success)
     results = [curve, table, file, told]
     run.click(handlers.curve, [database, sizes, orders, seeds], results, show_progress_on=[told], **QUIET, **LONG)
     figure_2.click(handlers.figure_2, [database], results, show_progress_on=[told], **QUIET, **LONG)
     first = figure_1.click(handlers.pairs, [database], [pairs], show_progress_on=[told], **QUIET, **LONG)
-    stop.click(handlers.stops.stop, None, None, cancels=[first, searched], **QUICK)
+    stop.click(handlers.stops.stop, None, None, cancels=[first, *searched], **QUICK)
     asked, query = database_input(services), text_input("Query")
     endpoint(handlers.api_batch_mates, [photo, asked, text_input("Other photos in the batch"), query], line=MODEL)
     size = count_input("Batch size", 8, 2, MOST_IN_WORST_BATCH)

@@ -35,6 +35,8 @@ from scicevpr.evaluation.batch_mates import (
 from scicevpr.explanations.maps import rewriting
 from scicevpr.files.photos import open_photo
 
+FAIL, RIGHT = "fail", "right"
+"""What a batch is searched for: that CricaVPR's answer changes, or that it becomes right."""
 SHOWN = 3
 DRAWS = 64
 POOL = 24
@@ -140,16 +142,26 @@ class Stability:
         )
 
     def worst(
-        self, session: Session, size: int, seed: int = 0, progress: Progress | None = None
+        self, session: Session, size: int, seed: int = 0, progress: Progress | None = None, aim: str = FAIL
     ) -> Iterator[tuple[WorstCase, list[int]]]:
-        """Search the whole query list for the batch that changes the baseline's answer most.
+        """Search the whole query list for the batch that changes the baseline's answer most (aim FAIL), or that makes
+        it right (aim RIGHT; UsageError where nothing can be right).
 
         Yields the best so far and its other photos as rows of the query list. size: photos in the batch, the query
         included. It gives way to short questions, and after some minutes the best so far is the answer.
         """
         rows, turn = [int(row) for row in session.others], self.services.pace.long(WORST_CASE_S)
         setup = self._photo_setup(BASELINE, session, rows, self.giving_way(progress))
-        for found in search_worst_batch(setup, 0, size, seed):
+        losing = None
+        if aim == RIGHT:
+            if setup.positives is None or not len(setup.positives[0]):
+                raise UsageError(
+                    "No answer can be made right: the photo's position is unknown, or this database has no photo of "
+                    "its place."
+                )
+            losing = np.ones(len(setup.database), dtype=bool)
+            losing[setup.positives[0]] = False
+        for found in search_worst_batch(setup, 0, size, seed, same=losing):
             last = replace(found, done=True) if turn.over else found
             yield last, [rows[member - 1] for member in found.batch_mates]
             if turn.over:
