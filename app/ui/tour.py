@@ -26,8 +26,8 @@ class Step:
     """One step. tab: where it plays. look_at: what to outline and bring into view. moves: what the button `offer` does.
 
     done: a selector that matches once the step's result is there; until then `before` is said instead of the text,
-    where the text speaks of the result. read: sentences of the page (name, selector) that are repeated in the panel then; an
-    empty name stands for none. follow: a sentence that tells how far the work is.
+    where the text speaks of the result. read: sentences of the page (name, selector) that are repeated in the panel
+    then; an empty name stands for none. follow: a sentence that tells how far the work is.
     """
 
     title: str

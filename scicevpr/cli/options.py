@@ -189,11 +189,15 @@ def radius_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+RECALL_VALUES = (1, 5, 10, 100)
+"""As in Python and in the page (`scicevpr.evaluation.benchmark.DEFAULT_NS`, which is too heavy to import here)."""
+
+
 def scoring_options(parser: argparse.ArgumentParser) -> None:
     """How far to look, and what is right."""
     add = parser.add_argument
-    add("--recall-values", "--recall_values", type=positive, nargs="+", default=[1, 5, 10], metavar="N",
-        help="default: 1 5 10; the largest is also how far MRR looks")
+    add("--recall-values", "--recall_values", type=positive, nargs="+", default=list(RECALL_VALUES),
+        metavar="N", help="default: 1 5 10 100; the largest is also how far MRR looks")
     radius_option(parser)
     add("--utm-rounding", choices=("float64", "published"), default="float64",
         help="published: round positions to float32 first, as the published SciceVPR evaluation does")

@@ -38,8 +38,10 @@ def show_evaluation(console: Console, result: Evaluation) -> None:
     if result.overall is None:
         print_line(console, f"{result.title}: predictions only (no labels).")
     else:
+        from scicevpr.evaluation.results import mrr_name
+
         ns = result.ns
-        numbers = ("queries", *(f"R@{n}" for n in ns), "MRR", *(f"F1@{n}" for n in ns))
+        numbers = ("queries", *(f"R@{n}" for n in ns), mrr_name(ns), *(f"F1@{n}" for n in ns))
         table = make_table("condition", title=result.title, numbers=numbers)
         for name, scores in (*result.conditions.items(), ("all", result.overall)):
             own = scores.intervals

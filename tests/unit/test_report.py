@@ -93,7 +93,7 @@ def test_conditions_become_blocks(results):
     assert names == ["day", "night", "all"]
     assert text.count(r"\midrule") == 3
     lines = markdown_table(results, per_condition=True).splitlines()
-    assert lines[0] == "| Model | Condition | Queries | R@1 | R@5 | MRR |"
+    assert lines[0] == "| Model | Condition | Queries | R@1 | R@5 | MRR@5 |"
     assert [line.split(" | ")[1] for line in lines[2:8]] == ["day", "day", "night", "night", "all", "all"]
 
 

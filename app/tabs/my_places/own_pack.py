@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from scicevpr.datasets.intake import Limits, megabytes
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.packs import Pack
 from scicevpr.packs.manifest import MANIFEST
+from scicevpr.packs.pack import Pack
 
 LONGEST_NAME = 200
 CHUNK = 1 << 20

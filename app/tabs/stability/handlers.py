@@ -139,9 +139,7 @@ class StabilityHandlers(Handlers):
         if not numbers or not orders:
             raise UsageError("Choose at least one batch size and one order.")
         draws = whole_number(seeds, "The number of shuffles", 1, LARGEST_SEEDS)
-        roles = self.stability.roles
-        settings = sum(0 if s == 1 else sum(draws if o == "shuffled" else 1 for o in orders) for s in numbers)
-        total = len(roles) * (settings + (1 in numbers))
+        total = self.stability.settings(numbers, orders, draws)
         table = None
         with self.stops.running(request) as stop:
             for table in self.stability.curve(database, numbers, list(orders), draws, progress=describing(progress)):

@@ -233,6 +233,13 @@ class Stability:
         )
         return self._kept.put(identity, made, key)
 
+    def settings(
+        self, sizes: Sequence[int], orders: Sequence[str], seeds: int, roles: Sequence[str] | None = None
+    ) -> int:
+        """How many rows `curve` gives: batches of one are the same in every order, and only shuffles have seeds."""
+        each = sum(seeds if order == "shuffled" else 1 for order in orders)
+        return len(roles or self.roles) * (sum(each for size in sizes if size != 1) + (1 in sizes))
+
     def curve(
         self, database: str | None, sizes: Sequence[int], orders: Sequence[str], seeds: int,
         roles: Sequence[str] | None = None, progress: Progress | None = None,
