@@ -26,7 +26,8 @@ def answer_in_json(server: GradioMCPServer) -> None:
 def _content(server: GradioMCPServer, data: Any, root_url: str) -> list[Any]:
     """gradio's, but JSON for what is no file."""
     found: list[Any] = []
-    for value in data:
+    for answer in data:
+        value = answer.model_dump() if hasattr(answer, "model_dump") else answer  # gradio's JsonData
         made = GradioMCPServer.postprocess_output_data(server, [value], root_url)
         is_text = len(made) == 1 and made[0].type == "text" and made[0].text == str(value)
         if is_text and not isinstance(value, str):

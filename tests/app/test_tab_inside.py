@@ -43,7 +43,7 @@ def test_matches_are_those_of_the_search_and_terms_add_up_to_their_similarity(se
         answer = found.stable if role == STABLE else found.baseline
         for rank in (1, 3):
             inspected = inspector.inspect(query.path, query.name, None, role, rank, batch_mates)
-            assert [hit.row for hit in inspected.hits] == [hit.row for hit in answer.hits]
+            assert [hit.row for hit in inspected.hits[:5]] == [hit.row for hit in answer.hits]
             assert inspected.hit.similarity == pytest.approx(answer.hits[rank - 1].similarity, abs=1e-6)
             assert inspected.terms.sum() == pytest.approx(inspected.hit.similarity, abs=1e-5)
             assert inspected.decision.gap == pytest.approx(
@@ -160,7 +160,8 @@ def test_handlers_fill_all_parts_and_offer_the_steps_pictures(services, query):
     form = [None, BASELINE, 1, 2, "encoder", None, 5, 11, "1", "3", "mean"]
     notice, stage, plot, step, view, cell_row, attention_row = handlers.show(payload(query), *form)
     assert "Untrained weights" in notice
-    assert "reads most from" in stage
+    assert "evenly" not in stage
+    assert "and of the others most from" in stage
     assert [key for _, key in view.choices] == ["cross-image", "rewriting"]
     assert view.value == "cross-image"
     assert (cell_row.visible, attention_row.visible, plot.visible) == (False, True, False)
