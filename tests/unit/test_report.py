@@ -7,6 +7,8 @@ import csv
 import io
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from datetime import datetime
 from types import SimpleNamespace
@@ -85,6 +87,22 @@ def test_only_the_best_of_a_column_is_bold(results):
     same = latex_table([results[1], replace(results[1], title="Twin")])
     assert same.count(r"\textbf") == 6  # equals are both best
     assert r"\textbf" not in latex_table(results[:1])
+
+
+def test_a_latex_table_is_compact_and_names_its_package(results, tmp_path):
+    text = latex_table(results)
+    caption = re.search(r"\\caption\{(.*)\}", text)[1]
+    assert caption == "Recall@N (R@N) in percent and mean reciprocal rank (MRR@5)."
+    assert "booktabs" in text.splitlines()[0]
+    assert text.index("In brackets") > text.index(r"\end{tabular}"), "intervals and protocol stand in the note"
+    assert "scriptsize" not in latex_table(results, intervals=False)
+    assert "In brackets" not in latex_table(results, intervals=False)
+    if (tex := shutil.which("pdflatex")) is not None:
+        whole = rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{text}\end{{document}}"
+        (tmp_path / "table.tex").write_text(whole)
+        command = [tex, "-interaction=nonstopmode", "table.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+        assert done.returncode == 0, done.stdout[-2000:]
 
 
 def test_conditions_become_blocks(results):
