@@ -184,10 +184,16 @@ def _variants() -> dict[str, Variant]:
             if base.hybrid:
                 preprocessing = Preprocessing(mean=EFFICIENTNET_LITE0.mean, std=EFFICIENTNET_LITE0.std, antialias=True)
             table[name] = Variant(
-                name=name, title=f"{title}-{size}", family=family, size=size,
+                name=name,
+                title=f"{title}-{size}",
+                family=family,
+                size=size,
                 backbone=BackboneConfig(**{**asdict(base), "adapters": adapters}),
-                taps=tuple(range(base.depth - taps, base.depth)), mixers=mixers, encoder_layers=layers,
-                preprocessing=preprocessing, weights_note=note,
+                taps=tuple(range(base.depth - taps, base.depth)),
+                mixers=mixers,
+                encoder_layers=layers,
+                preprocessing=preprocessing,
+                weights_note=note,
             )
     return table
 

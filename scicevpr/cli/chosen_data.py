@@ -76,8 +76,11 @@ def _dataset_folder(arguments: argparse.Namespace) -> Path | None:
 def chosen_layout(arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `read_dataset` that say how a folder is read."""
     return {
-        "split": arguments.split, "queries": arguments.query_folder, "layout": arguments.layout,
-        "benchmark": arguments.benchmark, "images": arguments.image_root,
+        "split": arguments.split,
+        "queries": arguments.query_folder,
+        "layout": arguments.layout,
+        "benchmark": arguments.benchmark,
+        "images": arguments.image_root,
     }
 
 
@@ -131,7 +134,10 @@ def stored_descriptors(
 
 
 def database_descriptors(
-    model: VPRModel, database: Sequence[Photo], arguments: argparse.Namespace, title: str,
+    model: VPRModel,
+    database: Sequence[Photo],
+    arguments: argparse.Namespace,
+    title: str,
     grouping: Grouping | None = None,
 ) -> Descriptors:
     """The bundled descriptors where they fit, else the database described now, in this grouping."""
@@ -140,7 +146,10 @@ def database_descriptors(
         return stored
     with show_progress(title) as step:
         return describe(
-            model, [photo.path for photo in database], grouping=grouping, batch_size=arguments.batch_size,
+            model,
+            [photo.path for photo in database],
+            grouping=grouping,
+            batch_size=arguments.batch_size,
             preprocessing=chosen_preprocessing(model, arguments),
             progress=lambda done, total: step("database", done, total),
         )

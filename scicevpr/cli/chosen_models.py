@@ -29,7 +29,13 @@ from scicevpr.retrieval.pca import PCA
 FAMILIES = ("scicevpr", "super-cricavpr", "cricavpr")
 BACKBONE = re.compile(r"(?:dinov2[_-])?(?:vit[_-]?)?([tsbl])(?:[/_-]?14)?", re.IGNORECASE)
 ARCHITECTURE = (
-    "descriptors_dimension", "layer1", "out_indices", "backbone_out_dim", "mix_in_dim", "token_num", "token_ratio",
+    "descriptors_dimension",
+    "layer1",
+    "out_indices",
+    "backbone_out_dim",
+    "mix_in_dim",
+    "token_num",
+    "token_ratio",
 )
 """Options of the published codes that the weights decide."""
 

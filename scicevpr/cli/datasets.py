@@ -18,9 +18,7 @@ UNUSABLE = 2  # exit code
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    actions = options.add_actions(
-        commands, "datasets", help="the published benchmarks, and what a folder of photos is"
-    )
+    actions = options.add_actions(commands, "datasets", help="the published benchmarks, and what a folder of photos is")
     listing = actions.add_parser("list", help="the published benchmarks: sizes, rules, where to obtain them")
     listing.set_defaults(run=list_benchmarks)
     parser = actions.add_parser("info", help="one benchmark with its published recalls and their sources")

@@ -32,8 +32,12 @@ if TYPE_CHECKING:
 
 IGNORED = {
     "--foundation_model_path": "a checkpoint holds its own backbone",
-    "--crica_path": "the teacher matters only in training", "--train_positives_dist_threshold": "training",
-    "--train_batch_size": "training", "--epochs_num": "training", "--lr": "training", "--optim": "training",
+    "--crica_path": "the teacher matters only in training",
+    "--train_positives_dist_threshold": "training",
+    "--train_batch_size": "training",
+    "--epochs_num": "training",
+    "--lr": "training",
+    "--optim": "training",
     "--patience": "training",
 }
 """Option of the published codes -> why it has no effect on an evaluation."""
@@ -54,22 +58,40 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     options.storage_options(parser)
     add = parser.add_argument
     add("--baselines", action="store_true", help="also measure ImageNet features, HOG and a colour histogram")
-    add("--test-method", "--test_method", default="hard_resize", metavar="NAME",
+    add(
+        "--test-method",
+        "--test_method",
+        default="hard_resize",
+        metavar="NAME",
         help="how queries are viewed: hard_resize (default), single_query, central_crop, five_crops, nearest_crop or "
-        "maj_voting; database photos are always resized whole")
-    add("--majority-weight", "--majority_weight", type=float, default=0.01, metavar="W",
-        help="how much a vote counts in maj_voting (default: 0.01)")
+        "maj_voting; database photos are always resized whole",
+    )
+    add(
+        "--majority-weight",
+        "--majority_weight",
+        type=float,
+        default=0.01,
+        metavar="W",
+        help="how much a vote counts in maj_voting (default: 0.01)",
+    )
     options.query_grouping_option(
         parser,
         "; also place or place:16 (queries of one place together, as far as 16 allow: it uses the true positions)",
     )
-    add("--shuffle-queries", type=int, metavar="SEED",
-        help="shuffle the queries: shows whether a model feels its batch")
-    add("--published", action="store_true",
+    add(
+        "--shuffle-queries", type=int, metavar="SEED", help="shuffle the queries: shows whether a model feels its batch"
+    )
+    add(
+        "--published",
+        action="store_true",
         help="what the published numbers were measured with: no antialias, published batches, and for SciceVPR and "
-        "its teacher positions rounded to float32 (CricaVPR's code keeps float64)")
-    add("--without-itself", action="store_true",
-        help="leave a query that is itself in the database out of its own answers")
+        "its teacher positions rounded to float32 (CricaVPR's code keeps float64)",
+    )
+    add(
+        "--without-itself",
+        action="store_true",
+        help="leave a query that is itself in the database out of its own answers",
+    )
     options.damage_option(parser)
     options.scoring_options(parser)
     options.pca_options(parser)
@@ -84,18 +106,41 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "from the descriptors.json beside them, unless a data set is named.",
     )
     add = parser.add_argument
-    add("--database-descriptors", "--database_descriptors", type=Path, required=True, metavar="FILE",
-        help="descriptors of the database photos, in the order of their paths")
-    add("--query-descriptors", "--queries-descriptors", "--queries_descriptors", type=Path, required=True,
-        metavar="FILE", help="descriptors of the queries")
+    add(
+        "--database-descriptors",
+        "--database_descriptors",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="descriptors of the database photos, in the order of their paths",
+    )
+    add(
+        "--query-descriptors",
+        "--queries-descriptors",
+        "--queries_descriptors",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="descriptors of the queries",
+    )
     add("--title", metavar="NAME", help="the model's name in tables (default: as recorded)")
     options.data_options(parser)
     options.query_options(parser)
     options.scoring_options(parser)
-    add("--test_method", "--test-method", metavar="NAME",
-        help="nearest_crop, maj_voting ... for queries of five crops (default: as recorded, else hard_resize)")
-    add("--majority_weight", "--majority-weight", type=float, default=0.01, metavar="W",
-        help="for maj_voting (default: 0.01)")
+    add(
+        "--test_method",
+        "--test-method",
+        metavar="NAME",
+        help="nearest_crop, maj_voting ... for queries of five crops (default: as recorded, else hard_resize)",
+    )
+    add(
+        "--majority_weight",
+        "--majority-weight",
+        type=float,
+        default=0.01,
+        metavar="W",
+        help="for maj_voting (default: 0.01)",
+    )
     output_options(parser, descriptors=False)
     parser.set_defaults(run=score)
 
@@ -107,10 +152,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="RESULTS.json", help="one or two files with two results")
-    add("--models", nargs=2, metavar=("A", "B"),
-        help="titles of the two results, where the files hold more than two")
-    add("--recall-values", "--recall_values", type=options.positive, nargs="+", metavar="N",
-        help="default: all that both results have")
+    add("--models", nargs=2, metavar=("A", "B"), help="titles of the two results, where the files hold more than two")
+    add(
+        "--recall-values",
+        "--recall_values",
+        type=options.positive,
+        nargs="+",
+        metavar="N",
+        help="default: all that both results have",
+    )
     options.intervals_option(parser)
     add("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
     add("--json", type=Path, metavar="FILE", help="write the comparison as JSON")
@@ -124,8 +174,12 @@ def _options_of_other_tools(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("names of other tools").add_argument
     add("--resume", dest="weights", action="append", metavar="FILE", help="a checkpoint, as --weights")
     add("--method", metavar="NAME", help="scicevpr, super-cricavpr, cricavpr, or what --model accepts")
-    add("--backbone", "--backbone_arch", metavar="NAME",
-        help="t, s, b, l or dinov2_vits14, dinov2_vitb14, dinov2_vitl14 (default: the weights', or t with --method)")
+    add(
+        "--backbone",
+        "--backbone_arch",
+        metavar="NAME",
+        help="t, s, b, l or dinov2_vits14, dinov2_vitb14, dinov2_vitl14 (default: the weights', or t with --method)",
+    )
     for name in ("--descriptors_dimension", "--layer1", "--backbone_out_dim", "--mix_in_dim", "--token_num"):
         add(name, type=options.positive, metavar="N", help="must be what the weights are for")
     add("--token_ratio", type=float, metavar="R", help="must be 1")
@@ -218,9 +272,15 @@ def score(arguments: argparse.Namespace) -> int:
     named = arguments.dataset or arguments.eval_dataset_name or arguments.database or arguments.queries
     dataset = read_data(arguments) if named else recorded_dataset(database, queries, labels=not arguments.no_labels)
     result = score_stored(
-        database, queries, dataset, ns=arguments.recall_values, radius=arguments.radius,
-        rounding="float32" if arguments.utm_rounding == "published" else "float64", test_method=arguments.test_method,
-        majority_weight=arguments.majority_weight, title=arguments.title,
+        database,
+        queries,
+        dataset,
+        ns=arguments.recall_values,
+        radius=arguments.radius,
+        rounding="float32" if arguments.utm_rounding == "published" else "float64",
+        test_method=arguments.test_method,
+        majority_weight=arguments.majority_weight,
+        title=arguments.title,
     )
     console, result = open_console(), add_intervals(arguments, result)
     show_evaluation(console, result)
@@ -285,9 +345,15 @@ def _comparison_table(comparison: Comparison) -> Table:
     for condition, rows in comparison.rows.items():
         for row in rows:
             table.add_row(
-                plain_cell(condition), str(row.n), str(row.queries), f"{row.recall_a:.1f}", f"{row.recall_b:.1f}",
-                f"{row.difference:+.1f}", plain_cell("" if row.low is None else f"[{row.low:+.1f}, {row.high:+.1f}]"),
-                str(row.only_a), str(row.only_b),
+                plain_cell(condition),
+                str(row.n),
+                str(row.queries),
+                f"{row.recall_a:.1f}",
+                f"{row.recall_b:.1f}",
+                f"{row.difference:+.1f}",
+                plain_cell("" if row.low is None else f"[{row.low:+.1f}, {row.high:+.1f}]"),
+                str(row.only_a),
+                str(row.only_b),
                 f"{row.p_value:.3f}" if row.p_value >= 0.001 else f"{row.p_value:.1e}",
                 style="bold" if condition == "all" else None,
             )

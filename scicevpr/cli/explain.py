@@ -30,8 +30,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--match", type=Path, metavar="PHOTO", help="compare with this photo instead of a search's match")
     add("--rank", type=options.positive, default=1, metavar="R", help="which match of the search (default: 1)")
     add("--batch-mates", type=Path, nargs="+", default=[], metavar="PHOTO", help="other photos in the query's batch")
-    add("--cell", type=options.positive, nargs=2, default=(9, 9), metavar=("ROW", "COLUMN"),
-        help="the marked cell of the token grid, from 1 (default: 9 9)")
+    add(
+        "--cell",
+        type=options.positive,
+        nargs=2,
+        default=(9, 9),
+        metavar=("ROW", "COLUMN"),
+        help="the marked cell of the token grid, from 1 (default: 9 9)",
+    )
     add("--maps", nargs="+", metavar="KEY", help="only these maps, such as energy:fused (default: all)")
     options.data_options(parser)
     options.model_options(parser, several=None)
@@ -118,7 +124,10 @@ def _match(
 
 
 def _write_maps(
-    explanation: Explanation, wanted: list[str] | None, cell: tuple[int, int], folder: Path,
+    explanation: Explanation,
+    wanted: list[str] | None,
+    cell: tuple[int, int],
+    folder: Path,
     arrays: dict[str, np.ndarray],
 ) -> int:
     """Write the pictures and add the arrays; returns how many maps there were."""

@@ -28,11 +28,21 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         description="Draw a figure for paper, the same bytes as the app's Figures tab with the same choices.",
     )
     add = parser.add_argument
-    add("name", choices=NAMES, metavar="NAME",
+    add(
+        "name",
+        choices=NAMES,
+        metavar="NAME",
         help="figure-1 (queries alone and in pairs), figure-2 (Recall@1 against batch size and order), figure-4 (the "
-        "14 regions of a pair), fusion, attention, strip (a query's best answers), recall, conditions, table")
-    add("--output", type=Path, nargs="+", required=True, metavar="FILE",
-        help="files to write, by their endings: .pdf .svg .png .csv .tex (table only) .txt (the caption)")
+        "14 regions of a pair), fusion, attention, strip (a query's best answers), recall, conditions, table",
+    )
+    add(
+        "--output",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="files to write, by their endings: .pdf .svg .png .csv .tex (table only) .txt (the caption)",
+    )
     add("--csv", type=Path, metavar="FILE", help="also the plotted numbers")
     add("--latex", type=Path, metavar="FILE", help="also the table for LaTeX (figure table only)")
     add("--caption", type=Path, metavar="FILE", help="also the caption with the whole protocol")
@@ -41,24 +51,40 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--font-size", type=float, default=8.0, metavar="POINTS", help="5 to 14 (default: 8)")
     add("--palette", choices=("colour", "grey"), default="colour", help="colour (safe for colour-blind people) or grey")
     add("--no-letters", action="store_true", help="no panel letters")
-    add("--label", action="append", default=[], metavar="MODEL=NAME",
-        help="print NAME for a model; may be repeated")
+    add("--label", action="append", default=[], metavar="MODEL=NAME", help="print NAME for a model; may be repeated")
     add("--dpi", type=int, default=300, help="of photos and PNG files (default: 300)")
-    add("--panels", nargs="+", default=[], metavar="KEY",
+    add(
+        "--panels",
+        nargs="+",
+        default=[],
+        metavar="KEY",
         help="only these: recall, changed (figure-2); contribution, fused, mixers (fusion); attention, rewriting "
-        "(attention); all, conditions (table)")
+        "(attention); all, conditions (table)",
+    )
     content = parser.add_argument_group("content")
     add, count = content.add_argument, {"type": options.positive, "metavar": "N"}
-    add("--photo", metavar="FILE_OR_NAME",
-        help="figure-4, fusion, attention, strip: a photo, or a name or row of the query list (default: the first)")
-    add("--match", type=Path, metavar="PHOTO",
-        help="figure-4: compare with this photo (default: the first answer of the first model)")
+    add(
+        "--photo",
+        metavar="FILE_OR_NAME",
+        help="figure-4, fusion, attention, strip: a photo, or a name or row of the query list (default: the first)",
+    )
+    add(
+        "--match",
+        type=Path,
+        metavar="PHOTO",
+        help="figure-4: compare with this photo (default: the first answer of the first model)",
+    )
     add("--top", type=options.positive, default=5, metavar="K", help="strip: answers (default: 5)")
     add("--batch-mates", default=7, help="attention: other photos in the query's batch (default: 7)", **count)
     add("--pairs", default=2, help="figure-1: pairs (default: 2)", **count)
     options.orders_options(content, seeds=10)
-    add("--results", type=Path, nargs="+", metavar="JSON",
-        help="recall, conditions, table: files of `scicevpr evaluate --json`")
+    add(
+        "--results",
+        type=Path,
+        nargs="+",
+        metavar="JSON",
+        help="recall, conditions, table: files of `scicevpr evaluate --json`",
+    )
     add("--n", help="conditions: Recall@N (default: the smallest N)", **count)
     options.data_options(parser)
     options.query_options(parser)
@@ -73,8 +99,12 @@ def figure(arguments: argparse.Namespace) -> int:
     kind = figure_kind(arguments.name)
     outputs = _outputs(arguments)
     style = Style(
-        width=arguments.width, font_size=arguments.font_size, palette=arguments.palette,
-        letters=not arguments.no_letters, labels=parse_labels(";".join(arguments.label)), dpi=arguments.dpi,
+        width=arguments.width,
+        font_size=arguments.font_size,
+        palette=arguments.palette,
+        letters=not arguments.no_letters,
+        labels=parse_labels(";".join(arguments.label)),
+        dpi=arguments.dpi,
         panels=tuple(arguments.panels),
     )
     draw(kind.name, None, style)  # a panel that does not exist is said before the work

@@ -31,7 +31,8 @@ TIERS = ("auto", "ivf-pq", "int8", "streamed")
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     actions = options.add_actions(
-        commands, "index",
+        commands,
+        "index",
         help="indexes on disk: search in up to millions of descriptors",
         description="An index refers to files of descriptors (`scicevpr describe`, packs) and makes them quick to "
         "search. Small databases need none.",
@@ -43,28 +44,44 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     add = parser.add_argument
     add("output", type=Path, metavar="OUT", help="folder to make")
-    add("--descriptors", type=Path, nargs="+", metavar="FILE",
-        help=".npy or .safetensors, rows one file after the other; they must stay where they are")
+    add(
+        "--descriptors",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help=".npy or .safetensors, rows one file after the other; they must stay where they are",
+    )
     add("--pack", metavar="PATH_OR_REPO", help="instead: the database descriptors of a pack")
     add("--model", metavar="VARIANT", help="which of the pack's descriptors (default: the only ones it has)")
-    add("--tier", choices=TIERS, default="auto",
+    add(
+        "--tier",
+        choices=TIERS,
+        default="auto",
         help="ivf-pq: the nearest by a short code, re-ranked exactly; int8: exact, a quarter of the memory; "
-        "streamed: exact, from the disk (default: auto, by size and memory)")
+        "streamed: exact, from the disk (default: auto, by size and memory)",
+    )
     add("--memory", type=options.positive, metavar="MIB", help="what it may take (default: half of what is free)")
     add("--restart", action="store_true", help="throw away what an earlier call has done of it")
     add, count = parser.add_argument_group("ivf-pq").add_argument, {"type": options.positive}
     add("--pca", default=512, metavar="K", help="dimensions of the short descriptors (default: 512)", **count)
     add("--nlist", metavar="N", help="lists (default: about a quarter of the square root of the rows)", **count)
-    add("--nprobe", metavar="N",
-        help="lists that a query looks into (default: the fewest that agree with exact search)", **count)
+    add(
+        "--nprobe",
+        metavar="N",
+        help="lists that a query looks into (default: the fewest that agree with exact search)",
+        **count,
+    )
     add("--rerank-k", metavar="N", help="rows compared in full (default: likewise)", **count)
     add("--seed", type=int, default=0, help="of the samples (default: 0)")
     parser.set_defaults(run=build)
 
     for name, run, help in (
         ("info", info, "how an index searches, its size, its agreement with exact search"),
-        ("check", check, "compare every byte of an index and its descriptors with their checksums (exit code 1 on "
-         "damage)"),
+        (
+            "check",
+            check,
+            "compare every byte of an index and its descriptors with their checksums (exit code 1 on damage)",
+        ),
         ("compact", compact, "take removed rows out for good; the others are numbered anew"),
         ("search", search, "the rows most similar to query descriptors"),
         ("add", add_rows, "add the rows of another descriptor file"),
@@ -73,12 +90,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         parser = actions.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
         parser.add_argument("index", type=Path, metavar="DIR", help="folder of the index")
         if name == "search":
-            parser.add_argument("queries", type=Path, metavar="FILE",
-                help="descriptors of the queries: .npy or .safetensors")
+            parser.add_argument(
+                "queries", type=Path, metavar="FILE", help="descriptors of the queries: .npy or .safetensors"
+            )
             options.matches_options(parser)
         elif name == "add":
-            parser.add_argument("descriptors", type=Path, metavar="FILE",
-                help=".npy or .safetensors; it must stay where it is")
+            parser.add_argument(
+                "descriptors", type=Path, metavar="FILE", help=".npy or .safetensors; it must stay where it is"
+            )
         elif name == "remove":
             parser.add_argument("rows", type=int, nargs="+", metavar="ROW", help="row numbers, from 0")
         parser.set_defaults(run=run)
@@ -93,9 +112,17 @@ def build(arguments: argparse.Namespace) -> int:
     sources = arguments.descriptors or [_of_pack(arguments.pack, arguments.model)]
     with show_progress("Index") as step:
         index = build_index(
-            arguments.output, sources, arguments.tier, memory=arguments.memory and arguments.memory * MIB,
-            restart=arguments.restart, progress=step, dimension=arguments.pca, nlist=arguments.nlist,
-            nprobe=arguments.nprobe, rerank_k=arguments.rerank_k, seed=arguments.seed,
+            arguments.output,
+            sources,
+            arguments.tier,
+            memory=arguments.memory and arguments.memory * MIB,
+            restart=arguments.restart,
+            progress=step,
+            dimension=arguments.pca,
+            nlist=arguments.nlist,
+            nprobe=arguments.nprobe,
+            rerank_k=arguments.rerank_k,
+            seed=arguments.seed,
         )
     show_index(index.folder, index)
     return 0

@@ -22,6 +22,7 @@ from scicevpr.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
+
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the commands."""
     listing = commands.add_parser("models", help="list the model variants and which weights are here")
@@ -43,8 +44,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     options.query_options(parser)
     options.model_options(parser, several="scicevpr-t", grouping=False)
     add = parser.add_argument
-    add("--modes", nargs="+", choices=("bfloat16", "int8", "float16"), metavar="MODE",
-        help="bfloat16, int8, float16 (default: all that this machine has)")
+    add(
+        "--modes",
+        nargs="+",
+        choices=("bfloat16", "int8", "float16"),
+        metavar="MODE",
+        help="bfloat16, int8, float16 (default: all that this machine has)",
+    )
     add("--rounds", type=options.positive, default=7, metavar="N", help="of the timing, modes in turn (default: 7)")
     add("--json", type=Path, metavar="FILE", help="write the results, as `--precision auto` reads them")
     parser.set_defaults(run=precision)
@@ -76,7 +82,10 @@ def verify(arguments: argparse.Namespace) -> int:
     prepare_machine(arguments)
     with show_progress("Verify") as step:
         checks = verify_folder(
-            arguments.folder, device=arguments.device, dtype=arguments.dtype, only=arguments.only,
+            arguments.folder,
+            device=arguments.device,
+            dtype=arguments.dtype,
+            only=arguments.only,
             progress=lambda _, done, total: step("files", done, total),
         )
     table = make_table("file", "array", "error", "tolerance", "verdict", "note")
@@ -126,19 +135,32 @@ def precision(arguments: argparse.Namespace) -> int:
 
 def _table(title: str, found: dict[str, Any]) -> Table:
     table = make_table(
-        "precision", "descriptor change, median", "largest", "Recall@1 %", "95 %", "change", "p", "ms a photo", "times",
+        "precision",
+        "descriptor change, median",
+        "largest",
+        "Recall@1 %",
+        "95 %",
+        "change",
+        "p",
+        "ms a photo",
+        "times",
         title=title,
     )
     for mode, row in found["modes"].items():
         low, high = row["interval"] or ("–", "–")
         distance = row["distance"]
         table.add_row(
-            mode, f"{100 * distance['median']:.2g} %", f"{100 * distance['largest']:.2g} %", f"{row['recall']:.1f}",
-            f"{low}–{high}", f"{row['change']:+.2f}", f"{row['p']:.2g}", f"{row['ms a photo']:.1f}",
+            mode,
+            f"{100 * distance['median']:.2g} %",
+            f"{100 * distance['largest']:.2g} %",
+            f"{row['recall']:.1f}",
+            f"{low}–{high}",
+            f"{row['change']:+.2f}",
+            f"{row['p']:.2g}",
+            f"{row['ms a photo']:.1f}",
             f"{row['times faster']:.2f}",
         )
     table.caption = (
-        "descriptor change: distance from the float32 descriptor, of the median distance between different "
-        "photos"
+        "descriptor change: distance from the float32 descriptor, of the median distance between different photos"
     )
     return table

@@ -31,7 +31,8 @@ INDEXES = ("flat", "hnsw", "ivf_flat", "auto", "diskann")
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     actions = options.add_actions(
-        commands, "milvus",
+        commands,
+        "milvus",
         help="databases in Milvus: a file on this machine, or a server (docs/milvus.md)",
         description="Keep databases in Milvus and search in them, within a radius or under some conditions. WHERE is a "
         "file of Milvus Lite (FILE.db) or a server (http://HOST:19530). Needs the extra 'milvus'.",
@@ -46,8 +47,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         add = parser.add_argument
         add("uri", metavar="WHERE", help="FILE.db, or http://HOST:19530")
         add("--collection", default="places", metavar="NAME", help="which collection there (default: places)")
-        add("--token", metavar="TOKEN",
-            help="USER:PASSWORD or an API key; others on this machine can see it here, so rather set MILVUS_TOKEN")
+        add(
+            "--token",
+            metavar="TOKEN",
+            help="USER:PASSWORD or an API key; others on this machine can see it here, so rather set MILVUS_TOKEN",
+        )
         if name == "load":
             _load_options(parser)
         elif name == "search":
@@ -61,13 +65,21 @@ def _load_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--pack", metavar="PATH_OR_REPO", help="the database descriptors of a pack")
     add("--model", metavar="VARIANT", help="which of the pack's (default: the only ones it has)")
-    add("--descriptors", type=Path, metavar="FILE",
-        help="instead: a file of `scicevpr describe` of the database photos of --dataset")
+    add(
+        "--descriptors",
+        type=Path,
+        metavar="FILE",
+        help="instead: a file of `scicevpr describe` of the database photos of --dataset",
+    )
     options.data_options(parser)
     add("--name", metavar="NAME", help="of this database in the collection (default: the data set's)")
-    add("--index", choices=INDEXES, default="flat",
+    add(
+        "--index",
+        choices=INDEXES,
+        default="flat",
         help="of a new collection. flat: exact; the others are approximate, their agreement is measured; Milvus Lite "
-        "has no diskann (default: flat)")
+        "has no diskann (default: flat)",
+    )
     add("--restart", action="store_true", help="send everything again, even what is there")
 
 
@@ -97,8 +109,13 @@ def load(arguments: argparse.Namespace) -> int:
         source, _ = load_descriptors(arguments.descriptors, names=names, mapped=True)
     with _open(arguments, create=True) as index, show_progress("Milvus") as step:
         index.load(
-            source, dataset, variant=arguments.model, database=arguments.name, index=arguments.index,
-            restart=arguments.restart, progress=step,
+            source,
+            dataset,
+            variant=arguments.model,
+            database=arguments.name,
+            index=arguments.index,
+            restart=arguments.restart,
+            progress=step,
         )
         show_index(index.collection, index)
     return 0
@@ -131,9 +148,7 @@ def search(arguments: argparse.Namespace) -> int:
         matches = index.search(queries, arguments.top, near, arguments.condition, arguments.database)
         photos = index.photos(matches.indices.ravel().tolist())
         label, facts = index.label, index.metadata()
-    for title, rows, similarities in zip(
-        titles, matches.indices.tolist(), matches.similarities.tolist(), strict=True
-    ):
+    for title, rows, similarities in zip(titles, matches.indices.tolist(), matches.similarities.tolist(), strict=True):
         lines, answers = [], []
         for rank, (row, similarity) in enumerate(zip(rows, similarities, strict=True), 1):
             if row not in photos:

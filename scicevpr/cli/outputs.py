@@ -233,17 +233,35 @@ def output_options(parser: argparse.ArgumentParser, *, descriptors: bool = True)
     add("--markdown", type=Path, metavar="FILE", help="write a Markdown table")
     add("--per-condition", action="store_true", help="one row per condition in the LaTeX and Markdown tables")
     add("--save-predictions", type=Path, metavar="DIR", help="write one CSV of predictions per model")
-    add("--num_preds_to_save", "--num-preds-to-save", type=positive, metavar="N",
-        help="write a picture of every query with its N best answers, and their paths as text")
-    add("--save_only_wrong_preds", "--save-only-wrong-preds", action="store_true",
-        help="of those, only queries whose first answer is wrong")
+    add(
+        "--num_preds_to_save",
+        "--num-preds-to-save",
+        type=positive,
+        metavar="N",
+        help="write a picture of every query with its N best answers, and their paths as text",
+    )
+    add(
+        "--save_only_wrong_preds",
+        "--save-only-wrong-preds",
+        action="store_true",
+        help="of those, only queries whose first answer is wrong",
+    )
     if descriptors:
-        add("--save_descriptors", "--save-descriptors", action="store_true",
-            help="write descriptors as .npy, to be scored again by `scicevpr score`")
+        add(
+            "--save_descriptors",
+            "--save-descriptors",
+            action="store_true",
+            help="write descriptors as .npy, to be scored again by `scicevpr score`",
+        )
     else:
         parser.set_defaults(save_descriptors=False)
-    add("--save_dir", "--save-dir", type=Path, metavar="DIR",
-        help="where scores, pictures and descriptors go, into a new folder named after the time (default: logs)")
+    add(
+        "--save_dir",
+        "--save-dir",
+        type=Path,
+        metavar="DIR",
+        help="where scores, pictures and descriptors go, into a new folder named after the time (default: logs)",
+    )
     add("--log_dir", "--log-dir", metavar="NAME", help="a folder in between: logs/NAME/TIME")
     intervals_option(group)
     add("--no-intervals", action="store_true", help="no confidence intervals")
@@ -317,7 +335,10 @@ def _write_run(arguments: argparse.Namespace, results: Sequence[Evaluation], con
         if arguments.num_preds_to_save:
             with show_progress(result.title) as step:
                 written = write_prediction_files(
-                    result, folder, arguments.num_preds_to_save, only_wrong=arguments.save_only_wrong_preds,
+                    result,
+                    folder,
+                    arguments.num_preds_to_save,
+                    only_wrong=arguments.save_only_wrong_preds,
                     progress=partial(step, "pictures"),
                 )
             print_line(console, f"Pictures of {result.title}: {folder / 'preds'} (queries: {written})")

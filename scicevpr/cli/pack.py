@@ -41,13 +41,16 @@ MIB = 2**20
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     actions = options.add_actions(
-        commands, "pack",
+        commands,
+        "pack",
         help="database packs: a described data set in one folder, to keep, to share, to open without describing again",
         description="A pack holds records, descriptors, perhaps a PCA and thumbnails, and a protocol card.",
     )
-    _build_options(actions.add_parser(
-        "build", help="describe a data set and write a pack", description="Describe a data set and write a pack."
-    ))
+    _build_options(
+        actions.add_parser(
+            "build", help="describe a data set and write a pack", description="Describe a data set and write a pack."
+        )
+    )
     where = {"metavar": "PATH_OR_REPO", "help": "a pack folder, or a Hub repository that was pulled"}
     parser = actions.add_parser("check", help="compare every file with its checksum (exit code 1 when one is wrong)")
     parser.add_argument("pack", **where)
@@ -69,8 +72,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("pack", metavar="PATH", help="a pack folder")
     add("repository", metavar="ORG/NAME", help="made if it does not exist")
     add("--private", action="store_true", help="make the repository private")
-    add("--i-may-share-these-photos", action="store_true",
-        help="you have the right to publish the photos whose thumbnails are in the pack")
+    add(
+        "--i-may-share-these-photos",
+        action="store_true",
+        help="you have the right to publish the photos whose thumbnails are in the pack",
+    )
     add("--endpoint", **endpoint)
     parser.set_defaults(run=push)
     parser = actions.add_parser("pull", help="download a pack from the Hub, into the Hub's own cache")
@@ -88,10 +94,17 @@ def _build_options(parser: argparse.ArgumentParser) -> None:
     add("--title", default="", help="what to call the pack (default: the data set's name)")
     add("--licence", "--license", default="", metavar="NAME", help="of the pack, such as cc-by-4.0")
     photos = parser.add_mutually_exclusive_group()
-    photos.add_argument("--thumbnails", type=options.positive, nargs="?", const=320, metavar="PX",
-        help="add small copies of the photos, at most PX pixels a side (320 if PX is left out)")
-    photos.add_argument("--no-photos", action="store_true",
-        help="no thumbnails (what happens anyway without --thumbnails)")
+    photos.add_argument(
+        "--thumbnails",
+        type=options.positive,
+        nargs="?",
+        const=320,
+        metavar="PX",
+        help="add small copies of the photos, at most PX pixels a side (320 if PX is left out)",
+    )
+    photos.add_argument(
+        "--no-photos", action="store_true", help="no thumbnails (what happens anyway without --thumbnails)"
+    )
     add("--overwrite", action="store_true", help="replace a pack of that name")
     options.data_options(parser)
     options.query_options(parser)
@@ -105,17 +118,37 @@ def _build_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group(
         "many photos", "Photos are described in shards. After an interruption the same command describes the rest."
     ).add_argument
-    add("--engine", choices=("local", "ray"), default="local",
-        help="who describes: this process, or a Ray cluster (same descriptors; needs the extra 'ray')")
-    add("--address", metavar="HOST:PORT",
-        help="of a running Ray cluster, or auto; --engine ray without it starts one on this machine")
-    add("--workers", type=options.positive, metavar="N",
-        help="models on the cluster, each with --threads (default 1) threads (default: as many as fit)")
+    add(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="who describes: this process, or a Ray cluster (same descriptors; needs the extra 'ray')",
+    )
+    add(
+        "--address",
+        metavar="HOST:PORT",
+        help="of a running Ray cluster, or auto; --engine ray without it starts one on this machine",
+    )
+    add(
+        "--workers",
+        type=options.positive,
+        metavar="N",
+        help="models on the cluster, each with --threads (default 1) threads (default: as many as fit)",
+    )
     add("--worker-gpus", type=float, default=0.0, metavar="N", help="GPUs of each worker; 0.5 lets two share one")
-    add("--shards", type=Path, metavar="DIR",
-        help="where finished shards lie until the pack is made, on a real disk (default: OUT.shards)")
-    add("--shard-photos", type=options.positive, default=512, metavar="N",
-        help="photos in a shard: what an interruption can cost (default: 512)")
+    add(
+        "--shards",
+        type=Path,
+        metavar="DIR",
+        help="where finished shards lie until the pack is made, on a real disk (default: OUT.shards)",
+    )
+    add(
+        "--shard-photos",
+        type=options.positive,
+        default=512,
+        metavar="N",
+        help="photos in a shard: what an interruption can cost (default: 512)",
+    )
     parser.set_defaults(run=build)
 
 
@@ -196,7 +229,11 @@ def _describing(arguments: argparse.Namespace) -> Iterator[ShardedDescribing]:
 
 
 def _content(
-    arguments: argparse.Namespace, dataset: Dataset, title: str, model: VPRModel, describing: ShardedDescribing,
+    arguments: argparse.Namespace,
+    dataset: Dataset,
+    title: str,
+    model: VPRModel,
+    describing: ShardedDescribing,
     step: StageProgress,
 ) -> Content:
     from scicevpr.cli import chosen_models as chosen
@@ -279,8 +316,11 @@ def push(arguments: argparse.Namespace) -> int:
     from scicevpr.packs.sharing import push_pack
 
     address = push_pack(
-        arguments.pack, arguments.repository, private=arguments.private,
-        photos_may_be_shared=arguments.i_may_share_these_photos, endpoint=arguments.endpoint,
+        arguments.pack,
+        arguments.repository,
+        private=arguments.private,
+        photos_may_be_shared=arguments.i_may_share_these_photos,
+        endpoint=arguments.endpoint,
     )
     print_line(open_console(), f"Uploaded: {address}")
     return 0

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scicevpr.models.model import VPRModel
     from scicevpr.retrieval.matches import Match
 
+
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the commands."""
     parser = commands.add_parser("search", help="the database photos most similar to a photo")
@@ -43,7 +44,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("describe", help="write the descriptors of photos to a file")
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO_OR_FOLDER", help="photos, or folders of photos")
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="FILE",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
         help=".safetensors: float16 with names and protocol; .npy: float32, with names and protocol in FILE.json",
     )
     options.model_options(parser, several=None)
@@ -157,8 +161,13 @@ def describe(arguments: argparse.Namespace) -> int:
 
 
 def describe_chosen(
-    model: VPRModel, paths: Sequence[Path], arguments: argparse.Namespace, step: StageProgress, stage: str,
-    precision: str | None, out: Path | None = None,
+    model: VPRModel,
+    paths: Sequence[Path],
+    arguments: argparse.Namespace,
+    step: StageProgress,
+    stage: str,
+    precision: str | None,
+    out: Path | None = None,
 ) -> Descriptors:
     """Describe photos as the options say; what does not fit into memory goes to a temporary file."""
     from scicevpr.cli.chosen_models import chosen_grouping, chosen_preprocessing, loading_options
@@ -168,8 +177,13 @@ def describe_chosen(
     loading = loading_options(arguments)
     needed = (4 * len(paths) * model.variant.descriptor_dim, loading.pop("memory_limit"), loading.pop("storage"))
     return describe(
-        model, paths, grouping=chosen_grouping(model, arguments),
-        preprocessing=chosen_preprocessing(model, arguments), precision=precision, out=out,
-        scratch=None if out else scratch_folder(*needed), progress=lambda done, total: step(stage, done, total),
+        model,
+        paths,
+        grouping=chosen_grouping(model, arguments),
+        preprocessing=chosen_preprocessing(model, arguments),
+        precision=precision,
+        out=out,
+        scratch=None if out else scratch_folder(*needed),
+        progress=lambda done, total: step(stage, done, total),
         **loading,
     )

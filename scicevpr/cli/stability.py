@@ -26,11 +26,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         description="Run one experiment and print its table. All are repeatable: chance comes from seeds.",
     )
     add = parser.add_argument
-    add("experiment", choices=EXPERIMENTS, metavar="EXPERIMENT",
+    add(
+        "experiment",
+        choices=EXPERIMENTS,
+        metavar="EXPERIMENT",
         help="batches (Recall@1 over query batch sizes and orders: Figure 2), photos (every query in shuffled batches "
         "against itself alone), database (the database in other batches), last (the incomplete last batch), "
         "batch-mates (one query in random batches, with x and y on the database's main plane, or with the photos "
-        "given), worst (search the batch that changes an answer most), pairs (Figure 1)")
+        "given), worst (search the batch that changes an answer most), pairs (Figure 1)",
+    )
     add("--query", metavar="NAME_OR_ROW", help="for batch-mates and worst: a query's file name or row")
     add("--batch-mates", nargs="+", metavar="NAME_OR_ROW", help="for batch-mates: exactly these other queries")
     add("--size", type=options.positive, default=16, metavar="B", help="photos in a batch (default: 16)")
@@ -58,9 +62,12 @@ def stability(arguments: argparse.Namespace) -> int:
     for title, model in load_models(arguments, ("scicevpr-t", "cricavpr-t")):
         with show_progress(title) as step:
             setup = prepare_stability(
-                model, dataset, radius=arguments.radius,
+                model,
+                dataset,
+                radius=arguments.radius,
                 database=stored_descriptors(model, dataset.database, arguments),
-                database_regions=arguments.experiment in ("database", "pairs"), progress=step,
+                database_regions=arguments.experiment in ("database", "pairs"),
+                progress=step,
             )
         table = _experiment(setup, arguments).assign(model=title)
         tables.append(table)

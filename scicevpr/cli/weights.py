@@ -141,9 +141,7 @@ def _source(text: str) -> Source:
 
     variant = VARIANTS.get(text.lower())
     if variant is not None and not entries_named(text):
-        raise WeightsError(
-            f"There is nothing to get for {variant.name}: {variant.weights_note}. {NO_OFFICIAL_WEIGHTS}"
-        )
+        raise WeightsError(f"There is nothing to get for {variant.name}: {variant.weights_note}. {NO_OFFICIAL_WEIGHTS}")
     return parse_source(text)
 
 

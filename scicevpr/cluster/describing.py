@@ -83,9 +83,15 @@ class LocalEngine:
                 before = done
 
             described = describe(
-                job.model, [job.paths[row] for row in shard.rows],
-                grouping=Grouping.explicit(numbered_within(shard.groups)), preprocessing=job.preprocessing,
-                num_workers=job.num_workers, out=folder.path(shard), out_dtype=job.store, progress=step, **job.options,
+                job.model,
+                [job.paths[row] for row in shard.rows],
+                grouping=Grouping.explicit(numbered_within(shard.groups)),
+                preprocessing=job.preprocessing,
+                num_workers=job.num_workers,
+                out=folder.path(shard),
+                out_dtype=job.store,
+                progress=step,
+                **job.options,
             )
             folder.finish(shard, record_of(described))
 

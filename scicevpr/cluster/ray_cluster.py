@@ -90,8 +90,10 @@ class RayEngine:
             ray.data.from_items(rows, override_num_blocks=len(rows))
             .map(workers.read_photos, fn_kwargs={"preprocessing": job.preprocessing}, num_cpus=READ_CPUS)
             .map(
-                workers.Describer, fn_constructor_args=how,
-                compute=ray.data.ActorPoolStrategy(size=min(count, len(rows))), num_cpus=cpus,
+                workers.Describer,
+                fn_constructor_args=how,
+                compute=ray.data.ActorPoolStrategy(size=min(count, len(rows))),
+                num_cpus=cpus,
                 num_gpus=self.gpus or None,
             )
         )

@@ -8,6 +8,16 @@ from scicevpr.datasets.photos import Photo, format_name, list_photos, parse_name
 from scicevpr.datasets.readers import bundled_city, read_dataset, read_folders
 
 __all__ = [
-    "Dataset", "GroundTruth", "Photo", "bundled_city", "distances", "format_name", "list_photos", "parse_name",
-    "positives", "read_dataset", "read_folders", "utm_array",
+    "Dataset",
+    "GroundTruth",
+    "Photo",
+    "bundled_city",
+    "distances",
+    "format_name",
+    "list_photos",
+    "parse_name",
+    "positives",
+    "read_dataset",
+    "read_folders",
+    "utm_array",
 ]

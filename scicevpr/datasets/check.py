@@ -85,7 +85,12 @@ def _read(read: Callable[..., Dataset], options: dict[str, Any], shared: dict[st
 
 
 def _report(
-    path: Path, dataset: Dataset, problems: list[str], command: list[str], options: dict[str, Any], sample: int,
+    path: Path,
+    dataset: Dataset,
+    problems: list[str],
+    command: list[str],
+    options: dict[str, Any],
+    sample: int,
     more: Sequence[tuple[str, str]] = (),
 ) -> Report:
     """Everything about a data set that was read; ``command`` is the beginning of the one that evaluates it."""
@@ -108,9 +113,14 @@ def _report(
 def _findings(dataset: Dataset) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     conditions = Counter(photo.condition or "unnamed" for photo in dataset.queries)
     numbers: dict[str, Any] = {
-        "layout": dataset.layout, "name": dataset.name, "split": dataset.split, "database": len(dataset.database),
-        "queries": len(dataset.queries), "conditions": dict(conditions) if set(conditions) != {"unnamed"} else {},
-        "benchmark": dataset.benchmark, "labelled": dataset.labelled,
+        "layout": dataset.layout,
+        "name": dataset.name,
+        "split": dataset.split,
+        "database": len(dataset.database),
+        "queries": len(dataset.queries),
+        "conditions": dict(conditions) if set(conditions) != {"unnamed"} else {},
+        "benchmark": dataset.benchmark,
+        "labelled": dataset.labelled,
     }
     findings = [
         ("layout", dataset.layout),

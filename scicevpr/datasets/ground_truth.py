@@ -62,7 +62,10 @@ class GroundTruth:
         return f"{metres} ({self.name})" if self.name and radius in (None, self.radius) else metres
 
     def positives(
-        self, database: Sequence[Photo], queries: Sequence[Photo], radius: float | None = None,
+        self,
+        database: Sequence[Photo],
+        queries: Sequence[Photo],
+        radius: float | None = None,
         rounding: str = "float64",
     ) -> list[np.ndarray]:
         """Database rows that show the place of each query, ascending; ``radius`` replaces the rule's own.
@@ -124,7 +127,9 @@ def _headings(photos: Sequence[Photo]) -> np.ndarray:
 
 
 def positives(
-    database_utm: np.ndarray | Sequence, query_utm: np.ndarray | Sequence, radius: float = 25.0,
+    database_utm: np.ndarray | Sequence,
+    query_utm: np.ndarray | Sequence,
+    radius: float = 25.0,
     rounding: str = "float64",
 ) -> list[np.ndarray]:
     """Database rows within `radius` metres (inclusive) of every query.

@@ -54,7 +54,8 @@ class GroundTruthOptions:
     @property
     def _positives(self) -> list[str]:
         chosen = {
-            "--ground-truth": self.ground_truth is not None, "--frames": self.frames is not None,
+            "--ground-truth": self.ground_truth is not None,
+            "--frames": self.frames is not None,
             "--same-name": self.same_name,
         }
         return [option for option, given in chosen.items() if given]

@@ -72,8 +72,7 @@ class _Item:
 
 
 def gather(
-    brought: Sequence[tuple[Path, str]], folder: Path, limits: Limits = Limits(),
-    progress: Progress | None = None,
+    brought: Sequence[tuple[Path, str]], folder: Path, limits: Limits = Limits(), progress: Progress | None = None
 ) -> Gathered:
     """Copy photos and the photos of zips into a folder. brought: (file, its name) for every file.
 

@@ -21,12 +21,38 @@ from pathlib import Path
 from scicevpr.errors import DatasetError, UsageError
 
 PIECES = (
-    "prefix", "east", "north", "zone_number", "zone_letter", "latitude", "longitude", "pano_id", "tile", "heading",
-    "pitch", "roll", "height", "timestamp", "note", "extension",
+    "prefix",
+    "east",
+    "north",
+    "zone_number",
+    "zone_letter",
+    "latitude",
+    "longitude",
+    "pano_id",
+    "tile",
+    "heading",
+    "pitch",
+    "roll",
+    "height",
+    "timestamp",
+    "note",
+    "extension",
 )
 TIMESTAMP = re.compile(r"\d{4}(\d{2}(\d{2}(_\d{2}(\d{2}(\d{2})?)?)?)?)?")
 EXTENSIONS = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".avif",
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".gif",
+    ".ppm",
+    ".pgm",
+    ".avif",
 )
 UNREADABLE = (".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".jp2", ".jxl")
 """Photos that are not read here: they have to be saved as JPEG first."""
@@ -65,8 +91,12 @@ def parse_name(path: Path | str) -> Photo:
     east, north = _number(fields.get("east")), _number(fields.get("north"))
     zone = fields.get("zone_number", "").strip() + fields.get("zone_letter", "").strip()
     return Photo(
-        path=path, name=path.name, utm=None if east is None or north is None else (east, north), zone=zone or None,
-        heading=_number(fields.get("heading")), timestamp=fields.get("timestamp", "").strip() or None,
+        path=path,
+        name=path.name,
+        utm=None if east is None or north is None else (east, north),
+        zone=zone or None,
+        heading=_number(fields.get("heading")),
+        timestamp=fields.get("timestamp", "").strip() or None,
         condition=fields.get("note", "").strip() or None,
     )
 
@@ -95,10 +125,19 @@ def position_problem(name: str) -> str:
 
 def format_name(
     *,
-    east: float, north: float, zone_number: int | str | None = None, zone_letter: str | None = None,
-    latitude: float | None = None, longitude: float | None = None, pano_id: str | int | None = None,
-    tile: int | None = None, heading: float | None = None, pitch: float | None = None,
-    timestamp: str | None = None, note: str | None = None, extension: str = ".jpg",
+    east: float,
+    north: float,
+    zone_number: int | str | None = None,
+    zone_letter: str | None = None,
+    latitude: float | None = None,
+    longitude: float | None = None,
+    pano_id: str | int | None = None,
+    tile: int | None = None,
+    heading: float | None = None,
+    pitch: float | None = None,
+    timestamp: str | None = None,
+    note: str | None = None,
+    extension: str = ".jpg",
 ) -> str:
     """Write the file name of a photo: the opposite of parse_name.
 
@@ -111,12 +150,22 @@ def format_name(
     if timestamp and not TIMESTAMP.fullmatch(str(timestamp)):
         raise UsageError(f"The timestamp {timestamp!r} does not have the form YYYYMMDD_hhmmss.")
     pieces = [
-        "", _digits(east, "east", "010.2f"), _digits(north, "north", "010.2f"),
-        "" if zone_number in (None, "") else f"{int(zone_number):02d}", zone_letter or "",
-        _digits(latitude, "latitude", "09.5f"), _digits(longitude, "longitude", "010.5f"),
-        "" if pano_id is None else str(pano_id), "" if tile is None else f"{int(tile):02d}",
-        _degrees(heading, "heading", wrap=True), _degrees(pitch, "pitch", wrap=False), "", "",
-        str(timestamp or ""), note or "", extension,
+        "",
+        _digits(east, "east", "010.2f"),
+        _digits(north, "north", "010.2f"),
+        "" if zone_number in (None, "") else f"{int(zone_number):02d}",
+        zone_letter or "",
+        _digits(latitude, "latitude", "09.5f"),
+        _digits(longitude, "longitude", "010.5f"),
+        "" if pano_id is None else str(pano_id),
+        "" if tile is None else f"{int(tile):02d}",
+        _degrees(heading, "heading", wrap=True),
+        _degrees(pitch, "pitch", wrap=False),
+        "",
+        "",
+        str(timestamp or ""),
+        note or "",
+        extension,
     ]
     for name, piece in zip(PIECES, pieces, strict=True):
         if re.search(r"[@/\\\r\n\0]", piece):

@@ -20,8 +20,17 @@ from scicevpr.errors import DatasetError
 MOST_BYTES = 256 * 2**20
 DEPTH = 4  # path components that are compared at most: city/query/images/name.jpg
 NAMES = {
-    "lat": "latitude", "lon": "longitude", "lng": "longitude", "long": "longitude", "utm_east": "east",
-    "utm_north": "north", "file": "name", "filename": "name", "file_name": "name", "image": "name", "photo": "name",
+    "lat": "latitude",
+    "lon": "longitude",
+    "lng": "longitude",
+    "long": "longitude",
+    "utm_east": "east",
+    "utm_north": "north",
+    "file": "name",
+    "filename": "name",
+    "file_name": "name",
+    "image": "name",
+    "photo": "name",
 }
 """Other usual names of columns, with what they are called here."""
 

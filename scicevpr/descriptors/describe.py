@@ -158,9 +158,17 @@ def describe(
                 progress(done, count)
         values = store.finish()
     return Descriptors(
-        values=values, variant=model.variant.name, fingerprint=model.variant.fingerprint, weights=sha, trained=trained,
-        grouping=grouping_label(grouping, views), preprocessing=asdict(preprocessing), device=str(place),
-        dtype=dtype_label, seconds=time.perf_counter() - started, metadata=getattr(model.variant, "metadata", {}),
+        values=values,
+        variant=model.variant.name,
+        fingerprint=model.variant.fingerprint,
+        weights=sha,
+        trained=trained,
+        grouping=grouping_label(grouping, views),
+        preprocessing=asdict(preprocessing),
+        device=str(place),
+        dtype=dtype_label,
+        seconds=time.perf_counter() - started,
+        metadata=getattr(model.variant, "metadata", {}),
     )
 
 

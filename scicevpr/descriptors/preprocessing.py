@@ -64,7 +64,10 @@ def to_views(photo: PhotoSource, preprocessing: Preprocessing, framing: str = "r
         channel = torch.from_numpy(pixels[:, :, index].astype(np.float32)).div_(255).sub_(mean).div_(std)
         channels.append(
             F.interpolate(
-                channel[None, None], size=size, mode=preprocessing.interpolation, align_corners=False,
+                channel[None, None],
+                size=size,
+                mode=preprocessing.interpolation,
+                align_corners=False,
                 antialias=preprocessing.antialias,
             )[0, 0]
         )

@@ -34,7 +34,6 @@ IMAGENET_INPUT = Preprocessing(mean=EFFICIENTNET_LITE0.mean, std=EFFICIENTNET_LI
 AT_ONCE = 8
 
 
-
 @dataclass(frozen=True)
 class Baseline:
     """A descriptor that nobody trained for places: name for the command line, title for tables, what its weights are,
@@ -86,8 +85,12 @@ def _imagenet_network() -> EfficientNetLite0:
 
 BASELINES: dict[str, Baseline] = {
     "imagenet": Baseline(
-        "imagenet", "ImageNet features", f"{EFFICIENTNET_LITE0.title}; not trained for places", IMAGENET_INPUT.label(),
-        1568, imagenet_features,
+        "imagenet",
+        "ImageNet features",
+        f"{EFFICIENTNET_LITE0.title}; not trained for places",
+        IMAGENET_INPUT.label(),
+        1568,
+        imagenet_features,
     ),
     "hog": Baseline("hog", "HOG", "none", "128x96 grey, antialias", 5940, hog),
     "colour": Baseline("colour", "Colour histogram", "none", "160x120, antialias", 512, colour_histogram),

@@ -71,8 +71,14 @@ class StabilitySetup:
 
 
 def prepare_stability(
-    model: VPRModel, dataset: Dataset, *, radius: float | None = None, database: Descriptors | None = None,
-    database_regions: bool = False, query_regions: Tensor | None = None, progress: StageProgress | None = None,
+    model: VPRModel,
+    dataset: Dataset,
+    *,
+    radius: float | None = None,
+    database: Descriptors | None = None,
+    database_regions: bool = False,
+    query_regions: Tensor | None = None,
+    progress: StageProgress | None = None,
 ) -> StabilitySetup:
     """Describe a data set for experiments.
 
@@ -135,10 +141,14 @@ def compare(
         sizes[list(group)] = len(group)
     table = pd.DataFrame(
         {
-            "model": setup.title, "query": [photo.name for photo in setup.dataset.queries],
-            "condition": [photo.condition for photo in setup.dataset.queries], "batch": sizes,
+            "model": setup.title,
+            "query": [photo.name for photo in setup.dataset.queries],
+            "condition": [photo.condition for photo in setup.dataset.queries],
+            "batch": sizes,
             "cosine": (before.astype(np.float64) * after).sum(axis=1),
-            "rank_correlation": np.concatenate(correlations), "first_reference": old[:, 0], "first": first,
+            "rank_correlation": np.concatenate(correlations),
+            "first_reference": old[:, 0],
+            "first": first,
             "flip": old[:, 0] != first,
         }
     )
@@ -195,8 +205,12 @@ def iterate_batches(
             for seed in seeds if order == "shuffled" else (None,):
                 grouping = ordered_groups(setup.dataset, order, size, seed or 0)
                 yield {
-                    "model": setup.title, "order": order, "size": size, "seed": seed,
-                    "last_batch": len(setup.queries) % size or size, **summarise(compare(setup, grouping)),
+                    "model": setup.title,
+                    "order": order,
+                    "size": size,
+                    "seed": seed,
+                    "last_batch": len(setup.queries) % size or size,
+                    **summarise(compare(setup, grouping)),
                 }
             if size == 1:
                 break  # alone is alone in every order

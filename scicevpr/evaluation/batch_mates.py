@@ -25,7 +25,6 @@ PAIR_DATABASE = Grouping.sequential(2)
 """Figure 1 describes the database in sequential batches of two."""
 
 
-
 def chosen_batch_mates(setup: StabilitySetup, row: int, batch_mates: Sequence[int], top: int = TOP) -> pd.DataFrame:
     """What these other photos do to query ``row``: its row of `compare`, in a batch of exactly these. UsageError for a
     row that is no query, the query itself, or one that is named twice."""
@@ -65,9 +64,12 @@ def random_batches(setup: StabilitySetup, row: int, size: int = 16, draws: int =
     verdicts = setup.is_right(row, answers)
     table = pd.DataFrame(
         {
-            "model": setup.title, "draw": np.arange(draws),
+            "model": setup.title,
+            "draw": np.arange(draws),
             "batch_mates": [tuple(int(i) for i in group[1:]) for group in groups],
-            "cosine": values.astype(np.float64) @ alone, "first": answers, "flip": answers != first,
+            "cosine": values.astype(np.float64) @ alone,
+            "first": answers,
+            "flip": answers != first,
             "right": None if verdicts is None else verdicts,
         }
     )
@@ -109,8 +111,14 @@ class WorstCase:
 
 
 def search_worst_batch(
-    setup: StabilitySetup, row: int, size: int = 8, seed: int = 0, rounds: int = ROUNDS,
-    pool: np.ndarray | None = None, *, same: np.ndarray | None = None,
+    setup: StabilitySetup,
+    row: int,
+    size: int = 8,
+    seed: int = 0,
+    rounds: int = ROUNDS,
+    pool: np.ndarray | None = None,
+    *,
+    same: np.ndarray | None = None,
 ) -> Iterator[WorstCase]:
     """Search for the ``size - 1`` other queries that move the answer to query ``row`` most.
 
@@ -205,9 +213,13 @@ def paired_queries(setup: StabilitySetup, queries: Sequence[int]) -> pd.DataFram
             verdict = setup.is_right(row, np.array([first]))
             rows.append(
                 {
-                    "model": setup.title, "query": int(row), "batch": "alone" if len(batch) == 1 else "pair",
-                    "partner": None if len(batch) == 1 else int(batch[1 - position]), "first": first,
-                    "similarity": float(found.similarities[position, 0]), "metres": metres,
+                    "model": setup.title,
+                    "query": int(row),
+                    "batch": "alone" if len(batch) == 1 else "pair",
+                    "partner": None if len(batch) == 1 else int(batch[1 - position]),
+                    "first": first,
+                    "similarity": float(found.similarities[position, 0]),
+                    "metres": metres,
                     "right": None if verdict is None else bool(verdict[0]),
                 }
             )

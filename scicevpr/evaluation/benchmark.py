@@ -117,9 +117,12 @@ def evaluate(
         paths, step = [photo.path for photo in dataset.database], of_stage(progress, "database")
         database = describe(model, paths, grouping=database_grouping, progress=step, **options)
     queries = describe(
-        model, [photo.path for photo in dataset.queries],
-        grouping=_query_grouping(method, query_grouping, database_grouping), framing=method.framing,
-        progress=of_stage(progress, "queries"), **options,
+        model,
+        [photo.path for photo in dataset.queries],
+        grouping=_query_grouping(method, query_grouping, database_grouping),
+        framing=method.framing,
+        progress=of_stage(progress, "queries"),
+        **options,
     )
     protocol = _protocol(database, queries)
     protocol["PCA"] = pca.label if pca else "none"
@@ -136,16 +139,29 @@ def evaluate(
             for part in values
         ]
     result = score(
-        model.variant.title, dataset, *values, ns=ns, radius=radius, rounding=rounding, test_method=method,
-        majority_weight=majority_weight, without_itself=without_itself, protocol=protocol,
+        model.variant.title,
+        dataset,
+        *values,
+        ns=ns,
+        radius=radius,
+        rounding=rounding,
+        test_method=method,
+        majority_weight=majority_weight,
+        without_itself=without_itself,
+        protocol=protocol,
     )
     notes = result.notes if database.trained and queries.trained else (*result.notes, "The weights are not trained.")
     return replace(result, notes=notes, database=database, queries=queries, seconds=time.perf_counter() - started)
 
 
 def evaluate_baseline(
-    name: str, dataset: Dataset, *, ns: Sequence[int] = DEFAULT_NS, radius: float | None = None,
-    rounding: str = "float64", progress: StageProgress | None = None,
+    name: str,
+    dataset: Dataset,
+    *,
+    ns: Sequence[int] = DEFAULT_NS,
+    radius: float | None = None,
+    rounding: str = "float64",
+    progress: StageProgress | None = None,
 ) -> Evaluation:
     """Evaluate a baseline that nobody trained for places (a name in BASELINES) by the same code. UsageError for another
     name."""
@@ -230,8 +246,15 @@ def score(
 
 
 def score_matches(
-    title: str, dataset: Dataset, matches: Matches, *, ns: Sequence[int] = DEFAULT_NS, radius: float | None = None,
-    rounding: str = "float64", left_out: dict[int, np.ndarray] | None = None, protocol: dict[str, str] | None = None,
+    title: str,
+    dataset: Dataset,
+    matches: Matches,
+    *,
+    ns: Sequence[int] = DEFAULT_NS,
+    radius: float | None = None,
+    rounding: str = "float64",
+    left_out: dict[int, np.ndarray] | None = None,
+    protocol: dict[str, str] | None = None,
 ) -> Evaluation:
     """Score a search [Q, K] that was made before, K >= max(ns). protocol: taken as it is. left_out: database rows by
     query that are not to count as right."""
@@ -288,8 +311,10 @@ def _protocol(database: Descriptors, queries: Descriptors) -> dict[str, str]:
 
 def _scores(predictions: np.ndarray, positives: Sequence[np.ndarray], ns: tuple[int, ...]) -> Scores:
     return Scores(
-        queries=len(predictions), without_positives=sum(len(rows) == 0 for rows in positives),
-        recalls=recall_at_n(predictions, positives, ns), mrr=mean_reciprocal_rank(predictions, positives, ns),
+        queries=len(predictions),
+        without_positives=sum(len(rows) == 0 for rows in positives),
+        recalls=recall_at_n(predictions, positives, ns),
+        mrr=mean_reciprocal_rank(predictions, positives, ns),
         f1=f1_at_n(predictions, positives, ns),
     )
 

@@ -93,11 +93,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain dicts, lists, numbers and text."""
-        rows = [
-            {"condition": name, **asdict(row)}
-            for name, paired in self.rows.items()
-            for row in paired
-        ]
+        rows = [{"condition": name, **asdict(row)} for name, paired in self.rows.items() for row in paired]
         differing = {key: list(pair) for key, pair in self.differing.items()}
         return {"a": self.a, "b": self.b, "protocol": dict(self.protocol), "differing": differing, "rows": rows}
 
@@ -113,8 +109,14 @@ def read_relevance(path: Path | str) -> list[StoredRelevance]:
 
 
 def compare(
-    a: StoredRelevance, b: StoredRelevance, ns: Sequence[int] | None = None, *, by: str = "place",
-    level: float = LEVEL, draws: int = DRAWS, seed: int = 0,
+    a: StoredRelevance,
+    b: StoredRelevance,
+    ns: Sequence[int] | None = None,
+    *,
+    by: str = "place",
+    level: float = LEVEL,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> Comparison:
     """Compare Recall@N of two results query by query, for each condition and for all queries.
 

@@ -70,12 +70,25 @@ def fit_pca(
             return load_pca(kept, model, dimension)
     scratch = scratch_folder(4 * len(photos) * model.variant.descriptor_dim, memory_limit, storage)
     described = describe(
-        model, photos, grouping=grouping, batch_size=batch_size, preprocessing=preprocessing, precision=precision,
-        num_workers=num_workers, scratch=scratch, progress=progress,
+        model,
+        photos,
+        grouping=grouping,
+        batch_size=batch_size,
+        preprocessing=preprocessing,
+        precision=precision,
+        num_workers=num_workers,
+        scratch=scratch,
+        progress=progress,
     )
     pca = PCA.fit(
-        described.values, dimension, solver=solver, seed=seed, fingerprint=described.fingerprint,
-        weights=described.weights, dtype=described.dtype, grouping=described.grouping,
+        described.values,
+        dimension,
+        solver=solver,
+        seed=seed,
+        fingerprint=described.fingerprint,
+        weights=described.weights,
+        dtype=described.dtype,
+        grouping=described.grouping,
     )
     if kept is not None:
         pca.save(kept)
@@ -118,13 +131,22 @@ def _photo_state(photo: Path, folder: Path) -> tuple[str, int, int]:
 
 
 def _key(
-    model: VPRModel, weights: str, folder: Path, photos: Sequence[Path], grouping: Grouping | None,
-    preprocessing: Preprocessing, fit: tuple[int, str, int, str],
+    model: VPRModel,
+    weights: str,
+    folder: Path,
+    photos: Sequence[Path],
+    grouping: Grouping | None,
+    preprocessing: Preprocessing,
+    fit: tuple[int, str, int, str],
 ) -> str:
     """12 hex digits over everything that the fitted values depend on."""
     decisive = {
-        "fingerprint": model.variant.fingerprint, "weights": weights, "dtype": str(next(model.parameters()).dtype),
-        "preprocessing": asdict(preprocessing), "grouping": asdict(grouping) if grouping else None,
-        "photos": [_photo_state(photo, folder) for photo in photos], "fit": fit,
+        "fingerprint": model.variant.fingerprint,
+        "weights": weights,
+        "dtype": str(next(model.parameters()).dtype),
+        "preprocessing": asdict(preprocessing),
+        "grouping": asdict(grouping) if grouping else None,
+        "photos": [_photo_state(photo, folder) for photo in photos],
+        "fit": fit,
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]

@@ -33,7 +33,11 @@ def available_modes(device: str | torch.device = "cpu") -> tuple[str, ...]:
 
 
 def measure_modes(
-    model: VPRModel, dataset: Dataset, *, modes: Sequence[str] | None = None, rounds: int = ROUNDS,
+    model: VPRModel,
+    dataset: Dataset,
+    *,
+    modes: Sequence[str] | None = None,
+    rounds: int = ROUNDS,
     progress: StageProgress | None = None,
 ) -> dict[str, Any]:
     """Describe a labelled data set in each mode and compare with float32, photo by photo and query by query.
@@ -81,8 +85,10 @@ def measure_modes(
     for row in rows.values():
         row["times faster"] = round(rows["float32"]["ms a photo"] / row["ms a photo"], 2)
     return {
-        "variant": model.variant.name, "weights": model.weights.sha256 if model.weights is not None else "random",
-        "grouping": grouping.label if grouping else "independent of the batch", "modes": rows,
+        "variant": model.variant.name,
+        "weights": model.weights.sha256 if model.weights is not None else "random",
+        "grouping": grouping.label if grouping else "independent of the batch",
+        "modes": rows,
     }
 
 

@@ -134,7 +134,10 @@ def find_method(name: str | QueryMethod) -> QueryMethod:
 
 
 def search_queries(
-    index: ExactIndex, descriptors: Any, k: int, method: str | QueryMethod = "hard_resize",
+    index: ExactIndex,
+    descriptors: Any,
+    k: int,
+    method: str | QueryMethod = "hard_resize",
     majority_weight: float = MAJORITY_WEIGHT,
 ) -> Matches:
     """The k best database rows of Q queries.

@@ -30,10 +30,30 @@ from scicevpr.files.reading import sha256_of
 COLUMNS = ("model", "condition", "metric", "n", "value", "low", "high", "queries", "protocol")
 ALL = "all"
 LATEX_SIGNS = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", "[": "{[}", "]": "{]}", "*": "{*}", "±": r"$\pm$", "≤": r"$\leq$", "°": r"$^\circ$",
-    "×": r"$\times$", "·": r"$\cdot$", "–": "--", "…": r"\dots{}", "\n": " ",
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
+    "±": r"$\pm$",
+    "≤": r"$\leq$",
+    "°": r"$^\circ$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "–": "--",
+    "…": r"\dots{}",
+    "\n": " ",
 }
 
 
@@ -242,11 +262,19 @@ QUERIES_FILE = "queries_descriptors.npy"
 BYTES_AT_ONCE = 64 << 20
 MARGIN_BYTES = 16 << 20
 SCORING_KEYS = (
-    "dataset", "database", "queries", "query order", "test method", "queries without positives", "right within",
-    "UTM rounding", "search", "torch", "intervals",
+    "dataset",
+    "database",
+    "queries",
+    "query order",
+    "test method",
+    "queries without positives",
+    "right within",
+    "UTM rounding",
+    "search",
+    "torch",
+    "intervals",
 )
 """Parts of a protocol that belong to the scoring, not to the descriptors."""
-
 
 
 def new_run_folder(base: Path | str, now: datetime | None = None) -> Path:

@@ -228,9 +228,7 @@ class Evaluation:
                         for match, photo in answer
                     ],
                 }
-                for query, place, (name, answer) in zip(
-                    self.dataset.queries, places, self.named_matches(), strict=True
-                )
+                for query, place, (name, answer) in zip(self.dataset.queries, places, self.named_matches(), strict=True)
             ]
         return content
 

@@ -97,9 +97,16 @@ def recorded_dataset(database: StoredDescriptors, queries: StoredDescriptors, la
 
 
 def score_stored(
-    database: StoredDescriptors, queries: StoredDescriptors, dataset: Dataset | None = None, *,
-    ns: Sequence[int] = DEFAULT_NS, radius: float | None = None, rounding: str = "float64",
-    test_method: str | None = None, majority_weight: float = MAJORITY_WEIGHT, title: str | None = None,
+    database: StoredDescriptors,
+    queries: StoredDescriptors,
+    dataset: Dataset | None = None,
+    *,
+    ns: Sequence[int] = DEFAULT_NS,
+    radius: float | None = None,
+    rounding: str = "float64",
+    test_method: str | None = None,
+    majority_weight: float = MAJORITY_WEIGHT,
+    title: str | None = None,
 ) -> Evaluation:
     """Search and score stored descriptors. dataset, test_method: default: those recorded beside them.
 
@@ -118,8 +125,15 @@ def score_stored(
             f"{queries.values.shape[1]}: they were made by different models."
         )
     return score(
-        title or database.title or queries.title or database.path.stem, dataset, database.values, queries.values,
-        ns=ns, radius=radius, rounding=rounding, test_method=method, majority_weight=majority_weight,
+        title or database.title or queries.title or database.path.stem,
+        dataset,
+        database.values,
+        queries.values,
+        ns=ns,
+        radius=radius,
+        rounding=rounding,
+        test_method=method,
+        majority_weight=majority_weight,
         protocol=_protocol(database, queries),
     )
 

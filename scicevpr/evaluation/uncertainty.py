@@ -97,8 +97,13 @@ class PairedRecall:
 
 
 def score_intervals(
-    hits: np.ndarray, ns: Sequence[int], places: np.ndarray | None = None, *, level: float = LEVEL,
-    draws: int = DRAWS, seed: int = 0,
+    hits: np.ndarray,
+    ns: Sequence[int],
+    places: np.ndarray | None = None,
+    *,
+    level: float = LEVEL,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> Intervals | None:
     """Percentile bootstrap intervals of Recall@N and MRR.
 
@@ -164,8 +169,14 @@ def wilson_limits(right: float, count: int, level: float = LEVEL) -> tuple[float
 
 
 def compare_recalls(
-    hits_a: np.ndarray, hits_b: np.ndarray, ns: Sequence[int], places: np.ndarray | None = None, *,
-    level: float = LEVEL, draws: int = DRAWS, seed: int = 0,
+    hits_a: np.ndarray,
+    hits_b: np.ndarray,
+    ns: Sequence[int],
+    places: np.ndarray | None = None,
+    *,
+    level: float = LEVEL,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> tuple[PairedRecall, ...]:
     """Compare two models query by query, one row per N. hits_a [Q, K], hits_b [Q, L]: the same queries in the same
     order; queries (or places) are drawn with both answers together. UsageError for other counts or another N."""
@@ -181,9 +192,16 @@ def compare_recalls(
         known = several and only_a + only_b > 0
         rows.append(
             PairedRecall(
-                n=n, queries=len(a), recall_a=100 * float(a.mean()), recall_b=100 * float(b.mean()),
-                difference=100 * (only_a - only_b) / len(a), low=float(low) if known else None,
-                high=float(high) if known else None, only_a=only_a, only_b=only_b, p_value=mcnemar(only_a, only_b),
+                n=n,
+                queries=len(a),
+                recall_a=100 * float(a.mean()),
+                recall_b=100 * float(b.mean()),
+                difference=100 * (only_a - only_b) / len(a),
+                low=float(low) if known else None,
+                high=float(high) if known else None,
+                only_a=only_a,
+                only_b=only_b,
+                p_value=mcnemar(only_a, only_b),
             )
         )
     return tuple(rows)

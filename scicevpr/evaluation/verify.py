@@ -47,8 +47,12 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch
 
 
 def verify_folder(
-    folder: str | Path, *, device: str | torch.device = "cpu", dtype: str | torch.dtype = "float32",
-    only: Sequence[str] | None = None, progress: StageProgress | None = None,
+    folder: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype = "float32",
+    only: Sequence[str] | None = None,
+    progress: StageProgress | None = None,
 ) -> list[Check]:
     """Recompute every array of a reference folder (with any input seed) and compare; TF32 is switched off.
 

@@ -33,9 +33,7 @@ KINDS: dict[str, MapKind] = {
         "e_m(p) = |W_m x_m(p)|²;  share_m = Σ_p e_m(p) / Σ_m Σ_p e_m(p)",
     ),
     "energy": MapKind(
-        "Energy of the map",
-        "How long the vector of channels is at each position of the map.",
-        "e(p) = √(Σ_c f_c(p)²)",
+        "Energy of the map", "How long the vector of channels is at each position of the map.", "e(p) = √(Σ_c f_c(p)²)"
     ),
     "sum": MapKind(
         "Sum over the channels",
@@ -127,9 +125,7 @@ def views(variant: Variant, blocks: tuple[int, ...], region_names: tuple[str, ..
     attention = [View(f"attention:{b}:mean", f"block {b + 1}, {mean}", "attention") for b in reversed(blocks)]
     heads = range(variant.backbone.heads)
     attention += [
-        View(f"attention:{b}:{h}", f"block {b + 1}, head {h + 1}", "attention")
-        for b in reversed(blocks)
-        for h in heads
+        View(f"attention:{b}:{h}", f"block {b + 1}, head {h + 1}", "attention") for b in reversed(blocks) for h in heads
     ]
     shown["layers"] = tuple(attention)
     if variant.class_token:

@@ -25,7 +25,6 @@ SHOWN_LAYERS = 4
 """Last blocks shown where a model taps none (CricaVPR)."""
 
 
-
 def shown_blocks(model: VPRModel) -> tuple[int, ...]:
     """The blocks whose attention is worth a look: the tapped ones, for CricaVPR the last four."""
     depth = model.variant.backbone.depth

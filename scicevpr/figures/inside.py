@@ -55,8 +55,14 @@ def fitted(
 
 
 def overlay(
-    photo: Image.Image, values: np.ndarray, low: float, high: float, *, region: Region | None = None,
-    cell: tuple[int, int] | None = None, longest: int = LONGEST,
+    photo: Image.Image,
+    values: np.ndarray,
+    low: float,
+    high: float,
+    *,
+    region: Region | None = None,
+    cell: tuple[int, int] | None = None,
+    longest: int = LONGEST,
 ) -> Image.Image:
     """Lay a map [rows, columns] over a photo that it covers as a whole, on the colour scale from low to high (see
     `value_range`), with a region outlined or a cell (row, column) marked."""
@@ -73,7 +79,11 @@ def overlay(
 
 
 def marked(
-    picture: Image.Image, grid: tuple[int, int], *, region: Region | None = None, cell: tuple[int, int] | None = None,
+    picture: Image.Image,
+    grid: tuple[int, int],
+    *,
+    region: Region | None = None,
+    cell: tuple[int, int] | None = None,
     lines: bool = False,
 ) -> Image.Image:
     """A copy of a picture that covers a token grid, with a region outlined, a cell marked or the grid drawn in."""
@@ -95,7 +105,11 @@ def marked(
 
 
 def pyramid(
-    photo: Image.Image, terms: np.ndarray, regions: tuple[Region, ...], low: float, high: float,
+    photo: Image.Image,
+    terms: np.ndarray,
+    regions: tuple[Region, ...],
+    low: float,
+    high: float,
     framed: int | None = None,
 ) -> list[Image.Image]:
     """The 14 region terms on a photo: one picture a level, each box tinted by its term and labelled with it; the region
@@ -138,8 +152,13 @@ def share_bars(labels: Sequence[str], series: dict[str, Sequence[float]], title:
     for (name, values), colour in zip(series.items(), (QUERY, NEUTRAL), strict=False):
         percent = [100 * float(v) for v in values]
         figure.add_bar(
-            y=list(labels), x=percent, orientation="h", name=name, marker={"color": colour},
-            text=[f"{p:.0f} %" if p >= 1 else f"{p:.2g} %" for p in percent], textposition="auto",
+            y=list(labels),
+            x=percent,
+            orientation="h",
+            name=name,
+            marker={"color": colour},
+            text=[f"{p:.0f} %" if p >= 1 else f"{p:.2g} %" for p in percent],
+            textposition="auto",
             hovertemplate="%{y}: %{x:.3g} %<extra></extra>",
         )
     figure.update_layout(xaxis=axis("percent"), yaxis=axis(autorange="reversed"), showlegend=len(series) > 1)
@@ -150,12 +169,18 @@ def value_grid(values: np.ndarray, title: str, cell: tuple[int, int] | None = No
     """A map [rows, columns] as numbers under the mouse."""
     figure = go.Figure(layout=plain_layout(360, title=heading(title)))
     figure.add_heatmap(
-        z=np.asarray(values, dtype=float).tolist(), colorscale="Inferno", colorbar={"thickness": 12, "outlinewidth": 0},
+        z=np.asarray(values, dtype=float).tolist(),
+        colorscale="Inferno",
+        colorbar={"thickness": 12, "outlinewidth": 0},
         hovertemplate="row %{y}, column %{x}: %{z:.4g}<extra></extra>",
     )
     if cell is not None:
         figure.add_scatter(
-            x=[cell[1]], y=[cell[0]], mode="markers", hoverinfo="skip", showlegend=False,
+            x=[cell[1]],
+            y=[cell[0]],
+            mode="markers",
+            hoverinfo="skip",
+            showlegend=False,
             marker={"symbol": "square-open", "size": 16, "color": "white", "line": {"width": 2}},
         )
     figure.update_layout(
@@ -170,7 +195,10 @@ def turning_bars(cosines: np.ndarray, regions: Sequence[str]) -> go.Figure:
     title = "Cosine before and after the encoder, region by region"
     figure = go.Figure(layout=plain_layout(360, title=heading(title)))
     figure.add_bar(
-        y=list(regions), x=np.asarray(cosines, dtype=float).tolist(), orientation="h", marker={"color": QUERY},
+        y=list(regions),
+        x=np.asarray(cosines, dtype=float).tolist(),
+        orientation="h",
+        marker={"color": QUERY},
         hovertemplate="%{y}: %{x:.3f}<extra></extra>",
     )
     figure.update_layout(xaxis=axis("cosine"), yaxis=axis(autorange="reversed"))
@@ -188,13 +216,24 @@ def term_bars(
     for values, name, colour in zip((first, second), names, (QUERY, SECOND), strict=False):
         if values is not None:
             figure.add_bar(
-                y=list(regions), x=np.asarray(values, dtype=float).tolist(), orientation="h", name=name,
-                marker={"color": colour}, hovertemplate="%{y}: %{x:.4f}<extra>" + name + "</extra>",
+                y=list(regions),
+                x=np.asarray(values, dtype=float).tolist(),
+                orientation="h",
+                name=name,
+                marker={"color": colour},
+                hovertemplate="%{y}: %{x:.4f}<extra>" + name + "</extra>",
             )
     if decided is not None:
         figure.add_shape(
-            type="rect", xref="paper", x0=0, x1=1, y0=decided - 0.5, y1=decided + 0.5, line={"width": 0},
-            fillcolor="rgba(128, 128, 128, 0.16)", layer="below",
+            type="rect",
+            xref="paper",
+            x0=0,
+            x1=1,
+            y0=decided - 0.5,
+            y1=decided + 0.5,
+            line={"width": 0},
+            fillcolor="rgba(128, 128, 128, 0.16)",
+            layer="below",
         )
     figure.update_layout(xaxis=axis("part of the similarity"), yaxis=axis(autorange="reversed"))
     return figure

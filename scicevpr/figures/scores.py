@@ -65,15 +65,27 @@ def recall_curves(curves: Sequence[RecallCurve], title: str) -> go.Figure:
         ns = [int(n) for n in curve.ns]
         if curve.low is not None:
             figure.add_scatter(
-                x=[*ns, *reversed(ns)], y=[*numbers(curve.high, 3), *reversed(numbers(curve.low, 3))], fill="toself",
-                mode="lines", line={"width": 0}, fillcolor=colour, opacity=0.15, hoverinfo="skip", showlegend=False,
+                x=[*ns, *reversed(ns)],
+                y=[*numbers(curve.high, 3), *reversed(numbers(curve.low, 3))],
+                fill="toself",
+                mode="lines",
+                line={"width": 0},
+                fillcolor=colour,
+                opacity=0.15,
+                hoverinfo="skip",
+                showlegend=False,
                 legendgroup=curve.title,
             )
         marks = [8 if n in MARKED else 0 for n in ns]
         figure.add_scatter(
-            x=ns, y=numbers(curve.recall, 3), mode="lines+markers", name=curve.title, legendgroup=curve.title,
+            x=ns,
+            y=numbers(curve.recall, 3),
+            mode="lines+markers",
+            name=curve.title,
+            legendgroup=curve.title,
             line={"color": colour, "width": 2.5, "dash": dash},
-            marker={"size": marks, "symbol": symbol, "color": colour, "line": {"width": 0}}, customdata=_limits(curve),
+            marker={"size": marks, "symbol": symbol, "color": colour, "line": {"width": 0}},
+            customdata=_limits(curve),
             hovertemplate=curve.title + "<br>Recall@%{x}: %{y:.1f} % %{customdata}<extra></extra>",
         )
     ticks = [tick for tick in TICKS if any(tick <= curve.ns.max() for curve in curves)]
@@ -97,15 +109,24 @@ def condition_bars(models: Mapping[str, Mapping[str, Bar]], title: str) -> go.Fi
             for bar in bars.values()
         ]
         figure.add_bar(
-            x=list(bars), y=values, name=name, customdata=words,
+            x=list(bars),
+            y=values,
+            name=name,
+            customdata=words,
             marker={"color": colour, "pattern": {"shape": pattern, "solidity": 0.25}},
-            error_y={"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": TEXT,
-                     "thickness": 1.2, "width": 3},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": above,
+                "arrayminus": below,
+                "color": TEXT,
+                "thickness": 1.2,
+                "width": 3,
+            },
             hovertemplate=name + "<br>%{x}: %{y:.1f} % %{customdata}<extra></extra>",
         )
     figure.update_layout(
-        xaxis=axis(showgrid=False), yaxis=axis("Recall@1, percent", range=[0, 104]), showlegend=True,
-        margin=MARGIN,
+        xaxis=axis(showgrid=False), yaxis=axis("Recall@1, percent", range=[0, 104]), showlegend=True, margin=MARGIN
     )
     return figure
 
@@ -143,12 +164,18 @@ def loss_curves(
         ("L_D: distance to the teacher", l_d, QUERY, "dot"),
     ):
         figure.add_scatter(
-            x=list(steps), y=[round(float(value), 5) for value in values], mode="lines+markers", name=name,
-            line={"color": colour, "width": 2.5, "dash": dash}, marker={"size": 5},
+            x=list(steps),
+            y=[round(float(value), 5) for value in values],
+            mode="lines+markers",
+            name=name,
+            line={"color": colour, "width": 2.5, "dash": dash},
+            marker={"size": 5},
             hovertemplate="step %{x}: %{y:.3f}<extra>" + name.split(":")[0] + "</extra>",
         )
     figure.update_layout(
-        xaxis=axis("step", rangemode="tozero"), yaxis=axis("loss", rangemode="tozero"), margin=TRAINING_MARGIN,
+        xaxis=axis("step", rangemode="tozero"),
+        yaxis=axis("loss", rangemode="tozero"),
+        margin=TRAINING_MARGIN,
         showlegend=True,
     )
     return figure
@@ -160,18 +187,27 @@ def epoch_curve(epochs: Sequence[int], recall: Sequence[float], lines: Mapping[s
     figure = go.Figure(layout=plain_layout(360, title=heading("Recall@1 on the half that nothing learns from")))
     for (name, value), dash in zip(lines.items(), ("dash", "dot", "dashdot"), strict=False):
         figure.add_scatter(
-            x=[0, last], y=[value, value], mode="lines", name=name,
+            x=[0, last],
+            y=[value, value],
+            mode="lines",
+            name=name,
             line={"color": family_colour(name) or TEXT, "dash": dash},
             hovertemplate=name + ": %{y:.1f} %<extra></extra>",
         )
     figure.add_scatter(
-        x=list(epochs), y=list(recall), mode="lines+markers", name="student", marker={"size": 9},
+        x=list(epochs),
+        y=list(recall),
+        mode="lines+markers",
+        name="student",
+        marker={"size": 9},
         line={"color": FAMILIES["SciceVPR"], "width": 2.5},
         hovertemplate="after epoch %{x}: %{y:.1f} %<extra>student</extra>",
     )
     figure.update_layout(
-        xaxis=axis("epochs", dtick=1, range=[-0.2, last + 0.2]), yaxis=axis("Recall@1, percent"),
-        margin=TRAINING_MARGIN, showlegend=True,
+        xaxis=axis("epochs", dtick=1, range=[-0.2, last + 0.2]),
+        yaxis=axis("Recall@1, percent"),
+        margin=TRAINING_MARGIN,
+        showlegend=True,
     )
     return figure
 
@@ -184,8 +220,13 @@ ORDER_SYMBOLS = {"any": "circle", "file": "circle", "shuffled": "diamond", "plac
 
 
 def projection(
-    database: np.ndarray, cloud: np.ndarray, alone: np.ndarray, now: np.ndarray,
-    answers: dict[str, tuple[np.ndarray, bool | None]], title: str, explained: float,
+    database: np.ndarray,
+    cloud: np.ndarray,
+    alone: np.ndarray,
+    now: np.ndarray,
+    answers: dict[str, tuple[np.ndarray, bool | None]],
+    title: str,
+    explained: float,
 ) -> go.Figure:
     """Descriptors of one model on a plane, around the query; a double click shows the whole database.
 
@@ -194,30 +235,51 @@ def projection(
     """
     figure = go.Figure(layout=plain_layout(380, title=heading(title)))
     figure.add_scatter(
-        x=numbers(database[:, 0], 5), y=numbers(database[:, 1], 5), mode="markers", name="database",
-        marker={"size": 4, "color": DATABASE}, hoverinfo="skip",
+        x=numbers(database[:, 0], 5),
+        y=numbers(database[:, 1], 5),
+        mode="markers",
+        name="database",
+        marker={"size": 4, "color": DATABASE},
+        hoverinfo="skip",
     )
     if len(cloud):
         figure.add_scatter(
-            x=numbers(cloud[:, 0], 5), y=numbers(cloud[:, 1], 5), mode="markers",
-            name=f"in {len(cloud)} random batches", hoverinfo="skip",
+            x=numbers(cloud[:, 0], 5),
+            y=numbers(cloud[:, 1], 5),
+            mode="markers",
+            name=f"in {len(cloud)} random batches",
+            hoverinfo="skip",
             marker={"size": 6, "color": BATCH, "opacity": 0.55},
         )
     figure.add_scatter(
-        x=[*numbers(alone[:, 0], 5), *numbers(now[:, 0], 5)], y=[*numbers(alone[:, 1], 5), *numbers(now[:, 1], 5)],
-        mode="lines", line={"color": QUERY, "width": 2}, showlegend=False, hoverinfo="skip",
+        x=[*numbers(alone[:, 0], 5), *numbers(now[:, 0], 5)],
+        y=[*numbers(alone[:, 1], 5), *numbers(now[:, 1], 5)],
+        mode="lines",
+        line={"color": QUERY, "width": 2},
+        showlegend=False,
+        hoverinfo="skip",
     )
     for points, name, symbol in ((alone, "query alone", "circle"), (now, "query in this batch", "star")):
         figure.add_scatter(
-            x=numbers(points[:, 0], 5), y=numbers(points[:, 1], 5), mode="markers", name=name,
+            x=numbers(points[:, 0], 5),
+            y=numbers(points[:, 1], 5),
+            mode="markers",
+            name=name,
             hovertemplate=name + "<extra></extra>",
-            marker={"size": 15 if symbol == "star" else 11, "symbol": symbol, "color": QUERY,
-                    "line": {"color": "white", "width": 1}},
+            marker={
+                "size": 15 if symbol == "star" else 11,
+                "symbol": symbol,
+                "color": QUERY,
+                "line": {"color": "white", "width": 1},
+            },
         )
     for name, (point, right) in answers.items():
         colour = {True: RIGHT, False: WRONG, None: TEXT}[right]
         figure.add_scatter(
-            x=[float(point[0])], y=[float(point[1])], mode="markers", name=name,
+            x=[float(point[0])],
+            y=[float(point[1])],
+            mode="markers",
+            name=name,
             hovertemplate=name + "<extra></extra>",
             marker={"size": 13, "symbol": "square-open", "color": colour, "line": {"width": 3}},
         )
@@ -241,11 +303,21 @@ def recall_curve(table: pd.DataFrame, title: str = "Recall@1 against the queries
         colour, name = family_colour(line.model) or TEXT, f"{line.model}, {line.label}"
         if line.order == "shuffled":
             figure.add_scatter(
-                x=[*line.sizes, *reversed(line.sizes)], y=[*line.high, *reversed(line.low)], fill="toself",
-                mode="lines", line={"width": 0}, fillcolor=colour, opacity=0.18, hoverinfo="skip", showlegend=False,
+                x=[*line.sizes, *reversed(line.sizes)],
+                y=[*line.high, *reversed(line.low)],
+                fill="toself",
+                mode="lines",
+                line={"width": 0},
+                fillcolor=colour,
+                opacity=0.18,
+                hoverinfo="skip",
+                showlegend=False,
             )
         figure.add_scatter(
-            x=line.sizes, y=line.means, mode="lines+markers", name=name,
+            x=line.sizes,
+            y=line.means,
+            mode="lines+markers",
+            name=name,
             line={"color": colour, "width": 2.5, "dash": ORDER_DASHES[line.order]},
             marker={"size": 8, "symbol": ORDER_SYMBOLS[line.order], "color": colour},
             hovertemplate=name + "<br>%{x} a batch: %{y:.1f} %<extra></extra>",

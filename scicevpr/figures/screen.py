@@ -83,7 +83,9 @@ class MapSeries:
 
 
 def match_map(
-    database_utm: np.ndarray, series: Sequence[MapSeries] = (), query_utm: tuple[float, float] | None = None,
+    database_utm: np.ndarray,
+    series: Sequence[MapSeries] = (),
+    query_utm: tuple[float, float] | None = None,
     radius: float = 25.0,
 ) -> go.Figure:
     """Draw where the query and its matches lie: metres east and north of a printed origin, equal aspect.
@@ -110,7 +112,12 @@ def match_map(
         kilometres = distance_to_box(query_utm, database_utm) / 1000.0
         figure.add_annotation(
             text=f"The query lies {kilometres:,.1f} km from this database: outside the drawing",
-            x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 14, "color": WRONG},
+            x=0.5,
+            y=0.5,
+            xref="paper",
+            yref="paper",
+            showarrow=False,
+            font={"size": 14, "color": WRONG},
         )
     return figure
 
@@ -180,20 +187,32 @@ def _add_database(figure: go.Figure, local: np.ndarray) -> None:
     step = max(1, math.ceil(len(local) / MAX_DOTS))
     note = "" if step == 1 else f" (1 in {step} drawn)"
     figure.add_scatter(
-        x=numbers(local[::step, 0], 2), y=numbers(local[::step, 1], 2), mode="markers",
-        marker={"size": 5, "color": DATABASE}, name=f"database{note}", hoverinfo="skip",
+        x=numbers(local[::step, 0], 2),
+        y=numbers(local[::step, 1], 2),
+        mode="markers",
+        marker={"size": 5, "color": DATABASE},
+        name=f"database{note}",
+        hoverinfo="skip",
     )
 
 
 def _add_query(figure: go.Figure, local: np.ndarray, radius: float) -> None:
     angle = np.linspace(0, 2 * np.pi, 73)
     figure.add_scatter(
-        x=numbers(local[0] + radius * np.cos(angle), 2), y=numbers(local[1] + radius * np.sin(angle), 2), mode="lines",
-        line={"color": QUERY, "width": 1.5, "dash": "dot"}, fill="toself", fillcolor="rgba(59, 130, 196, 0.12)",
-        name=f"within {radius:.0f} m", hoverinfo="skip",
+        x=numbers(local[0] + radius * np.cos(angle), 2),
+        y=numbers(local[1] + radius * np.sin(angle), 2),
+        mode="lines",
+        line={"color": QUERY, "width": 1.5, "dash": "dot"},
+        fill="toself",
+        fillcolor="rgba(59, 130, 196, 0.12)",
+        name=f"within {radius:.0f} m",
+        hoverinfo="skip",
     )
     figure.add_scatter(
-        x=[round(float(local[0]), 2)], y=[round(float(local[1]), 2)], mode="markers", name="query",
+        x=[round(float(local[0]), 2)],
+        y=[round(float(local[1]), 2)],
+        mode="markers",
+        name="query",
         marker={"symbol": "star", "size": 17, "color": QUERY, "line": {"color": "white", "width": 1}},
         hovertemplate="the query<extra></extra>",
     )
@@ -211,8 +230,15 @@ def _add_matches(figure: go.Figure, series: MapSeries, origin: np.ndarray, posit
         rows = [row for row, value in enumerate(series.right) if value is verdict]
         if rows:
             figure.add_scatter(
-                x=numbers(local[rows, 0], 2), y=numbers(local[rows, 1], 2), mode="markers+text", showlegend=False,
-                marker={**marker, "color": colour}, text=rank_labels(local[rows], [row + 1 for row in rows], closeness),
-                textposition=position, textfont={"color": colour, "size": 13},
-                hovertemplate="%{customdata}<extra></extra>", customdata=[series.notes[row] for row in rows], **shared,
+                x=numbers(local[rows, 0], 2),
+                y=numbers(local[rows, 1], 2),
+                mode="markers+text",
+                showlegend=False,
+                marker={**marker, "color": colour},
+                text=rank_labels(local[rows], [row + 1 for row in rows], closeness),
+                textposition=position,
+                textfont={"color": colour, "size": 13},
+                hovertemplate="%{customdata}<extra></extra>",
+                customdata=[series.notes[row] for row in rows],
+                **shared,
             )

@@ -98,7 +98,11 @@ def _frame(picture: Image.Image, correct: bool) -> None:
 
 
 def write_prediction_files(
-    evaluation: Evaluation, folder: Path | str, count: int, *, only_wrong: bool = False,
+    evaluation: Evaluation,
+    folder: Path | str,
+    count: int,
+    *,
+    only_wrong: bool = False,
     progress: Progress | None = None,
 ) -> int:
     """Write `folder`/preds/NNN.jpg and NNN.txt for every query (NNN: its row) with its `count` best answers.

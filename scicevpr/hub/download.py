@@ -128,9 +128,7 @@ def _url_path(place: UrlFile, folder: Path | None) -> Path:
     return folder / place.file_name
 
 
-def _not_here(
-    source: Source, first: HubFile | UrlFile, folder: Path | None, endpoint: str | None, reason: str
-) -> str:
+def _not_here(source: Source, first: HubFile | UrlFile, folder: Path | None, endpoint: str | None, reason: str) -> str:
     name = f"{source.text} ({address(first)})" if source.registered else source.text
     if isinstance(first, HubFile):
         place = f"{first.repo}/resolve/{first.revision or 'main'}/{first.file}"

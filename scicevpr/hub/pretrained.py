@@ -17,15 +17,7 @@ from scicevpr.errors import UsageError, WeightsError
 from scicevpr.files.reading import read_json
 from scicevpr.hub.download import HUB, explain_push, fetch, hub_endpoint, is_ours
 from scicevpr.hub.load import load_model
-from scicevpr.hub.sources import (
-    MODEL_FILE,
-    NO_OFFICIAL_WEIGHTS,
-    HubFile,
-    LocalFile,
-    Source,
-    address,
-    parse_source,
-)
+from scicevpr.hub.sources import MODEL_FILE, NO_OFFICIAL_WEIGHTS, HubFile, LocalFile, Source, address, parse_source
 from scicevpr.models.efficientnet_lite import licence_text
 from scicevpr.models.model import VPRModel
 from scicevpr.models.native_checkpoints import check_fingerprint, hash_tensors, save_weights

@@ -192,7 +192,11 @@ def _hub_file(text: str, rest: str) -> HubFile:
 def _bundled() -> tuple[WeightsEntry, ...]:
     return tuple(
         WeightsEntry(
-            name, LocalFile(bundled_path(variant)), f"{variant.title}, {variant.weights_note}", "MIT", False,
+            name,
+            LocalFile(bundled_path(variant)),
+            f"{variant.title}, {variant.weights_note}",
+            "MIT",
+            False,
             variant=name,
         )
         for name, variant in VARIANTS.items()

@@ -180,8 +180,11 @@ def to_photo(entity: dict[str, Any]) -> Photo:
     """The record of a photo as a collection holds it."""
     known = entity["east"] > NOWHERE
     return Photo(
-        path=Path(entity["path"]), name=entity["name"], utm=(entity["east"], entity["north"]) if known else None,
-        zone=entity["zone"] or None, condition=entity["condition"] or None,
+        path=Path(entity["path"]),
+        name=entity["name"],
+        utm=(entity["east"], entity["north"]) if known else None,
+        zone=entity["zone"] or None,
+        condition=entity["condition"] or None,
     )
 
 

@@ -91,9 +91,14 @@ class Finder:
         unfinished, limit = list(range(len(block))), wanted
         while unfinished:
             answers = self._connection.ask(
-                "search", self._collection, data=list(block[unfinished]), limit=limit, filter=chosen,
+                "search",
+                self._collection,
+                data=list(block[unfinished]),
+                limit=limit,
+                filter=chosen,
                 output_fields=["row"] if near is None else ["row", "east", "north"],
-                search_params=self._kind.search_params(self._metric, limit), consistency_level="Strong",
+                search_params=self._kind.search_params(self._metric, limit),
+                consistency_level="Strong",
             )
             again = []
             for row, answer in zip(unfinished, answers, strict=True):
@@ -121,8 +126,11 @@ class Finder:
         step = min(IDS_AT_ONCE, self._rows_at_once)
         for start in range(0, len(keys), step):
             found = self._connection.ask(
-                "query", self._collection, filter=f"id in [{', '.join(map(quoted, keys[start : start + step]))}]",
-                output_fields=["row", "descriptor"], consistency_level="Strong",
+                "query",
+                self._collection,
+                filter=f"id in [{', '.join(map(quoted, keys[start : start + step]))}]",
+                output_fields=["row", "descriptor"],
+                consistency_level="Strong",
             )
             for entity in found:
                 result[entity["row"]] = np.asarray(entity["descriptor"], np.float32)

@@ -279,9 +279,15 @@ def _write_descriptors(
     save_descriptors(draft / file, described, names)
     return asdict(
         Entry(
-            file=file, part=part, dimension=int(np.shape(described.values)[1]), pca=pca[0] if pca else None,
-            variant=described.variant, fingerprint=described.fingerprint, weights=described.weights,
-            trained=described.trained, protocol=described.protocol() | {"PCA": pca[1] if pca else "none"},
+            file=file,
+            part=part,
+            dimension=int(np.shape(described.values)[1]),
+            pca=pca[0] if pca else None,
+            variant=described.variant,
+            fingerprint=described.fingerprint,
+            weights=described.weights,
+            trained=described.trained,
+            protocol=described.protocol() | {"PCA": pca[1] if pca else "none"},
         )
     )
 
@@ -297,8 +303,10 @@ def _dataset_entry(dataset: Dataset) -> dict[str, Any]:
         "query_order": dataset.query_order,
         "notes": list(dataset.notes),
         "truth": {
-            "radius": truth.radius, "max_heading_difference": truth.max_heading_difference,
-            "name": truth.name, "label": truth.label(),
+            "radius": truth.radius,
+            "max_heading_difference": truth.max_heading_difference,
+            "name": truth.name,
+            "label": truth.label(),
         },
     }
 

@@ -175,7 +175,10 @@ def push_pack(
     try:
         api.create_repo(name, repo_type="dataset", private=private, exist_ok=True)
         commit = api.upload_folder(
-            repo_id=name, repo_type="dataset", folder_path=pack.folder, commit_message=f"Database pack: {pack.title}",
+            repo_id=name,
+            repo_type="dataset",
+            folder_path=pack.folder,
+            commit_message=f"Database pack: {pack.title}",
             delete_patterns=list(PATTERNS),
         )
     except Exception as error:  # the Hub's transports raise errors of several libraries

@@ -102,8 +102,12 @@ def _photo(line: Sequence[str], row: int) -> tuple[Photo, str]:
     if (east == "") != (north == ""):
         raise ValueError("it has one of east and north without the other")
     photo = Photo(
-        path=Path(safe_name(file)), name=safe_name(name), utm=(_number(east), _number(north)) if east else None,
-        zone=zone or None, heading=_number(heading) if heading else None, timestamp=timestamp or None,
+        path=Path(safe_name(file)),
+        name=safe_name(name),
+        utm=(_number(east), _number(north)) if east else None,
+        zone=zone or None,
+        heading=_number(heading) if heading else None,
+        timestamp=timestamp or None,
         condition=condition or None,
     )
     return photo, thumbnail

@@ -212,8 +212,13 @@ class Build:
                 "seed": self.settings.seed,
             }
         manifest = Manifest(
-            tier=self.tier, count=self.count, dimension=self.width, sources=tuple(self.files),
-            files=describe_files(self.draft, self.names), settings=settings, agreement=agreement,
+            tier=self.tier,
+            count=self.count,
+            dimension=self.width,
+            sources=tuple(self.files),
+            files=describe_files(self.draft, self.names),
+            settings=settings,
+            agreement=agreement,
             versions=self.versions,
         )
         write_manifest(self.draft, manifest, self.out)
@@ -327,9 +332,15 @@ class Build:
         found = [np.load(self.draft / "bytes-1.npy", mmap_mode="r")]
         search = IVFPQIndex(self.rows, index, found, self.short_codes, self.projection, nprobe=1, rerank_k=1)
         measured = agreeing.tune(
-            lambda nprobe, length: search.candidates(self.asked, length, 0, nprobe), self.questions, answers,
-            nlist=self.nlist, list_bytes=self.count / self.nlist * index.code_size, scanned_bytes=SCANNED * self.short,
-            row_bytes=self.files[0].row_bytes, nprobe=self.settings.nprobe, rerank_k=self.settings.rerank_k,
+            lambda nprobe, length: search.candidates(self.asked, length, 0, nprobe),
+            self.questions,
+            answers,
+            nlist=self.nlist,
+            list_bytes=self.count / self.nlist * index.code_size,
+            scanned_bytes=SCANNED * self.short,
+            row_bytes=self.files[0].row_bytes,
+            nprobe=self.settings.nprobe,
+            rerank_k=self.settings.rerank_k,
         )
         self.tell("agreement with exact search", 1, 1)
         return measured

@@ -98,8 +98,11 @@ def add_records(folder: Path | str, source: Path | str | np.ndarray, progress: P
         _finish(
             folder,
             replace(
-                manifest, count=manifest.count + file.rows, added=manifest.added + file.rows,
-                sources=(*manifest.sources, file), generation=number,
+                manifest,
+                count=manifest.count + file.rows,
+                added=manifest.added + file.rows,
+                sources=(*manifest.sources, file),
+                generation=number,
             ),
             names,
         )

@@ -86,9 +86,15 @@ class PCA:
         components = components * np.sign(components[np.arange(dimension), largest])[:, None]
         variance = singular[:dimension] ** 2 / (samples - 1)
         return cls(
-            mean=mean, components=components, explained_variance=variance,
-            explained_variance_ratio=variance / (squares / (samples - 1)), singular_values=singular[:dimension],
-            samples=samples, solver=solver, seed=seed, **origin,
+            mean=mean,
+            components=components,
+            explained_variance=variance,
+            explained_variance_ratio=variance / (squares / (samples - 1)),
+            singular_values=singular[:dimension],
+            samples=samples,
+            solver=solver,
+            seed=seed,
+            **origin,
         )
 
     @property

@@ -51,9 +51,15 @@ class StoredIndex:
         if manifest.added:
             measured += f"; {manifest.added:,} rows were added since"
         return IVFPQIndex(
-            rows, read_lists(folder / named(manifest, "lists")), read_bytes(folder, manifest),
-            ShortCodes(*_array(folder / named(manifest, "ranges"))), _array(folder / named(manifest, "projection")),
-            nprobe=settings["nprobe"], rerank_k=settings["rerank_k"], removed=removed, agreement=measured,
+            rows,
+            read_lists(folder / named(manifest, "lists")),
+            read_bytes(folder, manifest),
+            ShortCodes(*_array(folder / named(manifest, "ranges"))),
+            _array(folder / named(manifest, "projection")),
+            nprobe=settings["nprobe"],
+            rerank_k=settings["rerank_k"],
+            removed=removed,
+            agreement=measured,
             on_disk=self._bytes(),
         )
 

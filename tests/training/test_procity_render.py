@@ -19,14 +19,7 @@ from training.procity.plan import City, build_city
 from training.procity.presets import get_preset
 from training.procity.querysets import benchmark_sets
 from training.procity.renderer import Renderer
-from training.procity.sampler import (
-    PLACE_DISTANCE,
-    QUERY_REACH,
-    SAME_HEADING,
-    Sampler,
-    Shot,
-    heading_difference,
-)
+from training.procity.sampler import PLACE_DISTANCE, QUERY_REACH, SAME_HEADING, Sampler, Shot, heading_difference
 
 SEED = 301
 

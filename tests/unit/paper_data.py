@@ -92,6 +92,13 @@ def results():
 
 
 DATA = {
-    "figure-1": pairs, "figure-2": curves, "figure-4": regions, "fusion": fusion, "attention": attention,
-    "strip": strip, "recall": results, "conditions": results, "table": results,
+    "figure-1": pairs,
+    "figure-2": curves,
+    "figure-4": regions,
+    "fusion": fusion,
+    "attention": attention,
+    "strip": strip,
+    "recall": results,
+    "conditions": results,
+    "table": results,
 }

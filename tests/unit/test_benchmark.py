@@ -109,8 +109,13 @@ def test_scicevpr_does_not_feel_its_batch_and_cricavpr_does(stable, dataset, res
 def test_options_reach_the_result(stable, dataset, result):
     steps = []
     other = evaluate(
-        stable, dataset, ns=[100, 1], radius=60, rounding="float32",
-        antialias=not stable.variant.preprocessing.antialias, database_grouping=Grouping.sequential(5),
+        stable,
+        dataset,
+        ns=[100, 1],
+        radius=60,
+        rounding="float32",
+        antialias=not stable.variant.preprocessing.antialias,
+        database_grouping=Grouping.sequential(5),
         progress=lambda stage, done, total: steps.append((stage, done, total)),
     )
     assert other.ns == (1, 100)

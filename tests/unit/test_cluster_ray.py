@@ -27,10 +27,7 @@ from scicevpr.models.native_checkpoints import save_weights
 from scicevpr.packs import open_pack
 from scicevpr.packs.build import build_pack, describe_content
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(find_spec("ray") is None, reason="the extra 'ray' is not installed"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("ray") is None, reason="the extra 'ray' is not installed")]
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,7 @@ from scicevpr.descriptors.describe import describe, region_vectors
 from scicevpr.errors import IndexMismatchError, UsageError, WeightsError
 from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.explanations import Explanation
-from scicevpr.external_models.loading import (
-    BATCH_TOLERANCE,
-    load_any,
-    load_external,
-    probe_batch_dependence,
-)
+from scicevpr.external_models.loading import BATCH_TOLERANCE, load_any, load_external, probe_batch_dependence
 from scicevpr.external_models.registry import KNOWN, is_external, parse_source
 from scicevpr.files.descriptor_files import load_descriptors, save_descriptors
 from scicevpr.models.model import build_model

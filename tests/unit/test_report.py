@@ -39,10 +39,7 @@ from scicevpr.figures.strips import GAP, LINE, RIGHT, TILE, WRONG, Tile, draw_st
 
 @pytest.fixture(scope="module")
 def results():
-    return [
-        result({0, 1, 2, 3, 4}, "Model_A & 50%").with_intervals(),
-        result({0, 1}, "Model B").with_intervals(),
-    ]
+    return [result({0, 1, 2, 3, 4}, "Model_A & 50%").with_intervals(), result({0, 1}, "Model B").with_intervals()]
 
 
 def test_csv_holds_one_tidy_line_per_number(results, tmp_path):
@@ -71,7 +68,10 @@ def test_latex_is_a_whole_booktabs_table_with_its_protocol(results):
     assert r"Model\_A \& 50\%" in body[0]
     caption = re.search(r"\\caption\{(.*)\}\n\\label", text).group(1)
     for words in (
-        "right within 25 m", "dataset street / test", r"95\% bootstrap over places", "Model B: variant model b",
+        "right within 25 m",
+        "dataset street / test",
+        r"95\% bootstrap over places",
+        "Model B: variant model b",
     ):
         assert words in caption
     assert caption.count("right within") == caption.count("Protocol:") == 1

@@ -151,9 +151,14 @@ def test_a_table_that_does_not_fit_is_explained(tmp_path, text, words):
 def test_a_zip_with_folders_junk_a_table_and_duplicates(tmp_path):
     first, second = jpeg(tmp_path, 1), jpeg(tmp_path, 2)
     files = {
-        "town/database/a.jpg": first, "town/queries/a.jpg": second, "town/database/b.JPG": first,
-        "town/positions.csv": b"name,east,north\n", "town/notes.txt": b"x", "__MACOSX/town/._a.jpg": b"x",
-        "town/.hidden.jpg": first, "town/phone.HEIC": b"x",
+        "town/database/a.jpg": first,
+        "town/queries/a.jpg": second,
+        "town/database/b.JPG": first,
+        "town/positions.csv": b"name,east,north\n",
+        "town/notes.txt": b"x",
+        "__MACOSX/town/._a.jpg": b"x",
+        "town/.hidden.jpg": first,
+        "town/phone.HEIC": b"x",
     }
     brought = [(packed(tmp_path / "town.zip", **files), "town.zip"), (tmp_path / "made" / "1.jpg", "one.jpg")]
     found = gather(brought, tmp_path / "in", Limits())

@@ -6,12 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from filled_models import (
-    T_VARIANTS,
-    descriptors,
-    save_checkpoint,
-    training_checkpoint,
-)
+from filled_models import T_VARIANTS, descriptors, save_checkpoint, training_checkpoint
 
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import UsageError, WeightsError

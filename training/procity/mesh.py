@@ -183,12 +183,7 @@ class MeshBuilder:
         spokes = np.cos(angles)[:, None] * across + np.sin(angles)[:, None] * other
         for i in range(sides):
             a, b = spokes[i], spokes[i + 1]
-            corners = [
-                start + a * start_radius,
-                start + b * start_radius,
-                end + b * end_radius,
-                end + a * end_radius,
-            ]
+            corners = [start + a * start_radius, start + b * start_radius, end + b * end_radius, end + a * end_radius]
             left, right = i / sides, (i + 1) / sides
             uv = [(left, 0), (right, 0), (right, length / 3), (left, length / 3)]
             self.quad(corners, uv, layer, tint, surface, normal=np.array([a, b, b, a]))

@@ -71,11 +71,7 @@ class City:
 
 
 def build_city(
-    atlas: Atlas,
-    seed: int,
-    blocks_x: int = 5,
-    blocks_y: int = 5,
-    characters: tuple[Character, Character] | None = None,
+    atlas: Atlas, seed: int, blocks_x: int = 5, blocks_y: int = 5, characters: tuple[Character, Character] | None = None
 ) -> City:
     """Lay out a city of blocks_x by blocks_y blocks. The same atlas and seed (>= 0) give the same bytes.
 
@@ -200,13 +196,7 @@ def _street(line: np.ndarray, width: float, kind: str, inner: bool) -> Street:
 
 
 def _build_backdrop(
-    atlas: Atlas,
-    land: Land,
-    seed: int,
-    xs: np.ndarray,
-    ys: np.ndarray,
-    first: Character,
-    second: Character,
+    atlas: Atlas, land: Land, seed: int, xs: np.ndarray, ys: np.ndarray, first: Character, second: Character
 ) -> np.ndarray:
     """Houses round the city, towers behind them, and the ground under everything."""
     mesh, rng = MeshBuilder(), np.random.default_rng([seed, 99])

@@ -13,17 +13,7 @@ from app.tabs.stability.service import Stability
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.batch_effects import SIZES
 from scicevpr.evaluation.results import read_results
-from scicevpr.figures.paper import (
-    Drawing,
-    FigureKind,
-    Style,
-    batches,
-    draw,
-    figure_kind,
-    maps,
-    retrieval,
-    scores,
-)
+from scicevpr.figures.paper import Drawing, FigureKind, Style, batches, draw, figure_kind, maps, retrieval, scores
 from scicevpr.figures.paper.subjects import Described, subject_of
 
 SCREEN_DPI = 150

@@ -18,7 +18,10 @@ from scicevpr.datasets.readers import msls, npy_lists, utm_tree
 from scicevpr.errors import DatasetError, UsageError
 
 READERS: dict[str, Reader] = {
-    "msls": msls.MSLS, "utm-tree": utm_tree.UTM_TREE, "vpr-bench": npy_lists.VPR_BENCH, "npy": npy_lists.NPY_LISTS,
+    "msls": msls.MSLS,
+    "utm-tree": utm_tree.UTM_TREE,
+    "vpr-bench": npy_lists.VPR_BENCH,
+    "npy": npy_lists.NPY_LISTS,
 }
 """In the order in which a folder is tried."""
 
@@ -56,17 +59,28 @@ def read_dataset(
     if not root.is_dir():
         raise DatasetError(f"The data set folder {root} {'is a file' if root.exists() else 'does not exist'}.")
     request = Request(
-        root=root, split=split, queries=queries, labels=labels and not options.elsewhere,
-        images=Path(images) if images else None, every_query=query_list is not None,
+        root=root,
+        split=split,
+        queries=queries,
+        labels=labels and not options.elsewhere,
+        images=Path(images) if images else None,
+        every_query=query_list is not None,
     )
     dataset = READERS[find_layout(root, split, layout)].read(request)
     return _finished(replace(dataset, use_labels=dataset.use_labels or options.elsewhere), options, benchmark)
 
 
 def read_folders(
-    database: Path | str, queries: Path | str, labels: bool = True, *, benchmark: str | None = None,
-    ground_truth: Path | str | None = None, frames: int | None = None, same_name: bool = False,
-    positions: Path | str | None = None, query_list: Path | str | None = None,
+    database: Path | str,
+    queries: Path | str,
+    labels: bool = True,
+    *,
+    benchmark: str | None = None,
+    ground_truth: Path | str | None = None,
+    frames: int | None = None,
+    same_name: bool = False,
+    positions: Path | str | None = None,
+    query_list: Path | str | None = None,
 ) -> Dataset:
     """Read any two folders of photos as database and queries. labels=False: predictions only; else the rest says
     what is right where the names carry no positions (see `GroundTruthOptions`).
@@ -80,7 +94,11 @@ def read_folders(
     shared = database.resolve().parent
     name = shared.name if shared == queries.resolve().parent else f"{database.name} + {queries.name}"
     dataset = Dataset(
-        name=name, split="folders", root=shared, use_labels=labels, layout="folders",
+        name=name,
+        split="folders",
+        root=shared,
+        use_labels=labels,
+        layout="folders",
         notes=(note,) if note else (),
         database=tuple(parse_name(path) for path in list_photos(database)),
         queries=tuple(utm_tree.with_condition(parse_name(path), queries.name) for path in list_photos(queries)),

@@ -46,16 +46,25 @@ def _read(request: Request) -> Dataset:
     cities, split = _cities(request.root, request.split)
     notes = []
     if split == "val":
-        notes += [f"The city {city} is missing: this is not the whole of MSLS validation." for city in VALIDATION
-                  if city not in {folder.name for folder in cities}]
+        notes += [
+            f"The city {city} is missing: this is not the whole of MSLS validation."
+            for city in VALIDATION
+            if city not in {folder.name for folder in cities}
+        ]
     column = wanted if wanted in SUBTASKS else None
     database = _photos(cities, "database", column)
     selection = column or ("all" if wanted in OFFICIAL and split == "val" and not request.every_query else None)
     queries = [] if request.queries is None else _photos(cities, "query", selection)
     dataset = Dataset(
-        name=_name(request.root) + (f" {column}" if column else ""), split=split, root=request.root,
-        database=tuple(database), queries=tuple(queries), notes=tuple(notes), use_labels=request.labels,
-        truth=GroundTruth(max_heading_difference=MAX_HEADING_DIFFERENCE), layout="msls",
+        name=_name(request.root) + (f" {column}" if column else ""),
+        split=split,
+        root=request.root,
+        database=tuple(database),
+        queries=tuple(queries),
+        notes=tuple(notes),
+        use_labels=request.labels,
+        truth=GroundTruth(max_heading_difference=MAX_HEADING_DIFFERENCE),
+        layout="msls",
     )
     if split == "test":
         dataset = replace(dataset, benchmark="msls-challenge")
@@ -230,6 +239,4 @@ def _number(path: Path, key: str, text: str) -> float:
         raise DatasetError(f"{path} has {text!r} where a number is needed, in the row of {key}.") from error
 
 
-MSLS = Reader(
-    "train_val/CITY/query, train_val/CITY/database and their CSV tables (official MSLS)", _recognises, _read
-)
+MSLS = Reader("train_val/CITY/query, train_val/CITY/database and their CSV tables (official MSLS)", _recognises, _read)

@@ -52,9 +52,15 @@ def _read_lists(request: Request) -> Dataset:
         truth = GroundTruth.lists([new_row[rows[used[row]]] for row in query_rows], f"the list in {path.name}")
     split = next((name for name in SPLITS if files.name.endswith(name)), request.split)
     return Dataset(
-        name=files.name, split=split, root=images,
-        database=_photos_of(database_paths, database_rows), queries=_photos_of(query_paths, query_rows),
-        use_labels=request.labels, query_order=order, truth=truth, layout="npy",
+        name=files.name,
+        split=split,
+        root=images,
+        database=_photos_of(database_paths, database_rows),
+        queries=_photos_of(query_paths, query_rows),
+        use_labels=request.labels,
+        query_order=order,
+        truth=truth,
+        layout="npy",
     )
 
 
@@ -157,7 +163,8 @@ def _positives(files: _Files, listed: int, counted: np.ndarray | None) -> tuple[
 
 NPY_LISTS = Reader(
     "SET_dbImages.npy, SET_qImages.npy and SET_gt.npy, with the photos beside them or under --image-root",
-    lambda root, split: any(root.glob("*" + DATABASE_FILE)), _read_lists,
+    lambda root, split: any(root.glob("*" + DATABASE_FILE)),
+    _read_lists,
 )
 
 
@@ -173,8 +180,14 @@ def _read_bench(request: Request) -> Dataset:
     database, queries = (tuple(parse_name(path) for path in list_photos(root / side)) for side in ("ref", "query"))
     truth = _truth(root / TRUTH_FILE, database, queries) if request.labels else GroundTruth()
     return Dataset(
-        name=root.resolve().name, split="test", root=root, database=database, queries=queries, truth=truth,
-        use_labels=request.labels, layout="vpr-bench",
+        name=root.resolve().name,
+        split="test",
+        root=root,
+        database=database,
+        queries=queries,
+        truth=truth,
+        use_labels=request.labels,
+        layout="vpr-bench",
     )
 
 
@@ -212,5 +225,6 @@ def _by_number(photos: Sequence[Photo]) -> np.ndarray:
 
 VPR_BENCH = Reader(
     f"query/, ref/ and {TRUTH_FILE} (VPR-Bench)",
-    lambda root, split: (root / "query").is_dir() and (root / "ref").is_dir(), _read_bench,
+    lambda root, split: (root / "query").is_dir() and (root / "ref").is_dir(),
+    _read_bench,
 )

@@ -43,8 +43,14 @@ def _read(request: Request) -> Dataset:
     left_out = left_out_note(_database_folder(base), *folders)
     notes += [left_out] if left_out else []
     return Dataset(
-        name=_name(base), split=split, root=base, database=database, queries=tuple(queries), notes=tuple(notes),
-        use_labels=request.labels, layout="utm-tree",
+        name=_name(base),
+        split=split,
+        root=base,
+        database=database,
+        queries=tuple(queries),
+        notes=tuple(notes),
+        use_labels=request.labels,
+        layout="utm-tree",
     )
 
 
@@ -97,6 +103,5 @@ def with_condition(photo: Photo, folder: str) -> Photo:
 
 
 UTM_TREE = Reader(
-    "images/SPLIT/database (or gallery) and images/SPLIT/queries, with or without the level images",
-    _recognises, _read,
+    "images/SPLIT/database (or gallery) and images/SPLIT/queries, with or without the level images", _recognises, _read
 )

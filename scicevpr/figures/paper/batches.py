@@ -72,8 +72,14 @@ def _curve_panel(plot: Any, panel: str, data: CurveData, style: Style) -> None:
         if line.order == "shuffled":
             plot.fill_between(line.sizes, line.low, line.high, color=colour, alpha=0.18, linewidth=0, zorder=2)
         plot.plot(
-            line.sizes, line.means, linestyle=DASHES[line.order], marker=MARKERS[line.order],
-            label=f"{style.name(line.model)}, {line.label}", color=colour, clip_on=False, zorder=3,
+            line.sizes,
+            line.means,
+            linestyle=DASHES[line.order],
+            marker=MARKERS[line.order],
+            label=f"{style.name(line.model)}, {line.label}",
+            color=colour,
+            clip_on=False,
+            zorder=3,
         )
     sizes = sorted(int(size) for size in table["size"].unique())
     plot.set_xscale("log", base=2)
@@ -133,7 +139,11 @@ class AttentionData:
 
 
 def attention_data(
-    subject: Subject, dataset: Dataset, title: str, model: VPRModel, batch_mates: int = 7,
+    subject: Subject,
+    dataset: Dataset,
+    title: str,
+    model: VPRModel,
+    batch_mates: int = 7,
     preprocessing: Preprocessing | None = None,
 ) -> AttentionData:
     """Attention in a batch of a photo and the queries after it in the list, as many as ``batch_mates`` says (after a
@@ -154,8 +164,12 @@ def attention_data(
     explanation = Explanation(model, [subject.image, *(photo.path for photo in others)], preprocessing)
     sentence = model_sentences([(title, model, "the query with the queries after it in the list")], preprocessing)
     return AttentionData(
-        title=title, photos=explanation.photos, names=(subject.name, *(photo.name for photo in others)),
-        regions=explanation.region_names, attention=explanation.attention(), rewriting=explanation.rewriting(),
+        title=title,
+        photos=explanation.photos,
+        names=(subject.name, *(photo.name for photo in others)),
+        regions=explanation.region_names,
+        attention=explanation.attention(),
+        rewriting=explanation.rewriting(),
         protocol=f"{dataset.name} ({dataset.split}). {sentence}",
     )
 
@@ -223,8 +237,15 @@ def _rewriting(sheet: Sheet, data: AttentionData, letter: str, x: float, y: floa
     _grid(sheet, data.rewriting[1:], x + head, top + high + apart, cell, high, percent=False)
     end = top + count * high + apart + 0.08
     for words, values in (("all", data.rewriting[0]), ("1–" + str(count - 1), data.rewriting[1:])):
-        sheet.text(x + head - 0.05, end + 0.035, f"row {words}: 0" if words == "all" else f"{words}: 0", style.tiny,
-                   ha="right", va="center", fit=head)
+        sheet.text(
+            x + head - 0.05,
+            end + 0.035,
+            f"row {words}: 0" if words == "all" else f"{words}: 0",
+            style.tiny,
+            ha="right",
+            va="center",
+            fit=head,
+        )
         _bar(sheet, x + head, end, space - head, f"{values.max():.3f}")
         end += 0.14
     sheet.text(
@@ -233,9 +254,7 @@ def _rewriting(sheet: Sheet, data: AttentionData, letter: str, x: float, y: floa
     return end + sheet.line_height(style.tiny)
 
 
-def _grid(
-    sheet: Sheet, values: np.ndarray, x: float, y: float, width: float, height: float, percent: bool
-) -> None:
+def _grid(sheet: Sheet, values: np.ndarray, x: float, y: float, width: float, height: float, percent: bool) -> None:
     """A matrix of coloured cells; numbers in them where they can be read."""
     high = max(float(values.max()), 1e-12)
     pixels = toned_colours(values, 0, high, sheet.style)
@@ -251,8 +270,14 @@ def _grid(
         for column in range(columns):
             bright = float(pixels[row, column].astype(float) @ (0.299, 0.587, 0.114)) > 140
             sheet.text(
-                x + (column + 0.5) * width, y + (row + 0.5) * height, f"{100 * values[row, column]:.1f}",
-                sheet.style.tiny, ha="center", va="center", colour=INK if bright else "white", fit=width * 0.85,
+                x + (column + 0.5) * width,
+                y + (row + 0.5) * height,
+                f"{100 * values[row, column]:.1f}",
+                sheet.style.tiny,
+                ha="center",
+                va="center",
+                colour=INK if bright else "white",
+                fit=width * 0.85,
             )
 
 

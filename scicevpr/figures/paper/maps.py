@@ -60,7 +60,10 @@ class RegionData:
 
 
 def region_data(
-    subject: Subject, match: Photo, models: Sequence[tuple[str, VPRModel]], dataset: Dataset | None = None,
+    subject: Subject,
+    match: Photo,
+    models: Sequence[tuple[str, VPRModel]],
+    dataset: Dataset | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> RegionData:
     """Figure 4: the 14 regions of a photo and a database photo; each photo is described alone.
@@ -81,9 +84,7 @@ def region_data(
     if dataset is not None:
         protocol, metres = f"{data_sentence(dataset)} {protocol}", metres_apart(subject.utm, match.utm)
     verdict = "distance unknown" if metres is None else f"{metres:.0f} m away"
-    return RegionData(
-        subject.image, photo, subject.name, match.name, verdict, region_boxes(), tuple(scores), protocol
-    )
+    return RegionData(subject.image, photo, subject.name, match.name, verdict, region_boxes(), tuple(scores), protocol)
 
 
 def region_range(data: RegionData) -> tuple[float, float]:
@@ -131,7 +132,14 @@ def paint_regions(figure: Figure, data: RegionData, style: Style, vector: bool) 
 
 
 def _level(
-    sheet: Sheet, data: RegionData, model: RegionScores, level: int, x: float, y: float, width: float, height: float,
+    sheet: Sheet,
+    data: RegionData,
+    model: RegionScores,
+    level: int,
+    x: float,
+    y: float,
+    width: float,
+    height: float,
     ends: tuple[float, float],
 ) -> None:
     """One level of the pyramid on the query: boxes tinted by their cosine, with the number in them."""
@@ -155,16 +163,28 @@ def _level(
         size = ((region.right - region.left) * across, (region.bottom - region.top) * down)
         sheet.box(*box, *size, "white", 0.8)
         sheet.text(
-            box[0] + size[0] / 2, box[1] + size[1] / 2, f"{model.cosines[number]:.2f}", sheet.style.tiny, ha="center",
-            va="center", plate=True, fit=size[0] * 0.8,
+            box[0] + size[0] / 2,
+            box[1] + size[1] / 2,
+            f"{model.cosines[number]:.2f}",
+            sheet.style.tiny,
+            ha="center",
+            va="center",
+            plate=True,
+            fit=size[0] * 0.8,
         )
 
 
 def region_table(data: RegionData) -> pd.DataFrame:
     """The plotted numbers."""
     return pd.DataFrame(
-        {"model": model.title, "region": name, "cosine": float(cosine), "term_of_the_similarity": float(term),
-         "query": data.query_name, "database_photo": data.match_name}
+        {
+            "model": model.title,
+            "region": name,
+            "cosine": float(cosine),
+            "term_of_the_similarity": float(term),
+            "query": data.query_name,
+            "database_photo": data.match_name,
+        }
         for model in data.models
         for name, cosine, term in zip(model.names, model.cosines, model.terms, strict=True)
     )

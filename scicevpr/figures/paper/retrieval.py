@@ -120,8 +120,15 @@ def _below(sheet: Sheet, x: float, y: float, width: float, answer: Answer) -> No
 def strip_table(data: StripData) -> pd.DataFrame:
     """The plotted numbers."""
     return pd.DataFrame(
-        {"model": title, "query": data.query_name, "rank": rank, "photo": answer.name, "similarity": answer.similarity,
-         "metres": answer.metres, "right": answer.right}
+        {
+            "model": title,
+            "query": data.query_name,
+            "rank": rank,
+            "photo": answer.name,
+            "similarity": answer.similarity,
+            "metres": answer.metres,
+            "right": answer.right,
+        }
         for title, answers in data.rows
         for rank, answer in enumerate(answers, 1)
     )
@@ -176,11 +183,14 @@ def pair_data(setups: Sequence[tuple[str, StabilitySetup]], pairs: int = 2, seed
     database = f"sequential {PAIR_DATABASE.size}"
     parts = [(title, setup.model, f"database described {grouped(setup.model, database)}") for title, setup in setups]
     return PairData(
-        table=table, chosen=tuple(chosen), queries={row: photo_of(dataset.queries[row]) for row in chosen},
+        table=table,
+        chosen=tuple(chosen),
+        queries={row: photo_of(dataset.queries[row]) for row in chosen},
         answers={row: photo_of(dataset.database[row]) for row in firsts},
         query_names={row: dataset.queries[row].name for row in chosen},
         answer_names={row: dataset.database[row].name for row in firsts},
-        statistics=pair_statistics(baseline[1], seed), searched_for=baseline[0],
+        statistics=pair_statistics(baseline[1], seed),
+        searched_for=baseline[0],
         protocol=f"{data_sentence(dataset)} {model_sentences(parts)}",
     )
 
@@ -199,9 +209,7 @@ def paint_pairs(figure: Figure, data: PairData, style: Style, vector: bool) -> N
     for start in range(0, len(data.chosen), 2):
         pair = data.chosen[start : start + 2]
         for model in models:
-            y = sheet.heading(
-                MARGIN, y, sheet.width - 2 * MARGIN, style.name(model), style.letter(number), bold=True
-            )
+            y = sheet.heading(MARGIN, y, sheet.width - 2 * MARGIN, style.name(model), style.letter(number), bold=True)
             number += 1
             table, bottom = data.table[data.table["model"] == model], y
             for half, batch in enumerate(("alone", "pair")):
@@ -214,8 +222,17 @@ def paint_pairs(figure: Figure, data: PairData, style: Style, vector: bool) -> N
 
 
 def _pair_line(
-    sheet: Sheet, data: PairData, table: pd.DataFrame, pair: tuple[int, ...], batch: str, x: float, y: float,
-    space: float, tile: float, high: float, pad: float,
+    sheet: Sheet,
+    data: PairData,
+    table: pd.DataFrame,
+    pair: tuple[int, ...],
+    batch: str,
+    x: float,
+    y: float,
+    space: float,
+    tile: float,
+    high: float,
+    pad: float,
 ) -> float:
     """Two queries and their first answers; returns where the line ends."""
     style, size = sheet.style, sheet.style.small
@@ -231,9 +248,7 @@ def _pair_line(
         sheet.picture(left, top, tile, high, data.queries[row], framed=True)
         sheet.picture(left + tile + GAP, top, tile, high, data.answers[int(entry["first"])], right)
         sheet.text(left + tile / 2, top + high + 0.03, "query", size, ha="center", fit=tile, colour=SOFT)
-        sheet.text(
-            left + 1.5 * tile + GAP, top + high + 0.03, metres_text(metres), size, ha="center", fit=tile
-        )
+        sheet.text(left + 1.5 * tile + GAP, top + high + 0.03, metres_text(metres), size, ha="center", fit=tile)
         if batch == "alone":
             sheet.box(left - pad * 0.7, top - pad * 0.7, 2 * tile + GAP + 1.4 * pad, bottom - top + pad, SOFT, 0.5)
     if batch == "pair":

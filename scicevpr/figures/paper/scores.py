@@ -62,9 +62,16 @@ def paint_recall(figure: Figure, data: ResultData, style: Style, vector: bool) -
         limits = _limits(result.overall, ns)
         labels.append(style.name(result.title))
         plot.errorbar(
-            [n * shift for n in ns], values, yerr=limits, label=labels[-1], color=colours[result.title],
-            linestyle=LINE_STYLES[number % len(LINE_STYLES)], marker=SYMBOLS[number % len(SYMBOLS)], capsize=1.8,
-            elinewidth=0.8, capthick=0.8,
+            [n * shift for n in ns],
+            values,
+            yerr=limits,
+            label=labels[-1],
+            color=colours[result.title],
+            linestyle=LINE_STYLES[number % len(LINE_STYLES)],
+            marker=SYMBOLS[number % len(SYMBOLS)],
+            capsize=1.8,
+            elinewidth=0.8,
+            capthick=0.8,
         )
     ns = sorted({n for result in data.results for n in result.ns})
     plot.set_xscale("log")
@@ -93,15 +100,27 @@ def paint_conditions(figure: Figure, data: ResultData, style: Style, vector: boo
         lows, highs = zip(*(_reach(scores, data.n) for _, scores in found), strict=True)
         labels.append(style.name(result.title))
         plot.bar(
-            at, values, width * 0.92, yerr=[lows, highs] if any((*lows, *highs)) else None, label=labels[-1],
-            color=colours[result.title], edgecolor="white", linewidth=0.3, hatch=HATCHES[number % len(HATCHES)],
+            at,
+            values,
+            width * 0.92,
+            yerr=[lows, highs] if any((*lows, *highs)) else None,
+            label=labels[-1],
+            color=colours[result.title],
+            edgecolor="white",
+            linewidth=0.3,
+            hatch=HATCHES[number % len(HATCHES)],
             error_kw={"elinewidth": 0.7, "capsize": 1.3, "capthick": 0.7, "ecolor": "#333333"},
         )
     plot.grid(visible=False, axis="x")
     turned = len(conditions) * max(map(len, conditions)) * 0.6 * style.small / 72 > 0.85 * style.inches
     words = [name.replace("_", " ") for name in conditions]
-    plot.set_xticks(range(len(conditions)), words, rotation=40 if turned else 0, ha="right" if turned else "center",
-                    rotation_mode="anchor")
+    plot.set_xticks(
+        range(len(conditions)),
+        words,
+        rotation=40 if turned else 0,
+        ha="right" if turned else "center",
+        rotation_mode="anchor",
+    )
     plot.tick_params(axis="x", length=0)
     plot.set_ylabel(f"Recall@{data.n} (%)")
     plot.set_ylim(0, 103)  # room for the cap of an interval that ends at 100
@@ -192,8 +211,10 @@ def paint_table(figure: Figure, data: ResultData, style: Style, vector: bool) ->
     while True:  # letters that leave room for the names, an inch at most
         note = max(SMALLEST - 1, size - 1.5)
         columns = [text_width("Queries", size, True) + 0.06]
-        columns += [max(text_width("100.0", size, True), *(text_width(t[i], note) for t in texts)) + 0.1
-                    for i in range(len(ns) + 1)]
+        columns += [
+            max(text_width("100.0", size, True), *(text_width(t[i], note) for t in texts)) + 0.1
+            for i in range(len(ns) + 1)
+        ]
         name = sheet.width - 2 * MARGIN - sum(columns)
         longest = max(text_width(title, size) for _, rows in blocks for title, _ in rows) + 0.2
         if name >= min(1.0, longest) or size <= SMALLEST:

@@ -38,7 +38,13 @@ class Sheet:
         self._calls: list[Callable[[], None]] = []
 
     def picture(
-        self, x: float, y: float, width: float, height: float, photo: Image.Image | None, right: bool | None = None,
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        photo: Image.Image | None,
+        right: bool | None = None,
         framed: bool = False,
     ) -> None:
         """A photo as large as fits into a box, centred; framed, with a tick or a cross where the verdict is known."""
@@ -73,8 +79,15 @@ class Sheet:
 
         def draw() -> None:
             patch = Rectangle(
-                (x, y), width, height, linewidth=line, edgecolor="none" if fill else colour,
-                facecolor=colour if fill else "none", zorder=5, joinstyle="miter", clip_on=False,
+                (x, y),
+                width,
+                height,
+                linewidth=line,
+                edgecolor="none" if fill else colour,
+                facecolor=colour if fill else "none",
+                zorder=5,
+                joinstyle="miter",
+                clip_on=False,
             )
             self._axes.add_patch(patch)
 
@@ -91,8 +104,19 @@ class Sheet:
         self._calls.append(draw)
 
     def text(
-        self, x: float, y: float, words: str, size: float | None = None, *, ha: str = "left", va: str = "top",
-        colour: str = INK, bold: bool = False, rotation: float = 0, plate: bool = False, fit: float | None = None,
+        self,
+        x: float,
+        y: float,
+        words: str,
+        size: float | None = None,
+        *,
+        ha: str = "left",
+        va: str = "top",
+        colour: str = INK,
+        bold: bool = False,
+        rotation: float = 0,
+        plate: bool = False,
+        fit: float | None = None,
     ) -> None:
         """Words at a point. fit: inches they must fit into, in smaller letters if need be. plate: on white."""
         points = size or self.style.font_size
@@ -102,8 +126,16 @@ class Sheet:
 
         def draw() -> None:
             self._axes.text(
-                x, y, words, fontsize=points, ha=ha, va=va, color=colour, rotation=rotation,
-                fontweight="bold" if bold else "normal", zorder=8,
+                x,
+                y,
+                words,
+                fontsize=points,
+                ha=ha,
+                va=va,
+                color=colour,
+                rotation=rotation,
+                fontweight="bold" if bold else "normal",
+                zorder=8,
                 bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.7} if plate else None,
             )
 
@@ -237,8 +269,14 @@ def add_legend(figure: Figure, plot: Any, labels: list[str], style: Style, heigh
     figure.set_size_inches(style.inches, height + 1.45 * math.ceil(lines) * style.small / 72 + 0.1)
     figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04)
     figure.legend(
-        plot.get_legend_handles_labels()[0], shown, loc="outside lower center", ncols=columns, handlelength=2.2,
-        columnspacing=1.4, labelspacing=0.3, borderaxespad=0.1,
+        plot.get_legend_handles_labels()[0],
+        shown,
+        loc="outside lower center",
+        ncols=columns,
+        handlelength=2.2,
+        columnspacing=1.4,
+        labelspacing=0.3,
+        borderaxespad=0.1,
     )
 
 
