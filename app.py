@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 from app.environment import prepare
 
 if __name__ == "__main__":
+    sys.stdout.write("SciceVPR Studio is starting …\n")
+    sys.stdout.flush()
     prepare()  # before gradio is imported
     from app.start import main
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -9,7 +10,9 @@ import gradio as gr
 from starlette.routing import Route
 
 from app.core.limits import QUEUE, SESSIONS, UPLOAD_BYTES
+from app.core.query_resolution import MOST_BATCH_MATES
 from app.core.services import Services
+from app.core.values import whole_number
 from app.page import StudioPage
 from app.tabs.benchmarks import layout as benchmarks
 from app.tabs.benchmarks.service import Benchmarks
@@ -30,6 +33,7 @@ from app.ui import links
 from app.ui.events import MODEL, QUICK, QUIET, Handlers, toasts
 from app.ui.header import TRAINING_ROUTE, header_html, training_page
 from app.ui.html import forget_thumbnails
+from app.ui.photo_picker import nearest_batch
 from app.ui.theme import FAVICON, STYLES, page_head, theme
 from app.ui.tour import tour_html
 from scicevpr.external_models.loading import load_any
@@ -37,6 +41,7 @@ from scicevpr.external_models.loading import load_any
 LINKED = tuple(tab.LINK for tab in (find, inside, stability, benchmarks, figures))
 """Tabs whose choices an address keeps."""
 RESULTS_FIGURE = "recall"
+OPEN_INSIDE = (Path(find.__file__).parent / "open_inside.js").read_text(encoding="utf-8")
 
 
 def build_app(services: Services, sources: Sources | None = None, mine: MyPlaces | None = None) -> StudioPage:
@@ -62,17 +67,21 @@ def build_app(services: Services, sources: Sources | None = None, mine: MyPlaces
         notice = gr.HTML(Handlers(services).notice(), elem_id="notice")
         with gr.Tabs(elem_id="tabs") as tabs:
             found = _tab(find, services, notice)
-            looked = _tab(inside, services, notice, found)
-            tried = _tab(stability, experiments, notice, found)
+            looked = _tab(inside, services, notice)
+            tried = _tab(stability, experiments, notice)
             measured = _tab(benchmarks, Benchmarks(services))
-            drawn = _tab(figures, FigureStudio(services, experiments), found)
+            drawn = _tab(figures, FigureStudio(services, experiments))
             places = _tab(my_places, mine, page)
-            taught = _tab(training, Distillations(services, sources))
+            taught = _tab(training, Distillations(services))
             changes = _tab(models_and_data, sources)
             _tab(how_it_works, services)
-        for event in (*changes.models_changed, taught):
+        chosen = taught.tried.success(
+            lambda key: (key, gr.Tabs(selected=find.ID)), taught.key, [found.student, tabs], **QUICK
+        )
+        for event in (*changes.models_changed, chosen):
             event.success(found.handlers.current_view, found.form, found.parts, **QUIET, **MODEL)
         _offer_databases(found, (looked.database, tried.database, drawn.database), places, changes)
+        _explain_matches(found, looked)
         _open_queries(tabs, measured, found, looked)
         _follow_benchmarks(tabs, measured, drawn, places)
         links.attach(page, services, LINKED, found)
@@ -119,19 +128,35 @@ def _offer_databases(
     changes.pack_opened.success(opened_pack, [places.token, changes.opened, *others], outputs, queue=False, **QUIET)
 
 
+def _explain_matches(found: find.FindParts, looked: inside.InsideParts) -> None:
+    """What the button "Why this match?" does: it opens Inside with the same photo, database, model, rank and batch; in
+    the browser, where the photo is."""
+    wanted = [looked.photo, looked.database, looked.role, looked.rank, looked.batch_mates]
+    for column in found.matches:
+        column.select(
+            None, [found.photo, found.database, found.batch_mates], wanted, js=OPEN_INSIDE, api_visibility="private"
+        )
+
+
 def _open_queries(
-    tabs: gr.Tabs, measured: benchmarks.BenchmarkParts, found: find.FindParts, looked: inside.Picker
+    tabs: gr.Tabs, measured: benchmarks.BenchmarkParts, found: find.FindParts, looked: inside.InsideParts
 ) -> None:
-    """A query of the Benchmarks tab opens in Find or Inside."""
+    """A query of the Benchmarks tab opens in Find, or in Inside with the model in question, its first answer and about
+    the batch in which it was measured."""
+    roles = [role for _, role in looked.role.choices]
 
     @toasts
-    def opened(row: Any, database: Any, tab: Any) -> tuple:
+    def opened(row: Any, database: Any, tab: Any, role: Any, others: Any) -> tuple:
         key, file = measured.handlers.opened(row, database)
-        if tab == "inside":
-            return gr.Tabs(selected="inside"), *[gr.skip()] * 3, key, file
-        return gr.Tabs(selected="find"), found.handlers.emptied(key)[1], key, file, gr.skip(), gr.skip()
+        if tab != "inside":
+            return gr.Tabs(selected="find"), key, file, *[gr.skip()] * 5
+        batch = nearest_batch(whole_number(others, "The batch", 0, MOST_BATCH_MATES))
+        model = role if role in roles else gr.skip()
+        return gr.Tabs(selected="inside"), gr.skip(), gr.skip(), model, 1, batch, key, file
 
-    shown = [tabs, found.examples, found.database, found.photo, looked.database, looked.photo]
+    shown = [
+        tabs, found.database, found.photo, looked.role, looked.rank, looked.batch_mates, looked.database, looked.photo,
+    ]  # fmt: skip
     measured.opened.success(opened, measured.wanted, shown, queue=False, **QUIET)
 
 

@@ -25,6 +25,7 @@ from app.core.limits import KEPT_S
 from app.core.outgoing import ServerFile
 from app.core.upload_cache import Upkeep, UploadCache, upload_folder
 from app.gate import Gate, Rules
+from app.mcp_answers import answer_in_json
 from app.ui.events import OUR_FAULT, toast
 from scicevpr.errors import SciceVPRError
 
@@ -77,12 +78,13 @@ class StudioPage(gr.Blocks):
         """gradio's, after every file that the inputs name was found to be one that may be opened."""
         if self.guarded:
             if len(inputs) < len(block_fn.inputs):
-                raise toast(f"This question has {len(block_fn.inputs)} values, and {len(inputs)} were sent.")
+                words = f"This question has {len(block_fn.inputs)} values, and {len(inputs)} were sent."
+                raise toast(words, plain=is_endpoint(block_fn))
             try:
                 check_paths(inputs, self.databases)
                 check_texts(inputs)
             except SciceVPRError as error:
-                raise toast(str(error)) from error
+                raise toast(str(error), plain=is_endpoint(block_fn)) from error
         return await super().preprocess_data(block_fn, inputs, state, explicit_call)
 
     async def postprocess_data(self, block_fn: Any, predictions: Any, state: Any) -> list:
@@ -95,19 +97,20 @@ class StudioPage(gr.Blocks):
                         check_outgoing(value)
         return await super().postprocess_data(block_fn, predictions, state)
 
-    async def process_api(self, *values: Any, **named: Any) -> dict[str, Any]:
+    async def process_api(self, block_fn: Any, *values: Any, **named: Any) -> dict[str, Any]:
         """gradio's; whatever goes wrong leaves as a sentence of ours, without paths of this machine."""
+        plain = is_endpoint(block_fn)
         try:
-            return await super().process_api(*values, **named)
+            return await super().process_api(block_fn, *values, **named)
         except gr.Error:
             raise
         except InvalidPathError as error:
-            raise toast(REFUSED) from error
+            raise toast(REFUSED, plain) from error
         except ValidationError as error:
-            raise toast(WRONG_KIND) from error
+            raise toast(WRONG_KIND, plain) from error
         except Exception as error:
             logger.exception("unexpected error outside the handlers")
-            raise toast(OUR_FAULT) from error
+            raise toast(OUR_FAULT, plain) from error
 
     def launch(self, *values: Any, **options: Any) -> Any:
         """gradio's, behind the gate, not shared unless asked for, and however slow the machine.
@@ -129,13 +132,21 @@ class StudioPage(gr.Blocks):
             self.upkeep.start()
         middleware = [Middleware(Gate, rules=self.rules)]
         options["app_kwargs"] = {**(options.get("app_kwargs") or {}), "middleware": middleware}
-        return super().launch(*values, **options)
+        served = super().launch(*values, **options)
+        if self.mcp_server_obj is not None:
+            answer_in_json(self.mcp_server_obj)
+        return served
 
     def close(self, *values: Any, **options: Any) -> None:
         """gradio's; the upkeep ends too."""
         if self.upkeep is not None:
             self.upkeep.stop()
         super().close(*values, **options)
+
+
+def is_endpoint(block_fn: Any) -> bool:
+    """True for what programs ask by name; everything else is an event of the page, which shows errors as HTML."""
+    return getattr(block_fn, "api_visibility", None) == "public"
 
 
 def check_outgoing(value: Any) -> None:

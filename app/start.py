@@ -8,6 +8,8 @@ import ctypes
 import json
 import logging
 import os
+import sys
+import webbrowser
 from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -31,6 +33,8 @@ logger = logging.getLogger(__name__)
 CITY_NAME = "ProCity test city"
 M_ARENA_MAX = -8  # of malloc.h
 STARTS = 5
+CHATTY = ("httpx", "faiss.loader", "fontTools", "mcp", "matplotlib", "asyncio")
+"""Packages whose notes are none of a visitor's business."""
 MCP_ADVICE = "pip install 'gradio[mcp]'."
 MODELS = {STABLE: "scicevpr-t", BASELINE: "cricavpr-t", TEACHER: "super-cricavpr-t"}
 
@@ -103,6 +107,7 @@ def read_arguments(arguments: Sequence[str] | None = None, program: str = "pytho
         "float32, as the other tabs, so that all show the same digits)",
     )
     parser.add_argument("--no-cache", action="store_true", help="keep no descriptors between runs")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser where there is one")
     return parser.parse_args(arguments)
 
 
@@ -197,7 +202,7 @@ def mcp_is_here() -> bool:
 def main(arguments: Sequence[str] | None = None, program: str = "python app.py") -> None:
     """Build and serve the page; models warm up once it answers."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    for chatty in ("httpx", "faiss.loader"):
+    for chatty in CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     options = read_arguments(arguments, program)
     share_memory_arenas()
@@ -207,6 +212,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python app.py")
     page = build_app(services, sources, mine)
     page.rules.allow(*options.allow_host)
     serve(page, services, options)
+    announce(page, options)
     page.block_thread()
 
 
@@ -223,6 +229,7 @@ def serve(page: StudioPage, services: Services, options: argparse.Namespace) -> 
                 share=options.share or asked_to_share(),
                 mcp_server=mcp_is_here(),
                 prevent_thread_lock=True,
+                quiet=True,
                 **launch_options(services),
             )
             break
@@ -231,3 +238,25 @@ def serve(page: StudioPage, services: Services, options: argparse.Namespace) -> 
                 raise
             logger.warning("the page could not be served yet; trying again")
     services.warm_up()
+
+
+def announce(page: StudioPage, options: argparse.Namespace) -> None:
+    """Say where the page is, and open it in a browser where this machine has one."""
+    address = page.share_url or page.local_url
+    sys.stdout.write(f"SciceVPR Studio: {address} (Ctrl+C ends it)\n")
+    sys.stdout.flush()
+    if not options.no_browser and not served_to_others(options) and has_browser():
+        webbrowser.open(address)
+
+
+def has_browser() -> bool:
+    """Whether somebody sits in front of this machine with a browser that has windows."""
+    if not sys.stdout.isatty():
+        return False
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        return False
+    return True

@@ -15,10 +15,14 @@ import re
 import time
 from pathlib import Path
 
-import nbformat
-from nbclient import NotebookClient
-from nbformat import NotebookNode
 from PIL import Image
+
+try:
+    import nbformat
+    from nbclient import NotebookClient
+    from nbformat import NotebookNode
+except ImportError as error:
+    raise SystemExit(f"The lessons need {error.name}: pip install -e '.[lessons]'") from error
 
 FOLDER = Path(__file__).resolve().parent
 LESSONS = ("domain_shift", "batch_dependence", "distillation")

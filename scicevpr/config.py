@@ -128,8 +128,8 @@ class Variant:
         return self.family == "cricavpr"
 
     def layer_name(self, tap: int) -> str:
-        """How a tapped layer is called: "block 3", or "stem"."""
-        return "stem" if tap == STEM_TAP else f"block {tap}"
+        """How a tapped layer is called, counted from 1: "block 4" for tap 3, or "stem"."""
+        return "stem" if tap == STEM_TAP else f"block {tap + 1}"
 
     @property
     def fingerprint(self) -> str:

@@ -76,6 +76,10 @@ class Described:
         }
 
 
+MOST_OF_VISITORS = 4
+"""Databases described by visitors' own models that are remembered."""
+
+
 @dataclass
 class _Job:
     """A database being described: how far it is, and what it will be."""
@@ -108,6 +112,7 @@ class DescriptorStore:
         self.cache = cache
         self._jobs: dict[tuple[str, ...], _Job] = {}
         self._attached: dict[str, PackDescriptors] = {}
+        self._of_visitors: list[tuple[str, ...]] = []
         self._lock = threading.Lock()
 
     def attach(self, key: str, descriptors: PackDescriptors) -> None:
@@ -143,25 +148,33 @@ class DescriptorStore:
         return None if found is None else found[0]
 
     def get(
-        self, key: str, dataset: Dataset, model: VPRModel, progress: Progress | None = None, mode: str = FULL_PRECISION
-    ) -> Described:
+        self, key: str, dataset: Dataset, model: VPRModel, progress: Progress | None = None,
+        mode: str = FULL_PRECISION, visitors: bool = False,
+    ) -> Described:  # fmt: skip
         """Return the described database; the first caller computes, later ones wait and see its progress.
 
-        key names the database within this store; mode is a precision of `scicevpr.descriptors.precision`. Raises what
+        key names the database within this store; mode is a precision of `scicevpr.descriptors.precision`. visitors: the
+        model is a visitor's own: nothing is written, and of such models only the last few are remembered. Raises what
         describe() raises (ImageError for an unreadable photo).
         """
         identity = (key, model.variant.name, model.weights.sha256 if model.weights else "random", mode)
         with self._lock:
             mine = identity not in self._jobs
             job = self._jobs.setdefault(identity, _Job())
+            if mine and visitors:
+                self._of_visitors.append(identity)
+                if len(self._of_visitors) > MOST_OF_VISITORS:
+                    self._jobs.pop(self._of_visitors.pop(0), None)
         if mine:
-            self._run(identity, job, dataset, model, progress)
+            self._run(identity, job, dataset, model, progress, visitors)
         while not wait([job.made], 0.2).done:
             if progress is not None and job.total:
                 progress(job.done, job.total)
         return job.made.result()
 
-    def _run(self, identity: tuple, job: _Job, dataset: Dataset, model: VPRModel, progress: Progress | None) -> None:
+    def _run(
+        self, identity: tuple, job: _Job, dataset: Dataset, model: VPRModel, progress: Progress | None, visitors: bool
+    ) -> None:
         def advance(done: int, total: int) -> None:
             job.done, job.total = done, total
             if progress is not None:
@@ -179,9 +192,10 @@ class DescriptorStore:
                     model, photos, grouping=published_grouping(model.variant, dataset), precision=mode, progress=advance
                 )
                 source = "computed here"
-                if not private:
+                if not private and not visitors:
                     self._keep(dataset, model, descriptors, mode)
-            described = Described(descriptors, self._index(descriptors, identity, advance), source, pca)
+            index = self._index(descriptors, identity, advance, not visitors)
+            described = Described(descriptors, index, source, pca)
         except BaseException as error:
             with self._lock:  # the next caller may try again: the cause may have been mended
                 self._jobs.pop(identity, None)
@@ -192,10 +206,10 @@ class DescriptorStore:
                 self._jobs.pop(identity, None)
         job.made.set_result(described)
 
-    def _index(self, descriptors: Descriptors, identity: tuple, advance: Progress) -> Index:
+    def _index(self, descriptors: Descriptors, identity: tuple, advance: Progress, keep: bool) -> Index:
         """The way of searching that fits the size (see `scicevpr.retrieval.factory`); lists are kept in the cache."""
         folder = None
-        if self.cache is not None and not identity[0].startswith(PRIVATE):
+        if keep and self.cache is not None and not identity[0].startswith(PRIVATE):
             folder = self.cache / "indexes" / hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
 
         def step(_stage: str, done: int, total: int) -> None:

@@ -26,7 +26,8 @@ from app.core.limits import DEEP_PIXELS, PHOTO_BYTES, RESULT_BYTES, RESULT_FILES
 from app.core.upload_cache import upload_folder
 from scicevpr.datasets import Photo
 from scicevpr.datasets.intake import megabytes
-from scicevpr.errors import ImageError, UsageError
+from scicevpr.datasets.positions import gps_of
+from scicevpr.errors import DatasetError, ImageError, UsageError
 from scicevpr.files.photos import FORMATS, open_photo
 
 REFUSED = "This file is not one that was uploaded here, or it is not on the server any more. Choose it again."
@@ -46,10 +47,13 @@ class RefusedPath(ImageError):
 
 @dataclass(frozen=True)
 class QueryPhoto:
-    """A photo to ask about, open, and its file name (which may carry its position)."""
+    """A photo to ask about, open, its file name (which may carry its position), and its GPS: latitude and longitude in
+    degrees, or why there is none although the camera wrote something."""
 
     image: Image.Image
     name: str
+    gps: tuple[float, float] | None = None
+    gps_problem: str = ""
 
     @classmethod
     def listed(cls, photo: Photo) -> QueryPhoto:
@@ -65,11 +69,19 @@ def query_photo(payload: Any, databases: Databases | None = None) -> QueryPhoto:
     entry = _file_entry(payload)
     name = photo_name(entry)
     if entry.get("path"):
-        return QueryPhoto(opened(_allowed(entry["path"], databases), name), name)
+        return _query(_allowed(entry["path"], databases), name)
     head, comma, body = str(entry.get("url") or "").partition(",")
     if not (head.startswith("data:") and head.endswith(";base64") and comma):
         raise ImageError("The photo arrived without any content. Choose it again.")
-    return QueryPhoto(opened(_decoded(body, PHOTO_BYTES, name or "The photo"), name), name)
+    return _query(_decoded(body, PHOTO_BYTES, name or "The photo"), name)
+
+
+def _query(source: Path | bytes, name: str) -> QueryPhoto:
+    image = opened(source, name)
+    try:
+        return QueryPhoto(image, name, gps_of(source)[0])
+    except DatasetError as error:
+        return QueryPhoto(image, name, None, str(error))
 
 
 def photo_name(payload: Any) -> str:

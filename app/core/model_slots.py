@@ -105,6 +105,12 @@ class ModelSlots:
                     raise slot.error from error
             return slot.model
 
+    def peek(self, role: str) -> VPRModel | None:
+        """The model of a role if it is there and loaded."""
+        with self._lock:
+            slot = self._slots.get(role)
+        return None if slot is None else slot.model
+
     def replace(self, role: str, name: str, load: ModelLoader) -> ModelState:
         """Load another model for a role; the old one stays when that fails.
 

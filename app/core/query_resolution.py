@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from app.core.records import Position
-from app.core.values import real_number
+from app.core.records import Hit, Position
 from scicevpr.datasets import Dataset, Photo, parse_name, positives
+from scicevpr.datasets.zones import metres_between
 from scicevpr.errors import UsageError
+from scicevpr.figures.screen import distance_to_box
 
 MOST_BATCH_MATES = 31
 """Photos that may share a query's batch: 32 together."""
@@ -35,22 +35,6 @@ def listed_photo(dataset: Dataset, title: str, name: str) -> Photo:
     if not photo.path.is_file():
         raise UsageError(f"The photo {name!r} is known, but {title} came without photos.")
     return photo
-
-
-def known_position(photo: Photo, dataset: Dataset, east: Any = None, north: Any = None) -> Position | None:
-    """The query's position: entered by hand, else from its file name, else None. UsageError for half or bad numbers."""
-    entered = [value for value in (east, north) if value not in (None, "")]
-    if len(entered) == 1:
-        raise UsageError("A position needs both easting and northing. Fill in both fields, or empty both.")
-    if entered:
-        try:
-            return Position(real_number(east, "", -1e8, 1e8), real_number(north, "", -1e8, 1e8), "entered")
-        except UsageError:
-            raise UsageError(
-                f"Easting {repr(east)[:40]} and northing {repr(north)[:40]} are not a UTM position. Enter metres, for "
-                "example 584309.15 and 4477012.40."
-            ) from None
-    return Position(*photo.utm, "file name") if photo.utm is not None and dataset.use_labels else None
 
 
 def batch_mates_of(dataset: Dataset, row: int | None, count: int) -> list[Photo]:
@@ -82,10 +66,14 @@ def drawable_positions(dataset: Dataset) -> np.ndarray | None:
 
 @dataclass(frozen=True)
 class Relevance:
-    """Every database photo as an answer to one query: metres to it [D] and whether it is right [D]; None: unknown."""
+    """Every database photo as an answer to one query: metres to it [D] and whether it is right [D]; None: unknown.
+
+    outside: metres from the query to the area of the database, where it lies farther outside than an answer may be.
+    """
 
     metres: np.ndarray | None
     right: np.ndarray | None
+    outside: float | None = None
 
     @property
     def positives(self) -> int | None:
@@ -111,6 +99,11 @@ def relevance_to(dataset: Dataset, position: Position | None, positive_rows: np.
     if position is not None and dataset.use_labels and np.isfinite(database).all():
         own = np.array([[position.east, position.north]])
         metres = np.hypot(*(database - own).T)
+        if (
+            positive_rows is None
+            and (outside := distance_to_box((position.east, position.north), database)) > dataset.truth.radius
+        ):
+            return Relevance(metres, None, outside)
     if positive_rows is None:
         if own is None or dataset.truth.listed is not None or dataset.truth.max_heading_difference is not None:
             return Relevance(metres, None)
@@ -118,6 +111,16 @@ def relevance_to(dataset: Dataset, position: Position | None, positive_rows: np.
     right = np.zeros(len(database), dtype=bool)
     right[positive_rows] = True
     return Relevance(metres, right)
+
+
+def lead_of(hits: Sequence[Hit], dataset: Dataset) -> float | None:
+    """By how much cosine rank 1 lies before the best photo of another place: one farther from it than the radius within
+    which an answer is right. None without positions, or when all hits show the first one's place."""
+    if not hits or not dataset.use_labels or hits[0].photo.utm is None or hits[0].photo.mock_position:
+        return None
+    other = (hit for hit in hits if metres_between(hits[0].photo, hit.photo) > dataset.truth.radius)
+    best = next(other, None)
+    return None if best is None else hits[0].similarity - best.similarity
 
 
 def spread_over_conditions(queries: Sequence[Photo], count: int) -> list[Photo]:

@@ -13,7 +13,7 @@ from scicevpr.datasets import Photo
 
 @dataclass(frozen=True)
 class Position:
-    """Where a query was taken: east and north in metres (UTM), and how we know ("file name" or "entered")."""
+    """Where a query was taken: east and north in metres (UTM), and how we know ("file name", "GPS" or "entered")."""
 
     east: float
     north: float
@@ -53,7 +53,9 @@ class Answer:
     hits: the top K. positives: how many database photos are right (None when unknown). first_positive: rank of the
     first of them in the whole ranking, first_positive_metres its distance (both None when there is none among those
     that were ranked). Times in milliseconds; encoded: images that were encoded in describe_ms (the query and the
-    others of its batch). problem: why there is no answer (hits are empty then).
+    others of its batch). problem: why there is no answer (hits are empty then). outside: metres from the query to the
+    database's area, where it lies outside. lead: cosine by which rank 1 lies before the best photo of another place,
+    None where positions are unknown or all looked-at photos show one place. weights: their hash.
     """
 
     role: str
@@ -68,11 +70,17 @@ class Answer:
     encoded: int = 1
     protocol: dict[str, str] = field(default_factory=dict)
     problem: str = ""
+    outside: float | None = None
+    lead: float | None = None
+    weights: str = ""
 
     def verdict(self) -> tuple[str, str]:
         """Its mood, "right", "late", "wrong" or "unknown", and one sentence."""
         if self.problem:
             return "unknown", self.problem
+        if self.outside is not None:
+            far = f"{self.outside:,.0f} m" if self.outside < 1000 else f"{self.outside / 1000:,.1f} km"
+            return "unknown", f"Your photo was taken {far} outside this database's area, so no answer can be right"
         if self.positives is None:
             return "unknown", "Position unknown, so nothing can be called right or wrong"
         if self.positives == 0:
@@ -95,6 +103,8 @@ class Answer:
             "problem": self.problem or None,
             "first_positive_rank": self.first_positive,
             "positives_in_database": self.positives,
+            "lead_over_the_best_other_place": None if self.lead is None else round(self.lead, 6),
+            "metres_outside_the_database": None if self.outside is None else round(self.outside, 1),
             "matches": [hit.to_json() for hit in self.hits],
             "describe_ms": round(self.describe_ms, 1),
             "search_ms": round(self.search_ms, 2),
@@ -109,7 +119,8 @@ class Found:
     batch_mates: the other photos of the batch in which the baseline described the query; cosine_to_alone: between the
     query's descriptor in it and alone (None when it was alone). positions [D, 2]: of the database, None when they
     cannot be drawn. radius: metres within which a photo is right, None where the data set has another rule. third: the
-    answer of the model in the third column, if one is loaded.
+    answer of the model in the third column, if one is loaded. drawn: the database shows a place that does not exist.
+    position_problem: why the camera's GPS could not be used.
     """
 
     query: Image.Image
@@ -124,6 +135,8 @@ class Found:
     cosine_to_alone: float | None = None
     notes: tuple[str, ...] = ()
     third: Answer | None = None
+    drawn: bool = False
+    position_problem: str = ""
 
     @property
     def answers(self) -> tuple[Answer, ...]:

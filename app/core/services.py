@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from app.core.databases import PRIVATE, Databases
+from app.core.databases import PRIVATE, Databases, Remembered
 from app.core.descriptor_store import Described, DescriptorStore, PackDescriptors, Progress
 from app.core.model_slots import (
     BASELINE,
@@ -28,13 +28,14 @@ from app.core.model_slots import (
 )
 from app.core.outgoing import Outgoing
 from app.core.pace import Pace
+from app.core.query_position import known_position
 from app.core.query_resolution import (
     MOST_BATCH_MATES,
     Relevance,
     batch_mates_of,
     drawable_positions,
     files_of,
-    known_position,
+    lead_of,
     query_photo,
     relevance_to,
     spread_over_conditions,
@@ -54,6 +55,9 @@ from scicevpr.models.model import VPRModel
 logger = logging.getLogger(__name__)
 
 MAX_K = 20
+MOST_STUDENTS = 8
+LOOKED_AT = 50
+"""Best matches among which the best photo of another place is looked for."""
 MOST_POSITIVES = 100
 """Databases whose positives are remembered."""
 
@@ -85,6 +89,7 @@ class Services:
         self.notes = tuple(notes)
         self.precision = precision
         self.slots = ModelSlots(models)
+        self.students = Remembered(MOST_STUDENTS)  # models that visitors trained here, each for whoever has its key
         self._store = store or DescriptorStore()
         self._examples = dict(examples or {})
         self._positives = self.datasets.remembered(MOST_POSITIVES)
@@ -195,6 +200,10 @@ class Services:
         east: float | None = None,
         north: float | None = None,
         progress: Progress | None = None,
+        where: str = "",
+        gps: tuple[float, float] | None = None,
+        gps_problem: str = "",
+        student: str = "",
     ) -> Found:
         """Find the place of a photo with both models.
 
@@ -205,6 +214,9 @@ class Services:
             batch_mates: how many photos share the baseline's batch with the query, 0..31: those after it in the query
                 list (from the top of the list for a photo that is not in it).
             east, north: the query's UTM position in metres, both or none; replaces the one in the name.
+            where: the position as a text (see `read_position`); replaces both. gps: latitude and longitude that the
+                camera wrote, used when nothing else says where; gps_problem: why it wrote none that can be used.
+            student: key of a visitor's own model for the third column (see `students`); a forgotten one is left out.
             progress: called with (photos done, photos in all) while a database is described for the first time.
 
         Raises:
@@ -215,16 +227,17 @@ class Services:
         batch_mates = whole_number(batch_mates, "The number of other photos in the batch", 0, MOST_BATCH_MATES)
         image = open_photo(photo)
         query, row = query_photo(dataset, name)
-        position = known_position(query, dataset, east, north)
+        position = known_position(query, dataset, east, north, where, gps)
         neighbours = batch_mates_of(dataset, row, batch_mates)
         group = [image, *files_of(neighbours)]
         relevance = self.relevance(key, row, position)
         prepared = SharedPasses(group)
         answers, cosine = {}, None
+        own = self.students.get(student) if student else None
         for role in (STABLE, BASELINE, THIRD):
-            if role not in self.slots.roles:
+            if role not in self.slots.roles and not (role == THIRD and own):
                 continue
-            model = self.slots.model(role)
+            model = own if own is not None and role == THIRD else self.slots.model(role)
             precision = self.mode(key, model).mode
             batch = prepared.batch(model, precision)[: len(group) if model.variant.cross_image else 1]
             together = Grouping.explicit([range(len(batch))]) if len(batch) > 1 else Grouping.alone()
@@ -247,6 +260,8 @@ class Services:
             batch_mates=tuple(neighbours),
             cosine_to_alone=cosine,
             notes=dataset.notes,
+            drawn=dataset.drawn,
+            position_problem=gps_problem if position is None else "",
         )
 
     def mode(self, key: str, model: VPRModel) -> Choice:
@@ -308,12 +323,15 @@ class Services:
             search_ms=0.0,
             trained=query.trained,
             encoded=others + 1,
+            outside=relevance.outside,
+            weights=query.weights,
         )
         try:
-            database = self._store.get(key, dataset, model, progress, mode.mode)
+            visitors = role == THIRD and model is not self.slots.peek(THIRD)
+            database = self._store.get(key, dataset, model, progress, mode.mode, visitors)
         except IndexMismatchError as error:  # a pack without this model's descriptors: the other columns still answer
             return replace(answer, problem=str(error))
-        hits, search_ms = timed(lambda: self.hits(database, query.values[0], k, key, relevance))
+        hits, search_ms = timed(lambda: self.hits(database, query.values[0], max(k, LOOKED_AT), key, relevance))
         first = relevance.first_positive(database.ranking(query.values[:1])) if relevance.positives else None
         rank, metres = first or (None, None)
         told = query.protocol()
@@ -327,8 +345,9 @@ class Services:
             **database.protocol(self.datasets.title(key), dataset),
         }
         return replace(
-            answer, hits=hits, first_positive=rank, first_positive_metres=metres, search_ms=search_ms, protocol=protocol
-        )
+            answer, hits=hits[:k], first_positive=rank, first_positive_metres=metres, search_ms=search_ms,
+            protocol=protocol, lead=lead_of(hits, dataset),
+        )  # fmt: skip
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:

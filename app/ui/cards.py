@@ -27,8 +27,9 @@ def hit_words(hit: Hit, title: str) -> str:
     return ", ".join(parts) + (f" ({about})" if about else "")
 
 
-def card_html(hit: Hit, title: str, large: bool = False) -> str:
-    """One match: framed photo with rank and verdict signs; below it similarity and metres. large: twice as wide."""
+def card_html(hit: Hit, title: str, large: bool = False, why: str = "") -> str:
+    """One match: framed photo with rank and verdict signs; below it cosine and metres. large: twice as wide. why:
+    the model's role, for a button that asks why this is a match."""
     verdict, sign = SIGNS[hit.right]
     badges = f'<span class="badge badge--rank">{hit.rank}</span>'
     if sign:
@@ -36,18 +37,27 @@ def card_html(hit: Hit, title: str, large: bool = False) -> str:
     words = hit_words(hit, title)
     photo = picture(thumbnail(hit.photo.path), words, f"{words}. {hit.photo.name}", badges)
     distance = metres_words(hit.metres)
-    numbers = f'<span class="card__similarity" title="cosine similarity">{hit.similarity:.3f}</span>'
+    cosine = "cosine" if large else '<abbr title="cosine similarity">cos</abbr>'
+    numbers = f'<span>{cosine} <span class="card__similarity">{hit.similarity:.3f}</span></span>'
     numbers += f'<span class="card__metres">{distance}</span>' if distance else ""
     size = " card--first" if large else ""
+    button = ""
+    if why:
+        ask = "Why this match?" if large else "Why?"
+        button = (
+            f'<button type="button" class="card__why" data-why="{escape(why)}" data-rank="{hit.rank}" '
+            f'aria-label="{ask} {escape(title)}, rank {hit.rank}">{ask}</button>'
+        )
     return (
         f'<li class="card card--{verdict}{size}" data-rank="{hit.rank}" data-verdict="{verdict}">{photo}'
-        f'<div class="card__facts">{numbers}</div><div class="card__about">{escape(described(hit.photo))}</div></li>'
+        f'<div class="card__facts">{numbers}</div><div class="card__about">{escape(described(hit.photo))}</div>'
+        f"{button}</li>"
     )
 
 
-def cards_html(hits: Sequence[Hit], title: str, kind: str = "", large_first: bool = False) -> str:
-    """The matches of a model, best first."""
-    cards = "".join(card_html(hit, title, large_first and hit.rank == 1) for hit in hits)
+def cards_html(hits: Sequence[Hit], title: str, kind: str = "", large_first: bool = False, why: str = "") -> str:
+    """The matches of a model, best first. why: as `card_html`."""
+    cards = "".join(card_html(hit, title, large_first and hit.rank == 1, why) for hit in hits)
     return f'<ol class="cards {kind}">{cards}</ol>'
 
 

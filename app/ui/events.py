@@ -14,11 +14,12 @@ from typing import Any
 
 import gradio as gr
 
-from app.core.incoming import QueryPhoto, query_photo
+from app.core.incoming import QueryPhoto
+from app.core.incoming import query_photo as sent_photo
 from app.core.outgoing import NO_DISK
-from app.core.query_resolution import listed_photo
+from app.core.query_resolution import MOST_BATCH_MATES, listed_photo, query_photo
 from app.core.services import Services
-from app.core.values import plain_text
+from app.core.values import plain_text, whole_number
 from app.ui.header import notice_html
 from scicevpr.errors import SciceVPRError
 
@@ -38,9 +39,9 @@ OUR_FAULT = "Something went wrong on our side, and the server's log says what. T
 DISK_TROUBLE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.ENOTDIR)
 
 
-def toast(message: str) -> gr.Error:
-    """A toast with plain text (gradio would read HTML in it)."""
-    return gr.Error(html.escape(message), duration=12, print_exception=False)
+def toast(message: str, plain: bool = False) -> gr.Error:
+    """A toast with plain text (gradio would read HTML in it). plain: for a program, which reads it as it is."""
+    return gr.Error(message if plain else html.escape(message), duration=12, print_exception=False)
 
 
 def toasts(work: Callable) -> Callable:
@@ -49,16 +50,18 @@ def toasts(work: Callable) -> Callable:
     An endpoint, and its MCP tool, has the name of its handler without "api_"; other events must not take that name.
     """
 
+    plain = work.__name__.startswith("api_")
+
     def kindly(error: Exception) -> gr.Error:
         if isinstance(error, gr.Error):
             return error
         if isinstance(error, SciceVPRError):
-            return toast(str(error))
+            return toast(str(error), plain)
         if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
             logger.error("the disk: %s", error)
-            return toast(f"This could not be kept: {NO_DISK}")
+            return toast(f"This could not be kept: {NO_DISK}", plain)
         logger.error("unexpected error in %s", work.__name__, exc_info=error)
-        return toast(OUR_FAULT)
+        return toast(OUR_FAULT, plain)
 
     @functools.wraps(work)
     def guarded(*values: Any, **named: Any) -> Any:
@@ -95,7 +98,14 @@ class Handlers:
 
     def photo(self, payload: Any) -> QueryPhoto:
         """The photo that a client sent. ImageError for none, and for one that may not be opened or cannot be read."""
-        return query_photo(payload, self.services.datasets)
+        return sent_photo(payload, self.services.datasets)
+
+    def fitting_batch(self, batch_mates: Any, database: Any, name: str) -> int:
+        """How many other photos can share the batch of the photo of this name: what was chosen for another database may
+        be more than this one's query list has. UsageError for what is no such number."""
+        count = whole_number(batch_mates, "The number of other photos in the batch", 0, MOST_BATCH_MATES)
+        _, dataset = self.services.dataset(database)
+        return min(count, len(dataset.queries) - (query_photo(dataset, name)[1] is not None))
 
     def asked_photo(self, image: Any, query: Any, database: Any) -> QueryPhoto:
         """The photo that an endpoint is asked about: a query of the database by its name, or the image. UsageError for
@@ -131,12 +141,13 @@ class Stops:
                 if self._running.get(session) is event:
                     del self._running[session]
 
-    def stop(self, request: gr.Request) -> None:
-        """End a visitor's work, if there is any."""
+    def stop(self, request: gr.Request) -> bool:
+        """End a visitor's work; False where there is none."""
         with self._lock:
             event = self._running.pop(request.session_hash, None)
         if event is not None:
             event.set()
+        return event is not None
 
 
 def describing(progress: Any) -> Callable[[str, int, int], None] | None:

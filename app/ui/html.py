@@ -20,10 +20,12 @@ from scicevpr.errors import ImageError
 from scicevpr.figures.inside import colours
 from scicevpr.files.photos import open_photo
 
-LONGEST = 320
+LONGEST = 480
 QUALITY = 85
 TEMPLATE_SIGNS = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;"})
 VERDICTS = {True: "right", False: "wrong", None: "unknown"}
+SINGLE_SHARE = 0.5
+"""From which share of the joint change on a single photo is said to explain it."""
 _thumbnails = Remembered(1024, lambda path: Path(path).is_file())
 
 
@@ -166,10 +168,18 @@ def change_matrix(moved: np.ndarray, pictures: Sequence[str | None], regions: Se
     table = matrix_table(moved, [None, *pictures[1:]], rows, None, list(regions), "moved by")
     if len(moved) == 1:
         return table, "Alone in its batch, nothing of it was changed."
-    j, r = map(int, np.unravel_index(int(moved[1:].argmax()), moved[1:].shape))
+    together, single = float(np.linalg.norm(moved[0])), np.linalg.norm(moved[1:], axis=1)
+    most = int(single.argmax())
+    words = f"All other photos together move the descriptor, which has length 1, by {together:.3f}."
+    if single[most] < SINGLE_SHARE * together:
+        return table, (
+            f"{words} No single photo explains that: leaving out any one of them moves it by {single[most]:.3f} at "
+            "most. They do the same thing to it together, so one less hardly matters."
+        )
+    region = int(moved[most + 1].argmax())
     return table, (
-        f"{rows[j + 1].capitalize()} changes most: it moves “{regions[r]}” by {moved[j + 1, r]:.3f}. All other photos "
-        f"together move the descriptor, which has length 1, by {float(np.linalg.norm(moved[0])):.3f}."
+        f"{words} {rows[most + 1].capitalize()} alone accounts for most: without it the descriptor would lie "
+        f"{single[most]:.3f} away, above all in “{regions[region]}” ({moved[most + 1, region]:.3f})."
     )
 
 
@@ -182,12 +192,18 @@ def matrix_table(
     what: str,
     low: float = 0.0,
     high: float = 1e-12,
+    around: float | None = None,
 ) -> str:
-    """A matrix as a table with thumbnails on its axes; every cell carries its number.
+    """A matrix as a table with thumbnails on its axes; every cell carries its number, and a colour bar stands below.
 
-    Colours run from ``low`` to ``high``, or to the largest value where that is higher.
+    Colours run from ``low`` to ``high``, or to the largest value where that is higher; with ``around`` from blue over
+    white at this value to orange.
     """
-    tints = colours(values, low, max(high, float(values.max())))
+    high = max(high, float(values.max()))
+    if around is not None:
+        reach = max(float(np.abs(values - around).max()), 1e-12)
+        low, high = around - reach, around + reach
+    tints = colours(values, low, high) if around is None else two_sided(values, around, high - around)
 
     def head(picture: str | None, name: str, scope: str) -> str:
         image = f'<img src="{picture}" alt="">' if picture else ""
@@ -205,4 +221,24 @@ def matrix_table(
         for i, name in enumerate(rows)
     ]
     top = f"<thead><tr><td></td>{''.join(tops)}</tr></thead>"
-    return f'<table class="matrix">{top}<tbody>{"".join(body)}</tbody></table>'
+    bar = scale_html(low, high, around)
+    return f'<table class="matrix">{top}<tbody>{"".join(body)}</tbody></table>{bar}'
+
+
+def scale_html(low: float, high: float, around: float | None = None) -> str:
+    """A colour bar with the values at its ends, and in its middle where colours have two sides."""
+    steps = np.linspace(low, high, 9)[None]
+    tints = colours(steps, low, high) if around is None else two_sided(steps, around, high - around)
+    stops = ", ".join(f"rgb({r},{g},{b})" for r, g, b in tints[0])
+    middle = "" if around is None else f"<span>{around:.3g}</span>"
+    return (
+        f'<div class="scale"><span>{low:.3g}</span><i style="background: linear-gradient(90deg, {stops})"></i>{middle}'
+        f"<span>{high:.3g}</span></div>"
+    )
+
+
+def two_sided(values: np.ndarray, around: float, reach: float) -> np.ndarray:
+    """Values [rows, columns] to RGB: white at ``around``, orange above, blue below, full at ``reach`` from it."""
+    share = ((values - around) / reach).clip(-1, 1)[..., None]
+    ends = np.where(share > 0, np.array([216, 107, 15]), np.array([38, 99, 163]))
+    return (255 + (ends - 255) * np.abs(share)).round().astype(np.uint8)

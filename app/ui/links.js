@@ -80,7 +80,9 @@
     const done = await copied(link());
     button.focus();
     const tab = state[active] || {};
-    const left = isPrivate(tab.database) ? " Your own places are not part of it." : "";
+    const mine = tab.query === "own photo" ? "photo is" : "";
+    const own = isPrivate(tab.database) ? "places are" : mine;
+    const left = own ? ` Your own ${own} not part of it.` : "";
     say(done ? `Link copied.${left}` : "Copying is not allowed here. Copy the address of the page instead.");
   });
 

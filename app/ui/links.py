@@ -26,7 +26,12 @@ from app.ui.events import QUICK, QUIET, toasts
 from scicevpr.errors import SciceVPRError, UsageError
 
 LONGEST_ADDRESS = 8_000
+LONGEST_CHOICE = 60
 DATABASE, QUERY, TAB = "database", "query", "tab"
+OWN = "own photo"
+OWN_MISSING = (
+    "This link was made with somebody's own photo, which links never carry. Everything else is chosen: bring the photo."
+)
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,13 @@ class Links:
 
     @toasts
     def name_of(self, photo: Any, database: Any) -> str:
-        """The photo's name in an address: only for a query of a public database, else empty."""
+        """The photo's name in an address: of a query of a public database; for a visitor's own photo only that it was
+        one, so that whoever opens the link is told what is missing."""
         if not photo or not isinstance(database, str) or database not in self.services.datasets:
             return ""
         name = photo_name(photo)
         _, row = query_photo(self.services.datasets[database], name)
-        return "" if row is None else name
+        return OWN if row is None else name
 
     def read(self, address: str) -> tuple[str | None, dict[str, Any], list[str]]:
         """An address's query string as (tab or None, values by word, sentences about what is unknown).
@@ -102,6 +108,8 @@ class Links:
             return self._query(texts[-1], values.get(DATABASE))
         if isinstance(component, gr.CheckboxGroup):
             return [_chosen(text, word, self._offered(word, component)) for text in texts]
+        if isinstance(component, gr.Dropdown) and not component.choices:  # what is on offer depends on the photo
+            return plain_text(texts[-1], word, LONGEST_CHOICE)
         if isinstance(component, (gr.Radio, gr.Dropdown)):
             return _chosen(texts[-1], word, self._offered(word, component))
         if isinstance(component, gr.Slider):
@@ -119,6 +127,8 @@ class Links:
         return list(names)
 
     def _query(self, name: str, database: str | None) -> ServerFile:
+        if name == OWN:
+            raise UsageError(OWN_MISSING)
         key, dataset = self.services.dataset(database)
         return self.services.outgoing.photo(key, listed_photo(dataset, key, name))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.core.incoming import photo_name
 from app.core.outgoing import ServerFile
 from app.core.services import Services
 from app.ui.events import QUICK, QUIET, Handlers, toasts
@@ -15,6 +16,11 @@ from scicevpr.errors import SciceVPRError, UsageError
 
 BATCH_CHOICES = [("alone", 0), ("+1", 1), ("+3", 3), ("+7", 7), ("+15", 15)]
 """How many other photos share a query's batch."""
+
+
+def nearest_batch(others: int) -> int:
+    """The batch on offer that comes nearest to so many other photos."""
+    return min((size for _, size in BATCH_CHOICES), key=lambda size: abs(size - others))
 
 
 class PickerHandlers(Handlers):
@@ -40,7 +46,24 @@ class PickerHandlers(Handlers):
 
     def emptied(self, database: Any) -> tuple[None, gr.Gallery]:
         """Values for (photo, examples) after another database was chosen."""
-        return None, gr.Gallery(value=self.example_items(database), selected_index=None)
+        return None, self.gallery(database, None)
+
+    def gallery(self, database: Any, photo: Any) -> gr.Gallery:
+        """The examples of a database; the one that is the photo is marked."""
+        return gr.Gallery(value=self.example_items(database), selected_index=self._example_index(database, photo))
+
+    def marked(self, database: Any, photo: Any) -> gr.Gallery:
+        """The same examples, with the mark where it belongs now."""
+        return gr.Gallery(selected_index=self._example_index(database, photo))
+
+    def _example_index(self, database: Any, photo: Any) -> int | None:
+        """Which example the photo is, by its name; None for any other photo."""
+        try:
+            name = photo_name(photo) if photo else ""
+            names = [example.name for example in self.services.examples(self.services.dataset(database)[0])]
+        except SciceVPRError:
+            return None
+        return names.index(name) if name in names else None
 
 
 @dataclass(frozen=True)
@@ -75,11 +98,10 @@ def database_choice(services: Services, elem_id: str, **options: Any) -> gr.Drop
     return gr.Dropdown(names, value=first, label="Database", interactive=True, elem_id=elem_id, **options)
 
 
-def photo_picker(services: Services, prefix: str, title: str, alt_text: str, tab: gr.Tab, there: gr.Image) -> Picker:
+def photo_picker(services: Services, prefix: str, title: str, alt_text: str) -> Picker:
     """Lay out two columns (examples; own photo and database) inside the current row, and wire them.
 
-    prefix: of the elements' ids, such as "inside". tab: takes over the photo of another tab (there) when it is opened
-    without one of its own; in the browser, so that it cannot come late and undo a choice.
+    prefix: of the elements' ids, such as "inside".
     """
     handlers = PickerHandlers(services)
     with gr.Column(scale=6, min_width=300):
@@ -91,7 +113,29 @@ def photo_picker(services: Services, prefix: str, title: str, alt_text: str, tab
             ["upload", "clipboard"], f"{prefix}-photo", alt_text, height=200, placeholder="Drop a street photo here"
         )
         database = database_choice(services, f"{prefix}-database", visible=len(services.datasets) > 1)
+    database.input(lambda: None, None, photo, **QUICK)
+    picker = Picker(photo, database, examples)
+    wire_examples(handlers, picker)
+    return picker
+
+
+def wire_examples(handlers: PickerHandlers, picker: Picker) -> None:
+    """An example that is clicked becomes the photo; the one that is marked is the one that is shown."""
+    photo, database, examples = picker.photo, picker.database, picker.examples
     examples.select(handlers.example, [database], [photo], show_progress="hidden", **QUIET)
-    database.input(handlers.emptied, [database], [photo, examples], **QUICK)
-    tab.select(None, [photo, there], photo, js="(here, there) => here ?? there", api_visibility="private")
-    return Picker(photo, database, examples)
+    database.change(handlers.gallery, [database, photo], examples, **QUICK)
+    photo.change(handlers.marked, [database, photo], examples, **QUICK)
+
+
+def share_selection(
+    tab: gr.Tab, name: str, photo: gr.Image, database: gr.Dropdown, batch: Any = None, taken: Any = None
+) -> None:
+    """Find, Inside and Stability show one selection (selection.js): this tab notes what is chosen in it, and takes over
+    what was chosen in another one when it is opened. taken: where a batch from elsewhere arrives, if not in batch."""
+    note = f"(...values) => {{ window.studioSelection?.note({name!r}, values); return []; }}"
+    take = f"(...values) => window.studioSelection?.take({name!r}, values) ?? values"
+    values = [photo, database] + ([] if batch is None else [batch])
+    for component in values:
+        component.change(None, values, None, js=note, api_visibility="private")
+    held = [photo, database] + ([] if batch is None else [taken or batch])
+    tab.select(None, values, held, js=take, api_visibility="private")

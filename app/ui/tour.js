@@ -23,13 +23,13 @@
     }
     return null;
   };
-  const openTab = async (name) => {
+  const openTab = (window.studioOpenTab = async (name) => {
     const offered = document.querySelectorAll("#tabs > .tab-wrapper :is([role=tab], .overflow-dropdown button)");
     const button = [...offered].find((other) => other.textContent.trim() === name);
     if (!button || button.getAttribute("aria-selected") === "true") return;
     button.click();
     await pause(600); // what is in a tab listens a moment after it is seen
-  };
+  });
   /* What is there and no longer worked on: two events of a tab may follow each other. */
   const settled = async (selector, still) => {
     await appears(selector, still);
@@ -92,7 +92,8 @@
     panel().hidden = false;
     part(".tour__count").textContent = `Step ${next + 1} of ${all.length}`;
     part(".tour__title").textContent = step.title;
-    part(".tour__words").textContent = step.text;
+    const words = () => (step.before && !seen(step.done) ? step.before : step.text);
+    part(".tour__words").textContent = words();
     tell("");
     part("[data-tour-back]").disabled = next === 0;
     part("[data-tour-next]").textContent = next === all.length - 1 ? "Finish" : "Next";
@@ -107,6 +108,7 @@
     const target = await appears(step.look_at, still);
     if (still()) point(target);
     for (; still(); await pause(250)) {
+      if (part(".tour__words").textContent !== words()) part(".tour__words").textContent = words();
       const working = button.disabled && step.follow && seen(step.follow);
       if (working && working.textContent.trim()) tell(`Working … ${working.textContent.trim()}`);
       if (button.disabled || !step.done || !seen(step.done)) continue;

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 
 from app.ui.html import escape
 
-EXAMPLE = 7
-"""Number of the example, from 1. In the bundled city CricaVPR-T finds its place alone and no longer with one or more
-other photos in its batch, while SciceVPR-T finds it always."""
+EXAMPLE = 2
+"""Number of the example, from 1. In the bundled city CricaVPR-T finds its place alone, and no longer with seven other
+photos in its batch, while SciceVPR-T finds it always; both are tested with the bundled weights."""
 
 Move = tuple[str, ...]
 """What to do for the visitor: ("tab", name), ("click", selector), ("wait", selector), or ("pick", there, selector): a
@@ -25,8 +25,9 @@ PICKED = f".gallery-item:is(:nth-child({EXAMPLE}), :last-child) button"
 class Step:
     """One step. tab: where it plays. look_at: what to outline and bring into view. moves: what the button `offer` does.
 
-    done: a selector that matches once the step's result is there. read: sentences of the page (name, selector) that are
-    repeated in the panel then; an empty name stands for none. follow: a sentence that tells how far the work is.
+    done: a selector that matches once the step's result is there; until then `before` is said instead of the text,
+    where the text speaks of the result. read: sentences of the page (name, selector) that are repeated in the panel
+    then; an empty name stands for none. follow: a sentence that tells how far the work is.
     """
 
     title: str
@@ -38,6 +39,7 @@ class Step:
     done: str = ""
     read: tuple[tuple[str, str], ...] = ()
     follow: str = ""
+    before: str = ""
 
 
 VERDICTS = (("SciceVPR", "#answer-stable p.verdict"), ("CricaVPR", "#answer-baseline p.verdict"))
@@ -58,6 +60,7 @@ STEPS = (
         "#answers",
         done="#answer-baseline .card[data-verdict]",
         read=VERDICTS,
+        before="Here both models' answers will stand side by side. There is no photo yet: go back a step and pick one.",
     ),
     Step(
         "See why",
@@ -90,32 +93,35 @@ STEPS = (
     ),
     Step(
         "Break it on purpose",
-        "The Stability tab searches the whole query list for the batch that changes CricaVPR's answer most. It "
-        "can take a minute; you may go on meanwhile.",
+        "The Stability tab searches the whole query list for the batch that changes CricaVPR's answer most. That "
+        "can take a minute.",
         "#tray",
         tab="Stability",
-        offer="Find the worst batch",
+        offer="Make CricaVPR fail",
         moves=(
             ("pick", "#stability-photo img", f"#stability-examples {PICKED}"),
             ("wait", "#stability-baseline .reaction"),
             ("click", "#stability-worst"),
         ),
-        done="#stability-baseline .reaction:not([data-flip=alone])",
+        done="#stability-words strong",
         follow="#stability-words",
     ),
     Step(
         "SciceVPR holds",
-        "The same batch, and SciceVPR's answer is the same: it describes every photo alone, yet has learned from a "
-        "teacher that compares photos.",
+        "The same batch beside both models. SciceVPR's answer cannot change: it describes every photo alone, and has "
+        "learned from a teacher that compares photos.",
         "#stability-answers",
         tab="Stability",
         done="#stability-baseline .reaction:not([data-flip=alone])",
         read=REACTIONS,
+        before="Here both models' answers alone and in the batch will stand. The batch is still empty: go back a step, "
+        "or wait until the search is done.",
     ),
     Step(
-        "Where to go from here",
-        "How it works shows every part of the models and explains the words. The folder lessons/ holds three "
-        "notebooks: domain_shift, batch_dependence and distillation.",
+        "Three things to try",
+        "1. A photo of your own in Find: its GPS is read, and matches open beside it.\n"
+        "2. Your own street in My places: a dozen photos become a database that only you can search.\n"
+        "3. A figure for your paper in Figures. And this tab explains every part and every word.",
         "#learn-figure",
         tab="How it works",
     ),

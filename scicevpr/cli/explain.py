@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scicevpr.cli import options
-from scicevpr.cli.outputs import check_outputs, make_table, open_console, print_line, write_json
+from scicevpr.cli.outputs import check_outputs, check_photos, make_table, open_console, print_line, write_json
 from scicevpr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def explain(arguments: argparse.Namespace) -> int:
     """Write maps (arrays and pictures) and numbers of one photo inside one model."""
+    check_photos(arguments.photo, *arguments.batch_mates, *([arguments.match] if arguments.match else []))
     import numpy as np
 
     from scicevpr.cli.chosen_models import chosen_preprocessing, load_models

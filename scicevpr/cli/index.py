@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 from scicevpr.cli import options
 from scicevpr.cli.outputs import (
     check_outputs,
-    make_table,
     open_console,
-    plain_cell,
     print_line,
     show_index,
     show_progress,
+    show_rows,
     tell_problems,
     write_json,
 )
@@ -157,13 +156,13 @@ def search(arguments: argparse.Namespace) -> int:
     names = _names(index)
     matches, found = index.search(queries, arguments.top), []
     for row, title in enumerate(titles):
-        table, answers = make_table("rank", "similarity", "row", "photo", title=title), []
+        lines, answers = [], []
         for rank, (match, near) in enumerate(zip(matches.indices[row], matches.similarities[row], strict=True), 1):
             if match >= 0:
                 name = names.get(int(match), "")
-                table.add_row(str(rank), f"{near:.4f}", str(match), plain_cell(name))
+                lines.append((str(rank), f"{near:.4f}", str(match), name))
                 answers.append({"rank": rank, "row": int(match), "similarity": float(near), "name": name})
-        console.print(table)
+        show_rows(console, title, ("rank", "similarity", "row", "photo"), lines)
         found.append({"query": title, "matches": answers})
     print_line(console, f"Search: {index.label}")
     if arguments.json:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 from scicevpr.cli import options
 from scicevpr.cli.outputs import (
     check_outputs,
-    make_table,
     open_console,
-    plain_cell,
     print_line,
     show_index,
     show_progress,
+    show_rows,
     write_json,
 )
 from scicevpr.errors import UsageError
@@ -150,17 +149,17 @@ def search(arguments: argparse.Namespace) -> int:
         photos = index.photos(matches.indices.ravel().tolist())
         label, facts = index.label, index.metadata()
     for title, rows, similarities in zip(titles, matches.indices.tolist(), matches.similarities.tolist(), strict=True):
-        table, answers = make_table("rank", "similarity", "row", "condition", "photo", title=title), []
+        lines, answers = [], []
         for rank, (row, similarity) in enumerate(zip(rows, similarities, strict=True), 1):
             if row not in photos:
                 continue
             photo = photos[row]
-            table.add_row(str(rank), f"{similarity:.4f}", str(row), photo.condition or "", plain_cell(photo.path))
+            lines.append((str(rank), f"{similarity:.4f}", str(row), photo.condition or "", str(photo.path)))
             answers.append(
                 {"rank": rank, "row": row, "similarity": similarity, "name": photo.name, "path": str(photo.path)}
                 | {"utm": photo.utm, "zone": photo.zone, "condition": photo.condition}
             )
-        console.print(table)
+        show_rows(console, title, ("rank", "similarity", "row", "condition", "photo"), lines)
         found.append({"query": title, "matches": answers})
     print_line(console, f"Search: {label}")
     if arguments.json:

@@ -282,6 +282,10 @@ def radius_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+RECALL_VALUES = (1, 5, 10, 100)
+"""As in Python and in the page (`scicevpr.evaluation.benchmark.DEFAULT_NS`, which is too heavy to import here)."""
+
+
 def scoring_options(parser: argparse.ArgumentParser) -> None:
     """How far to look, and what is right."""
     add = parser.add_argument
@@ -290,9 +294,9 @@ def scoring_options(parser: argparse.ArgumentParser) -> None:
         "--recall_values",
         type=positive,
         nargs="+",
-        default=[1, 5, 10],
+        default=list(RECALL_VALUES),
         metavar="N",
-        help="default: 1 5 10; the largest is also how far MRR looks",
+        help="default: 1 5 10 100; the largest is also how far MRR looks",
     )
     radius_option(parser)
     add(

@@ -38,8 +38,10 @@ def show_evaluation(console: Console, result: Evaluation) -> None:
     if result.overall is None:
         print_line(console, f"{result.title}: predictions only (no labels).")
     else:
+        from scicevpr.evaluation.results import mrr_name
+
         ns = result.ns
-        numbers = ("queries", *(f"R@{n}" for n in ns), "MRR", *(f"F1@{n}" for n in ns))
+        numbers = ("queries", *(f"R@{n}" for n in ns), mrr_name(ns), *(f"F1@{n}" for n in ns))
         table = make_table("condition", title=result.title, numbers=numbers)
         for name, scores in (*result.conditions.items(), ("all", result.overall)):
             own = scores.intervals
@@ -68,14 +70,36 @@ def _with_reach(value: float, limits: tuple[float, float] | None, digits: int) -
 
 
 def show_matches(console: Console, title: str, matches: list[Match]) -> None:
-    """A table of the matches of one query."""
-    table = make_table("rank", "similarity", "metres", "", "database photo", title=title)
+    """The matches of one query, a line each."""
+    rows = []
     for match in matches:
         photo, metres = match.photo, "" if match.metres is None else f"{match.metres:.1f}"
-        verdict = {None: "", True: "[green]right[/]", False: "[red]wrong[/]"}[match.correct]
-        where = plain_cell(photo.path if photo.path.is_file() else photo.name)
-        table.add_row(str(match.rank), f"{match.similarity:.4f}", metres, verdict, where)
-    console.print(table)
+        verdict = {None: "", True: "right", False: "wrong"}[match.correct]
+        where = photo.path if photo.path.is_file() else photo.name
+        rows.append((str(match.rank), f"{match.similarity:.4f}", metres, verdict, str(where)))
+    show_rows(console, title, ("rank", "similarity", "metres", "", "database photo"), rows)
+
+
+def show_rows(console: Console, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Rows under headings, a line each however narrow the console is: the last cell, a path or a name, stays whole."""
+    from rich.text import Text
+
+    lines = [tuple(headings), *map(tuple, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings) - 1)]
+    print_line(console, f"\n{title}")
+    for number, line in enumerate(lines):
+        cells = [*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]
+        text = Text("  ".join(cells).rstrip(), style="" if number else "bold")
+        text.highlight_words(("right",), "green")
+        text.highlight_words(("wrong",), "red")
+        console.print(text, soft_wrap=True)
+
+
+def check_photos(*photos: Path) -> None:
+    """Refuse photos that are not there, before anything heavy is imported. UsageError names the first."""
+    missing = next((photo for photo in photos if not photo.exists()), None)
+    if missing is not None:
+        raise UsageError(f"There is no photo {missing}. Check its name and folder.")
 
 
 def make_table(*headings: str, title: str = "", numbers: Sequence[str] = ()) -> Table:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from scicevpr.cli import matching, options
 from scicevpr.cli.outputs import (
     check_outputs,
+    check_photos,
     open_console,
     print_line,
     print_note,
@@ -59,6 +60,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def search(arguments: argparse.Namespace) -> int:
     """Show the most similar database photos of each query."""
+    check_photos(*arguments.photos)
     from scicevpr.cli.chosen_data import (
         pack_descriptors,
         pack_or_dataset,
@@ -116,6 +118,7 @@ def _match_json(match: Match) -> dict[str, Any]:
 
 def describe(arguments: argparse.Namespace) -> int:
     """Write descriptors to a file."""
+    check_photos(*arguments.photos)
     from scicevpr.cli.chosen_data import tell_left_out
     from scicevpr.cli.chosen_models import chosen_precision, load_models
     from scicevpr.datasets import list_photos

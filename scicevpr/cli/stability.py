@@ -85,6 +85,8 @@ def stability(arguments: argparse.Namespace) -> int:
         for values in shown.itertuples(index=False):
             drawn.add_row(*map(_cell, values))
         console.print(drawn)
+        if arguments.experiment == "worst":
+            print_line(console, _worst_words(setup, table.iloc[0]))
     if arguments.csv:
         pd.concat(tables, ignore_index=True).map(cell_text).to_csv(arguments.csv, index=False)
         print_line(console, f"Table: {arguments.csv}")
@@ -132,6 +134,27 @@ def _experiment(setup: StabilitySetup, arguments: argparse.Namespace) -> pd.Data
     draws = batch_mates.random_batches(setup, row, size, arguments.draws, 0)
     x, y = batch_mates.database_plane(setup).transform(draws.descriptors).T
     return draws.table.assign(x=x, y=y)
+
+
+def _worst_words(setup: StabilitySetup, found: Any) -> str:
+    """What the worst batch does to this model's answer: which photos stand at rank 1, and whether they are right."""
+    alone, now = (_answer_words(setup, int(found["query"]), int(found[name])) for name in ("first_alone", "first"))
+    if not setup.model.variant.cross_image:
+        return f"{setup.title} describes every photo alone, so no batch changes its answer: {alone}."
+    if not found["flipped"]:
+        return (
+            f"{setup.title}: no batch that was tried changes the place that it answers, {alone}; the nearest photo of "
+            f"another place stays {-found['margin']:.4f} behind."
+        )
+    return f"{setup.title}: alone it answers {alone}; in this batch {now}, ahead by {found['margin']:.4f}."
+
+
+def _answer_words(setup: StabilitySetup, query: int, row: int) -> str:
+    """A database photo as an answer: "name (right)"."""
+    name = setup.dataset.database[row].name
+    if setup.positives is None:
+        return name
+    return f"{name} ({'right' if row in setup.positives[query] else 'wrong'})"
 
 
 def _cell(value: Any) -> str:

@@ -61,6 +61,12 @@ class Dataset:
         photos = (*self.database, *self.queries)
         return self.use_labels and self.positioned and not any(photo.mock_position for photo in photos)
 
+    @property
+    def drawn(self) -> bool:
+        """True for ProCity: its positions are exact, but of a city that does not exist."""
+        tables = (self.root / "procity.csv", self.root / "images" / self.split / "procity.csv")
+        return self.name.lower().startswith("procity") or any(table.is_file() for table in tables)
+
     def positives(self, radius: float | None = None, rounding: str = "float64") -> list[np.ndarray]:
         """As `GroundTruth.positives`; ``radius`` (metres) replaces the data set's own."""
         return self.truth.positives(self.database, self.queries, radius, rounding)

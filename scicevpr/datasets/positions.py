@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import struct
 from collections import Counter
@@ -232,10 +233,10 @@ def place_photos(
     return placed, [*notes, *more]
 
 
-def gps_of(path: Path) -> tuple[tuple[float, float] | None, float | None]:
-    """Latitude and longitude in degrees (WGS 84) that the camera wrote into a photo, and the heading from true north;
-    None for what it did not write. DatasetError for a position that cannot be one."""
-    block = _gps_block(path)
+def gps_of(photo: Path | bytes) -> tuple[tuple[float, float] | None, float | None]:
+    """Latitude and longitude in degrees (WGS 84) that the camera wrote into a photo (a file or its bytes), and the
+    heading from true north; None for what it did not write. DatasetError for a position that cannot be one."""
+    block = _gps_block(photo)
     if LATITUDE not in block or LONGITUDE not in block:
         return None, None
     if _without_seconds(block[LATITUDE]) or _without_seconds(block[LONGITUDE]):
@@ -311,11 +312,11 @@ def _half_zone(photo: Photo) -> str:
     return ZONE_UNKNOWN if frame is None else f"in zone {frame[0]}{' south' if frame[1] else ''}"
 
 
-def _gps_block(path: Path) -> dict:
+def _gps_block(photo: Path | bytes) -> dict:
     Image.init()
     formats = [form for form in FORMATS if form in Image.OPEN]
     try:
-        with Image.open(path, formats=formats) as image:
+        with Image.open(io.BytesIO(photo) if isinstance(photo, bytes) else photo, formats=formats) as image:
             return dict(image.getexif().get_ifd(GPS_BLOCK))
     except (OSError, ValueError, SyntaxError, LookupError, TypeError, struct.error, Image.DecompressionBombError):
         return {}

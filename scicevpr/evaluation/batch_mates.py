@@ -201,7 +201,7 @@ def _kept_by(setup: StabilitySetup, row: int, first: int, goal: str) -> np.ndarr
     right[setup.positives[row]] = True
     if right[first] != (goal == "fail"):
         state, other = ("right", "fail") if right[first] else ("wrong", "right")
-        raise UsageError(f"Query {row} is answered {state} alone already; look for a batch with the goal {other!r}.")
+        raise UsageError(f"Query {row} is answered {state} alone already. Look for a batch that makes it {other}.")
     return right if goal == "fail" else ~right
 
 

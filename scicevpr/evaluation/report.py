@@ -23,7 +23,7 @@ import numpy as np
 from scicevpr.datasets import Photo, parse_name
 from scicevpr.datasets.tables import cell_text
 from scicevpr.errors import DatasetError, UsageError
-from scicevpr.evaluation.results import Evaluation, Scores, file_title, relative_name
+from scicevpr.evaluation.results import Evaluation, Scores, file_title, mrr_name, relative_name
 from scicevpr.files.descriptor_files import Descriptors
 from scicevpr.files.reading import sha256_of
 
@@ -107,22 +107,28 @@ def markdown_table(results: Sequence[Evaluation], *, per_condition: bool = False
     return "\n".join(lines).rstrip() + "\n"
 
 
-def latex_table(results: Sequence[Evaluation], *, per_condition: bool = False, label: str = "tab:recall") -> str:
-    r"""A LaTeX table (package booktabs) of Recall@N and MRR, the best of each column bold, its protocol in the caption.
+def latex_table(
+    results: Sequence[Evaluation], *, per_condition: bool = False, intervals: bool = True, label: str = "tab:recall"
+) -> str:
+    r"""A compact LaTeX table (package booktabs) of Recall@N and MRR, the best of each column bold: a short caption,
+    and the protocol as a note below the rows.
 
-    per_condition: a block of rows for every condition. Raises UsageError when no result has scores, or their N differ.
-    (Not pandas' Styler: a block's heading over all columns and two texts in a cell are more work there.)
+    per_condition: a block of rows for every condition. intervals: in brackets behind the numbers. Raises UsageError
+    when no result has scores, or their N differ. (Not pandas' Styler: a block's heading over all
+    columns and two texts in a cell are more work there.)
     """
     results, headings, blocks = _table(results, per_condition)
-    caption = ["Recall@N in percent and mean reciprocal rank (MRR)."]
-    if any(result.overall and result.overall.intervals for result in results):
-        caption.append("In brackets: confidence intervals.")
-    caption += protocol_sentences(results)
+    note = protocol_sentences(results)
+    intervals = intervals and any(result.overall and result.overall.intervals for result in results)
+    if intervals:
+        note.insert(0, "In brackets: confidence intervals.")
+    caption = f"Recall@N (R@N) in percent and mean reciprocal rank ({mrr_name(results[0].ns)})."
     width = 2 + len(headings)
     lines = [
+        r"% needs \usepackage{booktabs}",
         r"\begin{table}[t]",
         r"\centering",
-        rf"\caption{{{latex_text(' '.join(caption))}}}",
+        rf"\caption{{{latex_text(caption)}}}",
         rf"\label{{{label}}}",
         rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}",
         r"\toprule",
@@ -133,9 +139,12 @@ def latex_table(results: Sequence[Evaluation], *, per_condition: bool = False, l
         if per_condition:
             lines.append(rf"\multicolumn{{{width}}}{{l}}{{\textit{{{latex_text(condition)}}}}} \\")
         for model, queries, cells in block:
-            texts = [_cell(*cell, r"\textbf{{{}}}", r"{{\scriptsize {}}}") for cell in cells]
+            shown = [(text, limits if intervals else "", best) for text, limits, best in cells]
+            texts = [_cell(*cell, r"\textbf{{{}}}", r"{{\scriptsize {}}}") for cell in shown]
             lines.append(" & ".join([latex_text(model), queries, *texts]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    words = latex_text(" ".join(note))
+    lines += [r"\bottomrule", r"\end{tabular}", rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {words}}}"]
+    lines.append(r"\end{table}")
     return "\n".join(lines) + "\n"
 
 
@@ -201,7 +210,7 @@ def _table(
             cells = zip(own, interval_texts(scores, scores.recalls), best, strict=True)
             rows.append((title, str(scores.queries), [(text, limits, text == top) for text, limits, top in cells]))
         blocks.append((condition, rows))
-    return results, [*(f"R@{n}" for n in ns), "MRR"], blocks
+    return results, [*(f"R@{n}" for n in ns), mrr_name(ns)], blocks
 
 
 def _cell(text: str, interval: str, best: bool, bold: str, small: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,11 @@ def _share(value: Any, whole: float) -> float:
     if not -1e-6 <= number <= whole + 1e-6:
         raise ValueError(f"{number} is no score between 0 and {whole}")
     return number
+
+
+def mrr_name(ns: Iterable[int]) -> str:
+    """How tables call the mean reciprocal rank: it looks no further than the largest N, which the name says."""
+    return f"MRR@{max(ns)}"
 
 
 @dataclass(frozen=True)

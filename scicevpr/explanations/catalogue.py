@@ -70,6 +70,11 @@ KINDS: dict[str, MapKind] = {
         "How far each region vector turns on its way through the encoder.",
         "cos(v_r, u_r) of the region vector before and after the encoder",
     ),
+    "difference": MapKind(
+        "What decided between two matches",
+        "The terms of the chosen match minus those of the best other one: the framed region speaks most for the match.",
+        "Δ_r = q_r · m_r − q_r · n_r;  Σ_r Δ_r is the lead of m over n",
+    ),
     "terms": MapKind(
         "Similarity, region by region",
         "The similarity of two photos is the sum of 14 terms, one for each region of both descriptors.",
@@ -94,7 +99,7 @@ STEPS: tuple[tuple[str, str], ...] = (
 """The way of the data through the model, in order: key and title."""
 
 
-NO_MAPS = ("photo", "cross-image", "rewriting", "encoder", "terms", "patches")
+NO_MAPS = ("photo", "cross-image", "rewriting", "encoder", "terms", "difference", "patches")
 """Kinds that are no map of one value per cell."""
 
 
@@ -116,10 +121,11 @@ class View:
 def views(variant: Variant, blocks: tuple[int, ...], region_names: tuple[str, ...]) -> dict[str, tuple[View, ...]]:
     """Pictures of every step of a variant; ``blocks``: whose attention is shown; names of the 14 regions."""
     shown: dict[str, tuple[View, ...]] = {"input": (View("photo", "the prepared photo", "photo"),)}
-    attention = [View(f"attention:{b}:mean", f"block {b}, mean of the heads", "attention") for b in reversed(blocks)]
+    mean = "mean of the heads"
+    attention = [View(f"attention:{b}:mean", f"block {b + 1}, {mean}", "attention") for b in reversed(blocks)]
     heads = range(variant.backbone.heads)
     attention += [
-        View(f"attention:{b}:{h}", f"block {b}, head {h + 1}", "attention") for b in reversed(blocks) for h in heads
+        View(f"attention:{b}:{h}", f"block {b + 1}, head {h + 1}", "attention") for b in reversed(blocks) for h in heads
     ]
     shown["layers"] = tuple(attention)
     if variant.class_token:
@@ -142,7 +148,7 @@ def views(variant: Variant, blocks: tuple[int, ...], region_names: tuple[str, ..
         )
     first = 1 if variant.class_token else 0
     shown["regions"] = tuple(
-        View(f"pooling:{r}", f"region {r}: {region_names[r]}", "pooling") for r in range(first, REGION_COUNT)
+        View(f"pooling:{r}", f"region {r + 1}: {region_names[r]}", "pooling") for r in range(first, REGION_COUNT)
     )
     if variant.cross_image:
         shown["encoder"] = (
@@ -153,6 +159,7 @@ def views(variant: Variant, blocks: tuple[int, ...], region_names: tuple[str, ..
         shown["encoder"] = (View("encoder", "what the encoder changes", "encoder"),)
     shown["descriptor"] = (
         View("terms", "similarity, region by region", "terms"),
+        View("difference", "chosen match minus the best other one", "difference"),
         View("patches", "patch correspondence", "patches", needs_cell=True),
     )
     return shown

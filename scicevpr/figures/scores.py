@@ -289,8 +289,9 @@ def projection(
     figure.update_layout(
         xaxis=axis("first direction · " + note, showticklabels=False, range=ranges[0]),
         yaxis=axis("second direction", showticklabels=False, range=ranges[1]),
-        margin={"t": 118, "r": 14, "b": 8, "l": 8},
-        height=440,
+        margin={"t": 44, "r": 14, "b": 8, "l": 8},
+        legend={"orientation": "h", "x": 0, "y": -0.16, "yanchor": "top"},  # below: as many lines as it needs
+        height=520,
     )
     return figure
 

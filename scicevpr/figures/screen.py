@@ -91,15 +91,21 @@ def match_map(
     """Draw where the query and its matches lie: metres east and north of a printed origin, equal aspect.
 
     database_utm: [D, 2]. series: one per model. radius: metres of the circle around the query. A query far outside the
-    database is named in words instead of drawn.
+    database is named in words instead of drawn. The view starts at the query and the matches; a button shows the whole
+    database.
     """
     origin = np.floor(database_utm.min(axis=0) / 10.0) * 10.0
     extent = float(np.ptp(database_utm, axis=0).max()) + 4 * radius
     outside = query_utm is not None and distance_to_box(query_utm, database_utm) > 2 * extent
     figure = go.Figure(layout=_layout(origin))
     _add_database(figure, database_utm - origin)
+    shown = [np.asarray(one.utm, dtype=float) - origin for one in series if len(one.utm)]
     if query_utm is not None and not outside:
-        _add_query(figure, np.asarray(query_utm) - origin, radius)
+        local = np.asarray(query_utm) - origin
+        shown.append(local[None] + radius * np.array([[-1, -1], [1, 1]]))
+        _add_query(figure, local, radius)
+    if shown and series:
+        extent = _zoom(figure, np.concatenate(shown), np.concatenate([database_utm - origin, *shown]), radius)
     for position, one in zip(LABEL_POSITIONS, series, strict=False):
         _add_matches(figure, one, origin, position, LABEL_SPACE * extent)
     if outside:
@@ -114,6 +120,31 @@ def match_map(
             font={"size": 14, "color": WRONG},
         )
     return figure
+
+
+def _zoom(figure: go.Figure, near: np.ndarray, everything: np.ndarray, radius: float) -> float:
+    """Show the points near [N, 2], with a button for all points [M, 2]; returns the side of what is shown in metres."""
+    views = [_ranges(points, 2 * radius) for points in (near, everything)]
+    figure.update_xaxes(range=views[0][0])
+    figure.update_yaxes(range=views[0][1])
+    buttons = [
+        {"label": words, "method": "relayout", "args": [{"xaxis.range": x, "yaxis.range": y}]}
+        for words, (x, y) in zip(("Query and matches", "Whole database"), views, strict=True)
+    ]
+    figure.update_layout(
+        updatemenus=[{
+            "type": "buttons", "direction": "right", "buttons": buttons, "active": 0, "showactive": True,
+            "x": 0, "xanchor": "left", "y": 0, "yanchor": "bottom", "pad": {"l": 6, "b": 6},
+            "font": {"color": TEXT, "size": 12}, "bgcolor": "rgba(128, 128, 128, 0.12)", "bordercolor": GRID,
+        }]
+    )  # fmt: skip
+    return max(views[0][0][1] - views[0][0][0], views[0][1][1] - views[0][1][0])
+
+
+def _ranges(points: np.ndarray, margin: float) -> tuple[list[float], list[float]]:
+    """The ranges of both axes around points [N, 2], in metres."""
+    low, high = points.min(axis=0) - margin, points.max(axis=0) + margin
+    return [round(float(low[0]), 1), round(float(high[0]), 1)], [round(float(low[1]), 1), round(float(high[1]), 1)]
 
 
 def distance_to_box(point: tuple[float, float], positions: np.ndarray) -> float:

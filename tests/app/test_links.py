@@ -12,6 +12,7 @@ import standin
 from app.build import LINKED, build_app
 from app.core.databases import PRIVATE
 from app.ui import links
+from app.ui.links import OWN
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,10 @@ def test_a_private_database_is_never_opened_and_never_named(made):
     photo = {"path": str(query.path), "orig_name": query.name}
     assert found.name_of(photo, "Tiny city") == query.name
     assert found.name_of(photo, key) == ""
-    assert found.name_of({"path": "/tmp/me.jpg", "orig_name": "my house.jpg"}, "Tiny city") == ""
+    assert found.name_of({"path": "/tmp/me.jpg", "orig_name": "my house.jpg"}, "Tiny city") == OWN
+    tab, values, problems = found.read("?tab=find&query=own+photo&k=7")
+    assert (tab, values) == ("find", {"k": 7})
+    assert "bring the photo" in problems[0]
     assert found.name_of(None, "Tiny city") == ""
 
 

@@ -84,15 +84,53 @@ def test_tools_answer_and_errors_arrive_in_words(server, services):
                 await session.call_tool("find", {"image": photo, "k": 99}),
                 await session.call_tool("photo", {"name": query.name}),
                 await session.call_tool("find", {"query": query.name, "k": 1}),
+                await session.call_tool("find", {"query": "<b>nobody's</b>"}),
             ]
 
-    databases, found, refused, picture, named = finished(talk())
-    assert f"'photo': '{query.name}'" in named.content[0].text
-    assert "Tiny city" in databases.content[0].text
+    databases, found, refused, picture, named, unknown = finished(talk())
+    assert named.structuredContent["query"]["photo"] == query.name
+    assert databases.structuredContent["result"][0]["name"] == "Tiny city"
     assert not found.isError
-    assert "SciceVPR-T" in found.content[0].text
-    assert found.content[0].text.count("'rank'") == 4
+    assert json.loads(found.content[0].text) == found.structuredContent
+    answers = found.structuredContent["answers"]
+    assert [(answer["model"], len(answer["matches"])) for answer in answers] == [("SciceVPR-T", 2), ("CricaVPR-T", 2)]
     assert refused.isError
     assert "from 1 to 20" in refused.content[0].text
+    assert unknown.isError
+    assert "'<b>nobody's</b>'" in unknown.content[0].text or '"<b>nobody\'s</b>"' in unknown.content[0].text
     assert not picture.isError
     assert {part.type for part in picture.content} == {"image", "text"} or "file=" in picture.content[0].text
+
+
+CHEAP = {
+    "databases": {}, "models": {}, "batch_mates": {"query": 2, "batch_mates": "5,9"}, "explain": {"query": 2},
+    "worst_batch": {"query": 2, "size": 2}, "stability": {"sizes": "1,2", "shuffles": 1},
+    "benchmark": {"grouping": "alone"}, "compare": {"grouping": "alone"}, "queries": {"grouping": "alone", "limit": 2},
+}  # fmt: skip
+"""Questions that the tiny city answers within seconds; a number stands for a query's row."""
+
+
+@pytest.mark.slow
+def test_every_tool_answers_with_json(server, services):
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    queries = services.dataset(None)[1].queries
+
+    async def talk() -> dict:
+        async with (
+            streamablehttp_client(f"{server[1]}gradio_api/mcp/") as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            asked = {
+                name: arguments | ({"query": queries[arguments["query"]].name} if "query" in arguments else {})
+                for name, arguments in CHEAP.items()
+            }
+            return {name: await session.call_tool(name, arguments) for name, arguments in asked.items()}
+
+    for name, answer in finished(talk()).items():
+        assert not answer.isError, (name, answer.content)
+        value = json.loads(answer.content[0].text)
+        assert answer.structuredContent == (value if isinstance(value, dict) else {"result": value}), name
+        assert isinstance(value, (dict, list)), name

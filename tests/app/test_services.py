@@ -13,7 +13,8 @@ from PIL import Image
 import app.core.descriptor_store as store_module
 from app.core.descriptor_store import DescriptorStore
 from app.core.model_slots import BASELINE, STABLE, chosen_mode
-from app.core.query_resolution import batch_mates_of, known_position, query_photo, spread_over_conditions
+from app.core.query_position import known_position
+from app.core.query_resolution import batch_mates_of, query_photo, spread_over_conditions
 from app.core.records import Answer
 from app.core.services import Services
 from app.core.values import whole_number
@@ -98,8 +99,12 @@ def test_unknown_position_gives_no_verdict_and_a_far_one_says_that_nothing_can_b
     assert all(hit.right is None and hit.metres is None for answer in unknown.answers for hit in answer.hits)
     assert unknown.stable.verdict()[0] == "unknown"
     far = services.find(photo, "@0100000.00@1000000.00@.jpg")
-    assert far.stable.positives == 0
-    assert "no photo of this place" in far.stable.verdict()[1]
+    assert far.stable.positives is None
+    assert "km outside this database's area" in far.stable.verdict()[1]
+    assert all(hit.right is None and hit.metres > 1e6 for hit in far.stable.hits)
+    between = services.find(photo, "holiday.jpg", where=f"{standin.ORIGIN[0] + 21.5} {standin.ORIGIN[1] + 20}")
+    assert between.stable.positives == 0
+    assert "no photo of this place" in between.stable.verdict()[1]
 
 
 @pytest.mark.parametrize(

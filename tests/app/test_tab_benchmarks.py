@@ -394,12 +394,12 @@ def test_queries_are_paged_and_opened(handlers, both):
     assert at == 0
     assert handlers.turn(1)(keys, CITY, "any", STABLE, "", "file", 0)[2] == 0  # there is no second page
     event = gr.EventData(None, {"row": 3, "to": "inside"})
-    row, database, tab = handlers.open(keys, CITY, event)
-    assert (row, database, tab) == ("3", CITY, "inside")
+    row, database, tab, role, others = handlers.open(keys, CITY, BASELINE, event)
+    assert (row, database, tab, role, others) == ("3", CITY, "inside", BASELINE, "5")  # the batch of 16 has six photos
     file = Path(handlers.opened(row, database)[1])
     assert file.read_bytes() == both[0].dataset.queries[3].path.read_bytes()
     with pytest.raises(gr.Error):
-        handlers.open(keys, CITY, gr.EventData(None, {"row": 99, "to": "find"}))
+        handlers.open(keys, CITY, STABLE, gr.EventData(None, {"row": 99, "to": "find"}))
 
 
 def test_forgotten_results_leave_an_empty_page(handlers):
@@ -408,7 +408,7 @@ def test_forgotten_results_leave_an_empty_page(handlers):
     assert not any(button["visible"] for button in handlers.files("gone-stable"))
     assert "stands here" in handlers.turn(0)("gone-stable", None, "any", STABLE, "", "file", 0)[0]
     with pytest.raises(gr.Error, match="forgotten"):
-        handlers.open("gone-stable", None, gr.EventData(None, {"row": 0}))
+        handlers.open("gone-stable", None, STABLE, gr.EventData(None, {"row": 0}))
 
 
 def test_the_endpoint_gives_scores_protocol_and_cost_without_predictions(handlers):

@@ -30,7 +30,7 @@ def payload(path, name=None):
 
 def test_a_search_fills_every_part(services, handlers):
     query = services.dataset(None)[1].queries[1]
-    values = dict(zip(PARTS, handlers.search_view(payload(query.path), None, 5, 3, None, None), strict=True))
+    values = dict(zip(PARTS, handlers.search_view(payload(query.path), None, 5, 3, ""), strict=True))
     assert values["stable"].count('data-verdict="') == 5
     assert values["baseline"].count('data-verdict="') == 5
     assert values["strip"].count('<li class="tile') == 4
@@ -47,9 +47,9 @@ def test_waiting_view_has_the_same_parts_and_shows_the_city(handlers):
 
 
 def test_the_current_view_waits_without_a_photo_and_searches_with_one(services, handlers):
-    assert "Pick a photo" in handlers.current_view(None, None, 5, 0, None, None)[PARTS.index("stable")]
+    assert "Pick a photo" in handlers.current_view(None, None, 5, 0, "")[PARTS.index("stable")]
     query = services.dataset(None)[1].queries[1]
-    values = handlers.current_view(payload(query.path), None, 2, 0, None, None)
+    values = handlers.current_view(payload(query.path), None, 2, 0, "")
     assert values[PARTS.index("stable")].count('data-verdict="') == 2
 
 
@@ -64,13 +64,14 @@ def test_the_current_view_waits_without_a_photo_and_searches_with_one(services, 
         ({"k": "lots"}, "whole number from 1 to 20"),
         ({"batch_mates": 99}, "whole number from 0 to 31"),
         ({"database": "<b>Atlantis</b>"}, "&lt;b&gt;Atlantis"),
-        ({"east": 5.0}, "both easting and northing"),
-        ({"east": "x", "north": "y"}, "not a UTM position"),
+        ({"where": "north pole"}, "not a position"),
+        ({"where": "1e9 5"}, "not a position"),
+        ({"where": ["x"]}, "must be a text"),
     ],
 )
 def test_every_bad_input_becomes_a_toast(services, handlers, change, words):
     query = services.dataset(None)[1].queries[0]
-    form = {"photo": payload(query.path), "database": None, "k": 5, "batch_mates": 0, "east": None, "north": None}
+    form = {"photo": payload(query.path), "database": None, "k": 5, "batch_mates": 0, "where": ""}
     with pytest.raises(gr.Error) as caught:
         handlers.search_view(*(form | change).values())
     assert words in caught.value.message
@@ -138,7 +139,7 @@ def test_without_any_database_the_page_still_builds_and_says_what_to_do():
     assert "bundled city is not there" in handlers.notice()
     assert handlers.example_items() == []
     with pytest.raises(gr.Error, match="--dataset"):
-        handlers.search_view(payload(standin.upload(standin.noise_photo(), "x.png")), None, 5, 0, None, None)
+        handlers.search_view(payload(standin.upload(standin.noise_photo(), "x.png")), None, 5, 0, "")
 
 
 @pytest.mark.slow
@@ -168,7 +169,7 @@ def test_only_the_named_endpoints_are_public_and_described(client):
         "image", "database", "batch_mates", "query",
     ]  # fmt: skip
     assert [item["parameter_name"] for item in endpoints["/find"]["parameters"]] == [
-        "image", "database", "k", "batch_mates", "east", "north", "query",
+        "image", "database", "k", "batch_mates", "east", "north", "query", "position",
     ]  # fmt: skip
     assert all(item["description"] for item in endpoints.values())
 

@@ -14,10 +14,13 @@ import standin
 from PIL import Image
 
 from app.core.model_slots import ModelState
-from app.tabs.find.html import answer_html, protocol_html, strip_html, waiting_html, waiting_strip_html
+from app.tabs.find.html import answer_html, found_map, protocol_html, strip_html, waiting_html, waiting_strip_html
+from app.tabs.find.place import place_html
+from app.tabs.find.scale import scale_html
 from app.ui.header import header_html, notice_html
 from app.ui.html import data_uri, escape, metres_words, picture, thumbnail
 from scicevpr.datasets import Photo
+from scicevpr.datasets.zones import degrees_of
 from scicevpr.figures.screen import MapSeries, match_map
 
 EVIL = '"><script>alert(1)</script>${x}{{y}}`'
@@ -73,6 +76,36 @@ def test_cards_show_rank_similarity_metres_and_a_second_cue(found):
     assert "untrained weights" in text
 
 
+def test_the_answer_stands_in_one_sentence_and_links_to_a_map_where_the_place_is_real(services, found):
+    words = place_html(found)
+    parsed(words)
+    best = found.stable.hits[0]
+    latitude, longitude = degrees_of(best.photo)
+    assert f"{latitude:.5f}, {longitude:.5f}" in words
+    assert f"https://www.openstreetmap.org/?mlat={latitude:.5f}" in words
+    assert "openstreetmap" not in place_html(replace(found, drawn=True))
+    assert ("That is right:" in words) == best.right
+    unknown = place_html(replace(found, position=None, position_problem="its GPS data says 0, 0"))
+    assert "its GPS data says 0, 0" in unknown
+    nothing = replace(found.stable, hits=(), problem="No descriptors.")
+    assert found.baseline.title in place_html(replace(found, stable=nothing))
+    assert EVIL not in place_html(replace(found, position_problem=EVIL, position=None))
+    assert scale_html(found.stable) == "", "nobody measured these random weights"
+    assert 'data-why="stable" data-rank="6"' in answer_html(found.stable)
+    assert "data-why" not in answer_html(replace(found.stable, role="third"))
+
+
+def test_the_map_starts_at_query_and_matches_with_the_whole_city_one_click_away(found):
+    figure = found_map(found)
+    near, whole = (button.args[0] for button in figure.layout.updatemenus[0].buttons)
+    for axis, letter in ((figure.layout.xaxis, "x"), (figure.layout.yaxis, "y")):
+        assert list(axis.range) == list(near[f"{letter}axis.range"])
+        assert whole[f"{letter}axis.range"][0] <= axis.range[0]
+        shown = [value for trace in figure.data[1:] for value in getattr(trace, letter) if value is not None]
+        assert all(axis.range[0] < value < axis.range[1] for value in shown)
+    assert figure.layout.updatemenus[0].buttons[1].label == "Whole database"
+
+
 def test_unknown_positions_get_neutral_frames_without_signs(found):
     hits = tuple(replace(hit, right=None, metres=None) for hit in found.stable.hits)
     answer = replace(
@@ -115,7 +148,7 @@ def test_thumbnails_are_small_and_keep_the_shape(tmp_path):
     Image.new("RGB", (2000, 1000), "teal").save(path)
     uri = thumbnail(path)
     image = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
-    assert image.size == (320, 160)
+    assert image.size == (480, 240)
     assert image.format == "JPEG"
     assert uri == thumbnail(path)
     assert data_uri(standin.noise_photo(), 40).startswith("data:image/jpeg;base64,")

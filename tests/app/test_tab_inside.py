@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from html import unescape
+
 import gradio as gr
 import numpy as np
 import pytest
+import standin
 
 from app.core.model_slots import BASELINE, STABLE, TEACHER
-from app.tabs.inside.handlers import InsideHandlers, plot_of
-from app.tabs.inside.html import stage_html, step_choices
-from app.tabs.inside.service import Inspector, chosen_view
-from app.ui.html import matrix_table
+from app.tabs.inside.handlers import ATTENTION_CHOICES, InsideHandlers, plot_of
+from app.tabs.inside.html import lead_words, stage_html, step_choices
+from app.tabs.inside.service import FIRST_RIGHT, Inspector, chosen_view
+from app.ui.html import change_matrix, matrix_table, two_sided
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import describe
 from scicevpr.errors import UsageError
@@ -40,7 +43,7 @@ def test_matches_are_those_of_the_search_and_terms_add_up_to_their_similarity(se
         answer = found.stable if role == STABLE else found.baseline
         for rank in (1, 3):
             inspected = inspector.inspect(query.path, query.name, None, role, rank, batch_mates)
-            assert [hit.row for hit in inspected.hits] == [hit.row for hit in answer.hits]
+            assert [hit.row for hit in inspected.hits[:5]] == [hit.row for hit in answer.hits]
             assert inspected.hit.similarity == pytest.approx(answer.hits[rank - 1].similarity, abs=1e-6)
             assert inspected.terms.sum() == pytest.approx(inspected.hit.similarity, abs=1e-5)
             assert inspected.decision.gap == pytest.approx(
@@ -98,6 +101,52 @@ def test_the_numbers_under_the_mouse_are_the_map(inspector, query):
     assert 'data-pick="1"' in stage_html(inspected, "mixers", chosen_view(inspected, "mixers", "influence"), CELL)
 
 
+def test_the_framed_region_of_the_difference_is_the_largest_and_no_lead_is_negative(inspector, query):
+    for rank in (1, 2):
+        inspected = inspector.inspect(query.path, query.name, None, STABLE, rank, 0)
+        view = chosen_view(inspected, "descriptor", "difference")
+        page = stage_html(inspected, "descriptor", view, CELL)
+        assert inspected.decision.region == inspected.decision.differences.argmax()
+        assert inspected.decision.differences.sum() == pytest.approx(inspected.decision.gap, abs=1e-6)
+        assert 'class="scale"' in page
+        words = lead_words(inspected)
+        assert words in unescape(page)
+        assert f"Rank {rank} {'leads' if rank == 1 else 'lies behind'} rank {3 - rank} by 0." in words
+
+
+def test_the_first_right_match_can_be_compared_with(services, inspector, query):
+    inspected = inspector.inspect(query.path, query.name, None, STABLE, FIRST_RIGHT, 0)
+    assert inspected.hit.right
+    assert not any(hit.right for hit in inspected.hits[: inspected.rank - 1])
+    with pytest.raises(UsageError, match="Choose a rank"):
+        inspector.inspect(standin.noise_photo(), "nowhere.jpg", None, STABLE, FIRST_RIGHT, 0)
+
+
+def test_what_single_photos_do_not_explain_is_said():
+    together = np.array([[0.3] * 14, [0.01] * 14, [0.02] * 14])
+    assert "No single photo explains that" in change_matrix(together, [None] * 3, ["region"] * 14)[1]
+    assert "Photo 2 alone accounts for most" in change_matrix(together * [[1], [1], [14]], [None] * 3, ["r"] * 14)[1]
+
+
+def test_attention_is_coloured_around_an_even_share(inspector, query):
+    inspected = inspector.inspect(query.path, query.name, None, BASELINE, 1, 3)
+    page = stage_html(inspected, "encoder", chosen_view(inspected, "encoder", "cross-image"), CELL)
+    assert "1/4 = 0.250" in page
+    even = two_sided(np.array([[0.25, 0.5, 0.0]]), 0.25, 0.25)[0]
+    assert even[0].tolist() == [255, 255, 255]
+    assert even[1][0] > even[1][2]
+    assert even[2][0] < even[2][2]
+
+
+def test_the_page_counts_from_1(inspector, query):
+    inspected = inspector.inspect(query.path, query.name, None, TEACHER, 1, 1)
+    labels = [view.label for step, _ in STEPS for view in inspected.views(step)]
+    assert any(label.startswith("region 1:") for label in labels)
+    assert not any(label.startswith(("region 0", "block 0")) for label in labels)
+    assert any(label.startswith("block 4") for label in labels)
+    assert ("region 14", "13") in ATTENTION_CHOICES["region"]
+
+
 def test_a_matrix_shows_every_number():
     values = np.array([[0.75, 0.25], [0.5, 0.5]])
     table = matrix_table(values, [None, "p.jpg"], ["a", "b"], None, ["c", "d"], "attention", 0, 1)
@@ -111,7 +160,8 @@ def test_handlers_fill_all_parts_and_offer_the_steps_pictures(services, query):
     form = [None, BASELINE, 1, 2, "encoder", None, 5, 11, "1", "3", "mean"]
     notice, stage, plot, step, view, cell_row, attention_row = handlers.show(payload(query), *form)
     assert "Untrained weights" in notice
-    assert "reads most from" in stage
+    assert "evenly" not in stage
+    assert "and of the others most from" in stage
     assert [key for _, key in view.choices] == ["cross-image", "rewriting"]
     assert view.value == "cross-image"
     assert (cell_row.visible, attention_row.visible, plot.visible) == (False, True, False)
@@ -125,7 +175,7 @@ def test_handlers_fill_all_parts_and_offer_the_steps_pictures(services, query):
     ("change", "words"),
     [
         ({1: "nobody"}, "no model"),
-        ({2: 9}, "The match must be a whole number from 1 to 5"),
+        ({2: 99}, "The match must be a whole number from 1 to 20"),
         ({3: 99}, "other photos in the batch must be a whole number"),
         ({4: "nowhere"}, "no step"),
         ({6: 17}, "row must be a whole number from 1 to 16"),

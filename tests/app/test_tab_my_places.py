@@ -21,6 +21,7 @@ from app.tabs.models_and_data.handlers import SourceHandlers
 from app.tabs.models_and_data.service import Sources
 from app.tabs.my_places import layout as tab
 from app.tabs.my_places.handlers import MyPlacesHandlers
+from app.tabs.my_places.own_pack import unpack
 from app.tabs.my_places.service import MyPlaces
 from app.tabs.stability.service import Stability
 from scicevpr.datasets import read_dataset
@@ -308,8 +309,54 @@ def test_the_page_says_what_was_read_while_it_describes(mine, photos):
     assert {"Opening the photos", "SciceVPR-T describes the database", "CricaVPR-T describes the database"} <= {
         what for what, _ in said
     }
-    assert handlers.now(last[0])[1] == last[3]
+    assert handlers.now(last[0])[1:] == (last[3], last[4])
     assert last[3]["value"].endswith("street.zip")
-    assert handlers.remove(last[0])[0] == ""
+    assert last[4]["interactive"], "there is something to search"
+    removed = handlers.remove(last[0])
+    assert removed[0] == ""
+    assert removed[5:7] == (None, None), "the chosen files go from the form"
+    assert not removed[4]["interactive"]
     with pytest.raises(gr.Error, match="no photos yet"):
         list(handlers.build("", None, "", None, "", "", 0, ANN, lambda *_, **__: None))
+
+
+def test_the_pages_own_pack_opens_again_without_describing_anything(mine, photos, monkeypatch):
+    _, first = built(mine, photos, title="My street", hold_back=5)
+    zipped = standin.upload(first.archive, "my-street.zip")
+    monkeypatch.setattr("app.tabs.my_places.service.describe_content", None)
+    handlers = MyPlacesHandlers(mine, gr.Blocks())
+    sent = [{"path": str(zipped), "orig_name": "my-street.zip"}]
+    [*_, last] = handlers.build("", sent, "", None, "", "", 0, BEN, lambda *_, **__: None)
+    again = mine.database(last[0])
+    assert "My street can be searched" in last[1]
+    assert [photo.name for photo in again.dataset.database] == [photo.name for photo in first.dataset.database]
+    query = again.dataset.queries[0]
+    found = mine.services.find(query.path, query.name, database=again.key)
+    assert found.stable.hits
+    assert found.stable.protocol["database"].endswith("(opened pack)")
+    more = [*sent, {"path": str(photos[0][0]), "orig_name": photos[0][1]}]
+    with pytest.raises(gr.Error, match="Bring it alone"):
+        list(handlers.build("", more, "", None, "", "", 0, BEN, lambda *_, **__: None))
+
+
+@pytest.mark.parametrize("name", ["../pack.json", "/etc/pack.json", "a/../../b", "a/b\\c", "C:/x"])
+def test_a_zip_that_is_no_pack_of_this_page_is_refused(mine, tmp_path, name):
+    path = tmp_path / "evil.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/pack.json", "{}")
+        archive.writestr(name, "x")
+    with pytest.raises(DatasetError, match=r"not a pack|not the zip"):
+        unpack(path, tmp_path / "out", mine.limits)
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_pack_zip_is_not_compressed_and_within_the_limits(mine, tmp_path):
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/pack.json", "{}" * 10_000)
+    with pytest.raises(DatasetError, match="not a pack"):
+        unpack(path, tmp_path / "out", mine.limits)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/pack.json", "{}" * 10_000)
+    with pytest.raises(DatasetError, match="at most"):
+        unpack(path, tmp_path / "other", Limits(total=1_000))

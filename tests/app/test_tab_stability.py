@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
@@ -13,10 +14,10 @@ import standin
 from app.core.model_slots import BASELINE, STABLE
 from app.core.region_store import RegionStore
 from app.core.values import joined, row_list
-from app.tabs.stability.handlers import COLUMNS, StabilityHandlers, summary, table_rows
+from app.tabs.stability.handlers import COLUMNS, StabilityHandlers, plane_of, search_words, summary, table_rows
 from app.tabs.stability.html import pair_figure_html, reaction_html, reaction_words, tray_html
 from app.tabs.stability.records import checked_batch_mates
-from app.tabs.stability.service import Stability
+from app.tabs.stability.service import FAIL, RIGHT, Stability
 from app.ui.events import toasts
 from scicevpr.descriptors.batches import Grouping
 from scicevpr.descriptors.describe import describe, region_vectors
@@ -44,6 +45,20 @@ def session(services, stability):
 @pytest.fixture(scope="module")
 def reactions(stability, session):
     return stability.react(session, [5, 9, 1], stability.pool(session))
+
+
+def answered_wrong_alone(stability):
+    """The first query whose place is in the database and that the baseline answers wrong alone."""
+    for query in stability.services.dataset(None)[1].queries:
+        found = stability.session(query.path, query.name, None)
+        known = stability.services.relevance(found.key, found.row, found.position).right
+        if (
+            known is not None
+            and np.any(known)
+            and not stability.react(found, [], stability.pool(found))[1].alone[0].right
+        ):
+            return found
+    raise AssertionError("the baseline answers every query right")
 
 
 def payload(place):
@@ -149,14 +164,14 @@ def test_handlers_fill_all_parts(services, stability, session):
 def test_the_worst_batch_streams_and_ends_with_a_batch(services, stability, session):
     handlers = StabilityHandlers(stability)
     place = session.dataset.queries[2]
-    seen = list(handlers.worst(payload(place), None, "5", 4))
+    seen = list(handlers.make_it_fail(payload(place), None, "5", 4))
     assert [batch_mates for batch_mates, _ in seen[:-1]] == ["5"] * (len(seen) - 1)
     found = row_list(seen[-1][0])
     assert len(set(found)) == 3
     assert 2 not in found
     assert "batches tried" in seen[-1][1]
     with pytest.raises(gr.Error, match="from 2 to 32"):
-        next(handlers.worst(payload(place), None, "5", 1))
+        next(handlers.make_it_fail(payload(place), None, "5", 1))
 
 
 def test_the_curve_streams_row_by_row(services, stability):
@@ -242,3 +257,48 @@ def test_streams_turn_errors_into_toasts_as_well():
     assert next(stream) == 1
     with pytest.raises(gr.Error, match="not &lt;b&gt;so"):
         next(stream)
+
+
+@pytest.mark.slow
+def test_a_batch_that_makes_it_right_is_searched_among_the_positives(stability, session):
+    asked = {FAIL: session, RIGHT: answered_wrong_alone(stability)}
+    for aim, one in asked.items():
+        *_, (found, rows) = stability.worst(one, 3, aim=aim)
+        assert found.done
+        assert len(rows) == 2
+        words = search_words(found, aim)
+        assert ("a right photo" in words) == (aim == RIGHT)
+        assert "-" not in words.replace("-T", ""), "no negative lead is shown"
+        if aim == RIGHT and found.flipped:
+            assert stability.services.relevance(one.key, one.row, one.position).right[found.first]
+    stranger = stability.session(standin.noise_photo(), "holiday.jpg", None)
+    with pytest.raises(UsageError, match="can be made right"):
+        next(stability.worst(stranger, 3, aim=RIGHT))
+
+
+def test_a_batch_of_one_is_said_to_be_outside_what_cricavpr_was_trained_on(stability, session):
+    stable, baseline = stability.react(session, [], stability.pool(session))
+    wrong = [replace(reaction, alone=(replace(reaction.alone[0], right=False),)) for reaction in (stable, baseline)]
+    assert "never on one" in reaction_words(wrong[1], 0)[1]
+    assert "never on one" not in reaction_words(wrong[0], 0)[1]
+    right = replace(baseline, alone=(replace(baseline.alone[0], right=True),))
+    assert "never on one" not in reaction_words(right, 0)[1]
+
+
+def test_a_batch_chosen_in_another_tab_arrives_as_rows(stability, session):
+    handlers = StabilityHandlers(stability)
+    photo = payload(session.dataset.queries[2])
+    assert handlers.fresh(photo, None, "", "+3") == ("3,4,5", "", 0, session.dataset.queries[2].name, "")
+    assert handlers.followed(photo, None, "+2", "9") == "3,4"
+    assert handlers.followed(photo, None, "", "9") == "9"
+    assert handlers.fresh(photo, None, "another.jpg", "")[0] == "", "no stale batch for another photo"
+    with pytest.raises(gr.Error, match="whole number"):
+        handlers.followed(photo, None, "+99", "")
+
+
+def test_points_of_the_plane_stay_inside_and_the_legend_below(stability, session):
+    figure = plane_of(stability.react(session, [5, 9], stability.pool(session))[1])
+    assert figure.layout.legend.y < 0
+    for trace in figure.data[1:]:
+        for axis, values in ((figure.layout.xaxis, trace.x), (figure.layout.yaxis, trace.y)):
+            assert all(axis.range[0] < value < axis.range[1] for value in values)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,16 +18,16 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "training"))
 
 import tiny_family
 
+from app.core.descriptor_store import MOST_OF_VISITORS, DescriptorStore
 from app.core.model_slots import BASELINE, STABLE, TEACHER, THIRD
 from app.core.services import Services
-from app.tabs.models_and_data.service import Sources
 from app.tabs.training.handlers import TrainingHandlers, recipe_of
 from app.tabs.training.html import EMPTY_TABLE, picture_html, scores_html, stage_html
 from app.tabs.training.service import Distillations, Progress
 from app.tabs.training.stages import STAGES, settings
 from scicevpr.datasets import read_dataset
 from scicevpr.errors import UsageError
-from scicevpr.models.model import build_model
+from scicevpr.models.model import WeightsInfo, build_model
 from training import recipes
 from training.distill import inherit
 from training.full_size import read_options
@@ -45,7 +47,7 @@ def distillations(city_folder):
     services = Services(
         {"Tiny city": read_dataset(city_folder)}, {r: (m.variant.name, lambda m=m: m) for r, m in models.items()}
     )
-    yield Distillations(services, Sources(services, standin.load_recorded))
+    yield Distillations(services)
     tiny_family.unregister()
 
 
@@ -106,13 +108,16 @@ def test_a_run_tells_everything_and_its_student_is_tried_in_find(distillations):
     table = scores_html(last, 36)
     assert table.count("<tr data-model") == 4
     assert "Student after 2 epochs" in table
-    state = distillations.try_student(last.key)
-    assert state.title.endswith(", trained here")
-    assert state.trained
-    found = distillations.services.find(standin.noise_photo(), "photo.jpg", k=3)
-    assert found.third.title == state.title
+    title = distillations.student(last.key).variant.title
+    assert title.endswith(", trained here")
+    find = partial(distillations.services.find, standin.noise_photo(), "photo.jpg", k=3)
+    found = find(student=last.key)
+    assert found.third.title == title
+    assert found.third.trained
     assert len(found.third.hits) == 3
-    distillations.services.slots.reset(THIRD)
+    assert find().third is None, "nobody else sees it"
+    assert find(student="forgotten").third is None
+    assert THIRD not in distillations.services.roles
 
 
 def test_the_photos_pass_once_for_all_runs(distillations):
@@ -121,17 +126,20 @@ def test_the_photos_pass_once_for_all_runs(distillations):
     assert not any("frozen backbone" in text for text in words)
 
 
-def test_a_shared_server_keeps_its_columns(distillations):
-    key = list(distillations.run(recipe_of(1, 1, 0.002, 1, 0)))[-1].key
-    distillations.sources.locked = True
-    try:
-        with pytest.raises(UsageError, match="shared"):
-            distillations.try_student(key)
-        assert THIRD not in distillations.services.roles
-    finally:
-        distillations.sources.locked = False
+def test_visitors_models_are_not_written_and_only_the_last_few_remembered(services, tmp_path, monkeypatch):
+    key, dataset = services.dataset(None)
+    store = DescriptorStore(cache=tmp_path / "cache")
+    for number in range(MOST_OF_VISITORS + 2):
+        model = copy.copy(standin.recorded("scicevpr-t"))
+        model.weights = WeightsInfo("test", f"student {number}", "nothing", trained=True)
+        store.get(key, dataset, model, visitors=True)
+    assert len(store._jobs) == MOST_OF_VISITORS
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_forgotten_student_is_said_to_be(distillations):
     with pytest.raises(UsageError, match="Train one first"):
-        distillations.try_student("nothing")
+        distillations.student("nothing")
 
 
 def test_the_page_stops_after_the_step_at_hand(handlers):
@@ -189,7 +197,7 @@ def test_a_large_teacher_is_refused(distillations):
     large = SimpleNamespace(variant=SimpleNamespace(channels=768, title="Super-CricaVPR-B"))
     services = SimpleNamespace(model=lambda role: large)
     with pytest.raises(UsageError, match="size T"):
-        next(Distillations(services, distillations.sources).run(LIVE))
+        next(Distillations(services).run(LIVE))
 
 
 def test_as_shipped_is_the_model_that_stands_in_the_column_now(monkeypatch):
@@ -197,7 +205,7 @@ def test_as_shipped_is_the_model_that_stands_in_the_column_now(monkeypatch):
         return SimpleNamespace(variant=SimpleNamespace(name="x", title=title), weights=SimpleNamespace(sha256=title))
 
     standing = [model("first")]
-    distillations = Distillations(SimpleNamespace(model=lambda role: standing[0]), None)
+    distillations = Distillations(SimpleNamespace(model=lambda role: standing[0]))
     measured = []
     fits = lambda model, teacher: model.variant.title != "stranger"  # noqa: E731
     monkeypatch.setattr("app.tabs.training.service._same_frozen_part", fits)

@@ -11,6 +11,8 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed (
 
 from playwright.sync_api import Page, expect
 
+from scicevpr.datasets.zones import degrees_of
+
 pytestmark = pytest.mark.ui
 
 PATIENCE = 120_000
@@ -109,12 +111,21 @@ def test_an_upload_without_position_is_neutral_until_one_is_entered(open_page, t
     upload(page, plain)
     expect(page.locator("#answer-stable .card[data-verdict='neutral']")).to_have_count(5, timeout=PATIENCE)
     expect(page.locator("#answer-stable .verdict")).to_contain_text("Position unknown")
+    expect(page.locator("#place")).to_contain_text("is not known")
     page.locator("#position button").first.click()
-    page.locator("#east input").fill(str(query.utm[0]))
-    page.locator("#north input").fill(str(query.utm[1]))
-    page.locator("#go").click()
+    field = page.locator("#where input, #where textarea")
+    expect(field).to_have_value("")
+    page.locator("#go").click()  # opening the field enters nothing
+    expect(page.locator("#answer-stable [data-verdict='neutral']")).to_have_count(5, timeout=PATIENCE)
+    latitude, longitude = degrees_of(query)
+    field.fill(f"{latitude:.6f}, {longitude:.6f}")
+    field.press("Enter")
     expect(page.locator("#answer-stable .card[data-verdict='neutral']")).to_have_count(0, timeout=PATIENCE)
     expect(page.locator("#answer-stable .card__metres")).to_have_count(5)
+    field.fill("-33.9, 151.2")
+    field.press("Enter")
+    expect(page.locator("#place")).to_contain_text("outside this database's area", timeout=PATIENCE)
+    expect(page.locator("#answer-stable .card[data-verdict='neutral']")).to_have_count(5, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(("number", "kind"), [(1, "text"), (2, "cut"), (3, "empty")])
@@ -170,6 +181,56 @@ def test_a_phone_stacks_the_columns_and_never_scrolls_sideways(open_page):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     stable, baseline = (page.locator(f"#answer-{side} .answer").bounding_box() for side in ("stable", "baseline"))
     assert baseline["y"] >= stable["y"] + stable["height"]
+    page.wait_for_function("document.querySelector('#place').getBoundingClientRect().top >= 0")
+    assert page.locator("#place").bounding_box()["y"] < 844 * 0.75, "the answer is in view"
+
+
+def test_three_columns_fit_on_a_phone(open_page):
+    page = open_page(width=390, height=844)
+    pick_example(page)
+    page.evaluate(  # a third model, as the server would show it
+        "() => { const third = document.querySelector('#answer-baseline').cloneNode(true); third.id = 'third';"
+        "document.querySelector('#answers').append(third); }"
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_match_opens_beside_the_query_with_next_wipe_and_why(open_page):
+    page = open_page()
+    pick_example(page, 2)
+    expect(page.locator("#place")).to_contain_text("Most likely here", timeout=PATIENCE)
+    page.locator("#batch-mates label", has_text="+3").click()
+    expect(page.locator("#strip .tile")).to_have_count(4, timeout=PATIENCE)
+    page.locator("#answer-baseline .card[data-rank='1'] [data-enlarge]").click()
+    dialog = page.locator("dialog.lightbox")
+    expect(dialog.locator("[data-part=query]")).to_be_visible()
+    expect(dialog.locator("[data-part=previous]")).to_be_disabled()
+    page.keyboard.press("ArrowRight")
+    expect(dialog.locator("figcaption")).to_contain_text("rank 2")
+    dialog.locator("input[type=range]").fill("40")
+    expect(page.locator("dialog.lightbox--wiped")).to_be_visible()
+    dialog.locator("[data-part=why]").click()
+    expect(page.locator("#stage [data-view]")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#inside-model").get_by_role("radio", name="CricaVPR", exact=True)).to_be_checked()
+    expect(page.locator("#inside-rank input")).to_have_value("rank 2")
+    expect(page.locator("#inside-batch-mates input[value='3']")).to_be_checked()
+    expect(page.locator("#stage figcaption").last).to_contain_text("match, rank 2", timeout=PATIENCE)
+    page.get_by_role("tab", name="Stability").click()
+    expect(page.locator("#tray [data-zone=batch] button[data-row]")).to_have_count(3, timeout=PATIENCE)
+
+
+def test_the_marked_example_is_the_one_that_is_shown(open_page, tmp_path, services):
+    page = open_page()
+    pick_example(page, 3)
+    chosen = page.locator("#examples button.thumbnail-item.selected")
+    expect(chosen).to_have_count(1, timeout=PATIENCE)
+    own = tmp_path / "my own.jpg"
+    shutil.copy(services.dataset(None)[1].queries[9].path, own)
+    page.locator("#photo button[aria-label='Remove Image']").click()
+    expect(chosen).to_have_count(0, timeout=PATIENCE)
+    upload(page, own)
+    expect(page.locator("#answer-stable .card[data-verdict='neutral']")).to_have_count(5, timeout=PATIENCE)
+    expect(chosen).to_have_count(0)
 
 
 def test_dark_mode_is_dark_and_readable(open_page):

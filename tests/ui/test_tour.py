@@ -46,7 +46,9 @@ def test_the_tour_breaks_the_baseline_with_the_visitor_and_is_remembered(open_pa
     forward(page, 5)
     expect(page.locator("[data-tour-do]")).to_be_visible(timeout=PATIENCE)  # its search is tried in test_stability_tab
     forward(page, 6)
+    expect(page.locator(".tour__words")).to_contain_text("The same batch", timeout=PATIENCE)
     forward(page, 7)
+    expect(page.locator(".tour__words")).to_contain_text("3. A figure", timeout=PATIENCE)
     expect(page.locator("#learn-figure.tour-target")).to_be_visible(timeout=PATIENCE)
     page.locator(".tour__title").focus()
     page.keyboard.press("Escape")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -9,11 +10,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from scicevpr import __version__
 from scicevpr.cli import installation
 from scicevpr.cli.main import main
+from scicevpr.cli.options import RECALL_VALUES
+from scicevpr.cli.outputs import show_matches
+from scicevpr.datasets import Photo
+from scicevpr.evaluation.benchmark import DEFAULT_NS
 from scicevpr.files.descriptor_files import load_descriptors
+from scicevpr.retrieval.matches import Match
 
 
 def _run(*arguments) -> int:
@@ -100,6 +107,38 @@ def test_search_finds_the_place(tiny_city, photos, tmp_path, capsys):
     assert [len(answer["matches"]) for answer in answers] == [2, 2]
     assert answers[0]["matches"][0]["correct"] is True
     assert answers[0]["matches"][0]["metres"] == 10.0
+
+
+def test_a_path_is_never_broken_however_narrow_the_console_is(tmp_path):
+    folder = tmp_path / ("a long folder name " * 6)
+    folder.mkdir()
+    place = Photo(path=folder / "photo.jpg", name="photo.jpg", utm=(1.0, 2.0))
+    place.path.touch()
+    stream = io.StringIO()
+    answer = [Match(1, 0, place, 0.5, 12.0, True), Match(2, 1, place, 0.25, None, None)]
+    show_matches(Console(file=stream, width=40), "SciceVPR-T: query.jpg", answer)
+    lines = stream.getvalue().strip().splitlines()
+    assert len(lines) == 4
+    assert all(line.endswith(str(place.path)) for line in lines[2:])
+    assert lines[2].split()[:4] == ["1", "0.5000", "12.0", "right"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("search", "nowhere.jpg"), ("describe", "nowhere", "--output", "x.npy"), ("explain", "no.jpg", "--output", "x")],
+)
+def test_a_missing_photo_is_said_before_torch_is_imported(words):
+    code = f"import sys\nfrom scicevpr.cli.main import main\ncode = main({list(words)!r})\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code + "assert code == 2 and 'torch' not in sys.modules"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "There is no photo no" in done.stderr
+
+
+def test_the_command_line_looks_as_far_as_the_page():
+    assert RECALL_VALUES == DEFAULT_NS
 
 
 def test_describe_writes_both_kinds(tiny_city, photos, tmp_path, capsys):

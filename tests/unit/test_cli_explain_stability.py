@@ -89,6 +89,15 @@ def test_every_experiment_gives_its_table(experiment, options, rows, tiny_city, 
     assert {"x", "y"} <= set(table.columns) or experiment != "batch-mates" or "--batch-mates" in options
 
 
+def test_the_worst_batch_says_right_or_wrong_and_whose_answer_it_is(tiny_city, capsys):
+    options = ("--dataset", tiny_city, "--model", "scicevpr-t", *MODEL, "--query", 1, "--size", 3)
+    assert _run("stability", "worst", *options) == 0
+    shown = capsys.readouterr().out
+    assert "SciceVPR-T describes every photo alone, so no batch changes its answer: @" in shown
+    told = next(line for line in shown.splitlines() if line.startswith("CricaVPR-T: "))
+    assert "(right)" in told or "(wrong)" in told
+
+
 def test_stability_compares_models_and_knows_queries_by_name(tiny_city, queries, tmp_path, capsys):
     file = tmp_path / "table.csv"
     code = _run(

@@ -270,7 +270,7 @@ def test_rewriting_is_what_leaving_a_companion_out_changes(models, images) -> No
 @pytest.mark.parametrize("name", ["scicevpr-t", "super-cricavpr-t", "cricavpr-t"])
 def test_every_view_of_every_model_can_be_had(name: str, usable, photos) -> None:
     explanation = Explanation(usable[name], photos)
-    plain = {"photo", "cross-image", "rewriting", "encoder", "terms", "patches"}
+    plain = {"photo", "cross-image", "rewriting", "encoder", "terms", "difference", "patches"}
     kinds = set()
     for step in explanation.views.values():
         for view in step:

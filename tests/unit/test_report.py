@@ -7,6 +7,8 @@ import csv
 import io
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from datetime import datetime
 from types import SimpleNamespace
@@ -87,13 +89,29 @@ def test_only_the_best_of_a_column_is_bold(results):
     assert r"\textbf" not in latex_table(results[:1])
 
 
+def test_a_latex_table_is_compact_and_names_its_package(results, tmp_path):
+    text = latex_table(results)
+    caption = re.search(r"\\caption\{(.*)\}", text)[1]
+    assert caption == "Recall@N (R@N) in percent and mean reciprocal rank (MRR@5)."
+    assert "booktabs" in text.splitlines()[0]
+    assert text.index("In brackets") > text.index(r"\end{tabular}"), "intervals and protocol stand in the note"
+    assert "scriptsize" not in latex_table(results, intervals=False)
+    assert "In brackets" not in latex_table(results, intervals=False)
+    if (tex := shutil.which("pdflatex")) is not None:
+        whole = rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{text}\end{{document}}"
+        (tmp_path / "table.tex").write_text(whole)
+        command = [tex, "-interaction=nonstopmode", "table.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+        assert done.returncode == 0, done.stdout[-2000:]
+
+
 def test_conditions_become_blocks(results):
     text = latex_table(results, per_condition=True)
     names = re.findall(r"\\multicolumn\{5\}\{l\}\{\\textit\{(\w+)\}\}", text)
     assert names == ["day", "night", "all"]
     assert text.count(r"\midrule") == 3
     lines = markdown_table(results, per_condition=True).splitlines()
-    assert lines[0] == "| Model | Condition | Queries | R@1 | R@5 | MRR |"
+    assert lines[0] == "| Model | Condition | Queries | R@1 | R@5 | MRR@5 |"
     assert [line.split(" | ")[1] for line in lines[2:8]] == ["day", "day", "night", "night", "all", "all"]
 
 

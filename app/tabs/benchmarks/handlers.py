@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import combinations
@@ -178,15 +179,19 @@ class BenchmarkHandlers(Handlers):
         return toasts(lambda *form: self._browse(*form, step=step))
 
     @toasts
-    def open(self, keys: Any, shown: Any, event: gr.EventData) -> tuple[str, str, str]:
-        """The query whose button was pressed: values for (its row, the database's name, "find" or "inside")."""
+    def open(self, keys: Any, shown: Any, which: Any, event: gr.EventData) -> tuple[str, str, str, str, str]:
+        """The query whose button was pressed: values for (its row, the database's name, "find" or "inside", the model
+        in question, how many other photos of its batch)."""
         data = event_data(event)
         own = self._own(keys, shown)
         if not own:
             raise UsageError("These results are forgotten. Measure again.")
         queries = own[0].dataset.queries
         row = whole_number(data.get("row"), "The query", 0, len(queries) - 1)
-        return str(row), own[0].database, "inside" if data.get("to") == "inside" else "find"
+        asked = next((result for result in own if result.role == which), own[0])
+        size = re.search(r"\d+", asked.evaluation.protocol.get("query grouping", ""))  # "sequential 16", "alone"
+        others = min(int(size[0]), len(queries)) - 1 if size else 0
+        return str(row), own[0].database, "inside" if data.get("to") == "inside" else "find", asked.role, str(others)
 
     def opened(self, row: Any, database: Any) -> tuple[str, ServerFile]:
         """A database's name and the file of one of its queries. UsageError for a row that it does not have."""

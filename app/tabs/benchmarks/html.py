@@ -22,6 +22,7 @@ from app.ui.html import (
 )
 from scicevpr.evaluation.comparison import Comparison
 from scicevpr.evaluation.report import ALL
+from scicevpr.evaluation.results import mrr_name
 
 NOT_TIMED = "not timed"
 EMPTY_TABLE = waiting_panel(
@@ -41,7 +42,7 @@ def results_html(results: Sequence[Result]) -> str:
     several = len({result.database for result in results}) > 1
     heads = [("model", ""), *((f"R@{n}, %", f"Recall@{n}: a right photo is among the first {n} answers") for n in ns)]
     heads += [
-        ("MRR", f"mean of 1 / rank of the first positive, 0 beyond rank {max(ns)}"),
+        (mrr_name(ns), f"mean of 1 / rank of the first positive, 0 beyond rank {max(ns)}"),
         ("queries", "photos that were asked"),
         ("dimensions", "numbers in a descriptor"),
         ("kB a photo", "a descriptor in float32"),

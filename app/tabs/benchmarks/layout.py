@@ -19,7 +19,11 @@ from app.ui.links import LinkedTab
 
 ID, TITLE = "benchmarks", "Benchmarks"
 LINK = LinkedTab(
-    ID, {"model": "benchmarks-models", "grouping": "benchmarks-grouping", "seed": "benchmarks-seed"},
+    ID,
+    {
+        "model": "benchmarks-models", "grouping": "benchmarks-grouping", "seed": "benchmarks-seed",
+        "show": "benchmarks-show", "order": "benchmarks-order",
+    },
     "benchmarks-databases",
 )  # fmt: skip
 SCRIPT = Path(__file__).with_name("query_table.js")
@@ -38,7 +42,8 @@ QUERIES_HINT = (
 class BenchmarkParts:
     """What build_app may wire to other tabs.
 
-    opened: event after which wanted (row, database, "find" or "inside") names the query that a visitor wants to open.
+    opened: event after which wanted (row, database, "find" or "inside", model, others in its batch) names the query
+    that a visitor wants to open.
     choices: the boxes of databases and models. keys: which results are shown. to_figures: event of the wish to draw
     them. tab: its being opened is an event.
     """
@@ -127,7 +132,7 @@ def build(tab: gr.Tab, benchmarks: Benchmarks) -> BenchmarkParts:
     gr.HTML(hint_html(QUERIES_HINT), elem_classes="step")
     keys = gr.Textbox("", visible=False, elem_id="benchmarks-keys")
     page = gr.Number(0, visible=False, precision=0)
-    wanted = [gr.Textbox("", visible=False) for _ in range(3)]
+    wanted = [gr.Textbox("", visible=False) for _ in range(5)]
 
     view = [shown, curves, bars, a, b, sentence, protocols, which, condition]
     form, listed = [keys, shown, show, which, condition, order, page], [queries, told, page]
@@ -152,7 +157,7 @@ def build(tab: gr.Tab, benchmarks: Benchmarks) -> BenchmarkParts:
         choice.input(handlers.turn(-(10**6)), form, listed, **QUICK)
     before.click(handlers.turn(-1), form, listed, **QUICK)
     after.click(handlers.turn(1), form, listed, **QUICK)
-    opened = queries.select(handlers.open, [keys, shown], wanted, **QUICK)
+    opened = queries.select(handlers.open, [keys, shown, which], wanted, **QUICK)
     named, together = database_input(benchmarks.services), text_input("Grouping of the queries", FILE)
     endpoint(handlers.api_benchmark, [named, text_input("Model", STABLE), together])
     endpoint(handlers.api_compare, [named, text_input("Model", STABLE), text_input("Other model", BASELINE), together])

@@ -9,12 +9,11 @@ import gradio as gr
 from app.core.model_slots import BASELINE, STABLE
 from app.tabs.figures.handlers import WAITING, FigureHandlers
 from app.tabs.figures.service import FigureStudio
-from app.tabs.find.layout import FindParts
 from app.tabs.stability.layout import ORDERS, batch_controls
 from app.ui.events import LONG, QUICK, QUIET, database_input, endpoint, files_input
 from app.ui.html import hint_html, step_html
 from app.ui.links import LinkedTab
-from app.ui.photo_picker import photo_picker
+from app.ui.photo_picker import photo_picker, share_selection
 from scicevpr.evaluation.batch_effects import SIZES
 from scicevpr.figures.paper import FIGURES
 from scicevpr.figures.paper.batches import MOST_BATCH_MATES
@@ -48,8 +47,8 @@ class FigureParts:
     results: gr.File
 
 
-def build(tab: gr.Tab, studio: FigureStudio, found: FindParts) -> FigureParts:
-    """Lay out the tab inside the current gr.Tab. found: the Find tab, whose photo is taken over."""
+def build(tab: gr.Tab, studio: FigureStudio) -> FigureParts:
+    """Lay out the tab inside the current gr.Tab."""
     handlers, kind = FigureHandlers(studio), FIGURES[FIRST]
     roles = studio.roles()
     gr.HTML(step_html(None, "Choose a figure"), elem_classes="step")
@@ -59,7 +58,7 @@ def build(tab: gr.Tab, studio: FigureStudio, found: FindParts) -> FigureParts:
     )  # fmt: skip
     sentence = gr.HTML(hint_html(kind.sentence), elem_id="figures-sentence", elem_classes="step")
     with gr.Row(elem_id="figures-photo-row", equal_height=False) as photo_row:
-        picker = photo_picker(studio.services, "figures", "Pick the photo", "the photo of the figure", tab, found.photo)
+        picker = photo_picker(studio.services, "figures", "Pick the photo", "the photo of the figure")
     results = gr.File(
         label="Results (JSON)", file_count="multiple", file_types=[".json"], visible=False, elem_id="figures-results",
         height=120,
@@ -136,4 +135,5 @@ def build(tab: gr.Tab, studio: FigureStudio, found: FindParts) -> FigureParts:
     tab.select(handlers.refresh, models, models, **QUICK)
     asked = [figure, picker.photo, database_input(studio.services), files_input("Results"), models, width, palette]
     endpoint(handlers.api_figure, asked, gr.File, file_count="multiple")
+    share_selection(tab, ID, picker.photo, picker.database)
     return FigureParts(figure, picker.database, results)

@@ -107,9 +107,9 @@ class FigureStudio:
             raise UsageError("Choose at least one batch size and one order.")
         key, _ = self.services.dataset(choices.database)
         yield "Describing every photo once.", None
-        table = None
+        table, total = None, self.stability.settings(sizes, choices.orders, choices.seeds, roles)
         for table in self.stability.curve(key, sizes, choices.orders, choices.seeds, roles, progress):
-            yield f"{len(table)} settings measured.", None
+            yield f"{len(table)} of {total} settings measured.", None
         setups = [(setup.title, setup) for setup in (self.stability.setup(role, key) for role in roles)]
         yield "", batches.curve_data(setups, table)
 

@@ -24,13 +24,14 @@ from app.tabs.find.html import (
     waiting_html,
     waiting_strip_html,
 )
+from app.tabs.find.place import place_html, waiting_place_html
 from app.ui.events import PROGRESS, describing_database, toasts
 from app.ui.photo_picker import PickerHandlers
 from scicevpr.datasets import Dataset, GroundTruth
 from scicevpr.errors import SciceVPRError, UsageError
 from scicevpr.figures.screen import match_map
 
-PARTS = ("notice", "strip", "stable", "baseline", "third", "map", "protocol", "legend")
+PARTS = ("notice", "place", "strip", "stable", "baseline", "third", "map", "protocol", "legend")
 """What a search fills in, in the order in which the handlers return it."""
 WARM_UP_LIMIT_S = 180.0
 
@@ -42,12 +43,16 @@ class FindHandlers(PickerHandlers):
 
     @toasts
     def search_view(
-        self, photo: Any, database: Any, k: Any, batch_mates: Any, east: Any, north: Any, progress: Any = PROGRESS
-    ) -> tuple:
+        self, photo: Any, database: Any, k: Any, batch_mates: Any, where: Any, student: Any = "",
+        progress: Any = PROGRESS,
+    ) -> tuple:  # fmt: skip
         """Search with what the form holds; values for PARTS."""
-        found = self._find(self.photo(photo), database, k, batch_mates, east, north, progress)
+        query = self.photo(photo)
+        others = self.fitting_batch(batch_mates, database, query.name)
+        found = self._find(query, database, k, others, where=where, student=student, progress=progress)
         return (
             self.notice(),
+            place_html(found),
             strip_html(found),
             answer_html(found.stable),
             answer_html(found.baseline),
@@ -69,6 +74,7 @@ class FindHandlers(PickerHandlers):
         titles = {state.role: state.title for state in self.services.model_states()}
         return (
             self.notice(),
+            waiting_place_html(),
             waiting_strip_html(),
             waiting_html(STABLE, titles[STABLE]),
             waiting_html(BASELINE, titles[BASELINE]),
@@ -114,23 +120,25 @@ class FindHandlers(PickerHandlers):
     @toasts
     def api_find(
         self, image: Any = None, database: Any = None, k: Any = 5, batch_mates: Any = 0, east: Any = None,
-        north: Any = None, query: Any = "",
+        north: Any = None, query: Any = "", position: Any = "",
     ) -> dict:  # fmt: skip
         """Find the place of a photo with SciceVPR, the CricaVPR baseline and the third model, if one is loaded.
 
         Args:
-            image: The query photo. A name of the form @utm_east@utm_north@...@.jpg gives its position.
+            image: The query photo. A name of the form @utm_east@utm_north@...@.jpg, or its GPS, gives its position.
             database: Name of the database (see databases); left out: the first one.
             k: Matches per model, 1 to 20.
             batch_mates: How many other photos of the query list share the baseline's batch with the query, 0 to 31.
             east: UTM easting of the photo in metres, to judge the answers; needs north.
             north: UTM northing of the photo in metres, to judge the answers; needs east.
             query: Name of a photo of the database's query list, instead of an image.
+            position: The photo's "latitude, longitude" in degrees, or "easting northing", as a text; replaces both.
 
         Returns:
             All models' matches (photo, similarity, metres, right), verdict, times in ms and protocol.
         """
-        return self._find(self.asked_photo(image, query, database), database, k, batch_mates, east, north).to_json()
+        photo = self.asked_photo(image, query, database)
+        return self._find(photo, database, k, batch_mates, east, north, position).to_json()
 
     @toasts
     def api_databases(self) -> list[dict]:
@@ -181,7 +189,10 @@ class FindHandlers(PickerHandlers):
         return self.services.outgoing.photo(key, photo)
 
     def _find(
-        self, photo: QueryPhoto, database: Any, k: Any, batch_mates: Any, east: Any, north: Any, progress: Any = None
-    ) -> Found:
-        told = describing_database(progress)
-        return self.services.find(photo.image, photo.name, database, k, batch_mates, east, north, told)
+        self, photo: QueryPhoto, database: Any, k: Any, batch_mates: Any, east: Any = None, north: Any = None,
+        where: Any = "", progress: Any = None, student: Any = "",
+    ) -> Found:  # fmt: skip
+        return self.services.find(
+            photo.image, photo.name, database, k, batch_mates, east, north, describing_database(progress),
+            where, photo.gps, photo.gps_problem, plain_text(student, "The student"),
+        )  # fmt: skip

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from app.core.model_slots import BASELINE, STABLE, THIRD
 from app.core.records import Answer, Found
+from app.tabs.find.scale import scale_html
 from app.ui.cards import cards_html, heading_html, hit_words, verdict_html
 from app.ui.html import (
     counted,
@@ -99,9 +100,10 @@ def answer_html(answer: Answer) -> str:
     searched = f" · searched in {answer.search_ms:.1f} ms" if answer.hits else ""
     untrained = "" if answer.trained else '<span class="pill pill--alarm">untrained weights</span>'
     return (
-        f'<section class="answer answer--{escape(answer.role)}" aria-label="{escape(answer.title)}">'
+        f'<section class="answer answer--{escape(answer.role)}" data-compare aria-label="{escape(answer.title)}">'
         f"{heading_html(answer.role, answer.title, untrained)}{verdict_html(mood, SIGNS[mood], sentence)}"
-        f"{cards_html(answer.hits, answer.title, large_first=True)}"
+        f"{cards_html(answer.hits, answer.title, large_first=True, why=answer.role if answer.role != THIRD else '')}"
+        f"{scale_html(answer)}"
         f'<p class="times">{counted(answer.encoded, "photo")} described in {answer.describe_ms:.0f} ms{searched}</p>'
         "</section>"
     )

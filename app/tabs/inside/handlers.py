@@ -38,7 +38,7 @@ class InsideHandlers(Handlers):
             waiting_stage_html(),
             gr.Plot(visible=False),
             gr.Radio(choices=step_choices(None)),
-            gr.Dropdown(choices=[], value=None, visible=False),
+            gr.Dropdown(visible=False),  # its value stays: a link brings it before the photo
             hidden,
             hidden,
         )
@@ -52,7 +52,10 @@ class InsideHandlers(Handlers):
         if not photo:
             return self.waiting()
         step = plain_text(step, "The step")
-        inspected = self._inspect(self.photo(photo), database, role, rank, batch_mates, progress)
+        query, dataset = self.photo(photo), self.services.dataset(database)[1]
+        others = self.fitting_batch(batch_mates, database, query.name)
+        rank = min(rank, len(dataset.database)) if isinstance(rank, int) else rank
+        inspected = self._inspect(query, database, role, rank, others, progress)
         view = chosen_view(inspected, step, view_key)
         cell = (
             whole_number(row, "The cell's row", 1, GRID) - 1,
@@ -102,7 +105,7 @@ class InsideHandlers(Handlers):
         self, photo: QueryPhoto, database: Any, role: Any, rank: Any, batch_mates: Any, progress: Any = None
     ) -> Inspected:
         role, told = plain_text(role, "The model"), describing_database(progress)
-        return self.inspector.inspect(photo.image, photo.name, database, role, rank, batch_mates, told)
+        return self.inspector.inspect(photo.image, photo.name, database, role, rank, batch_mates, told, photo.gps)
 
 
 def _part(value: Any, what: str) -> int | None:
@@ -117,7 +120,7 @@ def plot_of(inspected: Inspected, view: View, cell: tuple[int, int]) -> go.Figur
         block = int(view.key.split(":")[1])
         kept = class_attention(explanation.model, explanation.trace, block)[:, 0].tolist()
         heads = [f"head {h + 1}" for h in range(len(kept))]
-        return share_bars(heads, {"kept": kept}, f"Block {block}: what the class token keeps to itself")
+        return share_bars(heads, {"kept": kept}, f"Block {block + 1}: what the class token keeps to itself")
     if view.kind in ("contribution", "energy", "sum") and not explanation.model.variant.class_token:
         contribution = explanation.contribution()
         variant = explanation.model.variant
@@ -128,12 +131,13 @@ def plot_of(inspected: Inspected, view: View, cell: tuple[int, int]) -> go.Figur
         values = explanation.heat_map(view.key, cell=cell).values.copy()
         own = float(values[cell])
         values[cell] = float("nan")
-        return value_grid(values, f"Influence of every other cell (the cell on itself: {own:.3g})", cell)
+        title = f"Influence of every other cell: change out per change in (on itself: {own:.3g})"
+        return value_grid(values, title, cell)
     if view.kind in ("average", "pooling", "energy"):
         return value_grid(explanation.heat_map(view.key).values, "The same map as numbers")
     if view.kind == "encoder":
         return turning_bars(explanation.turning(), inspected.region_names)
-    if view.kind == "terms":
+    if view.kind in ("terms", "difference"):
         decision, names = inspected.decision, [f"rank {inspected.rank}"]
         if decision is None or inspected.rival is None:
             return term_bars(inspected.terms, None, inspected.region_names, names, None)
@@ -145,5 +149,5 @@ def plot_of(inspected: Inspected, view: View, cell: tuple[int, int]) -> go.Figur
 ATTENTION_CHOICES = {
     "layer": [("mean of both", "mean"), ("layer 1", "0"), ("layer 2", "1")],
     "head": [("mean of all", "mean"), *((f"head {h + 1}", str(h)) for h in range(16))],
-    "region": [("mean of all", "mean"), *((f"region {r}", str(r)) for r in range(REGION_COUNT))],
+    "region": [("mean of all", "mean"), *((f"region {r + 1}", str(r)) for r in range(REGION_COUNT))],
 }

@@ -6,9 +6,19 @@ import numpy as np
 from PIL import Image
 
 from app.tabs.inside.service import Inspected
-from app.ui.html import VERDICTS, change_matrix, data_uri, described, escape, matrix_table, metres_words, thumbnail
+from app.ui.html import (
+    VERDICTS,
+    change_matrix,
+    data_uri,
+    described,
+    escape,
+    matrix_table,
+    metres_words,
+    scale_html,
+    thumbnail,
+)
 from scicevpr.explanations import KINDS, STEPS, View
-from scicevpr.figures.inside import colours, fitted, marked, overlay, pyramid, value_range
+from scicevpr.figures.inside import fitted, marked, overlay, pyramid, value_range
 
 PICTURE = 560
 CORRESPONDING = 3
@@ -64,13 +74,18 @@ def _pictures(inspected: Inspected, view: View, cell: tuple[int, int], attention
     if view.kind == "photo":
         both = [marked(fitted(e.photos[0], PICTURE), grid, lines=True) for e in (explanation, match)]
         return _pair(_figure(both[0], mine), _figure(both[1], other))
-    if view.kind == "terms":
-        low, high = value_range(inspected.terms[None])
-        decided = None if inspected.decision is None else inspected.decision.region
-        sheets = [pyramid(e.photos[0], inspected.terms, boxes, low, high, decided) for e in (explanation, match)]
-        total = _sum_words(inspected)
+    if view.kind in ("terms", "difference"):
+        decision = inspected.decision
+        if view.kind == "difference" and decision is None:
+            return '<p class="stage__numbers">There is only one match, so there is nothing to take it from.</p>'
+        values, framed, words = inspected.terms, int(inspected.terms.argmax()), _sum_words(inspected)
+        if view.kind == "difference" and decision is not None:
+            values, framed, words = decision.differences, decision.region, lead_words(inspected)
+        low, high = value_range(values[None])
+        sheets = [pyramid(e.photos[0], values, boxes, low, high, framed) for e in (explanation, match)]
         rows = "".join(_row_of(levels, caption) for levels, caption in zip(sheets, (mine, other), strict=True))
-        return f'<div class="stage__stack">{rows}</div><p class="stage__numbers">{escape(total)}</p>'
+        scale = scale_html(low, high)
+        return f'<p class="stage__numbers">{escape(words)}</p><div class="stage__stack">{rows}</div>{scale}'
     if view.kind == "patches":
         return _patches(inspected, cell)
     if view.kind in ("cross-image", "rewriting"):
@@ -92,19 +107,44 @@ def _pictures(inspected: Inspected, view: View, cell: tuple[int, int], attention
         _figure(picture, caption, m.values, pick=view.needs_cell, cell=cell)
         for picture, caption, m in zip(drawn, (mine, other), maps, strict=True)
     ]
-    return _pair(*figures) + _scale(low, high)
+    words = influence_words(maps[0].values, cell) if alone else ""
+    return f"{words}{_pair(*figures)}{scale_html(low, high)}"
 
 
 def _sum_words(inspected: Inspected) -> str:
-    """That the terms add up, and which region spoke most for the match against its rival."""
-    hit, decision = inspected.hit, inspected.decision
-    words = f"The 14 terms add up to {inspected.terms.sum():.5f}; the similarity shown is {hit.similarity:.5f}."
-    if decision is None or inspected.rival is None:
-        return words
-    name, part = inspected.region_names[decision.region], decision.differences[decision.region]
+    """That the terms add up, which is largest, and where the lead over the best other match comes from."""
+    terms, hit = inspected.terms, inspected.hit
+    largest = int(terms.argmax())
     return (
-        f"{words} Rank {inspected.rank} leads rank {inspected.rival.rank} by {decision.gap:+.4f}. The region “{name}” "
-        f"(framed) speaks most for it ({part:+.4f}); the other 13 add up to {decision.gap - part:+.4f}."
+        f"The 14 terms add up to {terms.sum():.5f}; the similarity shown is {hit.similarity:.5f}. The largest term "
+        f"(framed) is that of “{inspected.region_names[largest]}” ({terms[largest]:.4f}). {lead_words(inspected)}"
+    ).strip()
+
+
+def lead_words(inspected: Inspected) -> str:
+    """By how much the chosen match leads the best other one, or lies behind it, and which region says so most."""
+    decision, rival = inspected.decision, inspected.rival
+    if decision is None or rival is None:
+        return ""
+    name, part = inspected.region_names[decision.region], decision.differences[decision.region]
+    leads = decision.gap >= 0
+    place = f"{'leads' if leads else 'lies behind'} rank {rival.rank} by {abs(decision.gap):.4f}"
+    return (
+        f"Rank {inspected.rank} {place}. The region “{name}” speaks most for it ({part:+.4f}); the other 13 add up to "
+        f"{decision.gap - part:+.4f}."
+    )
+
+
+def influence_words(values: np.ndarray, cell: tuple[int, int]) -> str:
+    """What the numbers of the influence mean, in one sentence with this picture's own."""
+    others = values.copy()
+    others[cell] = -np.inf
+    row, column = map(int, np.unravel_index(int(others.argmax()), others.shape))
+    return (
+        '<p class="stage__numbers">'
+        f"Besides itself, the marked cell listens most to row {row + 1}, column {column + 1}: a small change there "
+        f"comes out {values[row, column]:.3g} times as large here. All numbers are such factors, change out per change "
+        "in.</p>"
     )
 
 
@@ -155,14 +195,6 @@ def _row_of(levels: list[Image.Image], caption: str) -> str:
     return f'<figure class="map"><div class="levels">{images}</div><figcaption>{escape(caption)}</figcaption></figure>'
 
 
-def _scale(low: float, high: float) -> str:
-    stops = ", ".join(f"rgb({r},{g},{b})" for r, g, b in colours(np.linspace(0, 1, 9)[None], 0, 1)[0])
-    return (
-        f'<div class="scale"><span>{low:.3g}</span><i style="background: linear-gradient(90deg, {stops})"></i>'
-        f"<span>{high:.3g}</span></div>"
-    )
-
-
 def _patches(inspected: Inspected, cell: tuple[int, int]) -> str:
     found = inspected.explanation.correspondence(inspected.match)
     mine, other = _captions(inspected)
@@ -183,7 +215,7 @@ def _patches(inspected: Inspected, cell: tuple[int, int]) -> str:
     pair = _pair(
         _figure(left, mine + " · click a patch", nearest, pick=True, cell=cell), _figure(right, other, similarities)
     )
-    return f'{pair}{_scale(low, high)}<p class="stage__numbers">{escape(text)}</p>'
+    return f'{pair}{scale_html(low, high)}<p class="stage__numbers">{escape(text)}</p>'
 
 
 def _batch(inspected: Inspected, view: View, chosen: Part) -> str:
@@ -192,15 +224,17 @@ def _batch(inspected: Inspected, view: View, chosen: Part) -> str:
     names = ["your photo", *(f"photo {i}" for i in range(1, len(pictures)))]
     if view.kind == "cross-image":
         values = explanation.attention(*chosen)
-        table = matrix_table(values, pictures, names, pictures, names, "attention", 0.0, 2 / len(names))
-        strongest = ""
+        even = 1 / len(names)
+        table = matrix_table(values, pictures, names, pictures, names, "attention", around=even)
+        text = "Rows read, columns are read."
         if len(names) > 1:
             other = int(values[0, 1:].argmax()) + 1
-            strongest = (
-                f" Your photo reads most from {names[other]} ({values[0, other]:.3f}); evenly spread it would be "
-                f"{1 / len(names):.3f}."
+            text += (
+                f" Without any preference each photo would read 1/{len(names)} = {even:.3f} from every photo: orange "
+                f"is more than that, blue less. Your photo reads {values[0, 0]:.3f} from itself, and of the others "
+                f"most from {names[other]} ({values[0, other]:.3f}). Attention says where a photo looks, not how far "
+                "it is moved: for that see “who rewrote which region”."
             )
-        text = "Rows read, columns are read." + strongest
     else:
         table, text = change_matrix(explanation.rewriting(), pictures, inspected.region_names)
     return f'<div class="matrix__scroll batch">{table}</div><p class="stage__numbers">{escape(text)}</p>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
@@ -9,31 +10,43 @@ import gradio as gr
 from app.core.model_slots import BASELINE, STABLE, TEACHER
 from app.core.query_resolution import MOST_BATCH_MATES
 from app.core.services import Services
-from app.tabs.find.layout import FindParts
 from app.tabs.inside.handlers import ATTENTION_CHOICES, FIRST_CELL, GRID, InsideHandlers
 from app.tabs.inside.html import step_choices, waiting_stage_html
-from app.tabs.inside.service import RANKS
+from app.tabs.inside.service import FIRST_RIGHT, RANKS
 from app.ui.events import MODEL, QUIET, count_input, database_input, endpoint, text_input
 from app.ui.html import step_html
 from app.ui.links import LinkedTab
-from app.ui.photo_picker import BATCH_CHOICES, Picker, photo_picker
+from app.ui.photo_picker import BATCH_CHOICES, photo_picker, share_selection
 
 ID, TITLE = "inside", "Inside"
 LINK = LinkedTab(
     ID,
-    {"model": "inside-model", "match": "inside-rank", "batch_mates": "inside-batch-mates", "step": "stepper"},
+    {
+        "model": "inside-model", "match": "inside-rank", "batch_mates": "inside-batch-mates", "step": "stepper",
+        "picture": "inside-view", "row": "cell-r", "column": "cell-c",
+    },
     "inside-database", "inside-photo", "inside-examples",
 )  # fmt: skip
 SCRIPT = Path(__file__).with_name("stage.js")
 FIRST_STEP = "layers"
 
 
-def build(tab: gr.Tab, services: Services, notice: gr.HTML, found: FindParts) -> Picker:
-    """Lay out the tab inside the current gr.Tab. notice: the page's banners; found: the Find tab, whose photo is taken
-    over."""
+@dataclass(frozen=True)
+class InsideParts:
+    """What other parts of the page choose here."""
+
+    photo: gr.Image
+    database: gr.Dropdown
+    role: gr.Radio
+    rank: gr.Dropdown
+    batch_mates: gr.Radio
+
+
+def build(tab: gr.Tab, services: Services, notice: gr.HTML) -> InsideParts:
+    """Lay out the tab inside the current gr.Tab. notice: the page's banners."""
     handlers = InsideHandlers(services)
     with gr.Row(elem_id="inside-form", equal_height=False):
-        picker = photo_picker(services, "inside", "Pick a photo", "the photo to explain", tab, found.photo)
+        picker = photo_picker(services, "inside", "Pick a photo", "the photo to explain")
         photo, database = picker.photo, picker.database
         with gr.Column(scale=5, min_width=280, elem_id="inside-settings"):
             gr.HTML(step_html(2, "Choose model and match"), elem_classes="step")
@@ -43,9 +56,10 @@ def build(tab: gr.Tab, services: Services, notice: gr.HTML, found: FindParts) ->
                 roles, value=STABLE, label="Model", elem_id="inside-model",
                 info="SciceVPR looks at one photo alone; the other two compare the photos of a batch.",
             )  # fmt: skip
-            rank = gr.Radio(
-                [(str(r), r) for r in range(1, RANKS + 1)], value=1, label="Match to compare with (rank)",
-                info="The model's own answers, most similar first.", elem_id="inside-rank",
+            rank = gr.Dropdown(
+                [*((f"rank {r}", r) for r in range(1, RANKS + 1)), ("the first right one", FIRST_RIGHT)], value=1,
+                label="Match to compare with", info="The model's own answers, most similar first.",
+                elem_id="inside-rank", interactive=True,
             )  # fmt: skip
             batch_mates = gr.Radio(
                 BATCH_CHOICES, value=3, label="Other photos in the batch", elem_id="inside-batch-mates",
@@ -96,11 +110,14 @@ def build(tab: gr.Tab, services: Services, notice: gr.HTML, found: FindParts) ->
         shown.failure(handlers.waiting, None, parts, queue=False, **QUIET)
 
     show(photo.change, trigger_mode="always_last")
-    for component in (role, rank, batch_mates, step, view, row, column, layer, head, region):
-        show(component.input, trigger_mode="always_last")
+    for component in (role, rank, batch_mates):
+        show(component.change, trigger_mode="always_last")  # also when another tab chose it
+    for control in (step, view, row, column, layer, head, region):
+        show(control.input, trigger_mode="always_last")
     picked = stage.select(handlers.picked, None, [row, column], queue=False, show_progress="hidden", **QUIET)
     show(picked.success)
     match, others = count_input("Match", 1, 1, RANKS), count_input("Other photos in the batch", 3, 0, MOST_BATCH_MATES)
     asked = [photo, database_input(services), role, match, others, text_input("Query")]
     endpoint(handlers.api_explain, asked, line=MODEL)
-    return picker
+    share_selection(tab, ID, photo, database, batch_mates)
+    return InsideParts(photo, database, role, rank, batch_mates)

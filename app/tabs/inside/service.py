@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from app.core.descriptor_store import Described
 from app.core.model_slots import STABLE, weights_of
-from app.core.query_resolution import MOST_BATCH_MATES, batch_mates_of, files_of, known_position, query_photo
+from app.core.query_position import known_position
+from app.core.query_resolution import MOST_BATCH_MATES, Relevance, batch_mates_of, files_of, query_photo
 from app.core.records import Hit
-from app.core.services import Services
+from app.core.services import MAX_K, Services
 from app.core.values import whole_number
 from scicevpr.config import STEM_TAP
 from scicevpr.datasets import Photo
@@ -22,7 +24,8 @@ from scicevpr.errors import UsageError
 from scicevpr.explanations import STEPS, Decision, Explanation, View, deciding_region, region_terms
 from scicevpr.files.photos import open_photo
 
-RANKS = 5
+RANKS = MAX_K
+FIRST_RIGHT = "first right"
 REMEMBERED = 12
 """Explanations and views of them kept in memory; one of a batch of 16 takes about 40 MB for the T size."""
 CLASS_TOKEN = "class token"
@@ -106,18 +109,20 @@ class Inspector:
         name: str = "",
         database: str | None = None,
         role: str = STABLE,
-        rank: int = 1,
+        rank: int | str = 1,
         batch_mates: int = 0,
         progress: Progress | None = None,
+        gps: tuple[float, float] | None = None,
     ) -> Inspected:
         """Take a photo through a model.
 
-        photo, name, database: as in :meth:`app.core.services.Services.find`. role: "stable", "teacher" or "baseline".
-        rank: which match to compare with, 1..5. batch_mates: how many photos after it in the query list share its batch
-        (no matter for SciceVPR). Raises SciceVPRError: with a message for the visitor.
+        photo, name, database, gps: as in :meth:`app.core.services.Services.find`. role: "stable", "teacher" or
+        "baseline". rank: which match to compare with, 1..20, or FIRST_RIGHT. batch_mates: how many photos after it in
+        the query list share its batch (no matter for SciceVPR). Raises SciceVPRError: with a message for the visitor.
         """
         key, dataset = self.services.dataset(database)
-        rank = whole_number(rank, "The match", 1, min(RANKS, len(dataset.database)))
+        if rank != FIRST_RIGHT:
+            rank = whole_number(rank, "The match", 1, min(RANKS, len(dataset.database)))
         count = whole_number(batch_mates, "The number of other photos in the batch", 0, MOST_BATCH_MATES)
         image, model = open_photo(photo), self.services.model(role)
         count = count if model.variant.cross_image else 0
@@ -130,17 +135,18 @@ class Inspector:
         sources = [image, *files_of(neighbours)]
         explanation = self._explained((digest, key, role, weights, row, count), key, role, sources)
         described = self.services.described(role, key, progress)
-        relevance = self.services.relevance(key, row, known_position(query, dataset))
+        relevance = self.services.relevance(key, row, known_position(query, dataset, gps=gps))
         descriptor = explanation.descriptors[0]
-        hits = self.services.hits(described, descriptor, RANKS, key, relevance)
-        hit = hits[rank - 1]
+        wanted = int(rank) if rank != FIRST_RIGHT else first_right(described, descriptor, relevance)
+        hits = self.services.hits(described, descriptor, max(RANKS, wanted), key, relevance)
+        hit = hits[wanted - 1]
         if not hit.photo.path.is_file():
             raise UsageError(
                 f"{hit.photo.name} is not here: this database came as a pack of descriptors without photos, and a "
                 "match can only be explained with its photo. Open the pack together with the folder of its photos."
             )
         stored = described.descriptors.values
-        rival = next((other for other in hits if other.rank != rank), None)
+        rival = next((other for other in hits if other.rank != wanted), None)
         inspected = Inspected(
             role=role,
             title=model.variant.title,
@@ -148,7 +154,7 @@ class Inspector:
             batch_mates=neighbours,
             explanation=explanation,
             hits=hits,
-            rank=rank,
+            rank=wanted,
             match=self._explained((key, role, weights, hit.row), key, role, [hit.photo.path]),
             terms=region_terms(descriptor, stored[hit.row]),
             decision=None if rival is None else deciding_region(descriptor, stored[hit.row], stored[rival.row]),
@@ -163,6 +169,19 @@ class Inspector:
         with self.services.pace.quick():
             made = Explanation(self.services.model(role), photos)
         return self._kept.put(identity, made, key)
+
+
+def first_right(described: Described, descriptor: np.ndarray, relevance: Relevance) -> int:
+    """The rank of the first right photo. UsageError where none is known or ranked."""
+    if not relevance.positives:
+        raise UsageError(
+            "There is no right match to compare with: the photo's position is unknown, or this database has no photo "
+            "of its place. Choose a rank."
+        )
+    found = relevance.first_positive(described.ranking(descriptor[None]))
+    if found is None:
+        raise UsageError("No right photo is among those that were ranked. Choose a rank.")
+    return found[0]
 
 
 def chosen_view(inspected: Inspected, step: str, key: str | None) -> View | None:

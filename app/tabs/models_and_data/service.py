@@ -59,11 +59,6 @@ class Sources:
 
         return self.services.slots.replace(role, source, load)
 
-    def show(self, role: str, name: str, model: VPRModel) -> ModelState:
-        """Put a model that was made here into a column. UsageError where the page is locked, or it does not fit."""
-        self._check_unlocked()
-        return self.services.slots.replace(role, name, lambda: model)
-
     def reset(self, role: str) -> None:
         """Back to the model that the page started with; the third column goes when it was empty then."""
         self._check_unlocked()

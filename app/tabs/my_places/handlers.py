@@ -14,6 +14,7 @@ from app.core.outgoing import Outgoing
 from app.core.values import plain_text, whole_number
 from app.tabs.my_places.html import database_html, report_html, report_words_html, waiting_html
 from app.tabs.my_places.intake_report import MyDatabase, as_dataset
+from app.tabs.my_places.own_pack import pack_among
 from app.tabs.my_places.service import MyPlaces
 from app.ui.events import PROGRESS, Handlers, toasts
 
@@ -46,7 +47,8 @@ class MyPlacesHandlers(Handlers):
         self, token: Any, files: Any, folder: Any, table: Any, condition: Any, title: Any, hold_back: Any,
         request: gr.Request, progress: Any = PROGRESS,
     ) -> Iterator[tuple]:  # fmt: skip
-        """Read and describe what the form holds; values for (token, words, table, archive) as they come."""
+        """Read and describe what the form holds; values for (token, words, table, archive, the button to Find) as they
+        come."""
 
         def tell(what: str, done: int, total: int) -> None:
             progress((done, total), desc=what, unit="photos")
@@ -60,23 +62,29 @@ class MyPlacesHandlers(Handlers):
         )
         token = self.mine.welcome(token, request.session_hash)
         self.mine.remember(token, [path for path, _ in (*brought, *tables)])
-        yield token, gr.skip(), gr.skip(), gr.skip()
+        yield token, gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        if (pack := pack_among(brought)) is not None:
+            database = self.mine.reopen(token, pack)
+            yield token, database_html(database), "", _download(database), _ready(True)
+            return
         one_table = tables[0] if tables else None
         report = self.mine.read(token, brought, folder, one_table, condition, tell)
         listed = report_html(report, as_dataset(report, "", hold_back).queries)
-        yield token, report_words_html(report), listed, _download(None)
+        yield token, report_words_html(report), listed, _download(None), _ready(False)
         database = self.mine.build(token, report, title, hold_back, tell)
-        yield token, database_html(database, report), gr.skip(), _download(database)
+        yield token, database_html(database, report), gr.skip(), _download(database), _ready(True)
 
-    def now(self, token: Any) -> tuple[str, dict]:
-        """What the session holds at the moment: values for (words, archive)."""
+    def now(self, token: Any) -> tuple[str, dict, dict]:
+        """What the session holds at the moment: values for (words, archive, the button to Find)."""
         database = self.mine.database(token)
-        return waiting_html() if database is None else database_html(database), _download(database)
+        words = waiting_html() if database is None else database_html(database)
+        return words, _download(database), _ready(database is not None)
 
-    def remove(self, token: Any) -> tuple[str, str, str, dict]:
-        """Remove the visitor's places at once; values for (token, words, table, archive)."""
+    def remove(self, token: Any) -> tuple:
+        """Remove the visitor's places at once; values for (token, words, table, archive, the button to Find, the chosen
+        files, the table of positions, the question whether to remove)."""
         self.mine.forget(token)
-        return "", waiting_html(), "", _download(None)
+        return "", waiting_html(), "", _download(None), _ready(False), None, None, gr.Row(visible=False)
 
     def leave(self, request: gr.Request) -> None:
         """The page of a session was closed or reloaded."""
@@ -108,6 +116,11 @@ class MyPlacesHandlers(Handlers):
 def _download(database: MyDatabase | None) -> dict:
     file = None if database is None else Outgoing.file(database.archive)
     return gr.update(value=file, interactive=file is not None)
+
+
+def _ready(there: bool) -> dict:
+    """The button to Find: there must be something to search."""
+    return gr.update(interactive=there)
 
 
 def forget_page(page: gr.Blocks, session: str) -> None:

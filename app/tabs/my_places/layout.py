@@ -20,7 +20,7 @@ ID, TITLE = "my_places", "My places"
 # described beside the searches of others, not before them: half a thousand photos take minutes
 OWN_LINE = {"concurrency_id": "places", "concurrency_limit": 1}
 HOLD_CHOICES = [("none", 0), ("every 10th", 10), ("every 5th", 5), ("every 3rd", 3)]
-PHOTO_HINT = "Photos, or a zip of them with or without folders. {limits}"
+PHOTO_HINT = "Photos, or a zip of them with or without folders, or the zip of a pack made here. {limits}"
 FOLDER_HINT = "Or a folder on this machine. It is read where it is, and nothing in it is changed."
 WHERE_HINT = (
     "Positions are read from names (@easting@northing@…), else from the camera's GPS data. A table replaces both: a "
@@ -33,8 +33,8 @@ HOLD_HINT = (
 )
 PRIVATE_HINT = (
     "Nobody else sees these photos. They are deleted when you close or reload this page, when you remove them, or six "
-    "hours after you brought them. The zip is a database pack: unpacked, it opens again under Models & data and with "
-    "scicevpr search --pack."
+    "hours after you brought them. The zip is a database pack: bring it here again another day, and it opens without "
+    "describing anything; unpacked, it also opens under Models & data and with scicevpr search --pack."
 )
 
 
@@ -86,9 +86,13 @@ def build(tab: gr.Tab, mine: MyPlaces, page: gr.Blocks) -> MyPlacesParts:
                 stop = gr.Button("Stop", variant="stop", scale=1, min_width=90, elem_id="mine-stop")
     words = gr.HTML(waiting_html(), elem_id="mine-words", min_height=90)
     with gr.Row(elem_id="mine-after"):
-        find = gr.Button("Search them in Find", elem_id="mine-find")
+        find = gr.Button("Search them in Find", interactive=False, elem_id="mine-find")
         archive = gr.DownloadButton("Download as a pack (zip)", interactive=False, elem_id="mine-archive")
         remove = gr.Button("Remove my places", elem_id="mine-remove")
+    with gr.Row(visible=False, elem_id="mine-sure") as sure:
+        gr.HTML(hint_html("Remove your photos, their descriptors and the list from this server now?"))
+        yes = gr.Button("Yes, remove them", variant="stop", elem_id="mine-yes")
+        no = gr.Button("No, keep them", elem_id="mine-no")
     gr.HTML(hint_html(PRIVATE_HINT), elem_classes="step")
     listed = gr.HTML("", elem_id="mine-listed")
 
@@ -98,16 +102,18 @@ def build(tab: gr.Tab, mine: MyPlaces, page: gr.Blocks) -> MyPlacesParts:
     built = go.click(
         handlers.build,
         [token, files, folder, table, condition, title, hold],
-        [token, words, listed, archive],
+        [token, words, listed, archive, find],
         show_progress_on=[words],
         **QUIET,
         **OWN_LINE,
     )
-    built.failure(handlers.now, token, [words, archive], **QUICK)
+    built.failure(handlers.now, token, [words, archive, find], **QUICK)
     stop.click(mine.stop, token, None, **QUICK)
-    removed = remove.click(handlers.remove, token, [token, words, listed, archive], **QUICK)
+    remove.click(lambda: gr.Row(visible=True), None, sure, **QUICK)
+    no.click(lambda: gr.Row(visible=False), None, sure, **QUICK)
+    removed = yes.click(handlers.remove, token, [token, words, listed, archive, find, files, table, sure], **QUICK)
     wanted = find.click(
-        None, None, None, js="() => document.getElementById('tab-find-button')?.click()", api_visibility="private"
+        None, None, None, js="() => { window.studioOpenTab?.('Find'); return []; }", api_visibility="private"
     )
     page.unload(handlers.leave)
     return MyPlacesParts(token, (built, removed, wanted), handlers)

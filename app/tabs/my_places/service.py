@@ -14,10 +14,10 @@ import shutil
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from app.core.model_slots import BASELINE, STABLE
 from app.core.services import Services
 from app.core.upload_cache import upload_folder
 from app.tabs.my_places.intake_report import IntakeReport, MyDatabase, Visit, as_dataset, chosen_table, no_photo_words
+from app.tabs.my_places.own_pack import file_name, unpack, zip_pack
 from scicevpr.datasets import Dataset
 from scicevpr.datasets.intake import Gathered, Limits, gather, gather_folder
 from scicevpr.datasets.positions import place_photos
@@ -151,10 +152,7 @@ class MyPlaces:
 
         Raises SciceVPRError: with a message for the visitor; what was there before stays.
         """
-        visit = self._take_place(token)
-        visit.stopped = False
-        self._drop_work(visit)
-        visit.work = Path(tempfile.mkdtemp(dir=visit.folder, prefix="places-"))
+        visit = self._begin(token)
         with self._kindly(visit):
             gathered = self._gather(visit, brought, folder.strip(), progress)
             chosen = chosen_table(gathered, table, visit.work, self.limits)
@@ -191,16 +189,32 @@ class MyPlaces:
             )
             archive = zip_pack(pack, work / f"{file_name(title)}.zip")
             opened = open_pack(pack.folder, photos=report.gathered.folder)
+        return self._offer(visit, opened, archive, title, report.notes, started)
+
+    def reopen(self, token: str, file: Path) -> MyDatabase:
+        """Offer the zip of a pack that this tab made earlier; otherwise as `build`."""
+        visit, started = self._begin(token), time.perf_counter()
+        with self._kindly(visit):
+            work = visit.work
+            if work is None:  # the visit ended meanwhile
+                raise UsageError(CLOSED)
+            pack = open_pack(unpack(file, work / "opened", self.limits))
+            archive = Path(shutil.copyfile(file, work / f"{file_name(pack.title)}.zip"))
+        return self._offer(visit, pack, archive, pack.title, pack.dataset.notes, started)
+
+    def _offer(
+        self, visit: Visit, pack: Pack, archive: Path, title: str, notes: Iterable[str], started: float
+    ) -> MyDatabase:
+        """Make a pack the visit's database, instead of an earlier one."""
         groupings = tuple((entry.variant, entry.protocol["grouping"]) for entry in pack.models)
         with self._lock:
             if visit.gone:
                 self._drop_work(visit)
                 raise UsageError(CLOSED)
             old = visit.database
-            mine = replace(opened.dataset, name=title, notes=tuple(report.notes))
-            key = self.services.add_private(title, mine, opened.searchable, visit.folder)
-            seconds = time.perf_counter() - started
-            visit.database = MyDatabase(key, title, mine, archive, groupings, seconds)
+            mine = replace(pack.dataset, name=title, notes=tuple(notes))
+            key = self.services.add_private(title, mine, pack.searchable, visit.folder)
+            visit.database = MyDatabase(key, title, mine, archive, groupings, time.perf_counter() - started)
             visit.work = None
         if old is not None:
             self.services.datasets.remove_private(old.key)
@@ -242,6 +256,14 @@ class MyPlaces:
     def _of_session(self, session: str | None) -> str | None:
         return next((token for token, v in self._visits.items() if session and v.session == session), None)
 
+    def _begin(self, token: str) -> Visit:
+        """A visit with an empty folder to work in."""
+        visit = self._take_place(token)
+        visit.stopped = False
+        self._drop_work(visit)
+        visit.work = Path(tempfile.mkdtemp(dir=visit.folder, prefix="places-"))
+        return visit
+
     def _take_place(self, token: str) -> Visit:
         """Mark a visit as one that makes a database; the longest idle of too many gives way. UsageError when all are
         at work."""
@@ -273,12 +295,8 @@ class MyPlaces:
             return gather_folder(Path(folder).expanduser().absolute(), self.limits)
         if not brought:
             raise UsageError("There are no photos yet. Choose some, or a zip of them.")
-        return gather(
-            brought,
-            visit.work,
-            self.limits,
-            lambda done, total: self._tell(visit, progress, "Unpacking the photos", done, total),
-        )
+        told = partial(self._tell, visit, progress, "Unpacking the photos")
+        return gather(brought, visit.work, self.limits, told)
 
     def _readable(
         self, visit: Visit, gathered: Gathered, progress: Progress | None
@@ -334,16 +352,3 @@ class MyPlaces:
         if visit.work is not None:
             shutil.rmtree(visit.work, ignore_errors=True)
             visit.work = None
-
-
-def zip_pack(pack: Pack, path: Path) -> Path:
-    """The pack's folder as one file; its parts are packed well already."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for file in sorted(file for file in pack.folder.rglob("*") if file.is_file()):
-            archive.write(file, Path(path.stem) / file.relative_to(pack.folder))
-    return path
-
-
-def file_name(title: str) -> str:
-    """A title as a plain file name."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-").lower() or "my-places"

@@ -12,14 +12,16 @@ import plotly.graph_objects as go
 
 from app.core.incoming import QueryPhoto, photo_name
 from app.core.outgoing import ServerFile
-from app.core.values import joined, row_list, text_list, whole_number
+from app.core.query_resolution import MOST_BATCH_MATES, batch_mates_of, query_photo
+from app.core.values import joined, plain_text, row_list, text_list, whole_number
 from app.tabs.stability.html import WAITING, pair_figure_html, reaction_html, tray_html, waiting_tray_html, why_html
 from app.tabs.stability.records import Reaction, Session
-from app.tabs.stability.service import Stability
+from app.tabs.stability.service import FAIL, RIGHT, Stability
 from app.ui.events import PROGRESS, Handlers, Stops, describing, event_data, toasts
 from scicevpr.datasets.tables import cell_text
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.batch_effects import SIZES
+from scicevpr.evaluation.batch_mates import WorstBatch
 from scicevpr.figures.scores import projection, recall_curve
 
 LARGEST_SEEDS = 20
@@ -44,10 +46,25 @@ class StabilityHandlers(Handlers):
         return self.notice(), waiting_tray_html(), WAITING, WAITING, "", hidden, hidden
 
     @toasts
-    def fresh(self, photo: Any, batch_of: Any) -> tuple:
-        """Values for (batch mates, words, seed, the photo that they are for): nothing new for the same photo."""
+    def fresh(self, photo: Any, database: Any, batch_of: Any, taken: Any) -> tuple:
+        """Values for (batch mates, words, seed, the photo that they are for, taken): nothing new for the same photo."""
         name = photo_name(photo) if photo else ""
-        return ("", "", 0, name) if name != batch_of else (gr.skip(),) * 4
+        return (self._following(name, database, taken), "", 0, name, "") if name != batch_of else (gr.skip(),) * 5
+
+    @toasts
+    def followed(self, photo: Any, database: Any, taken: Any, batch_mates: Any) -> str:
+        """The batch that another tab chose ("+3": the three photos that follow) as rows; else the batch as it was."""
+        return self._following(photo_name(photo), database, taken) if photo and taken else batch_mates
+
+    def _following(self, name: str, database: Any, taken: Any) -> str:
+        count = plain_text(taken, "The batch").removeprefix("+")
+        if not count or not name:
+            return ""
+        _, dataset = self.services.dataset(database)
+        _, row = query_photo(dataset, name)
+        number = whole_number(count, "The number of other photos in the batch", 0, MOST_BATCH_MATES)
+        rows = {photo.name: at for at, photo in enumerate(dataset.queries)}
+        return joined(rows[mate.name] for mate in batch_mates_of(dataset, row, number))
 
     @toasts
     def show(self, photo: Any, database: Any, batch_mates: Any, seed: Any, progress: Any = PROGRESS) -> tuple:
@@ -89,24 +106,29 @@ class StabilityHandlers(Handlers):
         return joined(random.choice(pool, size, replace=False)), number + 1
 
     @toasts
-    def worst(
+    def make_it_fail(
         self, photo: Any, database: Any, batch_mates: Any, size: Any, progress: Any = PROGRESS
     ) -> Iterator[tuple[str, str]]:
         """Search for the batch that changes the baseline's answer most; yields (its other photos, words)."""
+        yield from self._searched(FAIL, photo, database, batch_mates, size, progress)
+
+    @toasts
+    def make_it_right(
+        self, photo: Any, database: Any, batch_mates: Any, size: Any, progress: Any = PROGRESS
+    ) -> Iterator[tuple[str, str]]:
+        """Search for the batch in which the baseline's answer is right; yields (its other photos, words)."""
+        yield from self._searched(RIGHT, photo, database, batch_mates, size, progress)
+
+    def _searched(
+        self, aim: str, photo: Any, database: Any, batch_mates: Any, size: Any, progress: Any
+    ) -> Iterator[tuple[str, str]]:
         if not photo:
             raise UsageError(NO_QUERY)
         session = self._session(photo, database)
-        photos = whole_number(size, "The batch", 2, MOST_IN_WORST_BATCH)
+        photos = min(whole_number(size, "The batch", 2, MOST_IN_WORST_BATCH), max(2, len(session.others) + 1))
         kept = joined(row_list(batch_mates))
-        for found, rows in self.stability.worst(session, photos, 0, describing(progress)):
-            state = "Found" if found.done else "Searching"
-            change = (
-                f"another place now wins by {found.margin:.4f}"
-                if found.flipped
-                else f"no other place wins, the nearest is {-found.margin:.4f} behind"
-            )
-            words = f"{state}: {found.tried} batches tried; {change} (alone: {-found.margin_alone:.4f} behind)."
-            yield (joined(rows) if found.done else kept), words
+        for found, rows in self.stability.worst(session, photos, 0, describing(progress), aim):
+            yield (joined(rows) if found.done else kept), search_words(found, aim)
 
     @toasts
     def curve(
@@ -117,9 +139,7 @@ class StabilityHandlers(Handlers):
         if not numbers or not orders:
             raise UsageError("Choose at least one batch size and one order.")
         draws = whole_number(seeds, "The number of shuffles", 1, LARGEST_SEEDS)
-        roles = self.stability.roles
-        settings = sum(0 if s == 1 else sum(draws if o == "shuffled" else 1 for o in orders) for s in numbers)
-        total = len(roles) * (settings + (1 in numbers))
+        total = self.stability.settings(numbers, orders, draws)
         table = None
         with self.stops.running(request) as stop:
             for table in self.stability.curve(database, numbers, list(orders), draws, progress=describing(progress)):
@@ -221,7 +241,17 @@ class StabilityHandlers(Handlers):
 
     def _session(self, photo: Any, database: Any) -> Session:
         asked = photo if isinstance(photo, QueryPhoto) else self.photo(photo)
-        return self.stability.session(asked.image, asked.name, database)
+        return self.stability.session(asked.image, asked.name, database, asked.gps)
+
+
+def search_words(found: WorstBatch, aim: str) -> str:
+    """How far a search for a batch is, and what its best batch does."""
+    state = f"{'**Found:**' if found.done else 'Searching:'} {found.tried} batches tried."
+    other, own = ("a right photo", "wrong ones") if aim == RIGHT else ("another place", "the place answered alone")
+    alone = f"Alone {other} is {-found.margin_alone:.4f} behind {own}"
+    if found.flipped:
+        return f"{state} In this batch {other} wins by {found.margin:.4f}. {alone}."
+    return f"{state} No batch does it: in the best one {other} stays {-found.margin:.4f} behind. {alone}."
 
 
 def plane_of(reaction: Reaction) -> go.Figure:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from app.core.model_slots import BASELINE
 from app.core.records import Hit
 from app.tabs.inside.service import CLASS_TOKEN
 from app.tabs.stability.records import Reaction, Session
@@ -73,6 +74,11 @@ def _tile(row: int, photo: Photo, inside: bool) -> str:
 
 def reaction_words(reaction: Reaction, batch_mates: int) -> tuple[str, str]:
     """A sentence about the change, and its mood: "same", "flip" or "alone"."""
+    if batch_mates == 0 and reaction.role == BASELINE and reaction.alone[0].right is False:
+        return "alone", (
+            "Wrong alone. That says little about it: it was trained on batches of many photos and never on one. Add "
+            "photos to its batch to see whether this answer changes."
+        )
     if batch_mates == 0:
         return "alone", "Alone so far: add photos to its batch to see whether this answer changes."
     before, after = reaction.alone[0].right, reaction.now[0].right

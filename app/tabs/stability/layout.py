@@ -6,14 +6,13 @@ from pathlib import Path
 
 import gradio as gr
 
-from app.tabs.find.layout import FindParts
 from app.tabs.stability.handlers import COLUMNS, LARGEST_SEEDS, MOST_IN_WORST_BATCH, StabilityHandlers
 from app.tabs.stability.html import WAITING, waiting_tray_html
 from app.tabs.stability.service import Stability
 from app.ui.events import LONG, MODEL, QUICK, QUIET, count_input, database_input, endpoint, text_input
 from app.ui.html import hint_html, step_html
 from app.ui.links import LinkedTab
-from app.ui.photo_picker import Picker, photo_picker
+from app.ui.photo_picker import Picker, photo_picker, share_selection
 from scicevpr.evaluation.batch_effects import SIZES
 
 ID, TITLE = "stability", "Stability"
@@ -23,8 +22,10 @@ LINK = LinkedTab(
 )  # fmt: skip
 SCRIPT = Path(__file__).with_name("tray.js")
 BATCH_HINT = (
-    "Random batch: as many photos as are in the batch now, drawn from those on offer. Other photos: a new draw from "
-    "the query list. Worst batch: the whole query list is searched."
+    "Random batch: as many photos as are in the batch now, drawn from those on offer. Offer other photos: a new draw "
+    "from the query list. Make CricaVPR fail: searches the whole query list for the other photos that turn its "
+    "answer to another place. Make CricaVPR right: for those with which a photo of the right place comes first, "
+    "although alone another one does. SciceVPR's answer stays what it is in both."
 )
 CURVE_HINT = (
     "Measure: the settings above, for all models; rows appear as they are ready. Figure 2: all sizes and orders, ten "
@@ -54,12 +55,11 @@ def batch_controls(
     )  # fmt: skip
 
 
-def build(tab: gr.Tab, stability: Stability, notice: gr.HTML, found: FindParts) -> Picker:
-    """Lay out the tab inside the current gr.Tab. notice: the page's banners; found: the Find tab, whose photo is taken
-    over."""
+def build(tab: gr.Tab, stability: Stability, notice: gr.HTML) -> Picker:
+    """Lay out the tab inside the current gr.Tab. notice: the page's banners."""
     handlers, services = StabilityHandlers(stability), stability.services
     with gr.Row(elem_id="stability-form", equal_height=False):
-        picker = photo_picker(services, "stability", "Pick a query", "the query", tab, found.photo)
+        picker = photo_picker(services, "stability", "Pick a query", "the query")
         photo, database = picker.photo, picker.database
     gr.HTML(step_html(2, "Choose the other photos of its batch"), elem_classes="step")
     tray = gr.HTML(waiting_tray_html(), js_on_load=SCRIPT.read_text(encoding="utf-8"), elem_id="tray", min_height=180)
@@ -67,17 +67,18 @@ def build(tab: gr.Tab, stability: Stability, notice: gr.HTML, found: FindParts) 
         empty = gr.Button("Empty the batch", size="sm", elem_id="stability-empty")
         random = gr.Button("Random batch", size="sm", elem_id="stability-random")
         others = gr.Button("Offer other photos", size="sm", elem_id="stability-others")
-        worst = gr.Button("Find the worst batch", variant="primary", size="sm", elem_id="stability-worst")
+        worst = gr.Button("Make CricaVPR fail", variant="primary", size="sm", elem_id="stability-worst")
+        best = gr.Button("Make CricaVPR right", variant="primary", size="sm", elem_id="stability-best")
     size = gr.Slider(
-        2, 16, value=8, step=1, label="Size of the worst batch", buttons=[], elem_id="stability-size",
-        info="Searches the whole query list for the batch that changes CricaVPR's answer most; photos in the batch, "
-        "the query included.",
+        2, 16, value=8, step=1, label="Batch size of these two searches", buttons=[], elem_id="stability-size",
+        info="Photos in the batch, the query included.",
     )  # fmt: skip
     gr.HTML(hint_html(BATCH_HINT), elem_classes="step")
     words = gr.Markdown("", elem_id="stability-words")
     batch_mates = gr.Textbox("", visible=False, elem_id="stability-batch-mates")
     seed = gr.Number(0, visible=False, precision=0, elem_id="stability-seed")
     batch_of = gr.Textbox("", visible=False, elem_id="stability-batch-of")  # the photo whose batch this is
+    taken = gr.Textbox("", visible=False, elem_id="stability-taken")  # a batch chosen in another tab, such as "+3"
     gr.HTML(step_html(3, "Whose answer changes?"), elem_classes="step")
     with gr.Row(elem_id="stability-answers", equal_height=False):
         stable = gr.HTML(WAITING, elem_id="stability-stable", elem_classes="answer-box")
@@ -111,27 +112,28 @@ def build(tab: gr.Tab, stability: Stability, notice: gr.HTML, found: FindParts) 
         shown.failure(handlers.waiting, None, parts, queue=False, **QUIET)
 
     # change also comes when the tab is shown again, and with a link, which brings photo and batch at once
-    fresh = photo.change(handlers.fresh, [photo, batch_of], [batch_mates, words, seed, batch_of], **QUICK)
+    new = [batch_mates, words, seed, batch_of, taken]
+    fresh = photo.change(handlers.fresh, [photo, database, batch_of, taken], new, **QUICK)
     show(fresh.then, trigger_mode="always_last")
+    follow = taken.change(handlers.followed, [photo, database, taken, batch_mates], batch_mates, **QUICK)
+    show(follow.success, trigger_mode="always_last")
+    share_selection(tab, ID, photo, database, batch_mates, taken)
     moved = tray.select(handlers.moved, batch_mates, batch_mates, **QUICK)
     show(moved.success)
     show(empty.click(lambda: "", None, batch_mates, **QUICK).success)
     show(random.click(handlers.drawn, form, [batch_mates, seed], **QUICK).success)
     show(others.click(lambda number: int(number or 0) + 1, seed, seed, **QUICK).success)
-    searched = worst.click(
-        handlers.worst,
-        [photo, database, batch_mates, size],
-        [batch_mates, words],
-        show_progress_on=[tray],
-        **QUIET,
-        **LONG,
-    )
-    show(searched.success)
+    searched = [
+        button.click(handler, [*form[:3], size], [batch_mates, words], show_progress_on=[tray], **QUIET, **LONG)
+        for button, handler in ((worst, handlers.make_it_fail), (best, handlers.make_it_right))
+    ]
+    for search in searched:
+        show(search.success)
     results = [curve, table, file, told]
     run.click(handlers.curve, [database, sizes, orders, seeds], results, show_progress_on=[told], **QUIET, **LONG)
     figure_2.click(handlers.figure_2, [database], results, show_progress_on=[told], **QUIET, **LONG)
     first = figure_1.click(handlers.pairs, [database], [pairs], show_progress_on=[told], **QUIET, **LONG)
-    stop.click(handlers.stops.stop, None, None, cancels=[first, searched], **QUICK)
+    stop.click(handlers.stops.stop, None, None, cancels=[first, *searched], **QUICK)
     asked, query = database_input(services), text_input("Query")
     endpoint(handlers.api_batch_mates, [photo, asked, text_input("Other photos in the batch"), query], line=MODEL)
     size = count_input("Batch size", 8, 2, MOST_IN_WORST_BATCH)

@@ -14,7 +14,8 @@ from PIL import Image
 
 from app.core.limits import WORST_BATCH_S
 from app.core.model_slots import BASELINE, STABLE, THIRD, weights_of
-from app.core.query_resolution import known_position, query_photo
+from app.core.query_position import known_position
+from app.core.query_resolution import query_photo
 from app.core.region_store import RegionStore
 from app.core.services import Services
 from app.tabs.stability.records import Projection, Reaction, Session, checked_batch_mates
@@ -34,6 +35,8 @@ from scicevpr.evaluation.batch_mates import (
 from scicevpr.explanations.maps import rewriting
 from scicevpr.files.photos import open_photo
 
+FAIL, RIGHT = "fail", "right"
+"""What a batch is searched for: that CricaVPR's answer changes, or that it becomes right."""
 SHOWN = 3
 DRAWS = 64
 POOL = 24
@@ -72,11 +75,14 @@ class Stability:
 
     # ---- one query and its batch --------------------------------------------------------------------------------
 
-    def session(self, photo: Image.Image | Path | bytes, name: str, database: str | None) -> Session:
+    def session(
+        self, photo: Image.Image | Path | bytes, name: str, database: str | None,
+        gps: tuple[float, float] | None = None,
+    ) -> Session:  # fmt: skip
         """Open a query for experiments. Raises SciceVPRError with a message for the visitor."""
         key, dataset = self.services.dataset(database)
         query, row = query_photo(dataset, name)
-        return Session(open_photo(photo), query, known_position(query, dataset), row, key, dataset)
+        return Session(open_photo(photo), query, known_position(query, dataset, gps=gps), row, key, dataset)
 
     def pool(self, session: Session, seed: int = 0) -> list[int]:
         """Photos on offer for the batch: the next ones of the query list, then some from anywhere (by ``seed``)."""
@@ -136,16 +142,22 @@ class Stability:
         )
 
     def worst(
-        self, session: Session, size: int, seed: int = 0, progress: Progress | None = None
+        self, session: Session, size: int, seed: int = 0, progress: Progress | None = None, aim: str = FAIL
     ) -> Iterator[tuple[WorstBatch, list[int]]]:
-        """Search the whole query list for the batch that changes the baseline's answer most.
+        """Search the whole query list for the batch that changes the baseline's answer most (aim FAIL), or that makes
+        it right (aim RIGHT; UsageError where nothing can be right, or it is right alone).
 
         Yields the best so far and its other photos as rows of the query list. size: photos in the batch, the query
         included. It gives way to short questions, and after some minutes the best so far is the answer.
         """
         rows, turn = [int(row) for row in session.others], self.services.pace.long(WORST_BATCH_S)
         setup = self._photo_setup(BASELINE, session, rows, self.giving_way(progress))
-        for found in search_worst_batch(setup, 0, size, seed):
+        if aim == RIGHT and (setup.positives is None or not len(setup.positives[0])):
+            raise UsageError(
+                "No answer can be made right: the photo's position is unknown, or this database has no photo of "
+                "its place."
+            )
+        for found in search_worst_batch(setup, 0, size, seed, goal="any" if aim == FAIL else RIGHT):
             last = replace(found, done=True) if turn.over else found
             yield last, [rows[member - 1] for member in found.batch_mates]
             if turn.over:
@@ -216,6 +228,13 @@ class Stability:
             database_regions=regions,
         )
         return self._kept.put(identity, made, key)
+
+    def settings(
+        self, sizes: Sequence[int], orders: Sequence[str], seeds: int, roles: Sequence[str] | None = None
+    ) -> int:
+        """How many rows `curve` gives: batches of one are the same in every order, and only shuffles have seeds."""
+        each = sum(seeds if order == "shuffled" else 1 for order in orders)
+        return len(roles or self.roles) * (sum(each for size in sizes if size != 1) + (1 in sizes))
 
     def curve(
         self, database: str | None, sizes: Sequence[int], orders: Sequence[str], seeds: int,

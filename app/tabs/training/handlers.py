@@ -102,15 +102,19 @@ class TrainingHandlers(Handlers):
         return losses, recall, scores_html(progress, learn)
 
     def _button(self, key: str) -> dict:
-        return gr.update(interactive=bool(key) and not self.distillations.sources.locked)
+        return gr.update(interactive=bool(key))
 
     @toasts
     def try_it(self, key: Any) -> str:
-        """Put the student into Find's third column; says what it can be asked."""
-        state = self.distillations.try_student(str(key or ""))
-        halves = self.distillations.halves()
+        """What the student can be asked, which stands in the third column of this visitor's Find from now on."""
+        model, halves = self.distillations.student(str(key or "")), self.distillations.halves()
         words = EAST_ONLY.format(halves.sides[0], self.services.dataset(None)[0], halves.sides[1])
-        return f"{state.title} stands in Find's third column, until another model is put there. {words}"
+        return f"{model.variant.title} stands in the third column of your Find. {words}"
+
+    @toasts
+    def stop(self, request: gr.Request) -> str:
+        """End a visitor's run after the step that is going on; says so at once."""
+        return "Stopping …" if self.stops.stop(request) else gr.skip()
 
     # ---- endpoint -----------------------------------------------------------------------------------------------
 

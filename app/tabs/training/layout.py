@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -24,16 +25,21 @@ RUN_HINT = (
     "measured after every epoch. Stop keeps what is there. The same numbers give the same student, bit for bit."
 )
 TRY_HINT = (
-    "Try it in Find: the student becomes the third column, until another model is put there. Its first search there "
+    "Try it in Find: the student becomes the third column of your page; nobody else sees it. Its first search there "
     "describes the whole database, once."
 )
-LOCKED_HINT = (
-    "This server is shared, so a student cannot be put into Find here. On your own machine (scripts/demo) it can."
-)
 
 
-def build(tab: gr.Tab, distillations: Distillations) -> Any:
-    """Lay out the tab inside the current gr.Tab. Returns the event after which Find's third column is the student."""
+@dataclass(frozen=True)
+class TrainingParts:
+    """tried: the event after which Find's third column is to be the student of this key."""
+
+    tried: Any
+    key: gr.Textbox
+
+
+def build(tab: gr.Tab, distillations: Distillations) -> TrainingParts:
+    """Lay out the tab inside the current gr.Tab."""
     handlers = TrainingHandlers(distillations)
     text_0, command_0, full_0, source_0 = handlers.stage_view(FIRST)
     gr.HTML(step_html(1, "Three stages, one after another"), elem_classes="step")
@@ -83,8 +89,7 @@ def build(tab: gr.Tab, distillations: Distillations) -> Any:
         stop = gr.Button("Stop", variant="stop", elem_id="train-stop")
         try_it = gr.Button("Try it in Find", interactive=False, elem_id="train-try")
     gr.HTML(hint_html(RUN_HINT), elem_classes="step")
-    hint = LOCKED_HINT if distillations.sources.locked else TRY_HINT
-    gr.HTML(hint_html(hint), elem_id="train-try-hint", elem_classes="step")
+    gr.HTML(hint_html(TRY_HINT), elem_id="train-try-hint", elem_classes="step")
     words = gr.Markdown("", elem_id="train-words")
     with gr.Row(elem_id="train-plots", equal_height=False):
         losses = gr.Plot(visible=False, show_label=False, elem_id="train-losses")
@@ -97,7 +102,7 @@ def build(tab: gr.Tab, distillations: Distillations) -> Any:
     run.click(
         handlers.train, form, [words, losses, recall, table, key, try_it], show_progress_on=[words], **QUIET, **LONG
     )
-    stop.click(handlers.stops.stop, None, None, **QUICK)
+    stop.click(handlers.stop, None, words, **QUICK)
     tried = try_it.click(handlers.try_it, key, words, show_progress_on=[words], **QUIET, **MODEL)
     endpoint(handlers.api_distill_demo, form)
-    return tried
+    return TrainingParts(tried, key)

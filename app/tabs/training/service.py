@@ -8,17 +8,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from app.core.databases import Remembered
-from app.core.model_slots import STABLE, TEACHER, THIRD, ModelState, weights_of
+from app.core.model_slots import STABLE, TEACHER, weights_of
 from app.core.services import Services
-from app.tabs.models_and_data.service import Sources
 from scicevpr.errors import SciceVPRError, UsageError
 from scicevpr.models.model import VPRModel
 from training.live import LiveDistillation, Loss, Score, measure
 from training.live_data import Halves, LiveMaps, MapKeeper, head_of, split_in_halves
 from training.recipes import DistillRecipe
 
-KEPT = 8
 LARGEST_CHANNELS = 192
 LARGEST_PHOTOS = 3000
 TRAINED_HERE = "trained here"
@@ -47,14 +44,12 @@ class Distillations:
     The photos' way through the frozen backbone is kept in memory (about 150 MB for the bundled city), for one teacher.
     """
 
-    def __init__(self, services: Services, sources: Sources) -> None:
+    def __init__(self, services: Services) -> None:
         self.services = services
-        self.sources = sources
         self._halves: tuple[str, Halves] | None = None
         self._keeper: tuple[str, MapKeeper] | None = None
         self._maps: LiveMaps | None = None
         self._shipped: tuple[str, tuple[Score, ...]] | None = None
-        self._students = Remembered(KEPT)
 
     def halves(self) -> Halves:
         """The halves of the first database. SciceVPRError where it cannot be cut in two."""
@@ -92,20 +87,12 @@ class Distillations:
                 label = f"{news.who} measured" if not news.epoch else f"Epoch {news.epoch} of {recipe.epochs} measured"
             if isinstance(news, Score) and news.epoch:
                 self._keep(key, work.student)
-            known = key if self._students.get(key) is not None else ""
+            known = key if self.services.students.get(key) is not None else ""
             yield Progress(label, tuple(work.losses), (*extra, *work.scores), news, known)
-
-    def try_student(self, key: str) -> ModelState:
-        """Put a student into Find's third column, for everybody who has the page open.
-
-        Raises UsageError: the server is shared, or the student is forgotten.
-        """
-        model = self.student(key)
-        return self.sources.show(THIRD, model.variant.title, model)
 
     def student(self, key: str) -> VPRModel:
         """A student by its key. UsageError when it is forgotten."""
-        model = self._students.get(key)
+        model = self.services.students.get(key)
         if model is None:
             raise UsageError("There is no such student any more. Train one first.")
         return model
@@ -141,7 +128,7 @@ class Distillations:
 
     def _keep(self, key: str, student: VPRModel) -> None:
         student.variant = replace(student.variant, title=f"{student.variant.title}, {TRAINED_HERE}")
-        self._students.put(key, student)
+        self.services.students.put(key, student)
 
 
 def _same_frozen_part(model: VPRModel, teacher: VPRModel) -> bool:

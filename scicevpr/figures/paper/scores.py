@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from scicevpr.errors import UsageError
 from scicevpr.evaluation.report import interval_texts, latex_table, protocol_sentences
+from scicevpr.evaluation.results import mrr_name
 from scicevpr.figures.paper.sheet import INK, MARGIN, SOFT, Sheet, add_legend, text_width, wrapped
 from scicevpr.figures.paper.style import SMALLEST, Style
 
@@ -203,7 +204,7 @@ def paint_table(figure: Figure, data: ResultData, style: Style, vector: bool) ->
     """Recall@N and MRR of every model, intervals below the numbers, the best of a column bold."""
     sheet = Sheet(figure, style, vector)
     ns = _ns(data)
-    headings = ["Queries", *(f"R@{n}" for n in ns), "MRR"]
+    headings = ["Queries", *(f"R@{n}" for n in ns), mrr_name(ns)]
     blocks = _blocks(data, style)
     texts = [interval_texts(scores, ns) for _, rows in blocks for _, scores in rows]
     size = style.font_size
@@ -280,7 +281,8 @@ def _blocks(data: ResultData, style: Style) -> list[tuple[str | None, list[tuple
 def table_caption(data: ResultData, style: Style) -> str:
     """What the numbers are, with the protocol."""
     words = _interval_sentence(data).replace("Error bars", "In brackets")
-    return f"Recall@N in percent and mean reciprocal rank (MRR), the best of each column bold.{words} {data.protocol}"
+    name = mrr_name(data.results[0].ns)
+    return f"Recall@N in percent and mean reciprocal rank ({name}), the best of a column bold.{words} {data.protocol}"
 
 
 def table_latex(data: ResultData, style: Style) -> str:

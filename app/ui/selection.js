@@ -1,0 +1,25 @@
+/* One selection for Find, Inside and Stability: each notes what was chosen in it (photo, database, batch), and a tab that is
+   opened takes over what was chosen last in another one. Values stay in the browser. */
+(() => {
+  const chosen = {}; // by tab: [photo, database, batch]
+  let latest = null;
+  const same = (a, b) => (a?.path ?? a?.url ?? a ?? "") === (b?.path ?? b?.url ?? b ?? "");
+  window.studioSelection = {
+    /* A value of a tab changed; a tab that is shown again reports its old ones, which is no choice. */
+    note(tab, values) {
+      const old = chosen[tab] ?? [];
+      if (!values.every((value, at) => same(value, old[at]))) latest = tab;
+      chosen[tab] = values;
+    },
+    /* What a tab that is opened shall hold: [photo, database, batch] of the tab in which something was chosen last. A batch
+       of Stability is a list of photos, Figures has none; that of the others says how many follow, written "+3" where Stability gets it. */
+    take(tab, values) {
+      const theirs = chosen[latest];
+      if (!theirs || latest === tab || !theirs[0]) return values;
+      const [photo, database, batch] = theirs;
+      if (values.length < 3) return [photo, database];
+      if (latest === "stability" || batch === undefined) return [photo, database, values[2]];
+      return [photo, database, tab === "stability" ? `+${batch}` : batch];
+    },
+  };
+})();
