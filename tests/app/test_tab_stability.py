@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import standin
 
+from app.core import region_store
 from app.core.model_slots import BASELINE, STABLE
 from app.core.region_store import RegionStore
 from app.core.values import joined, row_list
@@ -232,6 +233,7 @@ def test_words_about_a_reaction(reactions):
 def test_region_vectors_are_remembered_and_kept_on_disk(services, session, tmp_path, monkeypatch):
     model, places = services.model(BASELINE), list(session.dataset.database[:32])
     monkeypatch.setattr(model, "weights", WeightsInfo("test", "abc123", "nothing", False))
+    monkeypatch.setattr(region_store, "BATCH", 8)  # so that 32 photos are many
     store = RegionStore(tmp_path)
     steps = []
     first = store.get(model, places, lambda done, total: steps.append((done, total)))
