@@ -231,13 +231,13 @@ def test_words_about_a_reaction(reactions):
 
 
 def test_region_vectors_are_remembered_and_kept_on_disk(services, session, tmp_path, monkeypatch):
-    model, places = services.model(BASELINE), list(session.dataset.database[:32])
+    model, places = services.model(BASELINE), [*session.dataset.database, *session.dataset.queries[:8]]
     monkeypatch.setattr(model, "weights", WeightsInfo("test", "abc123", "nothing", False))
     monkeypatch.setattr(region_store, "BATCH", 8)  # so that 32 photos are many
     store = RegionStore(tmp_path)
     steps = []
     first = store.get(model, places, lambda done, total: steps.append((done, total)))
-    assert steps[-1] == (32, 32)
+    assert steps[-1] == (40, 40)
     assert np.allclose(first, region_vectors(model, [place.path for place in places]), atol=1e-6)
     steps.clear()
     assert store.get(model, places[3:5], lambda *step: steps.append(step)).equal(first[3:5])
