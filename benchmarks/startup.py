@@ -1,6 +1,10 @@
 """From the start of a process to a usable page, and how long a warm query takes: fresh processes, a real browser.
 
     python benchmarks/startup.py [--processes 5] [--cores 2] > benchmarks/startup.json
+    python benchmarks/startup.py --busy 16 --processes 20 > benchmarks/startup_busy.json
+
+With --busy no browser is used: beside so many processes that only count, the app is started again and again, four at
+once, and whether the page and an endpoint answer is noted.
 
 Every process is new and has empty caches; the files it reads lie in the system's file cache. "Usable" means that the
 browser has drawn the examples and one could be clicked; it is clicked at once, and its answer is waited for. Server and
@@ -12,8 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
@@ -27,6 +36,45 @@ EXAMPLES = "#examples button.thumbnail-item"
 ANSWERED = "name => document.querySelector('#strip .tile--query [data-caption]')?.dataset.caption.endsWith(name)"
 NO_MODELS = "--without-models"
 PATIENCE_MS = 180_000
+
+
+COUNTS = "while True: pass"
+TOGETHER = 4
+
+
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """So many processes that only count, on the same cores."""
+    counting = [subprocess.Popen([sys.executable, "-c", COUNTS]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in counting:
+            process.kill()
+            process.wait()
+
+
+def start_beside_others(_: int) -> dict[str, Any]:
+    """One start: seconds to the page, and what went wrong, if anything did."""
+    load = os.getloadavg()[0]
+    with Server() as server:
+        try:
+            first_byte = server.wait_for_page()
+            with urllib.request.urlopen(f"{server.address}/gradio_api/info", timeout=PATIENCE_MS / 1000) as info:
+                answered = "/find" in json.load(info)["named_endpoints"]
+        except (RuntimeError, OSError) as error:  # TimeoutError is one of them
+            return {"answers": False, "problem": str(error)[-500:], "load average before": round(load, 1)}
+        return {"answers": answered, "first byte, s": round(first_byte, 1), "load average before": round(load, 1)}
+
+
+def starts_beside_others(count: int, others: int, cores: int) -> dict[str, Any]:
+    """How many of `count` starts answer beside `others` busy processes."""
+    where = machine(use_cores(cores))
+    with busy(others), ThreadPoolExecutor(TOGETHER) as pool:
+        starts = list(pool.map(start_beside_others, range(count)))
+    answered = sum(start["answers"] for start in starts)
+    facts = {"starts": count, "answered": answered, "busy processes": others, "starting at once": TOGETHER}
+    return facts | {"processes": starts, "machine": where}
 
 
 def serve_without_models(arguments: list[str]) -> None:
@@ -126,7 +174,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--processes", type=int, default=5)
     parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--busy", type=int, default=0, help="processes that only count beside the starts")
     options = parser.parse_args()
+    if options.busy:
+        json.dump(starts_beside_others(options.processes, options.busy, options.cores), sys.stdout, indent=1)
+        print()
+        return
     from playwright.sync_api import sync_playwright
 
     where = machine(use_cores(options.cores))
