@@ -3,8 +3,8 @@
     python benchmarks/startup.py [--processes 5] [--cores 2] > benchmarks/startup.json
     python benchmarks/startup.py --busy 16 --processes 20 > benchmarks/startup_busy.json
 
-With --busy no browser is used: beside so many processes that only count, the app is started again and again, four at
-once, and whether the page and an endpoint answer is noted.
+With --busy no browser is used: processes that only count bring the machine to such a load, the app is started again and
+again, four at once, and whether the page and its list of endpoints come is noted.
 
 Every process is new and has empty caches; the files it reads lie in the system's file cache. "Usable" means that the
 browser has drawn the examples and one could be clicked; it is clicked at once, and its answer is waited for. Server and
@@ -23,6 +23,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -39,7 +40,7 @@ PATIENCE_MS = 180_000
 
 
 COUNTS = "while True: pass"
-TOGETHER = 4
+TOGETHER, BUSY_PATIENCE_S = 4, 600.0
 
 
 @contextmanager
@@ -54,22 +55,32 @@ def busy(count: int) -> Iterator[None]:
             process.wait()
 
 
+def waiting_already() -> int:
+    """How many processes of others want a core, over five seconds: the load average tells it a minute later."""
+    seen = []
+    for _ in range(50):
+        seen.append(int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0]) - 1)
+        time.sleep(0.1)
+    return round(sum(seen) / len(seen))
+
+
 def start_beside_others(_: int) -> dict[str, Any]:
     """One start: seconds to the page, and what went wrong, if anything did."""
     load = os.getloadavg()[0]
     with Server() as server:
         try:
-            first_byte = server.wait_for_page()
-            with urllib.request.urlopen(f"{server.address}/gradio_api/info", timeout=PATIENCE_MS / 1000) as info:
+            first_byte = server.wait_for_page(BUSY_PATIENCE_S)
+            with urllib.request.urlopen(f"{server.address}/gradio_api/info", timeout=BUSY_PATIENCE_S) as info:
                 answered = "/find" in json.load(info)["named_endpoints"]
         except (RuntimeError, OSError) as error:  # TimeoutError is one of them
             return {"answers": False, "problem": str(error)[-500:], "load average before": round(load, 1)}
         return {"answers": answered, "first byte, s": round(first_byte, 1), "load average before": round(load, 1)}
 
 
-def starts_beside_others(count: int, others: int, cores: int) -> dict[str, Any]:
-    """How many of `count` starts answer beside `others` busy processes."""
+def starts_beside_others(count: int, load: int, cores: int) -> dict[str, Any]:
+    """How many of `count` starts answer at a load, to which busy processes bring the machine where it is lower."""
     where = machine(use_cores(cores))
+    others = max(0, load - waiting_already())
     with busy(others), ThreadPoolExecutor(TOGETHER) as pool:
         starts = list(pool.map(start_beside_others, range(count)))
     answered = sum(start["answers"] for start in starts)
@@ -174,7 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--processes", type=int, default=5)
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--busy", type=int, default=0, help="processes that only count beside the starts")
+    parser.add_argument("--busy", type=int, default=0, metavar="LOAD", help="start at this load of the machine")
     options = parser.parse_args()
     if options.busy:
         json.dump(starts_beside_others(options.processes, options.busy, options.cores), sys.stdout, indent=1)

@@ -80,7 +80,7 @@ async def oracle(page: gr.Blocks, fn: Any, secrets: Secrets, state: SessionState
     base = [getattr(block, "value", None) if not block.stateful else None for block in fn.inputs]
     said = []
     for path in (secrets.photo, secrets.photo.with_name("absent.png")) if photos else ():
-        data = [{"path": str(path), **META} if at in photos else value for at, value in enumerate(base)]
+        data = [{"path": str(path)} if at in photos else value for at, value in enumerate(base)]
         given = await answers(page, fn, data, secrets, state)
         said.append([text.replace(path.name, "") for text in given])
     return "" if said[:1] == said[1:] else f"a file that is there is told from one that is not: {str(said)[:300]}"
