@@ -76,18 +76,18 @@ class Server:
         self._log.flush()
         return Path(self._log.name).read_text(encoding="utf-8")
 
-    def wait_for_page(self) -> float:
+    def wait_for_page(self, patience: float = PATIENCE_S) -> float:
         """Ask for the page until it comes; seconds from the start of the process to its first byte."""
-        while time.perf_counter() - self.started < PATIENCE_S:
+        while time.perf_counter() - self.started < patience:
             if not self.running:
                 raise RuntimeError(f"the app ended: {self.log()}")
             try:
-                with urllib.request.urlopen(self.address, timeout=PATIENCE_S) as answer:
+                with urllib.request.urlopen(self.address, timeout=patience) as answer:
                     answer.read(1)
                     return time.perf_counter() - self.started
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.01)
-        raise TimeoutError(f"no page within {PATIENCE_S:.0f} s: {self.log()}")
+        raise TimeoutError(f"no page within {patience:.0f} s: {self.log()}")
 
     def client(self) -> Any:
         """A gradio client that waits longer than the usual five seconds, and keeps no files."""

@@ -1,6 +1,10 @@
 """From the start of a process to a usable page, and how long a warm query takes: fresh processes, a real browser.
 
     python benchmarks/startup.py [--processes 5] [--cores 2] > benchmarks/startup.json
+    python benchmarks/startup.py --busy 16 --processes 20 > benchmarks/startup_busy.json
+
+With --busy no browser is used: processes that only count bring the machine to such a load, the app is started again and
+again, four at once, and whether the page and its list of endpoints come is noted.
 
 Every process is new and has empty caches; the files it reads lie in the system's file cache. "Usable" means that the
 browser has drawn the examples and one could be clicked; it is clicked at once, and its answer is waited for. Server and
@@ -12,8 +16,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -27,6 +37,55 @@ EXAMPLES = "#examples button.thumbnail-item"
 ANSWERED = "name => document.querySelector('#strip .tile--query [data-caption]')?.dataset.caption.endsWith(name)"
 NO_MODELS = "--without-models"
 PATIENCE_MS = 180_000
+
+
+COUNTS = "while True: pass"
+TOGETHER, BUSY_PATIENCE_S = 4, 600.0
+
+
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """So many processes that only count, on the same cores."""
+    counting = [subprocess.Popen([sys.executable, "-c", COUNTS]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in counting:
+            process.kill()
+            process.wait()
+
+
+def waiting_already() -> int:
+    """How many processes of others want a core, over five seconds: the load average tells it a minute later."""
+    seen = []
+    for _ in range(50):
+        seen.append(int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0]) - 1)
+        time.sleep(0.1)
+    return round(sum(seen) / len(seen))
+
+
+def start_beside_others(_: int) -> dict[str, Any]:
+    """One start: seconds to the page, and what went wrong, if anything did."""
+    load = os.getloadavg()[0]
+    with Server() as server:
+        try:
+            first_byte = server.wait_for_page(BUSY_PATIENCE_S)
+            with urllib.request.urlopen(f"{server.address}/gradio_api/info", timeout=BUSY_PATIENCE_S) as info:
+                answered = "/find" in json.load(info)["named_endpoints"]
+        except (RuntimeError, OSError) as error:  # TimeoutError is one of them
+            return {"answers": False, "problem": str(error)[-500:], "load average before": round(load, 1)}
+        return {"answers": answered, "first byte, s": round(first_byte, 1), "load average before": round(load, 1)}
+
+
+def starts_beside_others(count: int, load: int, cores: int) -> dict[str, Any]:
+    """How many of `count` starts answer at a load, to which busy processes bring the machine where it is lower."""
+    where = machine(use_cores(cores))
+    others = max(0, load - waiting_already())
+    with busy(others), ThreadPoolExecutor(TOGETHER) as pool:
+        starts = list(pool.map(start_beside_others, range(count)))
+    answered = sum(start["answers"] for start in starts)
+    facts = {"starts": count, "answered": answered, "busy processes": others, "starting at once": TOGETHER}
+    return facts | {"processes": starts, "machine": where}
 
 
 def serve_without_models(arguments: list[str]) -> None:
@@ -126,7 +185,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--processes", type=int, default=5)
     parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--busy", type=int, default=0, metavar="LOAD", help="start at this load of the machine")
     options = parser.parse_args()
+    if options.busy:
+        json.dump(starts_beside_others(options.processes, options.busy, options.cores), sys.stdout, indent=1)
+        print()
+        return
     from playwright.sync_api import sync_playwright
 
     where = machine(use_cores(options.cores))

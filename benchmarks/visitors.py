@@ -1,6 +1,10 @@
 """Twelve visitors at once on two cores: is everybody answered, who waits at which position, is memory bounded?
 
     python benchmarks/visitors.py [--visitors 12] [--browsers 3] [--rounds 4] [--cores 2] > benchmarks/visitors.json
+    python benchmarks/visitors.py --beside-long 6 > benchmarks/visitors_long.json
+
+With --beside-long one visitor asks /find again and again, in turns alone and while the search for the worst batch of
+another photo runs; so many pairs of turns.
 
 One app process with the bundled weights. In every round each visitor brings two photos of their own, all at the same
 time, and asks for their places, an explanation and an experiment; some also measure a benchmark or draw a figure. Some
@@ -23,6 +27,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 from served import ROOT, MemoryWatch, Server, machine, use_cores
 
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -190,6 +195,57 @@ def answers_alone(server: Server, said: list[Asked], photos: dict[str, Path]) ->
     return {"asked again alone": len(before), "same answers": same}
 
 
+SIZE, ASKED = 8, 10
+"""Of the batch whose worst is searched; questions of one turn, at least."""
+
+
+def one_turn(client: Any, photos: list[Path], long: Any = None) -> list[float]:
+    """Seconds of single questions, one after the other. long: work that runs beside; the turn ends with it."""
+    from gradio_client import handle_file
+
+    seconds = []
+    for photo in photos:
+        if long is not None and long.done():
+            break
+        started = time.perf_counter()
+        client.predict(handle_file(photo), None, 5, 3, api_name="/find")
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def beside_long_work(pairs: int, cores: int) -> dict[str, Any]:
+    """95th percentiles of /find alone and beside one long piece of work, in turns."""
+    from gradio_client import handle_file
+
+    from scicevpr.datasets import bundled_city
+
+    where = machine(use_cores(cores))
+    photos = [place.path for place in bundled_city().queries]
+    alone: list[float] = []
+    beside: list[float] = []
+    with Server() as server:
+        server.wait_for_page()
+        client, other = server.client(), server.client()
+        one_turn(client, photos[:ASKED])  # models and descriptors are there
+        other.predict(handle_file(photos[-1]), None, SIZE, api_name="/worst_batch")
+        for turn in range(pairs):
+            own = [photos[(turn * ASKED + step) % len(photos)] for step in range(ASKED)]
+            alone += one_turn(client, own)
+            answers = 0
+            while answers < ASKED:
+                long = other.submit(handle_file(photos[-2 - turn]), None, SIZE, api_name="/worst_batch")
+                found = one_turn(client, own[answers:], long)
+                beside += found
+                answers += len(found)
+                long.result(PATIENCE_S)
+    result: dict[str, Any] = {"pairs of turns": pairs, "batch size of the long work": SIZE}
+    for name, seconds in (("alone", alone), ("beside the long work", beside)):
+        low, high = np.percentile(seconds, [50, 95])
+        result[name] = {"questions": len(seconds), "median, s": round(low, 3), "95th percentile, s": round(high, 3)}
+    ratio = np.percentile(beside, 95) / np.percentile(alone, 95)
+    return result | {"95th percentiles, ratio": round(float(ratio), 2), "machine": where}
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -197,7 +253,12 @@ def main() -> None:
     parser.add_argument("--browsers", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--beside-long", type=int, default=0, metavar="PAIRS", help="measure /find beside long work")
     options = parser.parse_args()
+    if options.beside_long:
+        json.dump(beside_long_work(options.beside_long, options.cores), sys.stdout, indent=1)
+        print()
+        return
     from playwright.sync_api import sync_playwright
 
     from scicevpr.datasets import bundled_city

@@ -64,11 +64,26 @@ def leaks(page: gr.Blocks, secrets: Secrets, upload: Path, words: tuple[str, ...
             for answer in finished(answers(page, fn, data, secrets, state)):
                 if why := external(answer):
                     found.append(f"{fn.api_name or fn.fn} ({dependency['id']}): {why} for {str(data)[:300]}")
+        if told := finished(oracle(page, fn, secrets, state)):
+            found.append(f"{fn.api_name or fn.fn} ({dependency['id']}): {told}")
     for file in cached():
         if MARK.encode() in file.read_bytes():
             found.append(f"{file.name} was copied into the cache")
             file.unlink()
     return found, called
+
+
+async def oracle(page: gr.Blocks, fn: Any, secrets: Secrets, state: SessionState) -> str:
+    """Why an event says whether there is a file, and what it looks like, or nothing: it must answer as if there was
+    none, also where no bytes of it leave."""
+    photos = [at for at, block in enumerate(fn.inputs) if isinstance(block, gr.Image)]
+    base = [getattr(block, "value", None) if not block.stateful else None for block in fn.inputs]
+    said = []
+    for path in (secrets.photo, secrets.photo.with_name("absent.png")) if photos else ():
+        data = [{"path": str(path)} if at in photos else value for at, value in enumerate(base)]
+        given = await answers(page, fn, data, secrets, state)
+        said.append([text.replace(path.name, "") for text in given])
+    return "" if said[:1] == said[1:] else f"a file that is there is told from one that is not: {str(said)[:300]}"
 
 
 async def answers(page: gr.Blocks, fn: Any, data: list, secrets: Secrets, state: SessionState) -> list[str]:

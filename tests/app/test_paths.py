@@ -64,6 +64,17 @@ def test_a_planted_handler_that_trusts_a_path_is_found(plant, secrets):
     assert found
 
 
+def test_a_handler_of_the_page_that_trusts_a_path_is_found(small, secrets, monkeypatch):
+    """The test of every event turns red when the one place that decides about paths lets all through."""
+    monkeypatch.setattr("app.core.incoming._allowed", lambda text, databases: Path(text))
+    page = launched(build_app(small))
+    page.guarded = False
+    page.config["dependencies"] = [entry for entry in page.config["dependencies"] if entry["api_name"] == "find"]
+    found, called = attacks.leaks(page, secrets, standin.upload(standin.noise_photo(), "mine.png"), ("",))
+    assert called == 1
+    assert found
+
+
 @pytest.mark.parametrize("plant", PLANTS)
 def test_the_page_stops_even_such_a_handler(small, plant, secrets):
     handler, asked, answered = PLANTS[plant]

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from synthetic_city import City
 
+from scicevpr.cli.main import main
 from scicevpr.errors import IndexMismatchError, UsageError
 from scicevpr.retrieval.changes import add_records, compact_index, remove_records
 from scicevpr.retrieval.exact import ExactIndex
@@ -265,3 +266,11 @@ def test_an_index_of_another_format_is_refused_with_a_remedy(tmp_path, monkeypat
 def test_lists_grow_with_the_square_root():
     assert [default_nlist(count) for count in (2, 63, 1000, 100_000, 1_000_000)] == [1, 1, 8, 64, 256]
     assert SCANNED >= 20 * 100  # twenty times the usual rerank_k
+
+
+def test_the_help_says_how_many_lists_there_are(capsys):
+    with pytest.raises(SystemExit):
+        main(["index", "build", "--help"])
+    assert "about a quarter of the square root of the rows" in " ".join(capsys.readouterr().out.split())
+    assert 200 <= default_nlist(10**6) <= 300
+    assert 2000 <= default_nlist(10**8) <= 3000
