@@ -26,6 +26,7 @@ from scicevpr.hub.sources import (
     address,
     parse_source,
 )
+from scicevpr.models.devices import choose_device
 from scicevpr.models.efficientnet_lite import licence_text
 from scicevpr.models.model import VPRModel
 from scicevpr.models.native_checkpoints import check_fingerprint, hash_tensors, save_weights
@@ -109,7 +110,7 @@ def from_pretrained(
     model.variant = variant
     if model.weights is not None:
         model.weights = replace(model.weights, source=parsed.text)
-    return model.to(device=device, dtype=dtype)
+    return model.to(device=choose_device(device), dtype=dtype)
 
 
 def push_to_hub(
