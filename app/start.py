@@ -53,7 +53,9 @@ def read_arguments(arguments: Sequence[str] | None = None, program: str = "pytho
     parser.add_argument("--split", default="test", help="split of those data sets (default: test)")
     parser.add_argument("--host", default=None, help="address to listen on (default: 127.0.0.1, on a Space all)")
     parser.add_argument("--port", type=int, default=None, help="port (default: the first free one from 7860)")
-    parser.add_argument("--device", default="cpu", help="where the models run, for example cpu or cuda (default: cpu)")
+    parser.add_argument(
+        "--device", default="auto", help="where models run: cpu, cuda, mps; auto, the default: a GPU if there is one"
+    )
     parser.add_argument(
         "--allow-untrained",
         action="store_true",

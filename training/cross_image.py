@@ -29,17 +29,20 @@ from scicevpr.errors import UsageError
 from scicevpr.evaluation.benchmark import score
 from scicevpr.hub.load import load_backbone
 from scicevpr.models.backbone import HybridEmbed
+from scicevpr.models.devices import AUTO, choose_device
 from scicevpr.models.efficientnet_lite import CHANNELS
 from scicevpr.models.fusion import LayerFusion
 from scicevpr.models.model import VPRModel, build_model
 from scicevpr.models.regions import region_boxes
 from scicevpr.models.weights import fill_stem
 from training.batches import place_batches
+from training.distributed import Processes
 from training.recipes import CrossImageRecipe, DistillRecipe, R, override
 from training.stem_maps import StemMaps, maps_of, stage_parser, stem_maps, stem_of
 from training.steps import batch_losses, encode_regions, freeze_published, head_descriptors
 from training.trainer import EXIT_STOPPED, Trainer
 
+DEVICE_HELP = "where the stage is trained: cpu, cuda, mps; auto, the default: a GPU if there is one"
 SAMPLE = 40  # every so many photos' maps set where the projection starts
 
 
@@ -116,41 +119,47 @@ def prepare_model(recipe: CrossImageRecipe, maps: Tensor | None, backbone: Path 
 class StemMapTrainer(Trainer):
     """A stage of size T: it learns from kept stem maps and is measured on those of the validation cities.
 
-    ``build``: what gives the model, called once all random numbers follow the recipe's seed.
+    ``build``: what gives the model, called once all random numbers follow the recipe's seed. ``device``: where it is
+    trained, as :func:`choose_device` takes it.
     """
 
     def __init__(
         self, maps: StemMaps, out: Path, recipe: CrossImageRecipe | DistillRecipe, build: Callable[[], VPRModel],
-        warmup: int = 0,
+        warmup: int = 0, device: str = "cpu",
     ) -> None:  # fmt: skip
+        processes = Processes(choose_device(device))
         random.seed(recipe.seed)
         torch.manual_seed(recipe.seed)
         generator, any_order = np.random.default_rng(recipe.seed), np.random.default_rng(0)
         self._held_out = read_dataset(maps.data, "val")
-        model = build()
+        model = build().to(processes.device)
         epoch = place_batches(maps.photos, recipe.places, recipe.photos, cities=recipe.cities, generator=any_order)
         super().__init__(
-            model, recipe, out, steps=sum(1 for _ in epoch), warmup=warmup, generator=generator,
+            model, recipe, out, steps=sum(1 for _ in epoch), warmup=warmup, generator=generator, processes=processes,
             validate_every=recipe.validate_every,
         )  # fmt: skip
         self.maps, self._draws = maps, generator
 
     def batches(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Stem maps and place labels."""
-        return self.maps.batches(self.recipe, self._draws, first)
+        """Stem maps and place labels, on the device."""
+        device = self.processes.device
+        for maps, labels in self.maps.batches(self.recipe, self._draws, first):
+            pinned = maps.pin_memory() if device.type == "cuda" else maps
+            yield pinned.to(device, non_blocking=True), labels.to(device)
 
     @cached_property
     def _held_out_maps(self) -> list[Tensor]:
         """The stem's maps of the validation cities' database and queries."""
         photos, variant = (self._held_out.database, self._held_out.queries), self.model.variant
-        return [stem_maps(stem_of(self.model), [p.path for p in some], variant) for some in photos]
+        embed = stem_of(self.model)
+        return [stem_maps(embed, [p.path for p in some], variant) for some in photos]
 
     @torch.no_grad()
     def measure(self) -> dict[int, float] | None:
         """Recall@N of the photos of the validation cities, in file order, 16 a batch."""
         with evaluating(self.model):
             described = [
-                torch.cat([describe_maps(self.model, some) for some in maps.split(16)]).numpy()
+                torch.cat([describe_maps(self.model, some).cpu() for some in maps.split(16)]).numpy()
                 for maps in self._held_out_maps
             ]
         found = score(self.model.variant.title, self._held_out, *described, ns=(1, 5, 10), protocol={}).overall
@@ -163,7 +172,7 @@ class CrossImageTrainer(StemMapTrainer):
     def gradients(self, batch: Any) -> dict[str, float]:
         """Of one batch of stem maps and labels."""
         maps, labels = batch
-        with torch.autocast("cpu", dtype=torch.bfloat16):  # the networks only: the losses need float32
+        with torch.autocast(maps.device.type, dtype=torch.bfloat16):  # the networks only: the losses need float32
             descriptors = describe_maps(self.model, maps, self.recipe.chunk)
         stem = stem_descriptors(self.model, maps) if self.recipe.keep else None
         loss, parts = batch_losses(descriptors, labels, self.recipe, stem=stem)
@@ -171,7 +180,9 @@ class CrossImageTrainer(StemMapTrainer):
         return parts
 
 
-def train(maps: StemMaps, out: Path, recipe: CrossImageRecipe, backbone: Path | None = None) -> bool:
+def train(
+    maps: StemMaps, out: Path, recipe: CrossImageRecipe, backbone: Path | None = None, device: str = "cpu"
+) -> bool:
     """Train on kept maps and write the best model by validation Recall@1 to ``out/best.safetensors``.
 
     An interrupted run goes on. False: a signal stopped it.
@@ -180,13 +191,14 @@ def train(maps: StemMaps, out: Path, recipe: CrossImageRecipe, backbone: Path | 
     def build() -> VPRModel:
         return prepare_model(recipe, maps.draw(np.arange(0, len(maps.photos), SAMPLE)), backbone)
 
-    return CrossImageTrainer(maps, out, recipe, build, recipe.warmup).train()
+    return CrossImageTrainer(maps, out, recipe, build, recipe.warmup, device).train()
 
 
 def run_stage(parser: argparse.ArgumentParser, recipe: R, stage: Callable[[StemMaps, Any, R], bool]) -> None:
     """Run a stage as its command line says: ``stage(maps, options, recipe)``. Ends the program."""
     parser.add_argument("--out", type=Path, required=True, help="run folder")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default=AUTO, help=DEVICE_HELP)
     parser.add_argument(
         "--set", action="extend", nargs="*", default=[], metavar="NAME=VALUE", help="override numbers of the recipe"
     )
@@ -201,7 +213,9 @@ def main() -> None:
     parser = stage_parser("training.cross_image", __doc__)
     parser.add_argument("--backbone", type=Path, help="for CricaVPR: best.safetensors of a Super-CricaVPR")
     run_stage(
-        parser, CrossImageRecipe(), lambda maps, options, recipe: train(maps, options.out, recipe, options.backbone)
+        parser,
+        CrossImageRecipe(),
+        lambda maps, options, recipe: train(maps, options.out, recipe, options.backbone, options.device),
     )
 
 

@@ -61,7 +61,7 @@ def distillation_step(
 
     ``stem``: what the stem alone says of the photos; their similarities are then kept too, with the recipe's weight.
     """
-    with torch.autocast("cpu", dtype=torch.bfloat16):  # the networks only: the losses need float32
+    with torch.autocast(maps.device.type, dtype=torch.bfloat16):  # the networks only: the losses need float32
         with torch.no_grad():
             target = head_descriptors(teacher, maps, recipe.chunk)
         descriptors = head_descriptors(student, maps)
@@ -72,7 +72,7 @@ def distillation_step(
 def tapped_maps(model: VPRModel, maps: Tensor) -> Tensor:
     """What the frozen backbone gives for stem maps [B, 427, rows, columns]: [B, M*C, rows, columns]."""
     backbone = model.backbone
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(maps.device.type, dtype=torch.bfloat16):
         features = backbone.run_blocks(stem_of(model).project(maps.float()), model.variant.taps)
         return torch.cat(model.layer_maps(features), dim=1)
 
@@ -80,12 +80,15 @@ def tapped_maps(model: VPRModel, maps: Tensor) -> Tensor:
 class DistillTrainer(StemMapTrainer):
     """The student in training, beside its teacher."""
 
-    def __init__(self, maps: StemMaps, out: Path, recipe: DistillRecipe, teacher_path: Path) -> None:
+    def __init__(
+        self, maps: StemMaps, out: Path, recipe: DistillRecipe, teacher_path: Path, device: str = "cpu"
+    ) -> None:
         def build() -> VPRModel:
             student, self.teacher = build_pair(recipe, teacher_path)
             return student
 
-        super().__init__(maps, out, recipe, build)
+        super().__init__(maps, out, recipe, build, device=device)
+        self.teacher.to(self.processes.device)
 
     def gradients(self, batch: Any) -> dict[str, float]:
         """Of one batch of stem maps and labels."""
@@ -97,12 +100,12 @@ class DistillTrainer(StemMapTrainer):
         return parts
 
 
-def distill(maps: StemMaps, out: Path, recipe: DistillRecipe, teacher: Path) -> bool:
+def distill(maps: StemMaps, out: Path, recipe: DistillRecipe, teacher: Path, device: str = "cpu") -> bool:
     """Train on kept maps and write the best student by validation Recall@1 to ``out/best.safetensors``.
 
     An interrupted run goes on. False: a signal stopped it.
     """
-    return DistillTrainer(maps, out, recipe, teacher).train()
+    return DistillTrainer(maps, out, recipe, teacher, device).train()
 
 
 def main() -> None:
@@ -110,7 +113,9 @@ def main() -> None:
     parser = stage_parser("training.distill", __doc__)
     parser.add_argument("--teacher", type=Path, required=True, help="best.safetensors of training.cross_image")
     run_stage(
-        parser, DistillRecipe(), lambda maps, options, recipe: distill(maps, options.out, recipe, options.teacher)
+        parser,
+        DistillRecipe(),
+        lambda maps, options, recipe: distill(maps, options.out, recipe, options.teacher, options.device),
     )
 
 

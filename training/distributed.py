@@ -13,7 +13,12 @@ import torch.distributed as dist
 from torch import Tensor
 
 from scicevpr.errors import SciceVPRError, UsageError
+from scicevpr.models.devices import AUTO, choose_device
 
+LESS_MEMORY = (
+    "Hold fewer chunks at once (--accumulate 1), use --precision bf16, or, both of which change the recipe, a smaller "
+    "--cross_image_chunk or --train_batch_size."
+)
 PATIENCE = timedelta(hours=6)
 """How long processes wait for each other: the first one validates while the others wait."""
 
@@ -93,10 +98,7 @@ class Processes:
         except (SciceVPRError, OSError) as caught:
             error = caught
         except torch.OutOfMemoryError as caught:
-            error = UsageError(
-                f"The device has too little memory: {caught}. Hold fewer chunks at once (--accumulate 1), use "
-                "--precision bf16, or a smaller --cross_image_chunk (which changes the recipe)."
-            )
+            error = UsageError(f"{self.device} has too little memory: {str(caught).splitlines()[0]} {LESS_MEMORY}")
         if not self.any(error is not None):
             return
         said: list[str | None] = [None if error is None else str(error)]
@@ -112,7 +114,7 @@ class Processes:
 @contextmanager
 def start_processes(device: str | None = None) -> Iterator[Processes]:
     """Join the processes that ``torchrun`` started (gloo on CPUs, NCCL on GPUs), or run alone. device: "cpu", "cuda" or
-    "cuda:1"; None: a GPU if there is one. Raises UsageError: no such device."""
+    "cuda:1"; None or "auto": a GPU if there is one. Raises UsageError: no such device."""
     count, number = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", "1"), ("RANK", "0")))
     chosen = _device(device)
     if count == 1:
@@ -127,14 +129,11 @@ def start_processes(device: str | None = None) -> Iterator[Processes]:
 
 def _device(name: str | None) -> torch.device:
     """The named device; of several processes on a machine, each takes its own GPU."""
-    try:
-        chosen = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
-        raise UsageError(f"There is no device {name!r}. Say cpu, cuda or cuda:0.") from None
-    if chosen.type != "cuda":
-        return chosen
+    asked = str(name or AUTO)
+    if not (asked.startswith("cuda") or (asked == AUTO and torch.cuda.is_available())):
+        return choose_device(name)
     beside, here = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
-    number = chosen.index or 0 if beside == 1 else int(os.environ["LOCAL_RANK"])
+    number = int(asked.partition(":")[2] or 0) if beside == 1 else int(os.environ["LOCAL_RANK"])
     if max(number + 1, beside) > here:  # the same in all processes, so that the first one says it
         raise UsageError(
             f"{max(number + 1, beside)} GPUs were asked for; this machine has {here}. Use --device cpu, or start fewer "

@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 
 from scicevpr.config import assets_folder, get_variant
+from scicevpr.models.devices import AUTO
 from training import recipes
-from training.cross_image import train
+from training.cross_image import DEVICE_HELP, train
 from training.distill import distill
 from training.procity.dataset import render_dataset
 from training.procity.presets import get_preset
@@ -28,11 +29,12 @@ from training.trainer import BEST, EXIT_STOPPED, FINISHED
 log = logging.getLogger("training.family")
 
 
-def run_family(data: Path, runs: Path, limit_cities: int | None = None, workers: int = 2) -> bool:
+def run_family(data: Path, runs: Path, limit_cities: int | None = None, workers: int = 2, device: str = "cpu") -> bool:
     """Keep the stem's maps and run every stage that has no result yet; False when a signal stopped one.
 
     The teacher's blocks are the backbone of all three. What a stage needs is there: results of the one before it, or
-    the kept maps, which an interrupted run goes on to make.
+    the kept maps, which an interrupted run goes on to make. ``device``: where the stages are trained; the stem's maps
+    are made on the processors everywhere, so that they are the same bytes.
     """
     teacher, student, baseline = (
         runs / recipe.variant for recipe in (recipes.SHIPPED_SUPER, recipes.SHIPPED_DISTILL, recipes.SHIPPED_CRICA)
@@ -40,9 +42,9 @@ def run_family(data: Path, runs: Path, limit_cities: int | None = None, workers:
     variant = get_variant(recipes.SHIPPED_SUPER.variant)
     maps = open_maps(data, runs / "maps", recipes.SHIPPED_VIEWS, variant, workers, limit_cities)
     stages = (
-        (teacher, lambda: train(maps, teacher, recipes.SHIPPED_SUPER)),
-        (student, lambda: distill(maps, student, recipes.SHIPPED_DISTILL, teacher / BEST)),
-        (baseline, lambda: train(maps, baseline, recipes.SHIPPED_CRICA, teacher / BEST)),
+        (teacher, lambda: train(maps, teacher, recipes.SHIPPED_SUPER, device=device)),
+        (student, lambda: distill(maps, student, recipes.SHIPPED_DISTILL, teacher / BEST, device)),
+        (baseline, lambda: train(maps, baseline, recipes.SHIPPED_CRICA, teacher / BEST, device)),
     )
     for folder, stage in stages:
         if (folder / FINISHED).exists():
@@ -64,12 +66,13 @@ def main() -> None:
     parser.add_argument("--render", action="store_true", help="photograph the cities first")
     parser.add_argument("--publish", action="store_true", help="then write the files of assets/")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default=AUTO, help=DEVICE_HELP)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
     for name in ("train", "val", "test") if options.render else ():
         render_dataset(options.data, get_preset(name), workers=options.threads)  # photos that are there stay
-    if not run_family(options.data, options.runs, options.limit_cities, options.threads):
+    if not run_family(options.data, options.runs, options.limit_cities, options.threads, options.device):
         sys.exit(EXIT_STOPPED)
     if options.publish:
         publish(options.runs, options.assets, options.data)

@@ -143,7 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--save_every", type=_from(1), metavar="STEPS", help="save the state every so many steps: 200")
     add("--num_workers", "--workers", dest="workers", type=_from(0), metavar="N",
         help="loader processes for each process (default: 4, or the number of cores)")
-    add("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
+    add("--device", default="auto", help="cpu, cuda, cuda:N, mps; auto, the default: a GPU if there is one")
     add("--threads", type=_from(1), help="CPU threads a process")
     # fmt: on
     return parser

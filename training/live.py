@@ -36,7 +36,7 @@ from scicevpr.models.native_checkpoints import hash_tensors
 from scicevpr.retrieval.exact import ExactIndex
 from training.batches import Draw, keyed_seed, place_batches
 from training.distill import distillation_step, inherit
-from training.live_data import BATCHES_OF_16, PHOTOS, LiveMaps, descriptors_of, head_of, with_frozen_part
+from training.live_data import BATCHES_OF_16, PHOTOS, LiveMaps, descriptors_of, device_of, head_of, with_frozen_part
 from training.recipes import DistillRecipe
 from training.steps import trainable
 from training.trainer import halving
@@ -115,7 +115,7 @@ class LiveDistillation:
         and after each epoch the student's Score. Closing the iterator ends the run after the step at hand."""
         recipe, photos = self.recipe, self.maps.photos
         student = self._fresh_student()
-        self._head = student
+        self._head, device = student, device_of(student)
         optimiser = torch.optim.Adam(trainable(student), lr=recipe.lr)
         schedule = halving(optimiser, self.steps_per_epoch, recipe.decay_epochs, recipe.decay)
         yield self._score("teacher", self.maps.teacher, None)
@@ -129,7 +129,8 @@ class LiveDistillation:
                 rate = optimiser.param_groups[0]["lr"]
                 student.train()
                 with _seeded(keyed_seed(recipe.seed, Draw.DROPOUT, step)):
-                    total, parts = distillation_step(student, self.maps.teacher, self.maps.maps[rows], labels, recipe)
+                    maps = self.maps.maps[rows].to(device)
+                    total, parts = distillation_step(student, self.maps.teacher, maps, labels.to(device), recipe)
                     optimiser.zero_grad(set_to_none=True)
                     total.backward()
                 optimiser.step()
@@ -141,7 +142,7 @@ class LiveDistillation:
     def _fresh_student(self) -> VPRModel:
         with _seeded(keyed_seed(self.recipe.seed, Draw.FIRST_WEIGHTS)):
             student = build_model(self.recipe.variant)
-        inherit(student, self.maps.whole)
+        inherit(student.to(device_of(self.maps.whole)), self.maps.whole)
         return head_of(student)
 
     def _score(self, who: str, model: VPRModel, epoch: int | None) -> Score:

@@ -158,7 +158,8 @@ class MapKeeper:
         with closing(photo_batches(self._paths, groups, self.teacher.variant.preprocessing)) as batches:
             for group, x in zip(groups, batches, strict=True):
                 with torch.no_grad():
-                    maps = self.teacher.fusion.fuse_channels(frozen_maps(self.teacher, x)).float()
+                    x = x.to(device_of(self.teacher))
+                    maps = self.teacher.fusion.fuse_channels(frozen_maps(self.teacher, x)).float().cpu()
                 inside = max(0, min(len(group), len(self.halves.learn) - group.start))
                 self._learn.append(maps[:inside].to(torch.bfloat16))
                 self._measured.append(maps[inside:])
@@ -203,6 +204,11 @@ def with_frozen_part(head: VPRModel, teacher: VPRModel) -> VPRModel:
     return whole.eval()
 
 
+def device_of(model: VPRModel) -> torch.device:
+    """Where a model or a head is; kept maps lie on the processor and go there when they are used."""
+    return model.gem.p.device
+
+
 @torch.no_grad()
 def descriptors_of(model: VPRModel, maps: Tensor, grouping: Grouping) -> np.ndarray:
     """Descriptors [N, D] float32 of kept maps [N, C, rows, columns], by a head (:func:`head_of`)."""
@@ -210,7 +216,7 @@ def descriptors_of(model: VPRModel, maps: Tensor, grouping: Grouping) -> np.ndar
     with evaluating(model):
         for group in grouping.split(len(maps)):
             rows = list(group)
-            values[rows] = head_descriptors(model, maps[rows].float()).numpy()
+            values[rows] = head_descriptors(model, maps[rows].float().to(device_of(model))).cpu().numpy()
     return values
 
 

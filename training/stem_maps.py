@@ -52,7 +52,8 @@ def stem_of(model: VPRModel) -> HybridEmbed:
 def stem_maps(embed: HybridEmbed, photos: Sequence[Image.Image | Path], variant: Variant) -> Tensor:
     """Photos -> [N, 427, rows, columns] float16; they pass through the stem a few at a time."""
     parts = (photos[i : i + AT_ONCE] for i in range(0, len(photos), AT_ONCE))
-    return torch.cat([embed.maps(prepare(part, variant.preprocessing)).to(torch.float16) for part in parts])
+    device = embed.mean.device
+    return torch.cat([embed.maps(prepare(part, variant.preprocessing).to(device)).to(torch.float16) for part in parts])
 
 
 _embed: HybridEmbed

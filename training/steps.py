@@ -243,17 +243,19 @@ def accumulate_gradients(
         targets = None if targets is None else processes.gather_rows(targets, counts)
     else:
         labels = processes.own_rows(labels, counts)
-    leaf = mine.requires_grad_()
-    loss, parts = batch_losses(leaf, labels.to(leaf.device), recipe, targets)
-    (gradient,) = torch.autograd.grad(loss, leaf)
+    with processes.together():
+        leaf = mine.requires_grad_()
+        loss, parts = batch_losses(leaf, labels.to(leaf.device), recipe, targets)
+        (gradient,) = torch.autograd.grad(loss, leaf)
     gradient = processes.own_rows(gradient, counts) if recipe.gather_negatives else gradient / processes.count
     gradients = gradient.split([len(chunk) for chunk in chunks]) if chunks else ()
-    for number, start, own_gradient in zip(own, starts, gradients, strict=True):
-        own_graph = described.pop(0) if first_pass_only else None  # the list must not hold what is passed back
-        if own_graph is None:
-            own_graph = networks.describe(start, seeds[number], keep_statistics=False)
-        own_graph.backward(scale(own_gradient))
-        del own_graph
+    with processes.together():
+        for number, start, own_gradient in zip(own, starts, gradients, strict=True):
+            own_graph = described.pop(0) if first_pass_only else None  # the list must not hold what is passed back
+            if own_graph is None:
+                own_graph = networks.describe(start, seeds[number], keep_statistics=False)
+            own_graph.backward(scale(own_gradient))
+            del own_graph
     parameters = trainable(networks.model)
     if not chunks:
         for parameter in parameters:

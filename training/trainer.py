@@ -146,8 +146,9 @@ class Trainer:
         """One step on a batch; returns the loss and its parts."""
         self.optimiser.zero_grad(set_to_none=True)
         parts = self.gradients(batch)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
+        with self.processes.together():  # the first step takes memory of its own
+            self.scaler.step(self.optimiser)
+            self.scaler.update()
         self.schedule.step()
         self.step += 1
         return parts
@@ -206,6 +207,8 @@ class Trainer:
         for name, part in self._parts().items():
             part.load_state_dict(saved["parts"][name])
         torch.set_rng_state(saved["torch"])
+        if saved.get("cuda") is not None and self.processes.device.type == "cuda":
+            torch.cuda.set_rng_state(saved["cuda"], self.processes.device)
         self.step, self.epoch, self._begun = saved["step"], saved["epoch"], saved["begun"]
         self._best, self._waited = saved["best"], saved["waited"]
         if self._generator is not None:  # as it was at the start of the epoch, whose batches it then draws once more
@@ -220,6 +223,7 @@ class Trainer:
             "step": self.step, "epoch": self.epoch, "begun": self._begun, "best": self._best, "waited": self._waited,
             "parts": {name: part.state_dict() for name, part in self._parts().items()},
             "torch": torch.get_rng_state(), "drawn": json.dumps(self._drawn),
+            "cuda": torch.cuda.get_rng_state(self.processes.device) if self.processes.device.type == "cuda" else None,
         }  # fmt: skip
         with written_whole(self.out / STATE) as part:
             torch.save(state, part)

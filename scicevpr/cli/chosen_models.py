@@ -22,6 +22,7 @@ from scicevpr.evaluation.pca_fit import fit_pca, named_pca, pca_cache_folder
 from scicevpr.evaluation.protocols import place_groups, published_batch, published_grouping
 from scicevpr.external_models.loading import load_any
 from scicevpr.external_models.registry import is_external
+from scicevpr.models.devices import choose_device
 from scicevpr.models.model import VPRModel
 from scicevpr.progress import StageProgress
 from scicevpr.retrieval.pca import PCA
@@ -149,14 +150,10 @@ def _spoken(value: Any) -> str:
 
 
 def prepare_machine(arguments: argparse.Namespace) -> None:
-    """Threads, and a device that is really there."""
+    """Threads, and a device that is really there instead of "auto"."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    try:
-        torch.empty(1, device=arguments.device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"The device {arguments.device!r} cannot be used ({reason}). Try --device cpu.") from error
+    arguments.device = str(choose_device(arguments.device))
 
 
 # ---- how photos are described ----------------------------------------------------------------------------------------

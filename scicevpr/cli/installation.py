@@ -103,11 +103,12 @@ def verify(arguments: argparse.Namespace) -> int:
 def precision(arguments: argparse.Namespace) -> int:
     """Measure each mode and say which one `--precision auto` would pick."""
     from scicevpr.cli.chosen_data import read_data
-    from scicevpr.cli.chosen_models import load_models
+    from scicevpr.cli.chosen_models import load_models, prepare_machine
     from scicevpr.descriptors.precision import MODES, best_mode, hardware, obstacle
     from scicevpr.evaluation.precision_cost import available_modes, measure_modes
 
     check_outputs(arguments.json)
+    prepare_machine(arguments)
     dataset = read_data(arguments)
     if not dataset.labelled or not dataset.queries:
         raise UsageError(f"{dataset.name} has no labelled queries, so no Recall@1 can be measured. Name another set.")

@@ -194,7 +194,11 @@ def query_grouping_option(parser: argparse.ArgumentParser, more: str = "") -> No
 def machine_options(parser: argparse.ArgumentParser) -> None:
     """Device, number format, threads."""
     add = parser.add_argument
-    add("--device", default="cpu", help="cpu, cuda, cuda:1, mps ... (default: cpu)")
+    add(
+        "--device",
+        default="auto",
+        help="cpu, cuda, cuda:1, mps ...; auto, the default: a GPU where there is one (cuda, then mps), else cpu",
+    )
     add("--dtype", choices=("float32", "float64", "bfloat16", "float16"), default="float32", help="default: float32")
     add("--threads", type=positive, metavar="N", help="processor threads (default: as torch decides)")
 

@@ -30,6 +30,7 @@ from scicevpr.errors import IndexMismatchError, UsageError, WeightsError
 from scicevpr.files.descriptor_files import Descriptors, load_descriptors
 from scicevpr.files.photos import require_sound
 from scicevpr.files.writing import MEMORY_LIMIT, DescriptorWriter
+from scicevpr.models.devices import choose_device
 from scicevpr.models.model import VPRModel
 from scicevpr.progress import Progress
 
@@ -178,7 +179,7 @@ def _prepared(
     """What is run for a model, the device and precision of its input, and how a protocol calls the precision; the
     caller's weights stay as they are."""
     weight = next(model.parameters())
-    device, wanted = torch.device(device or weight.device), dtype or weight.dtype
+    device, wanted = weight.device if device is None else choose_device(device), dtype or weight.dtype
     if precision is None:
         if (device, wanted) != (weight.device, weight.dtype):
             model = copy.deepcopy(model).to(device, wanted)

@@ -26,6 +26,7 @@ from scicevpr import __version__
 from scicevpr.config import assets_folder
 from scicevpr.descriptors.preprocessing import prepare
 from scicevpr.errors import UsageError
+from scicevpr.models.devices import choose_device
 from scicevpr.models.fused import ComputeMode, FusedModel, fuse
 from scicevpr.models.fused_layers import FusedStem
 from scicevpr.models.model import VPRModel
@@ -94,7 +95,7 @@ def runner(model: Any, mode: str, device: str | torch.device | None = None) -> n
     model of other people comes back as it is for float32. Raises UsageError when the machine does not have the mode,
     for other modes of a model of other people, and for a model that is not in float32."""
     weight = next(model.parameters())
-    device = torch.device(device or weight.device)
+    device = weight.device if device is None else choose_device(device)
     reason = obstacle(mode, device)
     if reason:
         raise UsageError(f"The precision {mode} cannot be used here: {reason}. Leave it out, or use auto.")
@@ -107,7 +108,9 @@ def runner(model: Any, mode: str, device: str | torch.device | None = None) -> n
         kept = _prepared.setdefault(model, {})
         if key not in kept or kept[key][0] != stamp:
             source = model if device == weight.device else copy.deepcopy(model).to(device)
-            prepared = fuse(source, _compute_mode(mode)).eval()
+            if device.type == "mps":  # it has no doubles, in which weights are multiplied
+                source = copy.deepcopy(source).cpu()
+            prepared = fuse(source, _compute_mode(mode)).eval().to(device)
             if mode == "float16" and device.type == "cuda":
                 prepared.compile()
             kept[key] = (stamp, prepared)
@@ -145,8 +148,8 @@ def _content(tensor: torch.Tensor) -> float:
     if not tensor.numel():
         return 0.0
     rows = tensor.detach().reshape(len(tensor) if tensor.ndim else 1, -1)
-    sums = rows.sum(dim=1, dtype=torch.int64 if not rows.is_floating_point() else torch.float32).double()
-    return float(sums @ torch.arange(1, len(sums) + 1, dtype=torch.float64, device=sums.device))
+    sums = rows.sum(dim=1, dtype=torch.int64 if not rows.is_floating_point() else torch.float32).cpu().double()
+    return float(sums @ torch.arange(1, len(sums) + 1, dtype=torch.float64))
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ def best_mode(
     float32. measured: what that command wrote (default: assets/weights/precision.json).
     """
     weight = next(model.parameters())
-    device = torch.device(device or weight.device)
+    device = weight.device if device is None else choose_device(device)
     if not isinstance(model, VPRModel):
         return Choice("float32", "a model of other people is run as it comes")
     if weight.dtype != torch.float32:

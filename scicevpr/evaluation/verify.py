@@ -37,6 +37,7 @@ from scicevpr.evaluation.reference_vectors import (
 )
 from scicevpr.evaluation.training_vectors import TRAINING_FILE, check_training
 from scicevpr.models import key_formats
+from scicevpr.models.devices import choose_device
 from scicevpr.models.model import VPRModel
 from scicevpr.models.weights import fill_model
 from scicevpr.progress import StageProgress
@@ -62,7 +63,7 @@ def verify_folder(
     only: names of files to check, with or without ".npz". Raises DatasetError for no such folder, or a missing, damaged
     or strange file; UsageError for an unknown name in `only`, a device that is not there, another dtype.
     """
-    device, dtype = _device(device), _dtype(dtype)
+    device, dtype = choose_device(device), _dtype(dtype)
     reference = read_reference(folder)
     jobs: list[tuple[str, Callable[[], list[Check]]]] = []
     for model in reference.models:
@@ -247,15 +248,6 @@ def _exact(file: str, array: str, what: str, right: bool, note: str) -> Check:
 
 def _relative(difference: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(difference) / max(np.linalg.norm(expected), np.finfo(np.float64).tiny))
-
-
-def _device(device: str | torch.device) -> torch.device:
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UsageError(f"Device {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from error
-    return chosen
 
 
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:

@@ -28,6 +28,7 @@ from scicevpr.errors import SciceVPRError, UsageError, WeightsError
 from scicevpr.external_models.entry_points import ONE_AT_A_TIME, build, explain, request
 from scicevpr.external_models.registry import ExternalSource, is_external, parse_source
 from scicevpr.hub.load import load_model
+from scicevpr.models.devices import choose_device
 from scicevpr.models.model import VPRModel, WeightsInfo
 from scicevpr.models.native_checkpoints import NOT_RECORDED, hash_tensors
 
@@ -205,7 +206,7 @@ def load_any(
 
     trust, size: for models of other people (ours take any size as an option of `describe`). variant, options: for ours.
     """
-    where = {"device": device, "dtype": dtype, "local_files_only": local_files_only}
+    where = {"device": choose_device(device), "dtype": dtype, "local_files_only": local_files_only}
     if is_external(name_or_path):
         if variant is not None:
             raise UsageError(f"{name_or_path} is no model of this project: leave out the variant {variant!r}.")

@@ -14,6 +14,7 @@ from scicevpr.config import VARIANTS, Variant, bundled_path, get_variant
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.hub.download import fetch, find_cached
 from scicevpr.hub.sources import LocalFile, Source, UrlFile, address, entries_named, parse_source
+from scicevpr.models.devices import choose_device
 from scicevpr.models.model import VPRModel
 from scicevpr.models.weights import bundled_weights, load_backbone_file, load_file, untrained_model
 
@@ -57,7 +58,7 @@ def load_model(
         model = _load_named(get_variant(name), allow_untrained, download, getting)
     else:
         model = _load_source(name_or_path, named, allow_untrained, download, getting)
-    return model.to(device=device, dtype=dtype)
+    return model.to(device=choose_device(device), dtype=dtype)
 
 
 def load_backbone(

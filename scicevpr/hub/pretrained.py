@@ -18,6 +18,7 @@ from scicevpr.files.reading import read_json
 from scicevpr.hub.download import HUB, explain_push, fetch, hub_endpoint, is_ours
 from scicevpr.hub.load import load_model
 from scicevpr.hub.sources import MODEL_FILE, NO_OFFICIAL_WEIGHTS, HubFile, LocalFile, Source, address, parse_source
+from scicevpr.models.devices import choose_device
 from scicevpr.models.efficientnet_lite import licence_text
 from scicevpr.models.model import VPRModel
 from scicevpr.models.native_checkpoints import check_fingerprint, hash_tensors, save_weights
@@ -101,7 +102,7 @@ def from_pretrained(
     model.variant = variant
     if model.weights is not None:
         model.weights = replace(model.weights, source=parsed.text)
-    return model.to(device=device, dtype=dtype)
+    return model.to(device=choose_device(device), dtype=dtype)
 
 
 def push_to_hub(

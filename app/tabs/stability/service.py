@@ -138,8 +138,12 @@ class Stability:
                 now=plane.transform(now),
                 explained=float(plane.explained_variance_ratio.sum()),
             ),
-            rewriting=rewriting(setup.model, setup.queries[: len(batch_mates) + 1]).numpy() if batch_mates else None,
+            rewriting=self._rewriting(setup, len(batch_mates) + 1) if batch_mates else None,
         )
+
+    def _rewriting(self, setup: StabilitySetup, photos: int) -> np.ndarray:
+        regions = setup.queries[:photos].to(next(setup.model.parameters()).device)
+        return rewriting(setup.model, regions).cpu().numpy()
 
     def worst(
         self, session: Session, size: int, seed: int = 0, progress: Progress | None = None, aim: str = FAIL
