@@ -20,10 +20,10 @@ from scicevpr.cli import (
     figure,
     index,
     installation,
-    matching,
     milvus,
     occlude,
     pack,
+    rerank,
     search,
     stability,
     trust,
@@ -33,7 +33,7 @@ from scicevpr.errors import SciceVPRError
 
 ERROR, STOPPED = 2, 130
 COMMANDS = (
-    evaluate, search, installation, explain, stability, figure, datasets, pack, index, milvus, weights, matching,
+    evaluate, search, installation, explain, stability, figure, datasets, pack, index, milvus, weights, rerank,
     trust, audit, occlude,
 )
 
