@@ -24,8 +24,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--grid", type=options.positive, nargs=2, default=(12, 16), metavar=("ROWS", "COLUMNS"), help="default: 12 16")
     add("--window", type=options.positive, default=3, metavar="CELLS", help="side of the window (default: 3)")
     add("--changes", nargs="*", metavar="KIND",
-        help="also the smallest change of each kind that changes the place of rank 1: darkness, fog, blur, noise, jpeg, "
-        "crop, rotation, occlusion (default: all)")
+        help="also the smallest change of each kind that changes the place of rank 1: darkness, fog, blur, noise, "
+        "jpeg, crop, rotation, occlusion (default: all)")
     options.data_options(parser)
     options.model_options(parser, several="scicevpr-t")
     options.radius_option(parser)
