@@ -25,9 +25,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--window", type=options.positive, default=3, metavar="CELLS", help="side of the window (default: 3)")
     add(
         "--changes",
-        action="store_true",
-        help="also the smallest darkness, fog, blur, noise, JPEG, crop, rotation and occlusion that change the place "
-        "of rank 1",
+        nargs="*",
+        metavar="KIND",
+        help="also the smallest change of each kind that changes the place of rank 1: darkness, fog, blur, noise, "
+        "jpeg, crop, rotation, occlusion (default: all)",
     )
     options.data_options(parser)
     options.model_options(parser, several="scicevpr-t")
@@ -42,7 +43,7 @@ def occlude(arguments: argparse.Namespace) -> int:
     from scicevpr.cli.chosen_data import database_descriptors, read_database
     from scicevpr.cli.chosen_models import load_models
     from scicevpr.datasets.ground_truth import DEFAULT_RADIUS, utm_array
-    from scicevpr.explanations.changes import what_would_it_take
+    from scicevpr.explanations.changes import CHANGES, what_would_it_take
     from scicevpr.explanations.occlusion import compare_maps, described_alone, occlusion_map
     from scicevpr.figures.inside import overlay, value_range
     from scicevpr.files.photos import open_photo
@@ -86,7 +87,7 @@ def occlude(arguments: argparse.Namespace) -> int:
             "margin": shown.margin,
             "deletion and insertion": tests,
         }
-        if arguments.changes:
+        if arguments.changes is not None:
             values = np.asarray(stored)
 
             def place(descriptor: np.ndarray, values: Any = values, same: Any = same) -> Any:
@@ -94,7 +95,7 @@ def occlude(arguments: argparse.Namespace) -> int:
                 row = int((values @ descriptor).argmax())
                 return "the same place" if same[row] else database[row].name
 
-            flips = what_would_it_take(describe, place, photo)
+            flips = what_would_it_take(describe, place, photo, arguments.changes or tuple(CHANGES))
             table = make_table("change", "smallest that changes the place", "then rank 1 is", title=title)
             for flip in flips:
                 other = "" if flip.strength is None else plain_cell(flip.other)

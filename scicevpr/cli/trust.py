@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scicevpr.cli import options
-from scicevpr.cli.matching import point_store, points_option, read_sets
+from scicevpr.cli.matching import point_store, points_option
 from scicevpr.cli.outputs import (
     check_outputs,
     make_table,
@@ -18,6 +18,7 @@ from scicevpr.cli.outputs import (
     show_progress,
     write_json,
 )
+from scicevpr.cli.rerank import read_sets
 from scicevpr.errors import UsageError, WeightsError
 from scicevpr.progress import of_stage
 

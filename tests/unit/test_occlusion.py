@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from scicevpr.cli.main import main
 from scicevpr.errors import UsageError
 from scicevpr.explanations.changes import CHANGES, TOLERANCE, changed, smallest_flip, what_would_it_take
 from scicevpr.explanations.occlusion import cell_edges, compare_maps, deletion_test, occlusion_map
@@ -111,3 +114,17 @@ def test_every_change_starts_with_the_photo_and_ends_far_from_it():
         changed(image, {"rain": 0.5})
     with pytest.raises(UsageError, match=r"2\.0"):
         changed(image, {"fog": 2.0})
+
+
+def test_occlude_on_the_command_line(tiny_city, tmp_path, capsys):
+    query = sorted((tiny_city / "images" / "test" / "queries").glob("*.jpg"))[0]
+    command = ["occlude", str(query), "--dataset", str(tiny_city), "--model", "scicevpr-t", "--grid", "2", "3"]
+    assert main([*command, "--window", "1", "--output", str(tmp_path), "--changes", "darkness"]) == 0
+    assert "darkness" in capsys.readouterr().out
+    [found] = json.loads((tmp_path / "occlusion.json").read_text())["results"]
+    assert {row["map"] for row in found["deletion and insertion"]} == {"occlusion", "margin", "random"}
+    assert [flip["kind"] for flip in found["changes"]] == ["darkness"]
+    assert (tmp_path / "scicevpr-t-occlusion.png").stat().st_size > 0
+    assert np.load(tmp_path / "scicevpr-t.npz")["occlusion"].shape == (2, 3)
+    assert main([*command, "--window", "3", "--output", str(tmp_path)]) == 2
+    assert "does not fit" in capsys.readouterr().err
