@@ -14,14 +14,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from app.build import build_app, launch_options
-from app.core.descriptor_store import DescriptorStore, user_cache_folder
+from app.core.descriptor_store import DescriptorStore
 from app.core.model_slots import BASELINE, FULL_PRECISION, PRECISIONS, ROLES, STABLE, TEACHER
 from app.core.services import Services
 from app.gate import VARIABLE
 from app.page import StudioPage, asked_to_share, is_loopback
 from app.tabs.models_and_data.service import Sources
 from app.tabs.my_places.service import MyPlaces
-from scicevpr.config import assets_folder
+from scicevpr.config import assets_folder, user_cache_folder
 from scicevpr.datasets import Dataset, bundled_city, read_dataset
 from scicevpr.errors import SciceVPRError
 from scicevpr.external_models.loading import load_any

@@ -76,15 +76,6 @@ class _Job:
     made: Future[Described] = field(default_factory=Future)
 
 
-def user_cache_folder() -> Path:
-    """Where descriptors are kept between runs: $SCICEVPR_CACHE, or scicevpr in the user's cache folder."""
-    named = os.environ.get("SCICEVPR_CACHE")
-    if named:
-        return Path(named).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "scicevpr"
-
-
 def file_state(photo: Photo) -> str:
     """What tells that a photo was changed: name, size and time."""
     state = photo.path.stat() if photo.path.exists() else None

@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from scicevpr.retrieval.stored_index import StoredIndex
 
 PIPE_WIDTH = 140  # columns when the output is not a terminal
+_quiet = False  # as -q says
+
+
+def quiet(value: bool) -> None:
+    """Whether notes and progress bars are left out, until it is said anew."""
+    global _quiet
+    _quiet = value
 
 
 def show_evaluation(console: Console, result: Evaluation) -> None:
@@ -124,9 +131,8 @@ def _bars(*counters: str) -> Progress:
 
     columns = [getattr(progress, name)() for name in ("BarColumn", *counters, "TimeRemainingColumn")]
     columns.insert(0, progress.TextColumn("{task.description}", markup=False))
-    return progress.Progress(
-        *columns, console=open_console(stderr=True), transient=True, disable=not sys.stderr.isatty()
-    )
+    disable = _quiet or not sys.stderr.isatty()
+    return progress.Progress(*columns, console=open_console(stderr=True), transient=True, disable=disable)
 
 
 def open_console(stderr: bool = False) -> Console:
@@ -143,7 +149,9 @@ def print_line(console: Console, text: str) -> None:
 
 
 def print_note(text: str) -> None:
-    """A line on standard error."""
+    """A line on standard error; none with -q."""
+    if _quiet:
+        return
     print_line(open_console(stderr=True), text)
 
 
