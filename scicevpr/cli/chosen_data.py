@@ -182,7 +182,12 @@ def pack_or_dataset(arguments: argparse.Namespace) -> tuple[Dataset, Pack | None
         if arguments.pack_photos is not None:
             raise UsageError("--photos belongs to --pack; without a pack, name the data set with --dataset.")
         return read_data(arguments), None
-    if arguments.dataset or arguments.database or getattr(arguments, "folder", None):
+    if (
+        arguments.dataset
+        or arguments.database
+        or getattr(arguments, "folder", None)
+        or getattr(arguments, "within", None)
+    ):
         raise UsageError("Give either --pack or a data set (--dataset, --database), not both.")
     pack = open_pack(arguments.pack, photos=arguments.pack_photos)
     return pack.dataset, pack

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -56,11 +57,8 @@ def leaves(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Itera
 
 def _shorten(command: argparse.ArgumentParser, options: list[argparse.Action]) -> None:
     """--help shows the common options, --help-all every one."""
-    hidden = [
-        action
-        for action in options
-        if not COMMON.intersection(action.option_strings) and action.dest not in ("help", "quiet")
-    ]
+    kept = COMMON | {"--help", "--quiet"}
+    hidden = [action for action in options if not kept.intersection(action.option_strings)]
     helps = {id(action): action.help for action in hidden}
 
     class Short(argparse.Action):
@@ -70,7 +68,7 @@ def _shorten(command: argparse.ArgumentParser, options: list[argparse.Action]) -
             text = parser.format_help()
             for action in hidden:
                 action.help = helps[id(action)]
-            parser._print_message(f"{text}\n{len(hidden)} more options: {parser.prog} --help-all\n")
+            parser._print_message(f"{text}\n{len(hidden)} more options: {parser.prog} --help-all\n", sys.stdout)
             parser.exit()
 
     [old] = [action for action in options if action.dest == "help"]
@@ -118,7 +116,8 @@ def completion(arguments: argparse.Namespace) -> int:
   for ((i = 1; i < COMP_CWORD; i++)); do
     word="${{COMP_WORDS[i]}}"
     case "$word" in -*) break ;; esac
-    case " {" ".join(_folders(tree))} " in *" ${{path:+$path/}}$word "*) path="${{path:+$path/}}$word" ;; *) break ;; esac
+    word="${{path:+$path/}}$word"
+    case " {" ".join(_folders(tree))} " in *" $word "*) path="$word" ;; *) break ;; esac
   done
   case "${{path//\\// }}" in
 {cases}

@@ -65,7 +65,8 @@ def get_dataset(
         raise UsageError(f"The licence of {source.title} was not accepted: {source.licence} ({source.page}).")
     if hub_is_off():
         raise DatasetError(
-            f"{source.title} was not downloaded: SCICEVPR_OFFLINE or HF_HUB_OFFLINE forbids all downloads. {_by_hand(source)}"
+            f"{source.title} was not downloaded: SCICEVPR_OFFLINE or HF_HUB_OFFLINE forbids all downloads. "
+            f"{_by_hand(source)}"
         )
     archives = parent / f"{source.folder}.downloads"
     for file in source.files:

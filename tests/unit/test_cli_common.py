@@ -42,7 +42,7 @@ def test_evaluate_and_search_take_folders(tiny_city: Path, tmp_path: Path, capsy
         (["evaluate", "A", "--dataset", "B"], "named twice"),
         (["evaluate", "A", "--pack", "B"], "either --pack or a data set"),
         (["search", "x.jpg", "--in", "A", "--database", "B"], "both say where to search"),
-        (["search", "x.jpg", "--in", "A", "--pack", "B"], "both say where to search"),
+        (["search", "x.jpg", "--in", "A", "--pack", "B"], "either --pack or a data set"),
     ],
 )
 def test_a_data_set_is_named_once(command, words, capsys) -> None:
@@ -133,7 +133,7 @@ def test_the_page_is_found_and_another_package_of_its_name_is_not_taken(monkeypa
         studio.import_studio("app.start", "app")
     (tmp_path / "app").mkdir()
     monkeypatch.setattr("sys.path", ["/elsewhere"])
-    with pytest.raises(UsageError, match="Another 'app'"):
-        import app  # noqa: F401
+    import app  # noqa: F401
 
+    with pytest.raises(UsageError, match="Another 'app'"):
         studio.import_studio("app.start", "app")
