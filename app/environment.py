@@ -31,8 +31,8 @@ def prepare() -> Path:
 
 
 def register_with_zero_gpu() -> bool:
-    """On ZeroGPU hardware a Space must name a function that may ask for the GPU, or it is stopped. The page describes on
-    the processor, so this one only says what is there. False where the package `spaces` is not."""
+    """On ZeroGPU hardware a Space must name a function that may ask for the GPU, or it is stopped. The page describes
+    on the processor, so this one only says what is there. False where the package `spaces` is not."""
     try:
         import spaces
     except ImportError:
