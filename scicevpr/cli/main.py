@@ -17,6 +17,7 @@ from scicevpr.cli import (
     evaluate,
     explain,
     figure,
+    help,
     index,
     installation,
     milvus,
@@ -44,12 +45,14 @@ COMMANDS = (
     milvus,
     weights,
     space,
+    help,
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code: 0, 1 (a check found something), 2 (an error), 130 (stopped)."""
     arguments = build_parser().parse_args(argv)
+    help.apply(arguments)
     try:
         return arguments.run(arguments)
     except BrokenPipeError:  # the reader of our output has closed it, as `head` does
@@ -73,4 +76,5 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_parser(commands)
+    help.finish(parser)
     return parser
