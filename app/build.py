@@ -125,7 +125,8 @@ def _offer_databases(
     outputs = [found.database, *others, found.photo, found.examples, *found.parts]
     for event in places.changed:
         event.success(own_places, [places.token, *others], outputs, **QUICK)
-    changes.pack_opened.success(opened_pack, [places.token, changes.opened, *others], outputs, queue=False, **QUIET)
+    for event in changes.database_opened:
+        event.success(opened_pack, [places.token, changes.opened, *others], outputs, queue=False, **QUIET)
 
 
 def _explain_matches(found: find.FindParts, looked: inside.InsideParts) -> None:

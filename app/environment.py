@@ -30,6 +30,23 @@ def prepare() -> Path:
     return folder
 
 
+def register_with_zero_gpu() -> bool:
+    """On ZeroGPU hardware a Space must name a function that may ask for the GPU, or it is stopped. The page describes
+    on the processor, so this one only says what is there. False where the package `spaces` is not."""
+    try:
+        import spaces
+    except ImportError:
+        return False
+    spaces.GPU(_gpu_name)
+    return True
+
+
+def _gpu_name() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+
+
 def _abandoned(folder: Path) -> bool:
     """True for a folder of this user whose program does not run any more."""
     number = folder.name.removeprefix(PREFIX).partition("-")[0]

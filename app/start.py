@@ -16,17 +16,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from app.build import build_app, launch_options
-from app.core.descriptor_store import DescriptorStore, user_cache_folder
-from app.core.model_slots import BASELINE, FULL_PRECISION, PRECISIONS, ROLES, STABLE, TEACHER
+from app.core.descriptor_store import DescriptorStore
+from app.core.model_slots import BASELINE, FULL_PRECISION, PRECISIONS, ROLES, STABLE, TEACHER, THIRD
 from app.core.services import Services
 from app.gate import VARIABLE
 from app.page import StudioPage, asked_to_share, is_loopback
+from app.real_photos import chosen_sets, get_sets, is_key
 from app.tabs.models_and_data.service import Sources
 from app.tabs.my_places.service import MyPlaces
-from scicevpr.config import assets_folder
+from scicevpr.config import assets_folder, user_cache_folder
 from scicevpr.datasets import Dataset, bundled_city, read_dataset
 from scicevpr.errors import SciceVPRError
 from scicevpr.external_models.loading import load_any
+from scicevpr.external_models.registry import is_external
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +48,21 @@ def read_arguments(arguments: Sequence[str] | None = None, program: str = "pytho
         "--dataset",
         action="append",
         default=[],
-        metavar="FOLDER",
-        help="a data set folder to offer beside the bundled city; repeat for more (also: SCICEVPR_DATASETS, "
-        f"separated by {os.pathsep!r})",
+        metavar="FOLDER_OR_NAME",
+        help="a data set folder to offer beside the bundled city, or a name of `scicevpr datasets get`, such as "
+        "gardens-point: it is got, and the page opens on it; repeat for more (also: SCICEVPR_DATASETS, separated by "
+        f"{os.pathsep!r})",
+    )
+    parser.add_argument(
+        "--accept-licence", action="store_true", help="you have read and accept the licences of sets named by --dataset"
+    )
+    parser.add_argument(
+        "--weights",
+        action="append",
+        default=[],
+        metavar="SOURCE",
+        help="weights for the column of their kind: cricavpr-… the baseline, super-cricavpr-… the teacher, models of "
+        "others the third, all else the first; repeat for more",
     )
     parser.add_argument("--split", default="test", help="split of those data sets (default: test)")
     parser.add_argument("--host", default=None, help="address to listen on (default: 127.0.0.1, on a Space all)")
@@ -62,10 +76,8 @@ def read_arguments(arguments: Sequence[str] | None = None, program: str = "pytho
         help="use random weights where trained ones are missing, to look at the page (answers mean nothing)",
     )
     for role, words in ROLES.items():
-        aliases = ["--weights"] if role == STABLE else []
         parser.add_argument(
             f"--{role}",
-            *aliases,
             dest=role,
             metavar="SOURCE",
             help=f"weights for {words}: a variant, path, URL, Hub repository or a model of others",
@@ -110,7 +122,21 @@ def read_arguments(arguments: Sequence[str] | None = None, program: str = "pytho
     )
     parser.add_argument("--no-cache", action="store_true", help="keep no descriptors between runs")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser where there is one")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    for source in options.weights:
+        role = column_of(source)
+        if getattr(options, role):
+            parser.error(f"two sources for the column {role}: {getattr(options, role)} and {source}")
+        setattr(options, role, source)
+    return options
+
+
+def column_of(source: str) -> str:
+    """The column that weights belong to, by the name of their model where it says one."""
+    name = source.lower()
+    if is_external(source):
+        return THIRD
+    return TEACHER if name.startswith("super-cricavpr") else BASELINE if name.startswith("cricavpr") else STABLE
 
 
 def open_datasets(folders: Sequence[str], split: str) -> tuple[dict[str, Dataset], list[str]]:
@@ -151,7 +177,10 @@ def example_names() -> list[str]:
 def make_services(options: argparse.Namespace) -> Services:
     """Services over the bundled city, the given data sets and the bundled weights."""
     named = [folder for folder in os.environ.get("SCICEVPR_DATASETS", "").split(os.pathsep) if folder]
-    datasets, problems = open_datasets([*options.dataset, *named], options.split)
+    asked = [*options.dataset, *named]
+    datasets, problems = open_datasets([name for name in asked if not is_key(name)], options.split)
+    real, missing = get_sets(chosen_sets(asked, options.accept_licence))
+    datasets, problems = {**real, **datasets}, [*problems, *missing]
     untrained = options.allow_untrained or os.environ.get("SCICEVPR_ALLOW_UNTRAINED") == "1"
     store = DescriptorStore(assets_folder() / "descriptors", None if options.no_cache else user_cache_folder())
     load = partial(load_any, device=options.device, allow_untrained=untrained)

@@ -223,6 +223,14 @@ def assets_folder() -> Path:
     return package / "assets" if (package / "assets").is_dir() else package.parent / "assets"
 
 
+def user_cache_folder() -> Path:
+    """Where what was computed or downloaded is kept between runs: $SCICEVPR_CACHE, or scicevpr in the user's cache."""
+    named = os.environ.get("SCICEVPR_CACHE")
+    if named:
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scicevpr"
+
+
 def bundled_path(variant: Variant) -> Path:
     """Where the bundled weights of a variant lie, if there are any."""
     return assets_folder() / "weights" / f"{variant.name}.safetensors"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -87,15 +86,6 @@ class _Job:
     done: int = 0
     total: int = 0
     made: Future[Described] = field(default_factory=Future)
-
-
-def user_cache_folder() -> Path:
-    """Where descriptors are kept between runs: $SCICEVPR_CACHE, or scicevpr in the user's cache folder."""
-    named = os.environ.get("SCICEVPR_CACHE")
-    if named:
-        return Path(named).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "scicevpr"
 
 
 def file_state(photo: Photo) -> str:

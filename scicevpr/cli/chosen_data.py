@@ -14,6 +14,7 @@ from scicevpr.config import assets_folder
 from scicevpr.datasets import Dataset, Photo, bundled_city, list_photos, parse_name, read_dataset, read_folders
 from scicevpr.datasets.photos import left_out_note
 from scicevpr.datasets.positions import check_positions
+from scicevpr.datasets.readers import find_layout
 from scicevpr.datasets.tables import NameIndex
 from scicevpr.datasets.zones import in_one_zone
 from scicevpr.descriptors.batches import Grouping
@@ -42,6 +43,7 @@ def read_data(arguments: argparse.Namespace) -> Dataset:
 
 def read_database(arguments: argparse.Namespace) -> tuple[Photo, ...]:
     """The database photos that the options name, without need of queries."""
+    _choose_within(arguments)
     folder = _dataset_folder(arguments)
     if arguments.database and folder:
         raise UsageError("Give either --dataset or --database.")
@@ -58,9 +60,28 @@ def read_database(arguments: argparse.Namespace) -> tuple[Photo, ...]:
     return tuple(photos)
 
 
+def _choose_within(arguments: argparse.Namespace) -> None:
+    """search --in FOLDER is --dataset for a data set, else --database."""
+    folder = getattr(arguments, "within", None)
+    if folder is None:
+        return
+    if arguments.dataset or arguments.database or arguments.eval_dataset_name or arguments.pack:
+        raise UsageError(f"--in {folder} and another option both say where to search. Leave one of them out.")
+    try:
+        find_layout(folder, arguments.split, arguments.layout)
+        arguments.dataset = folder
+    except (DatasetError, OSError):
+        arguments.database = folder
+
+
 def _dataset_folder(arguments: argparse.Namespace) -> Path | None:
     """--dataset, or what the published codes call --eval_datasets_folder and --eval_dataset_name."""
-    name = arguments.eval_dataset_name
+    name, folder = arguments.eval_dataset_name, getattr(arguments, "folder", None)
+    if folder is not None:
+        named = ("dataset", "eval_dataset_name", "database", "queries", "pack")
+        if any(getattr(arguments, option, None) for option in named):
+            raise UsageError(f"The data set is named twice: {folder}, and by an option. Leave one of them out.")
+        return folder
     if name is None:
         if arguments.eval_datasets_folder:
             raise UsageError("--eval_datasets_folder needs --eval_dataset_name: which of its folders?")
@@ -161,7 +182,12 @@ def pack_or_dataset(arguments: argparse.Namespace) -> tuple[Dataset, Pack | None
         if arguments.pack_photos is not None:
             raise UsageError("--photos belongs to --pack; without a pack, name the data set with --dataset.")
         return read_data(arguments), None
-    if arguments.dataset or arguments.database:
+    if (
+        arguments.dataset
+        or arguments.database
+        or getattr(arguments, "folder", None)
+        or getattr(arguments, "within", None)
+    ):
         raise UsageError("Give either --pack or a data set (--dataset, --database), not both.")
     pack = open_pack(arguments.pack, photos=arguments.pack_photos)
     return pack.dataset, pack

@@ -84,6 +84,15 @@ def _getting(actions: argparse._SubParsersAction) -> None:
     )
     add("--to", **to)
     parser.set_defaults(run=prepare)
+    parser = actions.add_parser(
+        "truth", help="write which photos are right as GT.npz or ground_truth_new.npy, for other tools"
+    )
+    add = parser.add_argument
+    add("folder", type=Path, nargs="?", metavar="FOLDER", help="the data set")
+    add("--output", type=Path, required=True, metavar="FILE", help=".npz: GThard, GTsoft; .npy: as VPR-Bench")
+    options.data_options(parser)
+    options.query_options(parser)
+    parser.set_defaults(run=truth)
 
 
 def get(arguments: argparse.Namespace) -> int:
@@ -135,6 +144,17 @@ def _say_next(folder: Path, source: DataSource) -> int:
     console = open_console()
     print_line(console, f"{source.title}: {folder}")
     print_line(console, f"run next: scicevpr datasets check {folder}{split}")
+    return 0
+
+
+def truth(arguments: argparse.Namespace) -> int:
+    """Write what is right, from positions or whatever the data set says."""
+    from scicevpr.cli.chosen_data import read_data
+    from scicevpr.evaluation.exports import save_truth
+
+    check_outputs(arguments.output)
+    path = save_truth(read_data(arguments), arguments.output)
+    print_line(open_console(), f"What is right: {path}")
     return 0
 
 

@@ -50,6 +50,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="Recall@N, MRR and F1@N of models on a data set (the bundled city unless told otherwise)",
         description="Describe database and queries, search exactly, and score per condition.",
     )
+    parser.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help="a data set folder, as --dataset FOLDER")
     options.data_options(parser)
     options.pack_options(parser)
     options.query_options(parser)

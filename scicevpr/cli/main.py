@@ -18,6 +18,7 @@ from scicevpr.cli import (
     evaluate,
     explain,
     figure,
+    help,
     index,
     installation,
     milvus,
@@ -52,6 +53,7 @@ COMMANDS = (
     audit,
     occlude,
     space,
+    help,
 )
 
 
@@ -62,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"scicevpr: error: {unnamed!a} is not UTF-8. Rename the file or folder.", file=sys.stderr)
         return ERROR
     arguments = build_parser().parse_args(given)
+    help.apply(arguments)
     try:
         return arguments.run(arguments)
     except BrokenPipeError:  # the reader of our output has closed it, as `head` does
@@ -85,4 +88,5 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_parser(commands)
+    help.finish(parser)
     return parser

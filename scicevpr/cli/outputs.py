@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from scicevpr.retrieval.stored_index import StoredIndex
 
 PIPE_WIDTH = 140  # columns when the output is not a terminal
+_quiet = False  # as -q says
+
+
+def quiet(value: bool) -> None:
+    """Whether notes and progress bars are left out, until it is said anew."""
+    global _quiet
+    _quiet = value
 
 
 def show_evaluation(console: Console, result: Evaluation) -> None:
@@ -148,9 +155,8 @@ def _bars(*counters: str) -> Progress:
 
     columns = [getattr(progress, name)() for name in ("BarColumn", *counters, "TimeRemainingColumn")]
     columns.insert(0, progress.TextColumn("{task.description}", markup=False))
-    return progress.Progress(
-        *columns, console=open_console(stderr=True), transient=True, disable=not sys.stderr.isatty()
-    )
+    disable = _quiet or not sys.stderr.isatty()
+    return progress.Progress(*columns, console=open_console(stderr=True), transient=True, disable=disable)
 
 
 def open_console(stderr: bool = False) -> Console:
@@ -167,7 +173,9 @@ def print_line(console: Console, text: str) -> None:
 
 
 def print_note(text: str) -> None:
-    """A line on standard error."""
+    """A line on standard error; none with -q."""
+    if _quiet:
+        return
     print_line(open_console(stderr=True), text)
 
 
@@ -233,6 +241,16 @@ def output_options(parser: argparse.ArgumentParser, *, descriptors: bool = True)
     add("--markdown", type=Path, metavar="FILE", help="write a Markdown table")
     add("--per-condition", action="store_true", help="one row per condition in the LaTeX and Markdown tables")
     add("--save-predictions", type=Path, metavar="DIR", help="write one CSV of predictions per model")
+    if descriptors:
+        add(
+            "--export",
+            type=Path,
+            metavar="FILE",
+            help="for other tools: .npz similarity matrix S with GThard and GTsoft (VPR_Tutorial), .csv or .zip "
+            "predictions for the MSLS challenge; with several models one file each",
+        )
+    else:
+        parser.set_defaults(export=None)
     add(
         "--num_preds_to_save",
         "--num-preds-to-save",
@@ -279,7 +297,9 @@ def check_output_options(arguments: argparse.Namespace) -> None:
             f"--num_preds_to_save {arguments.num_preds_to_save} asks for more answers than are searched "
             f"({max(arguments.recall_values)}). Add --recall_values {arguments.num_preds_to_save}, or ask for fewer."
         )
-    for path in (arguments.json, arguments.csv, arguments.latex, arguments.markdown):
+    if arguments.export and arguments.export.suffix not in (".npz", ".csv", ".zip"):
+        raise UsageError(f"--export {arguments.export} must end in .npz, .csv or .zip.")
+    for path in (arguments.json, arguments.csv, arguments.latex, arguments.markdown, arguments.export):
         check_outputs(path)
     check_outputs(arguments.save_predictions, folder=True)
     if _has_run_folder(arguments):
@@ -294,6 +314,7 @@ def add_intervals(arguments: argparse.Namespace, result: Evaluation) -> Evaluati
 def write_outputs(arguments: argparse.Namespace, results: Sequence[Evaluation], console: Console) -> None:
     """Write every file that the options ask for; one line each. A result gets its intervals if it has none yet."""
     from scicevpr.evaluation.report import latex_table, markdown_table, write_csv, write_predictions
+    from scicevpr.evaluation.results import file_title
 
     results = [
         result if result.overall is None or result.overall.intervals else add_intervals(arguments, result)
@@ -303,6 +324,15 @@ def write_outputs(arguments: argparse.Namespace, results: Sequence[Evaluation], 
         for result in results:
             path = write_predictions(result, arguments.save_predictions)
             print_line(console, f"Predictions of {result.title}: {path}")
+    if arguments.export:
+        from scicevpr.evaluation.exports import export
+
+        for result in results:
+            ending = (
+                f"-{file_title(result.title)}{arguments.export.suffix}" if len(results) > 1 else arguments.export.suffix
+            )
+            path = export(result, arguments.export.with_suffix("").with_name(arguments.export.stem + ending))
+            print_line(console, f"{result.title} for other tools: {path}")
     if _has_run_folder(arguments):
         _write_run(arguments, results, console)
     if arguments.csv:

@@ -32,6 +32,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the commands."""
     parser = commands.add_parser("search", help="the database photos most similar to a photo")
     parser.add_argument("photos", nargs="+", type=Path, metavar="QUERY", help="query photos")
+    parser.add_argument(
+        "--in", dest="within", type=Path, metavar="FOLDER", help="where to search: a data set, or any folder of photos"
+    )
     options.data_options(parser)
     options.pack_options(parser)
     options.model_options(parser, several="scicevpr-t")

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from scicevpr.config import Preprocessing
+from scicevpr.config import Preprocessing, user_cache_folder
 from scicevpr.datasets import list_photos
 from scicevpr.descriptors.batches import DEFAULT_WORKERS, Grouping, default_grouping
 from scicevpr.descriptors.describe import describe
@@ -27,8 +26,8 @@ from scicevpr.retrieval.pca import MAX_PHOTOS, PCA
 
 
 def pca_cache_folder() -> Path:
-    """Where fitted reductions are kept: `scicevpr/pca` in $XDG_CACHE_HOME, by default in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scicevpr" / "pca"
+    """Where fitted reductions are kept: `pca` in the user's cache."""
+    return user_cache_folder() / "pca"
 
 
 def fit_pca(

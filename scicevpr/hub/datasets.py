@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
+from scicevpr.config import user_cache_folder
 from scicevpr.datasets.converters import CONVERTERS, Placer
 from scicevpr.datasets.sources import DataSource, RemoteFile
 from scicevpr.errors import DatasetError, UsageError, WeightsError
@@ -31,8 +32,7 @@ def datasets_folder() -> Path:
     """Where data sets go by default: $DATASETS_FOLDER, $SCICEVPR_CACHE/datasets, or datasets/ here."""
     if os.environ.get("DATASETS_FOLDER"):
         return Path(os.environ["DATASETS_FOLDER"]).expanduser()
-    cache = os.environ.get("SCICEVPR_CACHE")
-    return Path(cache).expanduser() / HERE if cache else Path(HERE)
+    return user_cache_folder() / HERE if os.environ.get("SCICEVPR_CACHE") else Path(HERE)
 
 
 def get_dataset(
@@ -65,7 +65,8 @@ def get_dataset(
         raise UsageError(f"The licence of {source.title} was not accepted: {source.licence} ({source.page}).")
     if hub_is_off():
         raise DatasetError(
-            f"{source.title} was not downloaded: HF_HUB_OFFLINE forbids all downloads. {_by_hand(source)}"
+            f"{source.title} was not downloaded: SCICEVPR_OFFLINE or HF_HUB_OFFLINE forbids all downloads. "
+            f"{_by_hand(source)}"
         )
     archives = parent / f"{source.folder}.downloads"
     for file in source.files:

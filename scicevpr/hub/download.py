@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from scicevpr.config import user_cache_folder
 from scicevpr.errors import SciceVPRError, WeightsError, first_line
 from scicevpr.files.reading import sha256_of
 from scicevpr.files.writing import written_whole
@@ -35,7 +36,8 @@ def fetch(
 ) -> Path:
     """The path of a weights file, downloaded if it is not here yet.
 
-    Hub files go to the Hub's own cache, files behind web addresses to torch.hub's checkpoints folder. Where no checksum
+    Hub files go to the Hub's own cache, files behind web addresses to torch.hub's checkpoints folder; both to
+    $SCICEVPR_CACHE where it is set. Where no checksum
     is published, the SHA-256 of the first download is kept beside the file as `<name>.sha256` and compared at every
     later use. A registry name that is in a cache is taken from there without asking the network.
 
@@ -61,7 +63,7 @@ def fetch(
             if found is not None:
                 return _checked(found, place)
     if offline:
-        reason = "local_files_only is set" if local_files_only else "HF_HUB_OFFLINE is set"
+        reason = "local_files_only is set" if local_files_only else "SCICEVPR_OFFLINE or HF_HUB_OFFLINE is set"
         raise WeightsError(_not_here(source, first, folder, endpoint, reason))
     try:
         if isinstance(first, HubFile):
@@ -121,6 +123,8 @@ def _checked(path: Path, place: Location) -> Path:
 
 
 def _url_path(place: UrlFile, folder: Path | None) -> Path:
+    if folder is None and os.environ.get("SCICEVPR_CACHE"):
+        folder = user_cache_folder() / "weights"
     if folder is None:
         import torch
 
@@ -148,8 +152,8 @@ def hub_endpoint(endpoint: str | None = None) -> str | None:
 
 
 def hub_is_off() -> bool:
-    """True where HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) forbids all downloads."""
-    texts = (os.environ.get("HF_HUB_OFFLINE", ""), os.environ.get("TRANSFORMERS_OFFLINE", ""))
+    """True where SCICEVPR_OFFLINE or HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) forbids all downloads."""
+    texts = (os.environ.get(name, "") for name in ("SCICEVPR_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
     return any(text.strip().upper() in ("1", "ON", "YES", "TRUE") for text in texts)
 
 
@@ -294,4 +298,6 @@ def _bar(progress: Progress | None) -> type:
 
 
 def _cache(cache: Path | None) -> str | None:
-    return str(cache) if cache is not None else os.environ.get("HF_HUB_CACHE")
+    if cache is not None or os.environ.get("HF_HUB_CACHE"):
+        return str(cache or os.environ["HF_HUB_CACHE"])
+    return str(user_cache_folder() / "hub") if os.environ.get("SCICEVPR_CACHE") else None

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scicevpr.config import user_cache_folder
 from scicevpr.errors import DatasetError
 from scicevpr.files.reading import read_json, safe_name
 
@@ -245,10 +246,11 @@ def parse_repository(text: str, revision: str | None = None) -> tuple[str, str |
 
 
 def cache_folder(cache: Path | None = None) -> Path:
-    """The Hub's cache: the folder given, or $HF_HUB_CACHE, or where huggingface_hub has it."""
+    """The Hub's cache: the folder given, or $HF_HUB_CACHE, hub in $SCICEVPR_CACHE, or where huggingface_hub has it."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    return Path(cache or os.environ.get("HF_HUB_CACHE") or HF_HUB_CACHE).expanduser()
+    own = user_cache_folder() / "hub" if os.environ.get("SCICEVPR_CACHE") else HF_HUB_CACHE
+    return Path(cache or os.environ.get("HF_HUB_CACHE") or own).expanduser()
 
 
 def pack_folder(path: Path | str) -> Path:

@@ -180,8 +180,8 @@ def test_what_cannot_be_had(tmp_path: Path, server: StandIn, monkeypatch: pytest
         get_dataset(find_source("pitts250k"), tmp_path, licence_accepted=True)
     with pytest.raises(UsageError, match="choose one of gardens-point"):
         find_source("oxford")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(DatasetError, match="HF_HUB_OFFLINE forbids"):
+    monkeypatch.setenv("SCICEVPR_OFFLINE", "1")
+    with pytest.raises(DatasetError, match="SCICEVPR_OFFLINE or HF_HUB_OFFLINE forbids"):
         get_dataset(served(server, "sfu"), tmp_path, licence_accepted=True)
     (tmp_path / "SFU").mkdir()
     with pytest.raises(UsageError, match="is there already"):

@@ -80,7 +80,7 @@ def test_ground_truth_as_npy(folders, tmp_path):
         ("gt.json", '{"img_0": 3}', r"must hold"),
         ("gt.json", "[[0], [1]]", r"positives of 2 queries, but there are 3"),
         ("gt.json", "[[0], [1], [-1]]", r"row -1 of the database photos"),
-        ("gt.txt", "0 0", r"\.csv, \.json or \.npy"),
+        ("gt.txt", "0 0", r"\.csv, \.json, \.npy or \.npz"),
     ],
 )
 def test_ground_truth_that_does_not_fit(folders, tmp_path, name, text, words):

@@ -11,6 +11,7 @@ from app.tabs.models_and_data.service import Sources
 from app.ui.events import PROGRESS, Handlers, toasts
 from app.ui.html import row_html, table_html
 from scicevpr.datasets import Dataset
+from scicevpr.datasets.sources import SOURCES, find_source
 from scicevpr.errors import UsageError
 from scicevpr.packs.manifest import list_packs
 
@@ -58,6 +59,30 @@ class SourceHandlers(Handlers):
         name = self._opened(written or chosen, photos)
         words = f"{name} is open: {len(self.services.datasets[name].database):,} photos. Choose it in the other tabs."
         return *self.tables(), words, name
+
+    def set_choices(self) -> list[tuple[str, str]]:
+        """Data sets of real photos that can be had, for a dropdown: (label, key)."""
+        shown = (source for source in SOURCES.values() if source.files and source.converter != "gsv-cities")
+        return [
+            (f"{source.title} ({source.needs})", source.key) for source in shown if source.key != "tokyo247-queries"
+        ]
+
+    @toasts
+    def get_set(self, key: Any, accepted: Any, progress: Any = PROGRESS) -> tuple:
+        """Get real photos; values for (models, databases, words, the name of the new database)."""
+
+        def step(stage: str, done: int, total: int) -> None:
+            progress((done, total), desc=stage)
+
+        name = self.sources.get_set(plain_text(key, "The data set"), accepted is True, step)
+        words = f"{name} is open: {len(self.services.datasets[name].database):,} photos. Choose it in the other tabs."
+        return *self.tables(), words, name
+
+    @toasts
+    def licence(self, key: Any) -> str:
+        """Which licence a set has, as Markdown."""
+        source = find_source(plain_text(key, "The data set"))
+        return f"Licence: {source.licence}. [Where its authors tell about it]({source.page})"
 
     @toasts
     def api_load_weights(self, role: Any, source: Any, variant: Any = "", trust: Any = False) -> list[dict]:

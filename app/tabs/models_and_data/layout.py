@@ -32,7 +32,7 @@ class SourceParts:
     """What build_app wires to the other tabs: events after which models or databases differ, and the new name."""
 
     models_changed: tuple[Any, ...]
-    pack_opened: Any
+    database_opened: tuple[Any, ...]
     opened: gr.Textbox
 
 
@@ -86,6 +86,15 @@ def build(tab: gr.Tab, sources: Sources) -> SourceParts:
             )
             gr.HTML(hint_html(PACK_HINT), elem_classes="step")
             open_ = gr.Button("Open", variant="primary", elem_id="pack-go")
+        with gr.Column(min_width=320):
+            gr.HTML(step_html(None, "Real photos"), elem_classes="step")
+            real = gr.Dropdown(
+                handlers.set_choices() if free else [], value=None, label="Published data set", elem_id="real-set",
+                info="Downloaded once from its authors' server, and kept.",
+            )  # fmt: skip
+            licence = gr.Markdown("", elem_id="real-licence")
+            accepted = gr.Checkbox(False, label="I have read and accept its licence", elem_id="real-accepted")
+            get = gr.Button("Get", variant="primary", elem_id="real-go")
     words = gr.Markdown("", elem_id="source-words")
     opened = gr.Textbox("", visible=False)
     shown = {"show_progress_on": [words]}
@@ -96,7 +105,9 @@ def build(tab: gr.Tab, sources: Sources) -> SourceParts:
     open_event = open_.click(
         handlers.open, [chosen, written, photos], [models, databases, words, opened], **shown, **QUIET, **LONG
     )
+    real.change(handlers.licence, real, licence, **QUICK)
+    got = get.click(handlers.get_set, [real, accepted], [models, databases, words, opened], **shown, **QUIET, **LONG)
     tab.select(handlers.tables, None, [models, databases], queue=False, **QUIET)
     endpoint(handlers.api_load_weights, [role, source, variant, trust])
     endpoint(handlers.api_open_pack, [written, photos], gr.Textbox)
-    return SourceParts((loaded, reset), open_event, opened)
+    return SourceParts((loaded, reset), (open_event, got), opened)

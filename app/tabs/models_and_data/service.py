@@ -10,11 +10,14 @@ from pathlib import Path
 
 from app.core.model_slots import ModelState
 from app.core.services import Services
+from app.real_photos import open_set
+from scicevpr.datasets.sources import find_source
 from scicevpr.errors import UsageError
 from scicevpr.external_models.registry import is_external, parse_source
 from scicevpr.models.model import VPRModel
 from scicevpr.packs import open_pack
 from scicevpr.packs.sharing import pull_pack
+from scicevpr.progress import StageProgress
 
 Progress = Callable[[int, int], None]
 LoadWeights = Callable[..., VPRModel]
@@ -84,6 +87,13 @@ class Sources:
             folder = pull_pack(source).folder
         pack = open_pack(folder, photos=Path(photos.strip()).expanduser() if photos.strip() else None)
         return self.services.add_database(pack.title, pack.dataset, pack.searchable)
+
+    def get_set(self, key: str, licence_accepted: bool, progress: StageProgress | None = None) -> str:
+        """Get a data set of real photos and offer it as a database; returns its display name. progress: called with
+        (stage, done, in all). SciceVPRError: with a message for the visitor."""
+        self._check_unlocked()
+        source = find_source(_given(key, "Choose a data set first."))
+        return self.services.add_database(source.title, open_set(source, licence_accepted, progress))
 
     def _check_unlocked(self) -> None:
         if self.locked:
