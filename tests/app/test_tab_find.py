@@ -88,8 +88,8 @@ def test_what_was_chosen_for_a_larger_database_is_clamped(tmp_path):
     values = FindHandlers(services).search_view(payload(query.path), None, 20, 15, "")
     assert values[PARTS.index("strip")].count('<li class="tile') == 3
     inside = InsideHandlers(services)
-    stage = inside.show(payload(query.path), None, BASELINE, 20, 15, "descriptor", "terms", 1, 1, "mean", "mean", "mean")[1]
-    assert "match, rank 6" in stage
+    form = (BASELINE, 20, 15, "descriptor", "terms", 1, 1, "mean", "mean", "mean")
+    assert "match, rank 6" in inside.show(payload(query.path), None, *form)[1]
     stability = StabilityHandlers(Stability(services))
     assert "Found" in list(stability.make_it_fail(payload(query.path), None, "", 16))[-1][1]
 
