@@ -72,5 +72,6 @@
     group = answer ? [...answer.querySelectorAll(".cards [data-enlarge]")] : [button];
     show(group.indexOf(button));
     dialog.showModal();
+    part("close").focus(); // not the slider, so that arrow keys go from match to match
   });
 })();

@@ -133,7 +133,7 @@ def share_selection(
     """Find, Inside and Stability show one selection (selection.js): this tab notes what is chosen in it, and takes over
     what was chosen in another one when it is opened. taken: where a batch from elsewhere arrives, if not in batch."""
     note = f"(...values) => {{ window.studioSelection?.note({name!r}, values); return []; }}"
-    take = f"(...values) => window.studioSelection?.take({name!r}, values) ?? values"
+    take = f"(...values) => window.studioSelection?.take({name!r}, values) ?? []"
     values = [photo, database] + ([] if batch is None else [batch])
     for component in values:
         component.change(None, values, None, js=note, api_visibility="private")

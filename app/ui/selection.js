@@ -11,15 +11,16 @@
       if (!values.every((value, at) => same(value, old[at]))) latest = tab;
       chosen[tab] = values;
     },
-    /* What a tab that is opened shall hold: [photo, database, batch] of the tab in which something was chosen last. A batch
-       of Stability is a list of photos, Figures has none; that of the others says how many follow, written "+3" where Stability gets it. */
+    /* What a tab that is opened takes over: [photo, database, batch] of the tab in which something was chosen last, undefined
+       for what stays. A batch of Stability is a list of photos, Figures has none; that of the others says how many follow,
+       written "+3" where Stability gets it. */
     take(tab, values) {
       const theirs = chosen[latest];
-      if (!theirs || latest === tab || !theirs[0]) return values;
-      const [photo, database, batch] = theirs;
-      if (values.length < 3) return [photo, database];
-      if (latest === "stability" || batch === undefined) return [photo, database, values[2]];
-      return [photo, database, tab === "stability" ? `+${batch}` : batch];
+      if (!theirs || latest === tab || !theirs[0]) return [];
+      const [photo, database, count] = theirs;
+      const own = tab === "stability" ? `+${count}` : count;
+      const batch = latest === "stability" || count === undefined ? values[2] : own;
+      return [photo, database, batch].slice(0, values.length).map((one, at) => (same(one, values[at]) ? undefined : one));
     },
   };
 })();

@@ -49,6 +49,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add = parser.add_argument_group("looks").add_argument
     add("--width", choices=("single", "double"), default="double", help="3.3 or 6.9 inches (default: double)")
     add("--font-size", type=float, default=8.0, metavar="POINTS", help="5 to 14 (default: 8)")
+    add("--typeface", choices=("sans", "serif"), default="sans", help="embedded in PDF files (default: sans)")
     add("--palette", choices=("colour", "grey"), default="colour", help="colour (safe for colour-blind people) or grey")
     add("--no-letters", action="store_true", help="no panel letters")
     add("--label", action="append", default=[], metavar="MODEL=NAME", help="print NAME for a model; may be repeated")
@@ -106,6 +107,7 @@ def figure(arguments: argparse.Namespace) -> int:
         labels=parse_labels(";".join(arguments.label)),
         dpi=arguments.dpi,
         panels=tuple(arguments.panels),
+        typeface=arguments.typeface,
     )
     draw(kind.name, None, style)  # a panel that does not exist is said before the work
     if kind.latex is None and "tex" in (form for form, _ in outputs):

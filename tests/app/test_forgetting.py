@@ -66,7 +66,7 @@ def visit(city_folder, tmp_path):
     page.temp_file_sets[0].update(str(path) for path, _ in uploads)
     page.state_holder = SimpleNamespace(session_data={}, time_last_used={}, lock=threading.Lock())
     finder = FindHandlers(services)
-    shown = finder.search_view({"path": str(query.path), "orig_name": query.name}, key, 3, 1, None, None)
+    shown = finder.search_view({"path": str(query.path), "orig_name": query.name}, key, 3, 1, "")
     page.state_holder.session_data["ann"] = {"values": shown}
     finder.example_items(key)
     inspector.inspect(query.path, query.name, key, "baseline", 1, 1)

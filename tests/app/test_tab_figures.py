@@ -71,7 +71,7 @@ def form(figure, photo=None, **changes):
         "figure": figure, "photo": photo, "database": None, "results": None, "roles": list(BOTH), "top": 3,
         "batch_mates": 2, "pairs": 1, "sizes": [1, 4], "orders": ["file", "shuffled"], "seeds": 2, "n": None,
         "width": "single", "font": 8, "palette": "colour", "letters": True, "labels": "", "dpi": 80,
-        "panels": [key for key, _ in FIGURES[figure].panels] if figure in FIGURES else [],
+        "panels": [key for key, _ in FIGURES[figure].panels] if figure in FIGURES else [], "typeface": "sans",
     }  # fmt: skip
     return [*(values | changes).values()]
 

@@ -13,8 +13,12 @@ from wire import served
 
 from app.build import build_app
 from app.core.incoming import REFUSED, photo_name, query_photo
+from app.core.model_slots import BASELINE
 from app.core.services import Services
 from app.tabs.find.handlers import PARTS, FindHandlers
+from app.tabs.inside.handlers import InsideHandlers
+from app.tabs.stability.handlers import StabilityHandlers
+from app.tabs.stability.service import Stability
 from app.ui.events import toasts
 from scicevpr.errors import ImageError, UsageError
 
@@ -76,6 +80,18 @@ def test_every_bad_input_becomes_a_toast(services, handlers, change, words):
         handlers.search_view(*(form | change).values())
     assert words in caught.value.message
     assert caught.value.print_exception is False
+
+
+def test_what_was_chosen_for_a_larger_database_is_clamped(tmp_path):
+    services = standin.city_services(standin.write_city(tmp_path / "village", places=3))
+    query = services.dataset(None)[1].queries[0]
+    values = FindHandlers(services).search_view(payload(query.path), None, 20, 15, "")
+    assert values[PARTS.index("strip")].count('<li class="tile') == 3
+    inside = InsideHandlers(services)
+    form = (BASELINE, 20, 15, "descriptor", "terms", 1, 1, "mean", "mean", "mean")
+    assert "match, rank 6" in inside.show(payload(query.path), None, *form)[1]
+    stability = StabilityHandlers(Stability(services))
+    assert "Found" in list(stability.make_it_fail(payload(query.path), None, "", 16))[-1][1]
 
 
 def test_unexpected_errors_are_logged_and_put_kindly(caplog):

@@ -146,7 +146,7 @@ def test_the_page_stops_after_the_step_at_hand(handlers):
     rows = handlers.train(1, 1, 0.002, 20, 0, visitor())
     for row in rows:
         if "Epoch 1 of 20 measured" in str(row[0]):
-            handlers.stops.stop(visitor())
+            assert handlers.stop(visitor()) == "Stopping …", "said at once"
             break
     rest = list(rows)
     assert len(rest) == 1

@@ -94,8 +94,8 @@ def test_bad_files_are_said_and_what_was_entered_stays(open_page, own_services, 
     assert good.stat().st_size < 100_000 < huge.stat().st_size
     page = open_page()
     page.locator("#position button").first.click()
-    page.locator("#east input").fill(str(query.utm[0]))
-    page.locator("#north input").fill(str(query.utm[1]))
+    where = page.locator("#where input, #where textarea")
+    where.fill(f"{query.utm[0]} {query.utm[1]}")
     page.locator("#k input[type=number]").fill("3")
     page.locator("#k input[type=number]").press("Enter")
     page.locator("#batch-mates label", has_text="+3").click()
@@ -111,7 +111,7 @@ def test_bad_files_are_said_and_what_was_entered_stays(open_page, own_services, 
     expect(cards(page, "stable")).to_have_count(3, timeout=PATIENCE)
     expect(cards(page, "baseline")).to_have_count(3)
     expect(page.locator("#strip .tile")).to_have_count(4)
-    assert float(page.locator("#east input").input_value()) == pytest.approx(query.utm[0], abs=0.01)
+    assert where.input_value() == f"{query.utm[0]} {query.utm[1]}"
     verdicts = cards(page, "stable").evaluate_all("cards => cards.map(card => card.dataset.verdict)")
     assert "neutral" not in verdicts, "the position that was entered is not used"
 

@@ -163,7 +163,7 @@ def test_another_database_brings_its_own_examples(open_page):
 def test_a_photo_opens_large_by_keyboard_and_closes_with_escape(answered):
     page = answered
     pick_example(page, 4)
-    page.locator("#answer-baseline .card[data-rank='2'] button").focus()
+    page.locator("#answer-baseline .card[data-rank='2'] button.photo").focus()
     page.keyboard.press("Enter")
     dialog = page.locator("dialog.lightbox")
     expect(dialog).to_be_visible()

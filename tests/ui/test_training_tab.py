@@ -61,11 +61,14 @@ def test_a_student_is_distilled_and_tried(open_page):
     expect(page.locator("#train-recall .legendtext", has_text="student").first).to_be_visible(timeout=PATIENCE)
     expect(page.locator("#train-try")).to_be_enabled(timeout=PATIENCE)
     page.locator("#train-try").click()
-    expect(page.locator("#train-words")).to_contain_text("third column", timeout=PATIENCE)
-    go_to_tab(page, "Find")
+    expect(page.get_by_role("tab", name="Find")).to_have_attribute("aria-selected", "true", timeout=PATIENCE)
     page.locator("#examples button.thumbnail-item").first.click()
     expect(page.locator("#answer-third [data-verdict]")).to_have_count(5, timeout=PATIENCE)
     expect(page.locator("#answer-third")).to_contain_text("trained here")
+    other = open_page()  # a student belongs to the visitor who trained it
+    other.locator("#examples button.thumbnail-item").first.click()
+    expect(other.locator("#answer-stable [data-verdict]")).to_have_count(5, timeout=PATIENCE)
+    expect(other.locator("#answer-third")).to_have_count(0)
 
 
 def test_a_run_is_stopped_on_a_phone(open_page, monkeypatch):

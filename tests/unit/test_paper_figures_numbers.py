@@ -144,3 +144,12 @@ def test_maps_and_regions_keep_their_arrays():
     table = draw("figure-4", data).table
     assert len(table) == 3 * 14
     assert np.allclose(table["cosine"][:14], data.models[0].cosines, atol=1e-6)
+
+
+@pytest.mark.parametrize(("typeface", "name"), [("sans", b"DejaVuSans"), ("serif", b"DejaVuSerif")])
+def test_both_typefaces_are_embedded_in_pdf_files(typeface, name):
+    file = draw("figure-2", DATA["figure-2"](), Style(typeface=typeface)).render("pdf")
+    assert b"+" + name in file or b"/" + name in file
+    assert b"/FontFile2" in file, "embedded"
+    with pytest.raises(UsageError, match="sans or serif"):
+        Style(typeface="comic")

@@ -69,11 +69,11 @@ class FigureHandlers(Handlers):
     def draw(
         self, figure: Any, photo: Any, database: Any, results: Any, roles: Any, top: Any, batch_mates: Any, pairs: Any,
         sizes: Any, orders: Any, seeds: Any, n: Any, width: Any, font: Any, palette: Any, letters: Any, labels: Any,
-        dpi: Any, panels: Any, request: gr.Request, progress: Any = PROGRESS,
+        dpi: Any, panels: Any, typeface: Any, request: gr.Request, progress: Any = PROGRESS,
     ) -> Iterator[tuple]:  # fmt: skip
         """Measure and draw; yields values for (words, sheet, files)."""
         kind = figure_kind(str(figure))
-        style = style_of(width, font, palette, letters, labels, dpi, panels)
+        style = style_of(width, font, palette, letters, labels, dpi, panels, typeface)
         if kind.panels and not style.panels:
             raise UsageError("Choose at least one panel.")
         draw(kind.name, None, style)
@@ -148,7 +148,9 @@ class FigureHandlers(Handlers):
         return list(self.studio.write(self.studio.draw(choices, style), choices).files)
 
 
-def style_of(width: Any, font: Any, palette: Any, letters: Any, labels: Any, dpi: Any, panels: Any) -> Style:
+def style_of(
+    width: Any, font: Any, palette: Any, letters: Any, labels: Any, dpi: Any, panels: Any, typeface: Any = "sans"
+) -> Style:
     """The style that the form holds. UsageError says what is allowed."""
     return Style(
         width=str(width),
@@ -158,6 +160,7 @@ def style_of(width: Any, font: Any, palette: Any, letters: Any, labels: Any, dpi
         labels=parse_labels(plain_text(labels, "The names of the models", LABELS)),
         dpi=whole_number(dpi, "The resolution", 72, 1200),
         panels=tuple(map(str, panels or ())),
+        typeface=str(typeface),
     )
 
 

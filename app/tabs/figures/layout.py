@@ -25,7 +25,7 @@ LINK = LinkedTab(
     {
         "figure": "figures-figure", "model": "figures-models", "top": "figures-top",
         "batch_mates": "figures-batch-mates", "pairs": "figures-pairs", "width": "figures-width",
-        "palette": "figures-palette", "font": "figures-font", "dpi": "figures-dpi",
+        "palette": "figures-palette", "font": "figures-font", "dpi": "figures-dpi", "typeface": "figures-typeface",
     },
     "figures-database", "figures-photo", "figures-examples",
 )  # fmt: skip
@@ -101,6 +101,10 @@ def build(tab: gr.Tab, studio: FigureStudio) -> FigureParts:
         font = gr.Slider(
             5, 14, value=8, step=0.5, label="Font size", buttons=[], elem_id="figures-font", info="Points."
         )  # fmt: skip
+        typeface = gr.Radio(
+            [("sans serif", "sans"), ("serif", "serif")], value="sans", label="Typeface", elem_id="figures-typeface",
+            info="Embedded in PDF files, outlined in SVG files.",
+        )  # fmt: skip
         dpi = gr.Number(
             300, label="Dots per inch", precision=0, elem_id="figures-dpi", info="Of photos and of the PNG: 72 to 1200."
         )
@@ -128,7 +132,7 @@ def build(tab: gr.Tab, studio: FigureStudio) -> FigureParts:
     )
     form = [
         figure, picker.photo, picker.database, results, models, top, batch_mates, pairs, sizes, orders, seeds, n,
-        width, font, palette, letters, labels, dpi, panels,
+        width, font, palette, letters, labels, dpi, panels, typeface,
     ]  # fmt: skip
     go.click(handlers.draw, form, [words, sheet, files], show_progress_on=[sheet], **QUIET, **LONG)
     stop.click(handlers.stops.stop, None, None, **QUICK)

@@ -31,7 +31,7 @@ def tray_html(session: Session, batch_mates: Sequence[int], pool: Sequence[int])
     """Both zones. Tiles can be dragged, or clicked, or moved with Enter (see tray.js)."""
     queries = session.dataset.queries
     query = (
-        f'<li class="tray__tile tray__tile--query"><img src="{data_uri(session.image, TILE)}" alt="your query" '
+        f'<li class="tray__tile tray__tile--query"><img src="{data_uri(session.image, TILE)}" alt="" '
         f'draggable="false"><span>your query</span></li>'
     )
     inside = "".join(_tile(row, queries[row], True) for row in batch_mates)

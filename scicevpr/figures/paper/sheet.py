@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -220,12 +221,16 @@ def aspect_of(photo: Image.Image | None) -> float:
     return 0.75 if photo is None else min(1.35, max(0.5, photo.height / photo.width))
 
 
-@lru_cache(maxsize=4096)
 def text_width(words: str, size: float, bold: bool = False) -> float:
     """Inches that words take. Whoever calls it holds the drawing settings."""
+    return _width(words, size, bold, mpl.rcParams["font.family"][0])
+
+
+@lru_cache(maxsize=4096)
+def _width(words: str, size: float, bold: bool, family: str) -> float:
     if not words.strip():
         return 0.3 * len(words) * size / 72
-    path = TextPath((0, 0), words, size=size, prop=FontProperties(family="DejaVu Sans", weight=700 if bold else 400))
+    path = TextPath((0, 0), words, size=size, prop=FontProperties(family=family, weight=700 if bold else 400))
     return 1.03 * float(path.get_extents().x1) / 72  # hinting makes words a little wider on screen
 
 

@@ -23,6 +23,8 @@ FONT_SIZES = (5.0, 14.0)
 DPIS = (72, 1200)
 SMALLEST = 4.5
 
+TYPEFACES = {"sans": "DejaVu Sans", "serif": "DejaVu Serif"}
+"""They come with matplotlib, so they are the same everywhere, and are embedded in PDF files."""
 _LOCK = threading.Lock()  # the drawing library's settings and font caches are global
 
 
@@ -32,7 +34,8 @@ class Style:
 
     width: "single" (3.3 inches) or "double" (6.9). font_size: points of ordinary text. palette: "colour" (safe for
     colour-blind people) or "grey". letters: panel letters a, b, c. labels: pairs (model title, name to print). dpi: of
-    photos and of PNG files. panels: which parts of the figure, by key; empty means all. UsageError for other values.
+    photos and of PNG files. panels: which parts of the figure, by key; empty means all. typeface: of
+    TYPEFACES. UsageError for other values.
     """
 
     width: str = "single"
@@ -42,12 +45,15 @@ class Style:
     labels: tuple[tuple[str, str], ...] = ()
     dpi: int = 300
     panels: tuple[str, ...] = ()
+    typeface: str = "sans"
 
     def __post_init__(self) -> None:
         if self.width not in WIDTHS:
             raise UsageError(f"The width must be {' or '.join(WIDTHS)}, not {self.width!r}.")
         if self.palette not in PALETTES:
             raise UsageError(f"The palette must be {' or '.join(PALETTES)}, not {self.palette!r}.")
+        if self.typeface not in TYPEFACES:
+            raise UsageError(f"The typeface must be {' or '.join(TYPEFACES)}, not {self.typeface!r}.")
         if not FONT_SIZES[0] <= self.font_size <= FONT_SIZES[1]:
             raise UsageError(f"The font size must be 5 to 14 points, not {self.font_size:g}.")
         if not DPIS[0] <= self.dpi <= DPIS[1]:
@@ -144,7 +150,7 @@ def settings(style: Style) -> Iterator[None]:
         mpl.rcdefaults()  # a visitor's own matplotlibrc must not change the bytes
         mpl.rcParams.update(
             {
-                "font.family": ["DejaVu Sans"],  # comes with matplotlib, so it is the same everywhere
+                "font.family": [TYPEFACES[style.typeface]],
                 "font.size": style.font_size,
                 "text.parse_math": False,
                 "pdf.fonttype": 42,
