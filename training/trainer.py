@@ -9,6 +9,7 @@ import csv
 import json
 import logging
 import math
+import pickle
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -198,8 +199,7 @@ class Trainer:
     def _open(self) -> None:
         """The log in the first process, and the saved state in all, if there is one."""
         self.out.mkdir(parents=True, exist_ok=True)
-        there = (self.out / STATE).exists()
-        saved = torch.load(self.out / STATE, map_location="cpu", weights_only=True) if there else None
+        saved = self._saved_state()
         if self.processes.first:
             self._log = RunLog(self.out, self.recipe, None if saved is None else saved["step"])
         if saved is None:
@@ -214,6 +214,22 @@ class Trainer:
         if self._generator is not None:  # as it was at the start of the epoch, whose batches it then draws once more
             self._drawn = self._generator.bit_generator.state = json.loads(saved["drawn"])
         log.info("going on after step %d", self.step)
+
+    def _saved_state(self) -> dict[str, Any] | None:
+        """The saved state, if there is one. UsageError: it is damaged, or another version of this package wrote it."""
+        path = self.out / STATE
+        if not path.exists():
+            return None
+        try:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            if saved["parts"].keys() == self._parts().keys():
+                return saved
+        except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError):
+            pass
+        raise UsageError(
+            f"{path} is damaged or from another version of this package, so the run cannot go on from it. "
+            "Move that file away to begin anew, or give another --out."
+        )
 
     def _save(self) -> None:
         """Write the state in the first process: a whole file or none."""

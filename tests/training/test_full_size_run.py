@@ -129,8 +129,9 @@ def test_a_run_that_is_stopped_twice_goes_on_exactly(
 
 
 def test_a_run_stopped_in_its_validation_goes_on_with_it(
-    gsv_cities: Path, validation_tree: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    gsv_cities: Path, validation_tree: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     arguments = [*_arguments(gsv_cities, tmp_path, tiny_backbone), "--epochs", "1", "--val", str(validation_tree)]
 
     def stopped(*_: object) -> None:
@@ -139,6 +140,16 @@ def test_a_run_stopped_in_its_validation_goes_on_with_it(
     with monkeypatch.context() as patch:
         patch.setattr(FullSizeRun, "measure", stopped)
         assert full_size.main(arguments) == full_size.EXIT_STOPPED
+    state = tmp_path / "state.pt"
+    whole = state.read_bytes()
+    for damaged in (whole[:-1000], b"", b"no state"):
+        state.write_bytes(damaged)
+        assert full_size.main(arguments) == full_size.EXIT_WRONG
+        assert "Move that file away" in caplog.text
+        caplog.clear()
+    torch.save({"step": 1, "parts": {}}, state)
+    assert full_size.main(arguments) == full_size.EXIT_WRONG
+    state.write_bytes(whole)
     assert full_size.main(arguments) == 0
     assert [step for step, name, _ in _log(tmp_path) if name == "val_recall_1"] == [STEPS]
 
