@@ -23,12 +23,13 @@ from scicevpr.cli import (
     pack,
     search,
     stability,
+    train,
     weights,
 )
 from scicevpr.errors import SciceVPRError
 
 ERROR, STOPPED = 2, 130
-COMMANDS = (evaluate, search, installation, explain, stability, figure, datasets, pack, index, milvus, weights)
+COMMANDS = (evaluate, search, installation, explain, stability, figure, datasets, pack, index, milvus, weights, train)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
