@@ -283,7 +283,7 @@ def main() -> None:
     parser.add_argument("seconds", type=float)
     parser.add_argument("--rehearse", action="store_true")
     options = parser.parse_args()
-    if options.rehearse:
+    if options.rehearse and options.part in ("describe", "train"):
         shrink()
     check = Check(choose_device(options.device), options.seconds, options.rehearse, options.result)
     check.tell(PARTS[options.part](check))

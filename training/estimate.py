@@ -28,6 +28,7 @@ from training.kept_maps import cache_bytes, check_space, free_bytes
 from training.photo_loader import PhotoReader, decode_photo
 from training.recipes import FullSizeRecipe
 from training.steps import Networks, chunks_in, set_training, trainable
+from training.trainer import duration_label
 
 SAMPLE = 32  # photos that are decoded to see whether they can be
 PROBE = 4  # photos with which a slow device is measured
@@ -218,7 +219,9 @@ def _estimate(report: Report, parts: Parts, options: RunOptions, processes: Proc
     steps = parts.plan.steps * recipe.epochs
     measured = how if slow else f"median of {STEPS} measured here, extrapolated"
     without = "" if options.feature_cache is None else ", without the gain of the feature cache"
-    report.say("time", f"{a_step:.2f} s a step ({measured}): {steps} steps take {_duration(a_step * steps)}{without}")
+    report.say(
+        "time", f"{a_step:.2f} s a step ({measured}): {steps} steps take {duration_label(a_step * steps)}{without}"
+    )
     if not slow and networks.device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(networks.device)
         report.say("peak", f"{bytes_label(peak)} of GPU memory in the steps measured here")
@@ -292,7 +295,7 @@ def _validation_time(networks: Networks, validation: Dataset) -> str:
     describe(model, photos)
     each = (time.perf_counter() - started) / len(photos)
     count = len(validation.database) + len(validation.queries)
-    return f"{_duration(each * count)} an epoch for {count} photos ({len(photos)} measured here, extrapolated)"
+    return f"{duration_label(each * count)} an epoch for {count} photos ({len(photos)} measured here, extrapolated)"
 
 
 def size_of(tensors: Iterable[Tensor]) -> int:
@@ -304,10 +307,3 @@ def _device_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[1]
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -20,6 +20,7 @@ from scicevpr.errors import UsageError
 from scicevpr.evaluation.benchmark import evaluate
 from scicevpr.files.writing import written_whole
 from scicevpr.hub.load import load_backbone, load_model
+from scicevpr.hub.pretrained import model_card
 from scicevpr.models.model import build_model
 from scicevpr.models.native_checkpoints import backbone_part, hash_tensors, save_weights
 from training.batches import PUBLISHED, BatchPlan, Draw, keyed_seed
@@ -32,6 +33,8 @@ from training.recipes import BEST_BY, FullSizeRecipe
 from training.steps import Networks, accumulate_gradients, chunks_in, freeze_published, start_published
 from training.trainer import BEST, FINISHED, LAST, STATE, Trainer
 
+CARD = "card.md"
+"""Name of the best weights' model card in a run folder."""
 log = logging.getLogger("training.full_size")
 
 Chunks = tuple[list[Tensor], Tensor]
@@ -196,7 +199,9 @@ class FullSizeRun(Trainer):
         return None if scores is None else scores.recalls
 
     def end(self) -> None:
-        """Test the best and the last weights, as published, where the validation set has a test split."""
+        """Write the best weights' card, and test them and the last ones, as published, where the validation set has a
+        test split."""
+        (self.out / CARD).write_text(model_card(load_model(self.out / BEST)), encoding="utf-8")
         for name in (BEST, LAST) if self.parts.test is not None else ():
             model = load_model(self.out / name, device=self.processes.device)
             scores = evaluate(model, self.parts.test, ns=(1, 5, 10)).overall

@@ -11,6 +11,7 @@ import logging
 import math
 import pickle
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from scicevpr.errors import UsageError
 from scicevpr.files.writing import written_whole
@@ -158,20 +160,35 @@ class Trainer:
         """The steps of this epoch that are left; False when a signal asks to stop."""
         set_training(self.model)
         started, before, said = time.perf_counter(), self.step, 0.0
-        for batch in self.batches(self.step - self._begun):
-            parts = self.take_step(batch)
-            now = time.perf_counter() - started
-            if self._log is not None:
-                self._log.write(self.step, **parts, lr=self.optimiser.param_groups[0]["lr"])
-                if now - said > SECONDS_BETWEEN_LINES:
-                    said, at, rate = now, self.step - self._begun, now / (self.step - before)
-                    line = "epoch %d, step %d of %d: loss %.4f, %.2f s a step"
-                    log.info(line, self.epoch + 1, at, self.steps, parts["loss"], rate)
-            if self.processes.any(self._stop):
-                return False
-            if self._save_every and self.step % self._save_every == 0:
-                self._save()
+        with self._bar() as bar:
+            for batch in self.batches(self.step - self._begun):
+                parts = self.take_step(batch)
+                now = time.perf_counter() - started
+                if self._log is not None:
+                    self._log.write(self.step, **parts, lr=self.optimiser.param_groups[0]["lr"])
+                    pace = self._pace(now / (self.step - before))
+                    bar.set_postfix_str(f"loss {parts['loss']:.4f}, {pace}", refresh=False)
+                    bar.update()
+                    if bar.disable and now - said > SECONDS_BETWEEN_LINES:
+                        said, at = now, self.step - self._begun
+                        line = "epoch %d, step %d of %d: loss %.4f, %s"
+                        log.info(line, self.epoch + 1, at, self.steps, parts["loss"], pace)
+                if self.processes.any(self._stop):
+                    return False
+                if self._save_every and self.step % self._save_every == 0:
+                    self._save()
         return True
+
+    def _bar(self) -> Any:
+        """A progress bar over this epoch's steps, in the first process, on a terminal."""
+        hidden = self._log is None or not sys.stderr.isatty()
+        begun = self.step - self._begun
+        return tqdm(total=self.steps, initial=begun, desc=f"epoch {self.epoch + 1}", unit="step", disable=hidden)
+
+    def _pace(self, seconds: float) -> str:
+        """How fast steps of so many seconds are, and how long those take that are left of the whole run."""
+        photos, left = self.recipe.places * self.recipe.photos, self.steps * self.recipe.epochs - self.step
+        return f"{photos / seconds:.0f} photos/s, {duration_label(left * seconds)} left"
 
     def _validate(self) -> None:
         """Measure, log, and keep the weights if none were better so far: in the first process."""
@@ -333,6 +350,14 @@ class RunLog:
         self._csv.close()
         if self._board is not None:
             self._board.close()
+
+
+def duration_label(seconds: float) -> str:
+    """A time in words: "90 s", "5 min", "3 h 05 min"."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def rounded(recalls: dict[int, float] | None) -> dict[int, float]:

@@ -29,6 +29,7 @@ from scicevpr.cli import (
     space,
     stability,
     studio,
+    train,
     trust,
     weights,
 )
@@ -48,6 +49,7 @@ COMMANDS = (
     index,
     milvus,
     weights,
+    train,
     rerank,
     trust,
     audit,

@@ -219,6 +219,19 @@ def test_an_error_in_one_process_ends_all_with_its_message(
     assert said.count("Traceback") == 1  # torchrun's own
 
 
+@pytest.mark.slow
+def test_a_process_without_memory_ends_all_with_the_option_to_lower(
+    gsv_cities: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(tiny_family.FULL_RANK, "1")
+    run = _subprocess(_arguments(gsv_cities, tmp_path / "run", tiny_backbone), processes=2)
+    said = run.communicate(timeout=300)[1]
+    assert run.returncode != 0
+    assert len(re.findall(r"full_size: Process 1 of 2: cpu has too little memory: CUDA out of memory", said)) == 1
+    assert "--accumulate 1" in said
+    assert said.count("Traceback") == 1  # torchrun's own
+
+
 @pytest.mark.parametrize("published", [False, True])
 def test_distillation_moves_what_is_published(
     gsv_cities: Path, tiny_teacher: Path, tmp_path: Path, published: bool

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import tiny_family
 import torch
 from torch import Tensor
 
@@ -112,6 +113,19 @@ def test_only_the_first_chunk_moves_the_running_statistics(at_once: int) -> None
     assert torch.equal(bn.running_mean, expected)
     assert bn.num_batches_tracked == 2
     assert bn.track_running_stats
+
+
+def test_too_little_memory_says_which_option_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
+    networks, recipe = _networks("super-cricavpr-x"), _recipe("super-cricavpr-x")
+    monkeypatch.setattr(Networks, "describe", Networks.describe)  # what follows is undone
+    tiny_family.run_out_of_memory()
+    for at_once in (0, 1):
+        chunks, labels = _batch()
+        with pytest.raises(
+            UsageError, match=r"^cpu has too little memory: CUDA out of memory.*2 GiB\. Hold fewer"
+        ) as e:
+            accumulate_gradients(networks, chunks, labels, SEEDS, recipe, ALONE, at_once=at_once)
+        assert "--accumulate 1" in str(e.value)
 
 
 @dataclass(frozen=True)

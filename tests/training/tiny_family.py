@@ -5,12 +5,19 @@ Two blocks of 32 channels on 56x56 pixels, so that a training step takes millise
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
+from typing import Any
+
+import torch
 
 from scicevpr.config import VARIANTS, BackboneConfig, Preprocessing, get_variant
 from training import full_size
+from training.steps import Networks
 
+FULL_RANK = "TINY_FAMILY_FULL_RANK"
+"""Environment variable: number of the process that shall run out of memory."""
 NAMES = ("cricavpr-x", "super-cricavpr-x", "scicevpr-x")
 
 
@@ -35,6 +42,24 @@ def unregister() -> None:
         VARIANTS.pop(name, None)
 
 
+def run_out_of_memory() -> None:
+    """Let the way back through every chunk fail as it does on a full GPU."""
+    describe = Networks.describe
+
+    def full(_: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nProcess 7 has 20 GiB in use.")
+
+    def describing(self: Networks, *given: Any, **named: Any) -> torch.Tensor:
+        described = describe(self, *given, **named)
+        if described.requires_grad:
+            described.register_hook(full)
+        return described
+
+    Networks.describe = describing
+
+
 if __name__ == "__main__":
     register()
+    if os.environ.get(FULL_RANK, "none") == os.environ.get("RANK"):
+        run_out_of_memory()
     sys.exit(full_size.main())
