@@ -1,8 +1,8 @@
 """What pip installs: the library, and inside it what stands beside it in the checkout.
 
 `app` and `training` go to scicevpr/studio/ and `assets` to scicevpr/assets/, so that nothing of a general name lands in
-site-packages. `scicevpr.cli.studio` finds the two packages there, `scicevpr.config.assets_folder` the assets. An editable install leaves
-the checkout as it is: there the two packages keep their own names.
+site-packages. `scicevpr.cli.studio` finds the two packages there, `scicevpr.config.assets_folder` the assets. An
+editable install leaves the checkout as it is: there the two packages keep their own names.
 """
 
 import sys

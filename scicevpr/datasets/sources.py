@@ -53,7 +53,7 @@ def _chemnitz(key: str, title: str, folder: str, archive: str, needs: str) -> Da
     return DataSource(key, title, folder, VPR_TUTORIAL, "two-drives", (file,), needs)
 
 
-def _open_vpr_lab(key: str, title: str, folder: str, needs: str, split: str) -> DataSource:
+def _openvprlab(key: str, title: str, folder: str, needs: str, split: str) -> DataSource:
     file = RemoteFile(f"{OPEN_VPR_LAB}/download/v0.1/{key}.zip", f"{key}.zip")
     page = f"{OPEN_VPR_LAB}/tag/v0.1"
     return DataSource(
@@ -123,9 +123,9 @@ _ALL = (
             ),
         ),
     ),
-    _open_vpr_lab("gsv-cities-light", "GSV-Cities, light", "gsv-cities-light", "1.2 GB, and as much again", "train"),
-    _open_vpr_lab("msls-val", "MSLS validation", "msls-val", "1.2 GB, and as much again", "val"),
-    _open_vpr_lab("pitts30k-val", "Pitts30k validation", "pitts30k-val", "0.7 GB, and as much again", "val"),
+    _openvprlab("gsv-cities-light", "GSV-Cities, light", "gsv-cities-light", "1.2 GB, and as much again", "train"),
+    _openvprlab("msls-val", "MSLS validation", "msls-val", "1.2 GB, and as much again", "val"),
+    _openvprlab("pitts30k-val", "Pitts30k validation", "pitts30k-val", "0.7 GB, and as much again", "val"),
     DataSource(
         "corridor",
         "Corridor (VPR-Bench)",

@@ -110,17 +110,13 @@ def test_the_wheel_holds_everything_and_nothing_of_a_general_name(wheel: Path) -
 
 def test_the_commands_give_what_the_checkout_gives(run, tmp_path: Path, capsys) -> None:
     city = bundled_city()
-    queries = [photo.name for photo in city.queries[::90]]
-    (tmp_path / "few.txt").write_text("\n".join(queries))
-    evaluate = [
-        "evaluate",
-        "--model",
-        "scicevpr-t",
-        "--query-list",
-        str(tmp_path / "few.txt"),
-        "--no-intervals",
-        "--json",
-    ]
+    few = city.select_queries(range(0, len(city.queries), 45), "every 45th")
+    right = {city.database[int(row)] for rows in few.positives() for row in rows[:2]}
+    for side, photos in (("database", right), ("queries", few.queries)):
+        (tmp_path / "city" / "images" / "test" / side).mkdir(parents=True)
+        for photo in photos:
+            shutil.copy(photo.path, tmp_path / "city" / "images" / "test" / side)
+    evaluate = ["evaluate", str(tmp_path / "city"), "--model", "scicevpr-t", "--no-intervals", "--json"]
     run(*evaluate, str(tmp_path / "wheel.json"))
     assert main([*evaluate, str(tmp_path / "checkout.json")]) == 0
     capsys.readouterr()

@@ -101,7 +101,7 @@ def test_completion_knows_commands_and_options(capsys) -> None:
         return set(subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True).stdout.split())
 
     assert {"evaluate", "search", "datasets", "app"} <= complete("scicevpr")
-    assert {"get", "prepare", "check", "list", "info"} == complete("scicevpr", "datasets")
+    assert {"get", "prepare", "check", "list", "info", "truth"} == complete("scicevpr", "datasets")
     assert {"--to", "--accept-licence"} <= complete("scicevpr", "datasets", "get")
     assert "--dataset" in complete("scicevpr", "evaluate", "--model")
     assert main(["completion", "zsh"]) == 0
