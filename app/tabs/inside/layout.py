@@ -110,8 +110,8 @@ def build(tab: gr.Tab, services: Services, notice: gr.HTML) -> InsideParts:
         shown.failure(handlers.waiting, None, parts, queue=False, **QUIET)
 
     show(photo.change, trigger_mode="always_last")
-    for component in (role, rank, batch_mates):
-        show(component.change, trigger_mode="always_last")  # also when another tab chose it
+    for chosen in (role, rank, batch_mates):
+        show(chosen.change, trigger_mode="always_last")  # also when another tab chose it
     for component in (step, view, row, column, layer, head, region):
         show(component.input, trigger_mode="always_last")
     picked = stage.select(handlers.picked, None, [row, column], queue=False, show_progress="hidden", **QUIET)
