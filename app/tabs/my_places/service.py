@@ -180,13 +180,9 @@ class MyPlaces:
                 raise UsageError(CLOSED)
             dataset = as_dataset(report, title, hold_back)
             pack = build_pack(
-                work / "pack",
-                dataset,
-                self._contents(visit, dataset, progress),
-                title=title,
-                thumbnails=THUMBNAIL,
-                progress=lambda what, done, total: self._tell(visit, progress, what, done, total),
-            )
+                work / "pack", dataset, self._contents(visit, dataset, progress), title=title, thumbnails=THUMBNAIL,
+                progress=partial(self._tell, visit, progress),
+            )  # fmt: skip
             archive = zip_pack(pack, work / f"{file_name(title)}.zip")
             opened = open_pack(pack.folder, photos=report.gathered.folder)
         return self._offer(visit, opened, archive, title, report.notes, started)
