@@ -345,4 +345,3 @@ class MyPlaces:
         if visit.work is not None:
             shutil.rmtree(visit.work, ignore_errors=True)
             visit.work = None
-

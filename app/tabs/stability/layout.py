@@ -124,9 +124,7 @@ def build(tab: gr.Tab, stability: Stability, notice: gr.HTML) -> Picker:
     show(random.click(handlers.drawn, form, [batch_mates, seed], **QUICK).success)
     show(others.click(lambda number: int(number or 0) + 1, seed, seed, **QUICK).success)
     searched = [
-        button.click(
-            handler, [*form[:3], size], [batch_mates, words], show_progress_on=[tray], **QUIET, **LONG
-        )
+        button.click(handler, [*form[:3], size], [batch_mates, words], show_progress_on=[tray], **QUIET, **LONG)
         for button, handler in ((worst, handlers.make_it_fail), (best, handlers.make_it_right))
     ]
     for search in searched:
