@@ -25,13 +25,14 @@ def answer_in_json(server: GradioMCPServer) -> None:
 
 def _content(server: GradioMCPServer, data: Any, root_url: str) -> list[Any]:
     """gradio's, but JSON for what is no file."""
+    from mcp.types import TextContent
+
     found: list[Any] = []
     for answer in data:
         value = answer.model_dump() if hasattr(answer, "model_dump") else answer  # gradio's JsonData
         made = GradioMCPServer.postprocess_output_data(server, [value], root_url)
-        is_text = len(made) == 1 and made[0].type == "text" and made[0].text == str(value)
-        if is_text and not isinstance(value, str):
-            made[0].text = json.dumps(value, ensure_ascii=False)
+        if getattr(made[0], "text", None) == str(value) and not isinstance(value, str):
+            made = [TextContent(type="text", text=json.dumps(value, ensure_ascii=False))]
         found += made
     return found
 

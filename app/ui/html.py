@@ -92,7 +92,7 @@ def table_html(label: str, heads: Sequence[str | tuple[str, str]], rows: Iterabl
     for head in heads:
         text, words = (head, "") if isinstance(head, str) else head
         title = f' title="{escape(words)}"' if words else ""
-        top += f'<th scope="col"{title}>{escape(text)}</th>'
+        top += f'<th scope="col"{title}>{escape(text)}</th>' if text else "<td></td>"
     return (
         f'<section class="panel {kind}" aria-label="{escape(label)}"><div class="panel__scroll" tabindex="0" '
         f'role="region" aria-label="{escape(label)}, can be scrolled"><table>'

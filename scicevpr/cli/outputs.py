@@ -106,7 +106,7 @@ def check_photos(*photos: Path) -> None:
     """Refuse photos that are not there, before anything heavy is imported. UsageError names the first."""
     missing = next((photo for photo in photos if not photo.exists()), None)
     if missing is not None:
-        raise UsageError(f"There is no photo {missing}. Check its name and folder.")
+        raise UsageError(f"There is no photo at {missing}. Check its name and folder.")
 
 
 def make_table(*headings: str, title: str = "", numbers: Sequence[str] = ()) -> Table:

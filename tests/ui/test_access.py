@@ -18,6 +18,7 @@ PATIENCE = 120_000
 TABS = (
     "Find", "Inside", "Stability", "Benchmarks", "Figures", "My places", "Training", "Models & data", "How it works",
 )  # fmt: skip
+AT_REST = "![...document.querySelectorAll('.progress-text, .pending')].some(one => one.getClientRects().length)"
 KNOWN = Path(__file__).with_name("axe_known.txt")
 """What is gradio's or plotly's and cannot be reached: a rule and a selector a line, with the reason behind #."""
 
@@ -59,11 +60,12 @@ def test_no_tab_violates_a_rule_of_axe(open_page, axe, dark):
     expect(page.locator("#answer-baseline .card[data-verdict]").first).to_be_visible(timeout=PATIENCE)
     page.evaluate(axe)
     results = {"Inside": "#stage [data-view]", "Stability": "#stability-baseline .reaction"}
-    found = {}
+    found: list[str] = []
     for tab in TABS:
         go_to_tab(page, tab)
         if tab in results:
             expect(page.locator(results[tab]).first).to_be_visible(timeout=PATIENCE)
+        page.wait_for_function(AT_REST)
         page.wait_for_timeout(800)  # colours fade in; axe measures what is there
-        found[tab] = violations(page)
-    assert not any(found.values()), found
+        found += [f"{tab}: {line}" for line in violations(page)]
+    assert not found, "\n".join(found)

@@ -134,7 +134,7 @@ def test_a_missing_photo_is_said_before_torch_is_imported(words):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "There is no photo no" in done.stderr
+    assert "There is no photo at no" in done.stderr
 
 
 def test_the_command_line_looks_as_far_as_the_page():

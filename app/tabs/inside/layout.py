@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -109,11 +110,9 @@ def build(tab: gr.Tab, services: Services, notice: gr.HTML) -> InsideParts:
         shown = event(handlers.show, form, parts, show_progress_on=[stage], **QUIET, **MODEL, **options)
         shown.failure(handlers.waiting, None, parts, queue=False, **QUIET)
 
-    show(photo.change, trigger_mode="always_last")
-    for component in (role, rank, batch_mates):
-        show(component.change, trigger_mode="always_last")  # also when another tab chose it
-    for control in (step, view, row, column, layer, head, region):
-        show(control.input, trigger_mode="always_last")
+    changed = [chosen.change for chosen in (photo, role, rank, batch_mates)]  # also when another tab chose it
+    entered = [component.input for component in (step, view, row, column, layer, head, region)]
+    show(partial(gr.on, [*changed, *entered]), trigger_mode="always_last")  # one event: the last choice is shown
     picked = stage.select(handlers.picked, None, [row, column], queue=False, show_progress="hidden", **QUIET)
     show(picked.success)
     match, others = count_input("Match", 1, 1, RANKS), count_input("Other photos in the batch", 3, 0, MOST_BATCH_MATES)

@@ -152,10 +152,10 @@ class MyPlaces:
 
         Raises SciceVPRError: with a message for the visitor; what was there before stays.
         """
-        visit = self._begin(token)
+        visit, work = self._begin(token)
         with self._kindly(visit):
             gathered = self._gather(visit, brought, folder.strip(), progress)
-            chosen = chosen_table(gathered, table, visit.work, self.limits)
+            chosen = chosen_table(gathered, table, work, self.limits)
             usable, unreadable = self._readable(visit, gathered, progress)
             if not usable:
                 raise UsageError(no_photo_words(gathered, unreadable))
@@ -180,24 +180,17 @@ class MyPlaces:
                 raise UsageError(CLOSED)
             dataset = as_dataset(report, title, hold_back)
             pack = build_pack(
-                work / "pack",
-                dataset,
-                self._contents(visit, dataset, progress),
-                title=title,
-                thumbnails=THUMBNAIL,
-                progress=lambda what, done, total: self._tell(visit, progress, what, done, total),
-            )
+                work / "pack", dataset, self._contents(visit, dataset, progress), title=title, thumbnails=THUMBNAIL,
+                progress=partial(self._tell, visit, progress),
+            )  # fmt: skip
             archive = zip_pack(pack, work / f"{file_name(title)}.zip")
             opened = open_pack(pack.folder, photos=report.gathered.folder)
         return self._offer(visit, opened, archive, title, report.notes, started)
 
     def reopen(self, token: str, file: Path) -> MyDatabase:
         """Offer the zip of a pack that this tab made earlier; otherwise as `build`."""
-        visit, started = self._begin(token), time.perf_counter()
+        (visit, work), started = self._begin(token), time.perf_counter()
         with self._kindly(visit):
-            work = visit.work
-            if work is None:  # the visit ended meanwhile
-                raise UsageError(CLOSED)
             pack = open_pack(unpack(file, work / "opened", self.limits))
             archive = Path(shutil.copyfile(file, work / f"{file_name(pack.title)}.zip"))
         return self._offer(visit, pack, archive, pack.title, pack.dataset.notes, started)
@@ -256,13 +249,13 @@ class MyPlaces:
     def _of_session(self, session: str | None) -> str | None:
         return next((token for token, v in self._visits.items() if session and v.session == session), None)
 
-    def _begin(self, token: str) -> Visit:
-        """A visit with an empty folder to work in."""
+    def _begin(self, token: str) -> tuple[Visit, Path]:
+        """A visit, and an empty folder to work in."""
         visit = self._take_place(token)
         visit.stopped = False
         self._drop_work(visit)
         visit.work = Path(tempfile.mkdtemp(dir=visit.folder, prefix="places-"))
-        return visit
+        return visit, visit.work
 
     def _take_place(self, token: str) -> Visit:
         """Mark a visit as one that makes a database; the longest idle of too many gives way. UsageError when all are
