@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scicevpr.cli.outputs import print_note
+from scicevpr.cli.studio import studio_folder
 from scicevpr.errors import UsageError
 
 PROGRAM = "training.full_size"
@@ -41,11 +42,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def train(arguments: argparse.Namespace) -> int:
     """Check, then run; the exit code of whichever ended it."""
     own, words = OWN.parse_known_args(arguments.words)
-    if importlib.util.find_spec("training") is None:
-        raise UsageError(
-            "The training package is not installed here. Install the project with it (pip install -e '.[train]' in a "
-            "checkout), or give the command in the checkout's folder."
-        )
+    if not (studio_folder() / "training").is_dir():
+        raise UsageError("This installation of scicevpr has no training. Install it whole: pip install 'scicevpr[train]'")
     if own.options:
         return _run([PROGRAM, "--help"])
     if own.gpus < 1:
@@ -62,7 +60,8 @@ def train(arguments: argparse.Namespace) -> int:
 
 def _run(words: Sequence[str]) -> int:
     """A Python module with its arguments, as a process of its own that gets our signals; its exit code."""
-    process = subprocess.Popen([sys.executable, "-m", *words])
+    path = os.pathsep.join([str(studio_folder()), *filter(None, [os.environ.get("PYTHONPATH")])])
+    process = subprocess.Popen([sys.executable, "-m", *words], env={**os.environ, "PYTHONPATH": path})
 
     def pass_on(number: int, _: Any) -> None:
         if number != signal.SIGINT:  # a terminal sends Ctrl-C to both

@@ -104,10 +104,10 @@ def test_what_is_chosen_travels_as_database_and_row(small):
     assert all(not isinstance(block, (gr.Image, gr.File)) for block in event.inputs)
     query = small.dataset(None)[1].queries[1]
     for tab in ("find", "inside"):
-        data = finished(page.process_api(event, ["1", "Tiny city", tab]))["data"]
+        data = finished(page.process_api(event, ["1", "Tiny city", tab, "stable", "0"]))["data"]
         (photo,) = [value for value in data if isinstance(value, dict) and value.get("path")]
         assert Path(photo["path"]).read_bytes() == query.path.read_bytes()
         assert photo["orig_name"] == query.name
     for row in ("-1", "99", str(query.path)):
         with pytest.raises(gr.Error, match="whole number from 0 to 2"):
-            finished(page.process_api(event, [row, "Tiny city", "find"]))
+            finished(page.process_api(event, [row, "Tiny city", "find", "stable", "0"]))

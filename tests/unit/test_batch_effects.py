@@ -292,7 +292,7 @@ def test_make_it_fail_and_make_it_right(restless) -> None:
             answers.append(int(restless.index.search(values, 1).indices[0, 0]) in restless.positives[row])
         assert found.flipped == any(answer != right for answer in answers)
         assert found.sentence.startswith(("Right", "Wrong") if found.flipped else f"None of the {found.tried} batches")
-        with pytest.raises(UsageError, match=f"look for a batch with the goal '{goal}'"):
+        with pytest.raises(UsageError, match=f"Look for a batch that makes it {goal}"):
             worst_batch(restless, row, size=2, goal=other)
     with pytest.raises(UsageError, match="'worse'"):
         worst_batch(restless, 0, size=2, goal="worse")

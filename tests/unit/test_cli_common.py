@@ -46,7 +46,7 @@ def test_evaluate_and_search_take_folders(tiny_city: Path, tmp_path: Path, capsy
     ],
 )
 def test_a_data_set_is_named_once(command, words, capsys) -> None:
-    assert main(command) == 2
+    assert main([__file__ if word == "x.jpg" else word for word in command]) == 2  # the photo must be there
     assert words in capsys.readouterr().err
 
 
@@ -70,7 +70,7 @@ def test_help_begins_with_what_most_people_need(capsys) -> None:
 def test_every_command_takes_v_and_q_and_the_hidden_options_still_work() -> None:
     for path, command in leaves(build_parser()):
         strings = [text for action in command._actions for text in action.option_strings]
-        if path != ("app",):
+        if path not in {("app",), ("train",)}:  # their options are read elsewhere
             assert {"-v", "-q", "--help"} <= set(strings), path
             assert ("--help-all" in strings) == (
                 len(strings) - strings.count("--help-all") >= LONG and "--help-all" in strings

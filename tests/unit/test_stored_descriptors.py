@@ -170,7 +170,7 @@ def test_score_on_the_command_line(tiny_city, tmp_path, capsys):
     for words, said in (
         ([], "Name the data set with --dataset"),
         (["--dataset", tmp_path / "nowhere"], "does not exist"),
-        (["--dataset", tiny_city, "--num_preds_to_save", 20], "Add --recall_values 20"),
+        (["--dataset", tiny_city, "--num_preds_to_save", 200], "Add --recall_values 200"),
     ):
         assert run(*words) == 2
         assert said in capsys.readouterr().err
