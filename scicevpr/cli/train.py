@@ -43,7 +43,9 @@ def train(arguments: argparse.Namespace) -> int:
     """Check, then run; the exit code of whichever ended it."""
     own, words = OWN.parse_known_args(arguments.words)
     if not (studio_folder() / "training").is_dir():
-        raise UsageError("This installation of scicevpr has no training. Install it whole: pip install 'scicevpr[train]'")
+        raise UsageError(
+            "This installation of scicevpr has no training. Install it whole: pip install 'scicevpr[train]'"
+        )
     if own.options:
         return _run([PROGRAM, "--help"])
     if own.gpus < 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -58,11 +57,11 @@ def test_help_and_bad_words(started: list[list[str]], capsys: pytest.CaptureFixt
 
 
 def test_a_missing_training_package_is_said(
-    started: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, started: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(train, "studio_folder", lambda: tmp_path)
     assert main(["train", *WORDS]) == 2
-    assert "pip install -e '.[train]'" in capsys.readouterr().err
+    assert "pip install 'scicevpr[train]'" in capsys.readouterr().err
     assert started == []
 
 

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from stand_in_server import StandIn, stand_in
+from stand_in_server import StandIn
 
 from scicevpr.cli import weights
 from scicevpr.errors import UsageError, WeightsError
@@ -22,15 +22,9 @@ def _run(*arguments: object) -> int:
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    for name in ("HF_HUB_OFFLINE", "SCICEVPR_WEIGHTS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+def server(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     monkeypatch.setenv("HF_TOKEN", "hf_test")
-    with stand_in() as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.url)
-        yield running
+    return server
 
 
 def test_list_shows_all_sources_and_says_that_none_is_official(server: StandIn, capsys, monkeypatch) -> None:
