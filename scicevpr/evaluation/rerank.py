@@ -66,13 +66,15 @@ def rerank_weight(model: VPRModel, by: str, path: Path | None = None) -> RerankW
 
 
 def fit_weight(sets: Sequence[AnswerLists], by: str = "xfeat") -> dict[str, Any]:
-    """The weight with the best mean Recall@1 over several sets of answers, each counting the same; of equally good ones
-    (within PLATEAU points of the best) the middle one. Recall counts queries whose place is in the database."""
+    """The weight with the best mean Recall@1 over several sets of answers, each counting the same, among those that
+    make none of them worse than one stage; of equally good ones (within PLATEAU points of the best) the middle one.
+    Recall counts queries whose place is in the database."""
     table = {}
     for weight in WEIGHTS_TRIED:
         found = [answers.reranked(by, weight) for answers in sets]
         table[weight] = [100 * float(part.first_right[part.known].mean()) for part in found]
-    means = {weight: float(np.mean(values)) for weight, values in table.items()}
+    harmless = {w: values for w, values in table.items() if all(map(float.__ge__, values, table[0.0]))}
+    means = {weight: float(np.mean(values)) for weight, values in harmless.items()}
     best = max(means.values())
     good = [weight for weight, mean in means.items() if mean >= best - PLATEAU]
     weight = good[(len(good) - 1) // 2]
