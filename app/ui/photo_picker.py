@@ -27,13 +27,17 @@ class PickerHandlers(Handlers):
     """The events of a picker."""
 
     @toasts
-    def example(self, database: Any, event: gr.SelectData) -> ServerFile:
-        """The file of the example that was clicked."""
+    def example(self, database: Any, photo: Any, event: gr.SelectData) -> Any:
+        """The file of the example that was clicked; nothing new where it is the photo already, because an example that
+        is marked counts as clicked."""
         key, _ = self.services.dataset(database)
         examples = self.services.examples(key)
         if not isinstance(event.index, int) or not 0 <= event.index < len(examples):
             raise UsageError("That example does not exist any more. Reload the page.")
-        return self.services.outgoing.photo(key, examples[event.index])
+        chosen = examples[event.index]
+        if photo and photo_name(photo) == chosen.name:
+            return gr.skip()
+        return self.services.outgoing.photo(key, chosen)
 
     def example_items(self, database: Any = None) -> list[tuple[ServerFile, str]]:
         """Examples for the gallery: (file, caption); empty when there is no database."""
@@ -52,9 +56,10 @@ class PickerHandlers(Handlers):
         """The examples of a database; the one that is the photo is marked."""
         return gr.Gallery(value=self.example_items(database), selected_index=self._example_index(database, photo))
 
-    def marked(self, database: Any, photo: Any) -> gr.Gallery:
-        """The same examples, with the mark where it belongs now."""
-        return gr.Gallery(selected_index=self._example_index(database, photo))
+    def marked(self, database: Any, photo: Any) -> Any:
+        """No mark on any example where the photo is none of them. (Setting a mark counts as a click in the browser, and
+        a photo that came from another tab then changes for ever.)"""
+        return gr.Gallery(selected_index=None) if self._example_index(database, photo) is None else gr.skip()
 
     def _example_index(self, database: Any, photo: Any) -> int | None:
         """Which example the photo is, by its name; None for any other photo."""
@@ -119,12 +124,13 @@ def photo_picker(services: Services, prefix: str, title: str, alt_text: str) -> 
     return picker
 
 
-def wire_examples(handlers: PickerHandlers, picker: Picker) -> None:
-    """An example that is clicked becomes the photo; the one that is marked is the one that is shown."""
+def wire_examples(handlers: PickerHandlers, picker: Picker, marked: bool = False) -> None:
+    """An example that is clicked becomes the photo. marked: no example is marked once another photo is shown."""
     photo, database, examples = picker.photo, picker.database, picker.examples
-    examples.select(handlers.example, [database], [photo], show_progress="hidden", **QUIET)
+    examples.select(handlers.example, [database, photo], [photo], show_progress="hidden", **QUIET)
     database.change(handlers.gallery, [database, photo], examples, **QUICK)
-    photo.change(handlers.marked, [database, photo], examples, **QUICK)
+    if marked:
+        photo.change(handlers.marked, [database, photo], examples, **QUICK)
 
 
 def share_selection(

@@ -299,6 +299,6 @@ def test_a_cache_that_cannot_be_written_spoils_no_answer(tmp_path_factory, monke
     finder = FindHandlers(services)
     assert finder.example_items() == []  # the page is built all the same
     with pytest.raises(gr.Error, match="disk is full"):
-        finder.example(None, gr.SelectData(None, {"index": 0, "value": None}))
+        finder.example(None, None, gr.SelectData(None, {"index": 0, "value": None}))
     with pytest.raises(gr.Error, match="disk is full"):
         toasts(full)()

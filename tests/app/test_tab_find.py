@@ -133,11 +133,11 @@ def test_photos_are_read_from_uploads_and_data_uris_and_from_nowhere_else(servic
 
 def test_clicking_an_example_gives_its_file(services, handlers):
     event = gr.SelectData(None, {"index": 2, "value": None})
-    chosen = handlers.example(None, event)
+    chosen = handlers.example(None, None, event)
     assert Path(chosen).read_bytes() == services.examples(None)[2].path.read_bytes()
     assert Path(chosen).name == services.examples(None)[2].name
     with pytest.raises(gr.Error):
-        handlers.example(None, gr.SelectData(None, {"index": 99, "value": None}))
+        handlers.example(None, None, gr.SelectData(None, {"index": 99, "value": None}))
 
 
 def test_another_database_empties_the_page(handlers):

@@ -119,7 +119,7 @@ def build(tab: gr.Tab, services: Services, notice: gr.HTML) -> FindParts:
         search_and_show(event, handlers.current_view, trigger_mode="always_last")
     for event in (k.change, batch_mates.change):
         search(event, handlers.current_view, trigger_mode="always_last")
-    wire_examples(handlers, Picker(photo, database, examples))
+    wire_examples(handlers, Picker(photo, database, examples), marked=True)
     share_selection(tab, ID, photo, database, batch_mates)
     database.input(
         handlers.other_database, [database], [photo, examples, *parts], queue=False, show_progress="hidden", **QUIET
