@@ -139,7 +139,10 @@ def share_selection(
     """Find, Inside and Stability show one selection (selection.js): this tab notes what is chosen in it, and takes over
     what was chosen in another one when it is opened. taken: where a batch from elsewhere arrives, if not in batch."""
     note = f"(...values) => {{ window.studioSelection?.note({name!r}, values); return []; }}"
-    take = f"(...values) => window.studioSelection?.take({name!r}, values) ?? []"
+    take = (  # a moment later: a photo that is set before its field stands in the page changes for ever
+        "async (...values) => { await new Promise((done) => setTimeout(done, 500));"
+        f" return window.studioSelection?.take({name!r}, values) ?? []; }}"
+    )
     values = [photo, database] + ([] if batch is None else [batch])
     for component in values:
         component.change(None, values, None, js=note, api_visibility="private")

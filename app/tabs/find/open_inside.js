@@ -1,6 +1,6 @@
-(photo, database, batch) => {
-  /* Goes to Inside; gives what is chosen there: the match that was asked about, as match.js noted it. */
+async (photo, database, batch) => {
+  /* Goes to Inside, and once it stands there gives what is chosen in it: the match that match.js noted. */
   const { role, rank } = window.studioWhy;
-  window.studioOpenTab?.("Inside");
+  await window.studioOpenTab?.("Inside");
   return [JSON.parse(JSON.stringify(photo)), database, role, rank, batch];
 }
