@@ -1,6 +1,6 @@
 """The R = 14 regions as data, and generalised-mean pooling over them.
 
-One list of boxes serves pooling, the explanations and the overlay drawn on screen (paper, Figure 4).
+One list of boxes serves pooling, the explanations and the overlay drawn on screen (SciceVPR paper, Figure 4).
 """
 
 from __future__ import annotations
