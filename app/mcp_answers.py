@@ -18,7 +18,7 @@ def answer_in_json(server: GradioMCPServer) -> None:
     """Make the tools of a running page answer so."""
     from mcp.types import CallToolRequest
 
-    server.postprocess_output_data = MethodType(_content, server)  # type: ignore[method-assign]
+    server.postprocess_output_data = MethodType(_content, server)  # type: ignore[method-assign]  # of one server alone
     handlers = server.mcp_server.request_handlers
     handlers[CallToolRequest] = _structured(handlers[CallToolRequest])
 

@@ -207,5 +207,5 @@ def files_input(label: str) -> gr.JSON:
     file = {"type": "object", "properties": {"path": {"type": "string"}}, "description": "an uploaded file"}
     uri = {"type": "string", "description": "data:application/json;base64,…"}
     block = gr.JSON(label=label, visible=False)
-    block.api_info = lambda: {"type": "array", "items": {"anyOf": [uri, file]}}  # type: ignore[method-assign]
+    block.api_info = lambda: {"type": "array", "items": {"anyOf": [uri, file]}}  # type: ignore[method-assign]  # of one block alone
     return block

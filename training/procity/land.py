@@ -28,7 +28,7 @@ class Land:
     strength: complex = 0.0
     radius: float = 180.0
     turn: float = 0.0
-    waves: np.ndarray = None  # type: ignore[assignment]
+    waves: np.ndarray = None  # type: ignore[assignment]  # __post_init__ fills it
 
     def __post_init__(self) -> None:
         if self.form not in FORMS:

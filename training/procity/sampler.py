@@ -182,7 +182,7 @@ class Sampler:
             condition=condition,
             visit=visit,
             seed=int(random.integers(1 << 31)),
-            timestamp=_timestamp(random, condition, int(rest.get("era", 0))),  # type: ignore[call-overload]
+            timestamp=_timestamp(random, condition, int(rest.get("era", 0))),  # type: ignore[call-overload]  # "era" is a number where there is one
             covered=covered,
             tier=tier.name,
             **rest,

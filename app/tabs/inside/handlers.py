@@ -92,7 +92,7 @@ class InsideHandlers(Handlers):
             image: The query photo.
             database: Name of the database (see databases); left out: the first one.
             model: "stable" (SciceVPR), "teacher" (Super-CricaVPR) or "baseline" (CricaVPR).
-            match: Rank of the match to compare with, 1 to 5.
+            match: Rank of the match to compare with, 1 to 20.
             batch_mates: Other photos of the query list that share the query's batch, 0 to 31; no matter for SciceVPR.
             query: Name of a photo of the database's query list, instead of an image.
 
