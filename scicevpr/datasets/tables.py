@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -36,6 +37,8 @@ NAMES = {
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """With what a spreadsheet begins a formula."""
+PLAIN_NAME = re.compile(r"@-?[\d.]+@-?[\d.]+@[\w@. -]*")
+"""A file name of the field's: two numbers first, and nothing that a formula could do something with."""
 
 
 def read_rows(path: Path | str) -> list[list[str]]:
@@ -112,8 +115,12 @@ def _separator(line: str) -> str:
 
 
 def cell_text(value: Any) -> Any:
-    """A value as it may stand in a CSV file: text that a spreadsheet would take for a formula gets an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in FORMULA else value
+    """A value as it may stand in a CSV file: text that a spreadsheet would take for a formula gets an apostrophe. The
+    field's file names (@east@north@…) begin with a sign of formulas and are none: they stay, so that they can be
+    compared."""
+    if not isinstance(value, str) or value[:1] not in FORMULA or PLAIN_NAME.fullmatch(value):
+        return value
+    return f"'{value}"
 
 
 def kept_cell(text: str) -> str:

@@ -27,7 +27,6 @@ from app.core.model_slots import BASELINE, STABLE, TEACHER  # noqa: E402
 from app.core.services import Services  # noqa: E402
 from app.tabs.benchmarks.service import Benchmarks  # noqa: E402
 from app.tabs.inside.service import Inspector  # noqa: E402
-from app.tabs.models_and_data.service import Sources  # noqa: E402
 from app.tabs.stability.service import Stability  # noqa: E402
 from app.tabs.training.service import Distillations  # noqa: E402
 from scicevpr.datasets import Dataset, read_dataset  # noqa: E402
@@ -246,7 +245,7 @@ def app_services(city: Dataset, towns: Dataset) -> None:
     with suppress(UsageError):  # random models may have no telling pair
         stability.pairs("Tiny")
     learning = services_over(towns)
-    distillations = Distillations(learning, Sources(learning, model_on_cuda))
+    distillations = Distillations(learning)
     assert list(distillations.run(replace(LIVE, places=4, epochs=1)))[-1].scores
 
 

@@ -31,6 +31,7 @@ def test_a_figure_without_its_photo_says_what_to_do_and_that_of_find_becomes_a_s
     page.locator("#examples button.thumbnail-item").first.click()
     expect(page.locator("#answer-stable [data-verdict]")).to_have_count(5, timeout=PATIENCE)
     open_tab(page)
+    expect(page.locator("#figures-photo img")).to_be_visible(timeout=PATIENCE)  # Find's
     page.locator("#figures-draw").click()
     expect(page.locator("#figures-sheet img")).to_be_visible(timeout=PATIENCE)
     assert page.locator("#figures-sheet img").evaluate("image => image.naturalWidth") > 300

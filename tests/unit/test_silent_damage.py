@@ -16,6 +16,7 @@ from small_results import result, street
 from scicevpr.cli.main import main
 from scicevpr.datasets import Photo, positives
 from scicevpr.datasets.ground_truth_files import read_truth
+from scicevpr.datasets.tables import cell_text
 from scicevpr.errors import DatasetError, IndexMismatchError, SciceVPRError, UsageError, WeightsError
 from scicevpr.evaluation.benchmark import score
 from scicevpr.evaluation.comparison import read_relevance
@@ -265,6 +266,9 @@ def test_no_title_becomes_a_formula_in_a_spreadsheet(tmp_path):
     found = result({0}, '=HYPERLINK("http://x","Model")')
     with write_csv([found], tmp_path / "scores.csv").open() as file:
         assert {row["model"] for row in csv.DictReader(file)} == {"'" + found.title}
+    name = "@0500310.00@4000000.00@32@U@@@3@@@@@@@night@.jpg"
+    assert cell_text(name) == name, "the field's names stay comparable"
+    assert [cell_text(text)[0] for text in ("@SUM(A1)", "@1@2@=A1", "@1@2@(A1)", "-2+3")] == ["'"] * 4
     text = write_predictions(result({0}, "=1+1"), tmp_path).read_text()
     assert not any(cell.startswith("=") for row in csv.reader(io.StringIO(text)) for cell in row)
 
