@@ -7,6 +7,10 @@
   let opened = false; // until the address has been read, it is not written
   let secret = null; // how keys of private databases begin
 
+  /* where the page has a base, plotly clips its points by the address at which it drew, and write() changes that; "./" is
+     where the page is anyway */
+  document.querySelector('base[href="./"]')?.removeAttribute("href");
+
   const same = (a, b) => JSON.stringify(a ?? "") === JSON.stringify(b ?? "");
   const remember = (tab, values) => {
     about[tab.tab] = tab;

@@ -248,3 +248,15 @@ def test_dark_mode_is_dark_and_readable(open_page):
         "rgba(0, 0, 0, 0)",
         "rgba(0, 0, 0, 0) none repeat scroll 0% 0%",
     )
+
+
+def test_the_map_clips_its_points_whatever_the_address_became(open_page):
+    page = open_page()
+    pick_example(page, 1)
+    page.wait_for_function("location.search.includes('query')")
+    page.wait_for_function(
+        "() => { const clipped = [...document.querySelectorAll('#map .scatterlayer')]"
+        ".map((layer) => layer.closest('[clip-path]') ?? layer.querySelector('[clip-path]'));"
+        r" return clipped.length && clipped.every((node) => /url\(['\"]?#/.test(node?.getAttribute('clip-path') ?? '')); }",
+        timeout=PATIENCE,
+    )
