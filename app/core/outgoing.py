@@ -15,7 +15,8 @@ from pathlib import Path
 from app.core.databases import Databases
 from app.core.upload_cache import upload_folder
 from scicevpr.datasets import Photo
-from scicevpr.errors import UsageError
+from scicevpr.errors import ImageError, UsageError
+from scicevpr.files.photos import open_header
 
 MADE = "made-"
 MOST_COPIES = 100_000
@@ -36,13 +37,18 @@ class Outgoing:
         self._copies = databases.remembered(MOST_COPIES)
 
     def photo(self, key: str, photo: Photo) -> ServerFile:
-        """A photo of a database as a file that may leave. UsageError when its file is not here."""
+        """A photo of a database as a file that may leave. UsageError when its file is not here, or is no photo: a data
+        set's list, or a link in its folder, may name any file of this machine."""
         known = self._copies.get((key, photo.path))
         if known is not None and os.path.isfile(known):
             os.utime(known)  # gradio removes files by their age
             return known
         if not photo.path.is_file():
             raise UsageError(f"{photo.name} is known, but its photo is not here: the pack came without photos.")
+        try:
+            open_header(photo.path, photo.name).close()
+        except ImageError:
+            raise UsageError(f"{photo.name} is not a photo that can be read, so it is not shown.") from None
         visit = self.databases.folder(key)
         if visit is not None and photo.path.is_relative_to(visit):
             copy = ServerFile(photo.path)

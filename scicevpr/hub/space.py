@@ -23,6 +23,7 @@ FOLDERS = ("app", "scicevpr", "training", "assets/weights", "assets/descriptors"
 ENDINGS = {*(".py", ".typed", ".css", ".js", ".svg", ".txt", ".glsl", ".md", ".json", ".csv", ".jpg", ".safetensors")}
 SECRET = re.compile(r"(^|/)\.|secret|credential|(^|[/._-])token([._-]|$)|\.(key|pem)$", re.IGNORECASE)
 LFS = "".join(f"*{ending} filter=lfs diff=lfs merge=lfs -text\n" for ending in (".safetensors", ".jpg", ".png"))
+CITY_FILES = (".csv", ".jpg", ".md")
 CITY_CARD = """\
 ---
 license: cc0-1.0
@@ -94,17 +95,28 @@ def _walk(root: Path) -> Iterator[Path]:
             yield root / name
     for name in FOLDERS:
         folder = root / name
-        yield from (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        yield from (
+            path
+            for path in folder.rglob("*")
+            if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts
+        )
 
 
 def _known_to_git(root: Path) -> set[str] | None:
-    """Files that git tracks below a folder; None where it is no checkout of git's."""
+    """Files that git tracks below a folder; None where it is no checkout of git's. UsageError when git does not say:
+    what nobody committed must not be published."""
     if not (root / ".git").exists():
         return None
     try:
         run = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = str(error)
+        if isinstance(error, subprocess.CalledProcessError):
+            said = error.stderr.decode(errors="replace").strip()
+        raise UsageError(
+            f"git does not say which files of {root} are committed ({said}). Mend that, or push from a copy without "
+            ".git."
+        ) from None
     return set(run.stdout.decode().split("\0"))
 
 
@@ -137,7 +149,11 @@ def push_city(
 ) -> str:
     """Upload the bundled city with its card as a data set repository. Returns the commit's address; errors as above."""
     city = assets_folder() / "procity"
-    files = [SpaceFile(path.relative_to(city).as_posix(), path) for path in sorted(city.rglob("*")) if path.is_file()]
+    files = [
+        SpaceFile(path.relative_to(city).as_posix(), path)
+        for path in sorted(city.rglob("*"))
+        if path.is_file() and not path.is_symlink() and path.suffix.lower() in CITY_FILES
+    ]
     card = CITY_CARD + (city / "README.md").read_text(encoding="utf-8")
     files = [*(file for file in files if file.name != "README.md"), SpaceFile("README.md", city, card.encode())]
     return _push(repository, files, "dataset", kept=lambda name: True, private=private, token=token, endpoint=endpoint)

@@ -14,6 +14,8 @@ from wire import finished
 
 from app.build import build_app
 from app.page import FILE_COMPONENTS, StudioPage, check_outgoing
+from scicevpr.datasets import Photo
+from scicevpr.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +97,17 @@ def test_every_component_that_gives_files_is_watched(small):
         check_outgoing([("/etc/hostname", "caption")])
     check_outgoing(gr.update(visible=False))
     check_outgoing(small.outgoing.photo("Tiny city", small.dataset(None)[1].queries[0]))
+
+
+def test_what_a_data_set_lists_leaves_only_if_it_is_a_photo(small, tmp_path):
+    """A list of photos, or a link in a folder, may name any file of this machine."""
+    secret = tmp_path / "secret.txt"
+    secret.write_text("key")
+    (tmp_path / "1.jpg").symlink_to(secret)
+    for path in (secret, tmp_path / "1.jpg"):
+        with pytest.raises(UsageError, match="is not a photo") as refused:
+            small.outgoing.photo("Tiny city", Photo(path, path.name, None))
+        assert str(tmp_path) not in str(refused.value)
 
 
 def test_what_is_chosen_travels_as_database_and_row(small):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import shutil
 import threading
 import zipfile
@@ -337,6 +339,28 @@ def test_the_pages_own_pack_opens_again_without_describing_anything(mine, photos
     more = [*sent, {"path": str(photos[0][0]), "orig_name": photos[0][1]}]
     with pytest.raises(gr.Error, match="Bring it alone"):
         list(handlers.build("", more, "", None, "", "", 0, BEN, lambda *_, **__: None))
+
+
+def test_a_pack_of_more_photos_than_are_taken_or_of_no_descriptors_is_refused(mine, photos, tmp_path, monkeypatch):
+    _, first = built(mine, photos)
+    with monkeypatch.context() as patch:
+        patch.setattr(mine, "limits", replace(mine.limits, photos=2))
+        with pytest.raises(UsageError, match=r"photos\. At most 2"):
+            mine.reopen(mine.welcome(), first.archive)
+    empty = tmp_path / "empty.zip"
+    with zipfile.ZipFile(first.archive) as old, zipfile.ZipFile(empty, "w") as new:
+        for entry in old.infolist():
+            content = old.read(entry)
+            if entry.filename.endswith("pack.json"):
+                content = json.dumps({**json.loads(content), "descriptors": []}).encode()
+            new.writestr(entry.filename, content)
+    with pytest.raises(UsageError, match="no descriptors"):
+        mine.reopen(mine.welcome(), empty)
+
+
+def test_the_pages_config_copies_no_database(mine):
+    """gradio copies the callbacks in its config for everybody who opens the page, and what they are bound to."""
+    assert copy.deepcopy(mine.forget).__self__ is mine
 
 
 @pytest.mark.parametrize("name", ["../pack.json", "/etc/pack.json", "a/../../b", "a/b\\c", "C:/x"])

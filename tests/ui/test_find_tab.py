@@ -257,6 +257,7 @@ def test_the_map_clips_its_points_whatever_the_address_became(open_page):
     page.wait_for_function(
         "() => { const clipped = [...document.querySelectorAll('#map .scatterlayer')]"
         ".map((layer) => layer.closest('[clip-path]') ?? layer.querySelector('[clip-path]'));"
-        r" return clipped.length && clipped.every((node) => /url\(['\"]?#/.test(node?.getAttribute('clip-path') ?? '')); }",
+        " const here = (node) => node?.getAttribute('clip-path')?.replace(/['\"]/g, '').startsWith('url(#');"
+        " return clipped.length && clipped.every(here); }",
         timeout=PATIENCE,
     )

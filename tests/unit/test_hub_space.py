@@ -70,6 +70,17 @@ def test_only_what_a_space_needs_and_git_knows_is_sent(checkout: Path) -> None:
         space_files(checkout)
 
 
+def test_nothing_is_sent_when_git_does_not_say_what_is_committed(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(UsageError, match="git does not say"):
+        space_files(checkout)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UsageError, match="git does not say"):
+        space_files(checkout)
+
+
 def test_this_checkout_is_a_space() -> None:
     files = {file.name: file for file in space_files(ROOT)}
     assert {"app/start.py", "app/ui/style.css", "scicevpr/py.typed", "assets/examples.json"} <= set(files)

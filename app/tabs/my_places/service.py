@@ -35,6 +35,7 @@ from scicevpr.errors import ImageError, SciceVPRError, UsageError
 from scicevpr.files.photos import open_photo
 from scicevpr.packs import open_pack
 from scicevpr.packs.build import Content, build_pack, describe_content
+from scicevpr.packs.manifest import read_manifest
 from scicevpr.packs.pack import Pack
 
 THUMBNAIL = 640
@@ -71,6 +72,10 @@ class MyPlaces:
         self._visits: dict[str, Visit] = {}
         self._lock = threading.RLock()
         self._root: tempfile.TemporaryDirectory | None = None
+
+    def __deepcopy__(self, memo: dict) -> MyPlaces:
+        """Itself: gradio copies what its config names, callbacks too, for every visitor who opens the page."""
+        return self
 
     @property
     def root(self) -> Path:
@@ -191,7 +196,14 @@ class MyPlaces:
         """Offer the zip of a pack that this tab made earlier; otherwise as `build`."""
         (visit, work), started = self._begin(token), time.perf_counter()
         with self._kindly(visit):
-            pack = open_pack(unpack(file, work / "opened", self.limits))
+            folder = unpack(file, work / "opened", self.limits)
+            manifest = read_manifest(folder)
+            count = sum(manifest.counts.values())
+            if count > self.limits.photos:
+                raise UsageError(f"The pack has {count:,} photos. {self.limits.sentence}")
+            if not manifest.entries:
+                raise UsageError("The pack has no descriptors, so it cannot be searched. Bring its photos instead.")
+            pack = open_pack(folder)
             archive = Path(shutil.copyfile(file, work / f"{file_name(pack.title)}.zip"))
         return self._offer(visit, pack, archive, pack.title, pack.dataset.notes, started)
 
