@@ -98,7 +98,7 @@ def test_domain_shift_shows_that_snow_closes_the_gap(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_batch_dependence_shows_who_depends_on_the_batch() -> None:
-    notebook = RUNNER.execute("batch_dependence", queries=40)
+    notebook = RUNNER.execute("batch_dependence")
     assert _quiet(notebook)
     moved = _said(notebook, "setups")
     assert _numbers(moved, "SciceVPR-T") == [0.0, 0.0, 0.0]
