@@ -54,7 +54,7 @@ class Answers:
                 rows = np.arange(0, len(dataset.queries), int(step[0]))
                 dataset = dataset.select_queries(rows, f"every {step[0]}. query")
             result = benchmark.evaluate(self.model, dataset, ns=(1, 20), precision="float32")
-            memo_file = self.work / f"pairs-{name}.pkl"
+            memo_file = self.work / f"pairs-{name}.pkl"  # of this script's own folder alone
             memo = pickle.loads(memo_file.read_bytes()) if memo_file.is_file() else {}
             found = gather_answers(
                 name,

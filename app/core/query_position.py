@@ -9,6 +9,7 @@ from typing import Any
 from app.core.records import Position
 from app.core.values import plain_text, real_number
 from scicevpr.datasets import Dataset, Photo
+from scicevpr.datasets.positions import UTM_LIMITS
 from scicevpr.datasets.zones import EARTH_RADIUS, WIDEST, ZONE, Frame, central_meridian, degrees_of, frame_of, project
 from scicevpr.errors import UsageError
 
@@ -20,6 +21,7 @@ ANGLE = re.compile(
 )
 """A number, perhaps with minutes, seconds and a side: 49.4, 49°23'52.3"N."""
 FARTHEST = 3 * WIDEST
+POLAR = 84.0
 """Degrees of longitude from a zone's middle to which its metres are computed."""
 
 
@@ -52,7 +54,7 @@ def known_position(
     if photo.utm is not None:
         degrees = degrees_of(photo) if own is not None and frame is not None and own != frame else None
         return Position(*(photo.utm if degrees is None else _projected(degrees, frame)), "file name")
-    return None if gps is None or frame is None else Position(*_projected(gps, frame), "GPS")
+    return None if gps is None or frame is None or abs(gps[0]) > POLAR else Position(*_projected(gps, frame), "GPS")
 
 
 def read_position(text: str, dataset: Dataset) -> tuple[float, float]:
@@ -74,8 +76,11 @@ def read_position(text: str, dataset: Dataset) -> tuple[float, float]:
                 "The positions of this database name no UTM zone, so degrees cannot be compared with them. Enter "
                 "easting and northing in metres as its file names have them."
             )
+        if abs(degrees[0]) > POLAR:
+            raise UsageError(f"{text[:60]!r} lies beyond {POLAR} degrees, where UTM and with it this page ends.")
         return _projected(degrees, frame)
-    if max(map(abs, metres)) > 1e8:
+    limits = (1e8, 1e8) if zone is None and frame is None else UTM_LIMITS
+    if any(abs(value) > limit for value, limit in zip(metres, limits, strict=True)):
         raise UsageError(f"{text[:60]!r} is not a position on the Earth. Enter for example {EXAMPLES}.")
     typed = Photo(path=dataset.root, name="typed", utm=metres, zone=zone)
     own = frame_of(typed)
@@ -113,5 +118,7 @@ def _projected(degrees: tuple[float, float], frame: tuple[int, bool]) -> tuple[f
 
 def _angle(found: re.Match[str]) -> float:
     size = float(found[1])
+    if max(float(found[2] or 0), float(found[3] or 0)) >= 60:
+        raise UsageError(f"{found[0].strip()!r} has 60 minutes or seconds and more. Enter for example {EXAMPLES}.")
     size = math.copysign(abs(size) + float(found[2] or 0) / 60 + float(found[3] or 0) / 3600, size)
     return -abs(size) if (found[4] or "").upper() in ("S", "W") else size

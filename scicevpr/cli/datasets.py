@@ -102,7 +102,7 @@ def get(arguments: argparse.Namespace) -> int:
 
     console = open_console()
     if arguments.name is None:
-        table = make_table("name", "title", "room", "page")
+        table = make_table("name", "title", "disk space", "page")
         for source in SOURCES.values():
             needs = source.needs if source.files else "by hand, then `prepare`"
             table.add_row(source.key, source.title, needs, plain_cell(source.page))
@@ -110,7 +110,9 @@ def get(arguments: argparse.Namespace) -> int:
         return 0
     source = find_source(arguments.name)
     if source.files:
-        print_line(console, f"{source.title}: room needed: {source.needs}. Licence: {source.licence}. {source.page}")
+        print_line(
+            console, f"{source.title}: disk space needed: {source.needs}. Licence: {source.licence}. {source.page}"
+        )
     accepted = arguments.accept_licence or (bool(source.files) and _accepts())
     with show_progress(source.key) as step:
         folder = get_dataset(

@@ -33,7 +33,7 @@ class RemoteFile:
 class DataSource:
     """A data set that can be had. key: what it is called on the command line. folder: what its folder is called, by
     which `catalogue.recognise` knows it. files: none for a set that everybody must get by hand (a login, a form).
-    needs: room that download and photos take, in words. page: where its authors tell about it and people ask.
+    needs: disk space that download and photos take, in words. page: where its authors tell about it and people ask.
     converter: name in `scicevpr.datasets.converters.CONVERTERS`."""
 
     key: str

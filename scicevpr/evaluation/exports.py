@@ -96,7 +96,7 @@ def save_truth(dataset: Dataset, path: Path) -> Path:
         for query, rows in enumerate(positives):
             values[query] = [query, rows.tolist()]
         with written_whole(path) as part, part.open("wb") as stream:
-            np.save(stream, values, allow_pickle=True)
+            np.save(stream, values, allow_pickle=True)  # rows of different lengths: the form that VPR-Bench reads
     else:
         raise UsageError(f"{path} says no form: .npz for GT.npz, .npy for ground_truth_new.npy of VPR-Bench.")
     return path

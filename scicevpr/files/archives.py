@@ -1,4 +1,5 @@
-"""Unpacking archives from anywhere: zip and tar, nothing outside the folder, no links out of it, room checked first."""
+"""Unpacking archives from anywhere: zip and tar, nothing outside the folder, no links out of it. The free space is
+checked first for a zip, whose list says how much it holds."""
 
 from __future__ import annotations
 
@@ -46,13 +47,12 @@ def unpack(
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
         raise DatasetError(
             f"{path} is damaged or no archive ({first_line(error)}). Delete it and get it again; if it is the same "
-            "then, "
-            "the file was changed where it lies."
+            "then, the file was changed where it lies."
         ) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DatasetError(
-                f"The disk of {folder} is full; {path.name} was not unpacked whole. Make room."
+                f"The disk of {folder} is full; {path.name} was not unpacked whole. Free some space."
             ) from error
         if isinstance(error, tarfile.ReadError | zipfile.BadZipFile) or "CRC" in str(error):
             raise DatasetError(f"{path} is damaged ({first_line(error)}). Delete it and get it again.") from error
@@ -67,9 +67,8 @@ def _unzip(
         size, free = sum(member.file_size for member in members), shutil.disk_usage(folder).free
         if size > min(free, LARGEST):
             raise DatasetError(
-                f"{path.name} holds {bytes_label(size)}, and {bytes_label(free)} are free in {folder}. Make room, or "
-                "name "
-                "a folder on another disk (--to)."
+                f"{path.name} holds {bytes_label(size)}, and {bytes_label(free)} are free in {folder}. Free some "
+                "space, or name a folder on another disk (--to)."
             )
         done = 0
         for member in members:

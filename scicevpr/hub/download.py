@@ -257,7 +257,7 @@ def explained(error: Exception, place: HubFile, endpoint: str | None) -> Weights
             f"what answers at {endpoint or HUB} is not a Hub ({first_line(error)}); check HF_ENDPOINT and your proxy"
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return WeightsError(f"The disk of the Hub's cache is full; nothing of {name} was kept. Make room there.")
+        return WeightsError(f"The disk of the Hub's cache is full; nothing of {name} was kept. Free some space there.")
     if type(error).__name__ in ("ConnectError", "ConnectTimeout", "ReadTimeout", "PoolTimeout", "ProxyError"):
         return NoRouteError(f"{endpoint or HUB} cannot be reached ({first_line(error)})")
     return WeightsError(

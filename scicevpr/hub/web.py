@@ -73,7 +73,9 @@ def download(
             transfer.finish(target, sha256)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise WeightsError(f"The disk of {target.parent} is full; nothing of {url} was kept. Make room.") from error
+            raise WeightsError(
+                f"The disk of {target.parent} is full; nothing of {url} was kept. Free some space."
+            ) from error
         raise WeightsError(
             f"{url} could not be written to {target.parent} ({error.strerror or error}). Choose another folder with "
             "TORCH_HOME."

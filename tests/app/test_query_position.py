@@ -73,6 +73,14 @@ def test_what_is_no_position_is_said_to_be_none(dataset, text):
         read_position(text, dataset)
 
 
+@pytest.mark.parametrize(
+    "text", ["90, 8", "-90 0", "89.9999999,8", "99999999 99999999", "99999999 99999999 1C", "49 61 0 N, 8 0 0 E"]
+)
+def test_what_no_map_of_utm_has_is_refused(dataset, text):
+    with pytest.raises(UsageError, match=r"beyond 84|not a position|60 minutes"):
+        read_position(text, dataset)
+
+
 def test_degrees_need_a_database_with_a_zone(dataset):
     bare = replace(dataset, database=tuple(replace(photo, zone=None, name="x") for photo in dataset.database))
     with pytest.raises(UsageError, match="name no UTM zone"):

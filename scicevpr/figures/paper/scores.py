@@ -123,7 +123,7 @@ def paint_conditions(figure: Figure, data: ResultData, style: Style, vector: boo
     )
     plot.tick_params(axis="x", length=0)
     plot.set_ylabel(f"Recall@{data.n} (%)")
-    plot.set_ylim(0, 103)  # room for the cap of an interval that ends at 100
+    plot.set_ylim(0, 103)  # space for the cap of an interval that ends at 100
     plot.set_yticks(range(0, 101, 20))
     plot.set_xlim(-0.6, len(conditions) - 0.4)
     if len(conditions) > 1:
@@ -208,7 +208,7 @@ def paint_table(figure: Figure, data: ResultData, style: Style, vector: bool) ->
     blocks = _blocks(data, style)
     texts = [interval_texts(scores, ns) for _, rows in blocks for _, scores in rows]
     size = style.font_size
-    while True:  # letters that leave room for the names, an inch at most
+    while True:  # letters that leave space for the names, an inch at most
         note = max(SMALLEST - 1, size - 1.5)
         columns = [text_width("Queries", size, True) + 0.06]
         columns += [
